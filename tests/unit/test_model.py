@@ -1,0 +1,173 @@
+"""The golden reference against plain-integer loops and PyTorch in double precision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from numpy.testing import assert_array_equal
+
+from pyadmm.errors import PyadmmError
+from pyadmm.model import (
+    INPUT,
+    Add,
+    AvgPool,
+    CompressedLayer,
+    CompressedModel,
+    InputSpec,
+    MaxPool,
+    Requant,
+)
+from pyadmm.spec import LayerSpec, QFormat
+from tests.unit.models import random_images, random_layer, random_lenet5
+
+U4 = QFormat(4, False)
+
+
+def torch_layer(layer: CompressedLayer, x: np.ndarray) -> np.ndarray:
+    """Accumulators by PyTorch in float64, exact for these sizes."""
+    weight = torch.from_numpy(layer.codes.astype(np.float64))
+    bias = torch.from_numpy(layer.bias.astype(np.float64))
+    data = torch.from_numpy(x.astype(np.float64))
+    if layer.spec.kind == "linear":
+        return F.linear(data.flatten(1), weight, bias)[:, :, None, None].numpy()
+    spec = layer.spec
+    return F.conv2d(data, weight, bias, spec.stride, spec.padding, groups=spec.groups).numpy()
+
+
+def one_layer(spec: LayerSpec, seed: int = 0, **facts) -> CompressedModel:
+    rng = np.random.default_rng(seed)
+    layer = random_layer(rng, spec, INPUT, density=0.3, x_magnitude=255, **facts)
+    return CompressedModel("one", InputSpec(spec.input_shape, QFormat(8, False)), (layer,))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        LayerSpec("a", "conv", (3, 1, 1, 1), (1, 1, 1)),
+        LayerSpec("b", "conv", (4, 3, 5, 3), (3, 7, 9), stride=2, padding=2),
+        LayerSpec("c", "conv", (6, 2, 3, 3), (4, 5, 6), padding=1, groups=2),
+        LayerSpec("d", "linear", (7, 30), (5, 2, 3)),
+        LayerSpec("e", "linear", (2, 9), (9, 1, 1)),
+    ],
+    ids=lambda spec: spec.name,
+)
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_layer_equals_double_precision(spec: LayerSpec, per_channel: bool) -> None:
+    model = one_layer(spec, weight_bits=4, per_channel=per_channel)
+    layer = model.layers[0]
+    images = random_images(np.random.default_rng(1), 5, spec.input_shape)
+    acc = torch_layer(layer, images).astype(np.int64)
+    assert_array_equal(layer.accumulate(images.astype(np.int64), 255), acc)
+    mult = np.array(layer.requant.mult).reshape(1, -1, 1, 1)
+    shifted = (acc * mult + (1 << (layer.requant.shift - 1))) >> layer.requant.shift
+    assert_array_equal(model.run_nodes(images)[spec.name], np.clip(shifted, 0, 15))
+
+
+def test_accumulators_beyond_float32_stay_exact() -> None:
+    spec = LayerSpec("wide", "linear", (1, 3), (3, 1, 1))
+    codes = np.array([[1, 128, -128]], np.int16)
+    bias = np.array([(1 << 40) + 1], np.int64)
+    layer = CompressedLayer(spec, INPUT, codes, 8, bias, Requant(), QFormat(48, True))
+    x = np.array([3, 250, 251]).reshape(1, 3, 1, 1)
+    assert layer.accumulate(x, 255).item() == (1 << 40) + 1 + 3 + 128 * 250 - 128 * 251
+
+
+def test_pools_and_residual_add_are_integer() -> None:
+    shape = (2, 5, 5)
+    nodes = (
+        MaxPool("max", INPUT, 3, 2),
+        AvgPool("avg", INPUT, 3, 2, Requant((7282,), 16), QFormat(8, False)),
+        Add("sum", ("max", "avg"), (3, 5), 3, QFormat(8, False)),
+    )
+    model = CompressedModel("residual", InputSpec(shape, QFormat(8, False)), nodes)
+    images = random_images(np.random.default_rng(3), 4, shape)
+    values = model.run_nodes(images)
+    for n in range(4):
+        for c in range(2):
+            for i in range(2):
+                for j in range(2):
+                    window = images[n, c, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3].astype(int)
+                    top = int(window.max())
+                    mean = (int(window.sum()) * 7282 + 2**15) >> 16
+                    assert values["max"][n, c, i, j] == top
+                    assert values["avg"][n, c, i, j] == mean
+                    assert values["sum"][n, c, i, j] == min((top * 3 + mean * 5 + 4) >> 3, 255)
+
+
+def test_input_offset_and_shift() -> None:
+    spec = InputSpec((2, 1, 1), QFormat(6, True), (128, 100), 3)
+    images = np.array([[[[0]], [[255]]]], np.uint8)
+    assert spec.quantize(images).ravel().tolist() == [-16, 19]
+
+
+def test_lenet5_runs_in_batches_and_counts() -> None:
+    model = random_lenet5()
+    images = random_images(np.random.default_rng(5), 501, (1, 28, 28))
+    logits = model.run(images)
+    assert logits.shape == (501, 10)
+    assert_array_equal(logits[-1:], model.run(images[-1:]))
+    assert model.weights == 430_500
+    assert model.pruning_ratio == pytest.approx(430_500 / model.nnz)
+    assert model.run(images[:0]).shape == (0, 10)
+    labels = logits.argmax(1)
+    assert model.accuracy(images, labels) == 1.0
+
+
+def test_accumulator_bound_holds_at_the_worst_input() -> None:
+    model = one_layer(LayerSpec("w", "linear", (4, 20), (20, 1, 1)), weight_bits=3)
+    layer = model.layers[0]
+    worst = np.where(layer.codes > 0, 255, 0)
+    peaks = (layer.codes.astype(np.int64) * worst).sum(1) + layer.bias
+    assert np.abs(peaks).max() < 1 << (model.accumulator_bits("w") - 1)
+
+
+def test_wrong_images_are_refused() -> None:
+    model = random_lenet5()
+    with pytest.raises(PyadmmError, match="images must be uint8"):
+        model.run(np.zeros((1, 1, 28, 28), np.float32))
+    with pytest.raises(PyadmmError, match=r"\(N, 1, 28, 28\)"):
+        model.run(np.zeros((1, 28, 28), np.uint8))
+
+
+def test_broken_graphs_are_refused_by_name() -> None:
+    model = random_lenet5()
+    conv1, pool1, conv2, *_ = model.nodes
+    with pytest.raises(PyadmmError, match="'conv1' occurs twice"):
+        replace(model, nodes=(conv1, conv1))
+    with pytest.raises(PyadmmError, match="conv2 reads 'pool1'"):
+        replace(model, nodes=(conv1, conv2))
+    with pytest.raises(PyadmmError, match="layer conv2: expects"):
+        replace(model, nodes=(conv1, pool1, replace(conv2, source="conv1")))
+    with pytest.raises(PyadmmError, match="no layer 'fc9'; it has conv1, conv2"):
+        model.layer("fc9")
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"weight_bits": 9}, "weight bits"),
+        ({"weight_bits": 1}, "exceeds 1"),
+        ({"bias": np.zeros(3, np.int64)}, "do not fit"),
+        ({"requant": Requant((1, 2), 3)}, "values of mult"),
+    ],
+)
+def test_broken_layers_are_refused(change: dict, word: str) -> None:
+    layer = random_lenet5().layer("conv2")
+    with pytest.raises(PyadmmError, match=f"layer conv2.*{word}"):
+        replace(layer, **change)
+
+
+@pytest.mark.parametrize(("mult", "shift"), [((0,), 1), ((1 << 16,), 1), ((1,), 0), ((), 1)])
+def test_impossible_requantisers_are_refused(mult: tuple[int, ...], shift: int) -> None:
+    with pytest.raises(PyadmmError, match="requantise"):
+        Requant(mult, shift)
+
+
+def test_dropping_scales_keeps_the_integers() -> None:
+    model = random_lenet5()
+    images = random_images(np.random.default_rng(7), 3, (1, 28, 28))
+    assert_array_equal(model.without_scales().run(images), model.run(images))
