@@ -1,0 +1,86 @@
+"""What one run of the flow is asked to do: the same from Python, YAML and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pyadmm.errors import PyadmmError
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "board": (str,),
+    "model": (str,),
+    "preset": (str,),
+    "seed": (int,),
+    "data_dir": (str, type(None)),
+    "out": (str, type(None)),
+    "until": (str, type(None)),
+    "simulate_board": (bool,),
+    "compress": (dict,),
+}
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """One run of the flow.
+
+    :param board: name of a file in ``boards/``.
+    :param model: a network of the zoo, ``lenet5`` for example.
+    :param preset: how much compression and time: ``quick``, ``standard`` or ``record``.
+    :param data_dir: folder with the data set; ``None``: ``PYADMM_DATA``, cache, mirrors.
+    :param out: run directory; ``None``: ``runs/<model>-<board>-<preset>-seed<seed>``.
+    :param until: last step to run; ``None``: all.
+    :param simulate_board: end with inference on the simulated board.
+    :param compress: settings of the preset to override, as in a YAML file's ``compress:``.
+    """
+
+    board: str = "pynq-z2"
+    model: str = "lenet5"
+    preset: str = "quick"
+    seed: int = 0
+    data_dir: str | None = None
+    out: str | None = None
+    until: str | None = None
+    simulate_board: bool = False
+    compress: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def run_dir(self) -> Path:
+        """Where this run keeps everything."""
+        name = f"{self.model}-{self.board}-{self.preset}-seed{self.seed}"
+        return Path(self.out) if self.out else Path("runs") / name
+
+    def override(self, values: Mapping[str, Any], source: str) -> FlowConfig:
+        """This configuration with ``values``; ``source`` names them in errors.
+
+        :raises PyadmmError: for an unknown field or a value of the wrong type.
+        """
+        for key, value in values.items():
+            if key not in _TYPES:
+                known = ", ".join(f.name for f in fields(self))
+                raise PyadmmError(f"{source}: unknown field {key!r}; known are: {known}")
+            wrong = not isinstance(value, _TYPES[key])
+            if wrong or (isinstance(value, bool) and bool not in _TYPES[key]):
+                expected = " or ".join(t.__name__ for t in _TYPES[key])
+                raise PyadmmError(f"{source}: field {key} must be {expected}, not {value!r}")
+        config = replace(self, **values)
+        if config.seed < 0:
+            raise PyadmmError(f"{source}: field seed must not be negative, but is {config.seed}")
+        return config
+
+
+def read_config(path: Path) -> FlowConfig:
+    """The configuration in a YAML file; fields that it leaves out keep their defaults."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise PyadmmError(f"configuration {path}: cannot be read as YAML: {error}") from error
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise PyadmmError(f"configuration {path}: must be a mapping of fields, such as 'seed: 1'")
+    return FlowConfig().override(values, f"configuration {path}")

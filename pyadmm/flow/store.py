@@ -1,0 +1,101 @@
+"""Step results on disk: keyed by a digest of their inputs, written atomically, checked on use."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pyadmm import __version__
+from pyadmm.errors import PyadmmError
+from pyadmm.files import write_atomic
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of a JSON-able value in canonical form.
+
+    >>> digest_of({"b": 1, "a": 2}) == digest_of({"a": 2, "b": 1})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a finished step left: facts for the report, files for the steps after it.
+
+    :param digest: of everything that went in; the step runs again when it changes.
+    :param files: path relative to the run directory -> SHA-256.
+    """
+
+    name: str
+    digest: str
+    seconds: float
+    facts: Mapping[str, Any]
+    files: Mapping[str, str]
+
+
+class StepStore:
+    """Step results under ``<run>/steps/``; a result whose files changed is no result."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+
+    def digest(self, name: str, settings: Any, upstream: list[StepResult]) -> str:
+        """Digest of a step's inputs: its settings and the digests of what it reads."""
+        inputs = {result.name: result.digest for result in upstream}
+        return digest_of([__version__, name, settings, inputs])
+
+    def load(self, name: str, digest: str) -> StepResult | None:
+        """The stored result of step ``name`` if its inputs and its files are unchanged."""
+        try:
+            stored = json.loads(self._path(name).read_text(encoding="utf-8"))
+            result = StepResult(**stored)
+            intact = result.digest == digest and all(
+                file_digest(self.run_dir / path) == expected
+                for path, expected in result.files.items()
+            )
+        except (OSError, ValueError, TypeError, AttributeError):
+            return None
+        return result if intact else None
+
+    def save(
+        self, name: str, digest: str, seconds: float, facts: Mapping[str, Any], files: list[Path]
+    ) -> StepResult:
+        """Record a finished step; ``files`` lie under the run directory."""
+        digests = {str(path.relative_to(self.run_dir)): file_digest(path) for path in files}
+        result = StepResult(name, digest, seconds, facts, digests)
+        write_atomic(self._path(name), json.dumps(asdict(result), indent=1) + "\n")
+        return result
+
+    def _path(self, name: str) -> Path:
+        return self.run_dir / "steps" / f"{name}.json"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run directory for this process.
+
+        :raises PyadmmError: when another process holds it.
+        """
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        with (self.run_dir / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise PyadmmError(
+                    f"run directory {self.run_dir}: another pyadmm.flow is using it; "
+                    "wait for it or choose another with --out"
+                ) from error
+            yield
