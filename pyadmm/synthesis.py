@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from pyadmm.errors import PyadmmError
 
-Stage = Literal["modelled", "csynth", "post-synthesis", "post-route", "cosim"]
+Stage = Literal["modelled", "csynth", "post-synthesis", "post-place", "post-route", "cosim"]
 """Where in a flow a figure was taken; the ``basis`` of everything derived from it."""
 
 _RESOURCE_NAMES = ("lut", "ff", "dsp", "bram18", "uram")
@@ -45,11 +45,33 @@ class CycleRange:
 
     least: int | None = None
     most: int | None = None
+    average: int | None = None
+
+    @property
+    def exact(self) -> int | None:
+        """The one number, where least and most agree."""
+        return self.least if self.least == self.most else None
+
+
+@dataclass(frozen=True)
+class TimeRange:
+    """A span of time in ns, least to most; ``None`` where the tool did not say."""
+
+    least_ns: float | None = None
+    most_ns: float | None = None
 
 
 @dataclass(frozen=True)
 class LoopReport:
-    """One loop of an HLS report. ``name`` is the path of loop names, joined by ``/``."""
+    """One loop of an HLS report.
+
+    :param name: the path of loop names, joined by ``/``.
+    :param pipeline_ii: achieved initiation interval, cycles; ``None`` for a loop without pipeline.
+    :param pipeline_depth: cycles of one iteration, where it is one number.
+    :param depth: cycles of one iteration as the tool gives them, perhaps a range.
+    :param target_ii: the interval that was asked for.
+    :param pipelined: the tool's word for it (``yes``, ``no``, ``dataflow`` …).
+    """
 
     name: str
     pipeline_ii: int | None = None
@@ -57,11 +79,20 @@ class LoopReport:
     trip_count: CycleRange = CycleRange()
     latency: CycleRange = CycleRange()
     iteration_latency: CycleRange = CycleRange()
+    latency_time: TimeRange = TimeRange()
+    depth: CycleRange = CycleRange()
+    target_ii: int | None = None
+    pipelined: str | None = None
 
 
 @dataclass(frozen=True)
 class ModuleReport:
-    """One sub-module of a design, as the tool reports it."""
+    """One sub-module of a design, as the tool reports it.
+
+    :param name: of the module, or the path of the instance in a hierarchical report.
+    :param kind: the module of that instance, where the name is an instance.
+    :param pipeline: the tool's word for the pipelining (``no``, ``dataflow`` …).
+    """
 
     name: str
     resources: ResourceUse = ResourceUse()
@@ -69,6 +100,9 @@ class ModuleReport:
     interval: CycleRange = CycleRange()
     clock_estimate_ns: float | None = None
     loops: tuple[LoopReport, ...] = ()
+    latency_time: TimeRange = TimeRange()
+    pipeline: str | None = None
+    kind: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +119,10 @@ class SynthesisReport:
     :param available: resources of the chip, where the report states them.
     :param latency: cycles from start to done.
     :param interval: initiation interval, cycles between starts.
+    :param latency_time: the same latency in ns, as the tool gives it.
+    :param clock_uncertainty_ns: margin that HLS keeps below the target, ns.
+    :param slack_ns: worst set-up slack, ns; negative where the timing is missed.
+    :param pipeline: the tool's word for the pipelining of the top (``no``, ``dataflow`` …).
     :param power_w: total on-chip power, W.
     :param plan_digest: digest of the build plan or sources that were synthesised.
     """
@@ -106,6 +144,10 @@ class SynthesisReport:
     modules: tuple[ModuleReport, ...] = ()
     plan_digest: str | None = None
     notes: tuple[str, ...] = field(default=())
+    latency_time: TimeRange = TimeRange()
+    clock_uncertainty_ns: float | None = None
+    slack_ns: float | None = None
+    pipeline: str | None = None
 
     def __post_init__(self) -> None:
         if self.stage not in get_args(Stage):
@@ -136,8 +178,14 @@ def _cycles(raw: dict[str, Any]) -> CycleRange:
 
 
 def _loop(raw: dict[str, Any]) -> LoopReport:
-    ranges = {name: _cycles(raw[name]) for name in ("trip_count", "latency", "iteration_latency")}
-    return LoopReport(**{**raw, **ranges})
+    names = ("trip_count", "latency", "iteration_latency", "depth")
+    ranges = {name: _cycles(raw[name]) for name in names if name in raw}
+    return LoopReport(**{**raw, **ranges, **_time(raw)})
+
+
+def _time(raw: dict[str, Any]) -> dict[str, TimeRange]:
+    span = raw.get("latency_time")
+    return {} if span is None else {"latency_time": TimeRange(**span)}
 
 
 def _module(raw: dict[str, Any]) -> ModuleReport:
@@ -147,7 +195,7 @@ def _module(raw: dict[str, Any]) -> ModuleReport:
         "interval": _cycles(raw["interval"]),
         "loops": tuple(_loop(loop) for loop in raw["loops"]),
     }
-    return ModuleReport(**{**raw, **parts})
+    return ModuleReport(**{**raw, **parts, **_time(raw)})
 
 
 def _report(raw: dict[str, Any]) -> SynthesisReport:
@@ -163,4 +211,4 @@ def _report(raw: dict[str, Any]) -> SynthesisReport:
         "modules": tuple(_module(module) for module in raw["modules"]),
         "notes": tuple(raw["notes"]),
     }
-    return SynthesisReport(**{**raw, **parts})
+    return SynthesisReport(**{**raw, **parts, **_time(raw)})
