@@ -1,0 +1,551 @@
+"""What a run found, as one frozen tree that is kept as ``record.json`` and rendered as reports.
+
+Rules of the tree: unknown is ``None``, never 0; a figure that a model, a simulation or a tool gave
+is a :class:`Quantity` and carries its basis; sums and ratios are properties, so they cannot
+disagree with the rows they come from. :func:`load_record` trusts nothing: every field is checked
+against its declared type and range, and an error names the field.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import reprlib
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    NoReturn,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from pyadmm.errors import PyadmmError
+from pyadmm.files import write_atomic
+
+RECORD_FILE = "record.json"
+"""Name of the record in a run directory."""
+FORMAT = 1
+"""Version of the layout of ``record.json``."""
+
+FILE_LIMIT = 16 << 20
+ITEM_LIMIT = 20_000
+TEXT_LIMIT = 4_000
+INTEGER_LIMIT = 2**53
+"""Whole numbers stay exact in JSON, HTML and a spreadsheet's doubles."""
+NUMBER_LIMIT = 1e15
+
+Basis = Literal[
+    "modelled", "csim", "cosim", "csynth", "post-synthesis", "post-route", "measured on board"
+]
+"""How a figure was found, from an analytic model to the board itself."""
+CheckResult = Literal["pass", "fail", "skipped"]
+
+
+class Range(NamedTuple):
+    """Closed range of a number."""
+
+    lo: float
+    hi: float
+
+
+Count = Annotated[int, Range(0, INTEGER_LIMIT)]
+Amount = Annotated[float, Range(0, NUMBER_LIMIT)]
+Number = Annotated[float, Range(-NUMBER_LIMIT, NUMBER_LIMIT)]
+Share = Annotated[float, Range(0, 1)]
+Bits = Annotated[int, Range(1, 48)]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A figure and the way it was found."""
+
+    value: Amount
+    basis: Basis
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """Under which conditions the run was made.
+
+    :param date: start of the run, ISO 8601 (``2026-01-31T12:00:00``).
+    :param machine: processor, number of cores, system.
+    :param command: the command line that started it.
+    """
+
+    model: str | None = None
+    board: str | None = None
+    part: str | None = None
+    preset: str | None = None
+    seed: Annotated[int, Range(-INTEGER_LIMIT, INTEGER_LIMIT)] | None = None
+    date: str | None = None
+    pyadmm_version: str | None = None
+    torch_version: str | None = None
+    machine: str | None = None
+    command: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.date is not None:
+            try:
+                datetime.fromisoformat(self.date)
+            except (TypeError, ValueError):
+                raise PyadmmError(
+                    f"record: field run.date must be an ISO 8601 date, not {self.date!r:.60}"
+                ) from None
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Wall time of one step of the flow; ``reused`` where an earlier run's output was taken."""
+
+    name: str
+    seconds: Amount | None = None
+    reused: bool = False
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The data behind the accuracies; ``complete`` is False for a subset of the benchmark."""
+
+    name: str | None = None
+    complete: bool | None = None
+    source: str | None = None
+    train_images: Count | None = None
+    validation_images: Count | None = None
+    test_images: Count | None = None
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Share of right answers over ``images`` images."""
+
+    value: Share
+    images: Annotated[int, Range(1, INTEGER_LIMIT)]
+
+    @property
+    def standard_error(self) -> float:
+        """One standard error of the share, ``sqrt(p (1 - p) / N)``.
+
+        >>> round(Accuracy(0.992, 10_000).standard_error, 5)
+        0.00089
+        """
+        return math.sqrt(self.value * (1 - self.value) / self.images)
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """Accuracies of one network, before and after compression.
+
+    :param dense_test: the dense float network on the test set.
+    :param integer_test: the compressed integer model on the test set: *the* accuracy of the run.
+    :param dense_validation: the dense float network on the validation split.
+    :param integer_validation: the compressed integer model on the validation split.
+    """
+
+    dense_test: Accuracy | None = None
+    integer_test: Accuracy | None = None
+    dense_validation: Accuracy | None = None
+    integer_validation: Accuracy | None = None
+
+
+@dataclass(frozen=True)
+class BytePart:
+    """A named part of the ``.admm`` file."""
+
+    name: str
+    bytes: Count
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The hardware kernel of a layer.
+
+    :param family: for example ``sparse``, ``dense``, ``unrolled``.
+    :param rows: ``R``, output rows of a tile.
+    :param groups: ``G``, groups that work on different output channels.
+    :param cycles: clock cycles for one image.
+    """
+
+    family: str
+    rows: Count | None = None
+    groups: Count | None = None
+    cycles: Quantity | None = None
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """One weighted layer.
+
+    :param kind: ``conv`` or ``linear``.
+    :param weights: weights of the dense layer, biases not counted.
+    :param nnz: weights that are left.
+    :param shape: of the weight, ``(O, C, KH, KW)`` or ``(O, K)``.
+    :param scales: real weight = code * scale; one value or one per output channel.
+    :param parts: what the layer takes in the ``.admm`` file.
+    :param break_even: least pruning ratio at which the hardware gains, and its basis.
+    :param decision: what the schedule chose, for example ``pruned`` or ``kept dense``.
+    :param why: the reason, in words.
+    """
+
+    name: str
+    kind: str
+    weights: Annotated[int, Range(1, INTEGER_LIMIT)]
+    nnz: Count | None = None
+    shape: tuple[Count, ...] = ()
+    weight_bits: Bits | None = None
+    activation_bits: Bits | None = None
+    scales: tuple[Amount, ...] = ()
+    parts: tuple[BytePart, ...] = ()
+    break_even: Quantity | None = None
+    decision: str | None = None
+    why: str | None = None
+    kernel: Kernel | None = None
+
+    def __post_init__(self) -> None:
+        if self.nnz is not None and self.nnz > self.weights:
+            raise PyadmmError(
+                f"record: field nnz of layer {self.name} must be at most its {self.weights} "
+                f"weights, not {self.nnz}"
+            )
+
+    @property
+    def ratio(self) -> float | None:
+        """Pruning ratio: dense weights over weights that are left."""
+        return self.weights / self.nnz if self.nnz else None
+
+    @property
+    def kept(self) -> float | None:
+        """Share of the weights that are left."""
+        return None if self.nnz is None else self.nnz / self.weights
+
+    @property
+    def bytes(self) -> int | None:
+        """Bytes of all :attr:`parts`; None where no part is recorded."""
+        return sum(part.bytes for part in self.parts) if self.parts else None
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of training.
+
+    :param step: step of the flow, for example ``dense`` or ``compress``.
+    :param phase: phase inside it, for example ``admm`` or ``retrain``.
+    :param nnz: non-zero weights of the network that was validated.
+    :param primal: ADMM primal residual, the norm of ``W - Z``.
+    :param dual: ADMM dual residual, the norm of the change of ``Z``.
+    """
+
+    step: str
+    phase: str
+    epoch: Count
+    loss: Number | None = None
+    val_accuracy: Share | None = None
+    nnz: Count | None = None
+    primal: Amount | None = None
+    dual: Amount | None = None
+    rho: Amount | None = None
+    seconds: Amount | None = None
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """The ``.admm`` file.
+
+    :param bytes: size of the whole file.
+    :param dense_bytes: the dense network as 32-bit floats, for the ratio.
+    :param sections: where the bytes go; they may not exceed the whole.
+    """
+
+    name: str
+    bytes: Annotated[int, Range(1, INTEGER_LIMIT)]
+    dense_bytes: Count | None = None
+    sections: tuple[BytePart, ...] = ()
+    sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.itemised > self.bytes:
+            raise PyadmmError(
+                f"record: field file.sections must not exceed the file's {self.bytes} bytes, "
+                f"not {self.itemised}"
+            )
+
+    @property
+    def itemised(self) -> int:
+        """Bytes that the sections account for."""
+        return sum(section.bytes for section in self.sections)
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times smaller than the dense network."""
+        return None if self.dense_bytes is None else self.dense_bytes / self.bytes
+
+
+@dataclass(frozen=True)
+class ResourceUse:
+    """One chip resource: what the design takes and what the board has."""
+
+    name: str
+    used: Quantity | None = None
+    limit: Count | None = None
+
+    @property
+    def share(self) -> float | None:
+        """Used over limit."""
+        return self.used.value / self.limit if self.used is not None and self.limit else None
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The accelerator.
+
+    :param target_clock_mhz: clock that the design aims at.
+    :param clock_mhz: clock that it is found or estimated to reach.
+    :param cycles_per_image: clock cycles between two images of a long run.
+    :param latency_cycles: clock cycles from the first input word to the last logit of one image.
+    :param inner_ii: initiation interval of the slowest engine's inner loop, cycles.
+    """
+
+    target_clock_mhz: Amount | None = None
+    clock_mhz: Quantity | None = None
+    cycles_per_image: Quantity | None = None
+    latency_cycles: Quantity | None = None
+    inner_ii: Quantity | None = None
+    resources: tuple[ResourceUse, ...] = ()
+
+    @property
+    def working_clock_mhz(self) -> float | None:
+        """The target clock, or the reached one where that is lower."""
+        reached = None if self.clock_mhz is None else self.clock_mhz.value
+        known = [mhz for mhz in (self.target_clock_mhz, reached) if mhz]
+        return min(known) if known else None
+
+    @property
+    def images_per_s(self) -> float | None:
+        """Throughput of the accelerator alone, without the transfers of the host."""
+        clock, cycles = self.working_clock_mhz, self.cycles_per_image
+        if clock is None or cycles is None or not cycles.value:
+            return None
+        return clock * 1e6 / cycles.value
+
+    @property
+    def latency_us(self) -> float | None:
+        """Latency of one image, microseconds."""
+        clock, cycles = self.working_clock_mhz, self.latency_cycles
+        return None if clock is None or cycles is None else cycles.value / clock
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison that was made, or was skipped and why.
+
+    :param compared: what with what, for example ``logits of g++ csim and CompressedModel.run``.
+    :param images: on how many images.
+    :param reason: required where the check was skipped or failed.
+    """
+
+    name: str
+    compared: str
+    result: CheckResult
+    images: Count | None = None
+    reason: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.result != "pass" and not self.reason:
+            raise PyadmmError(
+                f"record: field reason of check {self.name} must say why it is {self.result!r}"
+            )
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Everything that a report shows.
+
+    :param done: what the run did, one sentence each.
+    :param needs_vendor_tools: what is left to the vendor's tools or the board.
+    :param notes: notices that belong at the top, such as a data set that is not the full one.
+    """
+
+    run: RunFacts = RunFacts()
+    dataset: Dataset = Dataset()
+    accuracies: Accuracies = Accuracies()
+    layers: tuple[LayerRecord, ...] = ()
+    history: tuple[Epoch, ...] = ()
+    file: FileRecord | None = None
+    hardware: Hardware = Hardware()
+    checks: tuple[Check, ...] = ()
+    steps: tuple[StepTime, ...] = ()
+    done: tuple[str, ...] = ()
+    needs_vendor_tools: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    format: Annotated[int, Range(FORMAT, FORMAT)] = FORMAT
+
+    @property
+    def weights(self) -> int | None:
+        """Weights of the dense network."""
+        return sum(layer.weights for layer in self.layers) if self.layers else None
+
+    @property
+    def nnz(self) -> int | None:
+        """Weights that are left; None where any layer's number is unknown."""
+        counts = [layer.nnz for layer in self.layers]
+        known = [count for count in counts if count is not None]
+        return sum(known) if known and len(known) == len(counts) else None
+
+    @property
+    def pruning_ratio(self) -> float | None:
+        """Dense weights over weights that are left."""
+        weights, nnz = self.weights, self.nnz
+        return weights / nnz if weights and nnz else None
+
+    @property
+    def seconds(self) -> float | None:
+        """Wall time of all steps; None where any is unknown."""
+        known = [step.seconds for step in self.steps if step.seconds is not None]
+        return sum(known) if known and len(known) == len(self.steps) else None
+
+
+def record_from_json(text: str, subject: str = "record") -> RunRecord:
+    """The record that ``text`` holds.
+
+    :raises PyadmmError: for anything that is not a valid record; the message names the field.
+    """
+    try:
+        tree = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise PyadmmError(
+            f"{subject}: is no complete JSON ({error}); run the flow again to write it"
+        ) from error
+    record = _decode(RunRecord, tree, subject, "")
+    assert isinstance(record, RunRecord)
+    return record
+
+
+def record_to_json(record: RunRecord) -> str:
+    """``record`` as JSON that :func:`record_from_json` is known to take back.
+
+    :raises PyadmmError: where a field holds something else than it is declared to.
+    """
+    text = json.dumps(_plain(asdict(record), ""), indent=1) + "\n"
+    record_from_json(text)
+    return text
+
+
+def save_record(record: RunRecord, path: Path) -> None:
+    """Write ``record`` to ``path``, atomically."""
+    write_atomic(path, record_to_json(record))
+
+
+def load_record(path: Path) -> RunRecord:
+    """Read and validate the record at ``path``."""
+    try:
+        if path.stat().st_size > FILE_LIMIT:
+            raise PyadmmError(f"{path.name}: is larger than {FILE_LIMIT} bytes: no record of ours")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PyadmmError(
+            f"{path.name}: cannot be read ({error}); give a run directory that holds it"
+        ) from error
+    return record_from_json(text, path.name)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _plain(value: Any, where: str) -> Any:
+    """``value`` with tuples as lists; refuses what JSON cannot hold, naming the field."""
+    if isinstance(value, dict):
+        return {key: _plain(item, f"{where}.{key}".lstrip(".")) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise PyadmmError(
+        f"record: field {where} must be text, a Python number or None, "
+        f"not {type(value).__name__} {value!r:.60}"
+    )
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls, include_extras=True)
+
+
+def _decode(declared: Any, value: Any, subject: str, where: str) -> Any:
+    """``value`` as the declared type; ``where`` is its path, for messages."""
+    origin = get_origin(declared)
+    if origin in (Union, types.UnionType):
+        (inner,) = (a for a in get_args(declared) if a is not types.NoneType)
+        return None if value is None else _decode(inner, value, subject, where)
+    if origin is Annotated:
+        base, limits = get_args(declared)
+        return _decode_number(base, limits, value, subject, where)
+    if origin is tuple:
+        if not isinstance(value, list) or len(value) > ITEM_LIMIT:
+            _refuse(subject, where, f"a list of at most {ITEM_LIMIT} items", value)
+        inner = get_args(declared)[0]
+        return tuple(_decode(inner, v, subject, f"{where}[{i}]") for i, v in enumerate(value))
+    if is_dataclass(declared):
+        return _decode_object(declared, value, subject, where)
+    if origin is Literal or declared is bool:
+        options = get_args(declared) or (False, True)
+        return _decode_choice(options, value, subject, where)
+    return _decode_text(value, subject, where)
+
+
+def _decode_object(cls: Any, value: Any, subject: str, where: str) -> Any:
+    if not isinstance(value, Mapping):
+        _refuse(subject, where or "(root)", "an object", value)
+    hints = _hints(cls)
+    unknown = sorted(set(value) - set(hints))
+    if unknown:
+        _refuse(subject, _join(where, ascii(unknown[0])), "absent", value[unknown[0]])
+    for field in fields(cls):
+        if field.default is MISSING and field.name not in value:
+            _refuse(subject, _join(where, field.name), "present", None)
+    return cls(
+        **{key: _decode(hints[key], v, subject, _join(where, key)) for key, v in value.items()}
+    )
+
+
+def _decode_choice(options: tuple[Any, ...], value: Any, subject: str, where: str) -> Any:
+    if not any(value is option or (type(value) is str and value == option) for option in options):
+        _refuse(subject, where, f"one of {', '.join(map(str, options))}", value)
+    return value
+
+
+def _decode_number(base: type, limits: Range, value: Any, subject: str, where: str) -> Any:
+    kinds: tuple[type, ...] = (int,) if base is int else (int, float)
+    what = "a whole number" if base is int else "a number"
+    allowed = isinstance(value, kinds) and not isinstance(value, bool)
+    if not allowed or not limits.lo <= value <= limits.hi:
+        _refuse(subject, where, f"{what} from {limits.lo:.16g} to {limits.hi:.16g}", value)
+    return base(value)
+
+
+def _decode_text(value: Any, subject: str, where: str) -> str:
+    if not isinstance(value, str) or len(value) > TEXT_LIMIT:
+        _refuse(subject, where, f"text of at most {TEXT_LIMIT} characters", value)
+    if any(not (ch.isprintable() or ch in "\n\t") for ch in value):
+        _refuse(subject, where, "printable text", value)
+    return str(value)
+
+
+def _join(where: str, name: str) -> str:
+    return f"{where}.{name:.60}" if where else f"{name:.60}"
+
+
+def _refuse(subject: str, where: str, rule: str, value: Any) -> NoReturn:
+    shown = "missing" if value is None else reprlib.repr(value)
+    raise PyadmmError(
+        f"{subject}: field {where} must be {rule}, not {shown}; run the flow again to rewrite it"
+    )
