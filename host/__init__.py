@@ -1,0 +1,28 @@
+"""The board side of pyadmm: needs numpy and pynq, nothing of pyadmm, no torch.
+
+``Accelerator(bitfile, manifest)`` loads the design and its weights and classifies images;
+``python -m host.selftest`` compares the board with the golden vectors, bit for bit;
+``python -m host.benchmark`` measures. See ``docs/board.md``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import HostError
+from .manifest import Manifest, read_manifest
+
+if TYPE_CHECKING:
+    from .accelerator import Accelerator
+
+__version__ = "0.1.0"
+__all__ = ["Accelerator", "HostError", "Manifest", "read_manifest"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import :class:`Accelerator` on first use, so that the manifest is readable without pynq."""
+    if name == "Accelerator":
+        from .accelerator import Accelerator  # noqa: PLC0415
+
+        return Accelerator
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,35 @@
+"""The errors that the driver raises: each message names subject, rule, value and remedy."""
+
+from __future__ import annotations
+
+
+class HostError(RuntimeError):
+    """Something the user of the board can mend."""
+
+
+class ManifestError(HostError):
+    """``manifest.json`` or a file that it names is missing, truncated or hostile."""
+
+
+class InUseError(HostError):
+    """Another process drives the accelerator."""
+
+
+class IdentError(HostError):
+    """The programmable logic holds a design other than the manifest's."""
+
+
+class DmaError(HostError):
+    """The AXI DMA reported an error; the message spells the status bits out."""
+
+
+class HardwareTimeout(HostError):
+    """A wait on the hardware exceeded its limit; the message spells the status read out."""
+
+
+class WeightsError(HostError):
+    """The weights on the chip are not those that were sent."""
+
+
+class InputError(HostError):
+    """The images do not fit the model."""

@@ -1,0 +1,1 @@
+"""Notebooks that ``pynq get-notebooks`` delivers."""
