@@ -1,0 +1,365 @@
+"""What an accelerator is: typed, validated facts that the back ends (HLS, RTL, driver) share.
+
+Everything here is plain data derived from shapes, number formats and a :class:`KernelConfig` per
+layer; :mod:`pyadmm.planner` makes it from a model. The meaning of every figure is fixed by
+``docs/kernels.md``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from pyadmm.boards import Board
+from pyadmm.errors import PyadmmError
+from pyadmm.files import write_atomic
+from pyadmm.model import InputSpec
+from pyadmm.spec import LayerSpec, QFormat
+
+KernelFamily = Literal["sparse", "dense"]
+WORD_BITS = 32
+"""Width of the two streams and of a weight image's words."""
+ACCUMULATOR_BITS_LIMIT = 32
+"""Accumulators of the kernels are at most this wide: a bias is one word of the weight image."""
+BYTES_PER_WORD = WORD_BITS // 8
+HEADER_WORDS = 2
+SLOT_WORDS = 3
+
+
+def index_width(count: int) -> int:
+    """``clog2(count)``: bits that index ``count`` things; 0 for one thing.
+
+    >>> [index_width(n) for n in (1, 2, 5, 8)]
+    [0, 1, 3, 3]
+    """
+    return (count - 1).bit_length()
+
+
+@dataclass(frozen=True)
+class KernelConfig:
+    """How one layer is mapped on hardware.
+
+    :param family: ``sparse`` (families 1 and 2 of the design) or ``dense`` (family 4).
+    :param tile_rows: ``R``, output rows computed at once; a group has ``R * W_out`` lanes.
+    :param groups: ``G``, output channels computed at once.
+    :param index_bits: ``D``, width of an entry's channel advance; unused (0) by ``dense``.
+    :param entry_capacity: entries (sparse) or weights (dense) a group can hold; ``None``: as many
+        as the model at hand needs.
+    :param slot_capacity: output channels a group can hold; ``None``: as many as needed.
+    """
+
+    family: KernelFamily
+    tile_rows: int
+    groups: int
+    index_bits: int = 0
+    entry_capacity: int | None = None
+    slot_capacity: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.family not in get_args(KernelFamily):
+            raise PyadmmError(f"kernel: family must be sparse or dense, not {self.family!r}")
+        sizes = {
+            "tile_rows": self.tile_rows,
+            "groups": self.groups,
+            "entry_capacity": self.entry_capacity,
+            "slot_capacity": self.slot_capacity,
+        }
+        for what, size in sizes.items():
+            if size is not None and size < 1:
+                raise PyadmmError(f"kernel: {what} must be at least 1, not {size}")
+        if self.index_bits < 0:
+            raise PyadmmError(f"kernel: index_bits must be at least 0, not {self.index_bits}")
+
+
+@dataclass(frozen=True)
+class EntryFormat:
+    """Field widths of one sparse entry, least significant first: code, kw, kh, dc, mac, last."""
+
+    code_bits: int
+    kw_bits: int
+    kh_bits: int
+    index_bits: int
+
+    @property
+    def kw_lsb(self) -> int:
+        return self.code_bits
+
+    @property
+    def kh_lsb(self) -> int:
+        return self.kw_lsb + self.kw_bits
+
+    @property
+    def dc_lsb(self) -> int:
+        return self.kh_lsb + self.kh_bits
+
+    @property
+    def mac_bit(self) -> int:
+        return self.dc_lsb + self.index_bits
+
+    @property
+    def last_bit(self) -> int:
+        return self.mac_bit + 1
+
+    @property
+    def bits(self) -> int:
+        """Width of an entry."""
+        return self.last_bit + 1
+
+    @property
+    def max_advance(self) -> int:
+        """Largest channel advance of one entry, ``2**D - 1``."""
+        return (1 << self.index_bits) - 1
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Max-pool fused into a stage: ``kernel`` x ``kernel`` windows at distance ``stride``."""
+
+    kernel: int
+    stride: int
+
+    def output(self, size: int) -> int:
+        """Rows (or columns) that ``size`` rows give."""
+        return (size - self.kernel) // self.stride + 1
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One weighted layer on its kernel, with the max-pool that follows it.
+
+    :param node: name of the model's node whose integers leave the stage (the pool's or layer's).
+    :param entry_capacity: resolved entries (sparse) or weights (dense) per group.
+    :param slot_capacity: resolved output channels per group.
+    """
+
+    spec: LayerSpec
+    config: KernelConfig
+    input: QFormat
+    output: QFormat
+    weight_bits: int
+    acc_bits: int
+    pool: Pool | None
+    node: str
+    entry_capacity: int
+    slot_capacity: int
+
+    def __post_init__(self) -> None:
+        name, config, spec = self.name, self.config, self.spec
+        if self.acc_bits > ACCUMULATOR_BITS_LIMIT:
+            raise PyadmmError(
+                f"{name}: an accumulator of {self.acc_bits} bits exceeds "
+                f"{ACCUMULATOR_BITS_LIMIT}; use fewer weight or activation bits"
+            )
+        if self.output.bits + (not self.output.signed) > WORD_BITS:
+            raise PyadmmError(
+                f"{name}: outputs of {self.output.bits} bits do not fit a signed word of "
+                f"{WORD_BITS} bits; requantise to fewer"
+            )
+        if config.tile_rows > spec.output_shape[1]:
+            raise PyadmmError(
+                f"{name}: tile_rows must be at most the {spec.output_shape[1]} output rows, "
+                f"not {config.tile_rows}"
+            )
+        if config.groups > spec.outputs:
+            raise PyadmmError(
+                f"{name}: groups must be at most the {spec.outputs} output channels, "
+                f"not {config.groups}"
+            )
+        if config.family == "dense":
+            self._check_dense()
+        else:
+            self._check_sparse()
+
+    def _check_dense(self) -> None:
+        per_group = self.spec.outputs // self.spec.groups
+        if self.spec.groups > 1 and per_group % self.config.groups:
+            raise PyadmmError(
+                f"{self.name}: groups of a dense kernel must divide the {per_group} channels of "
+                f"a convolution group, not {self.config.groups}"
+            )
+
+    def _check_sparse(self) -> None:
+        channels, limit = self.spec.input_shape[0], index_width(self.spec.input_shape[0])
+        if self.config.index_bits > limit or (self.config.index_bits == 0 and channels > 1):
+            raise PyadmmError(
+                f"{self.name}: index_bits must be {min(1, limit)} to {limit} for {channels} input "
+                f"channels, not {self.config.index_bits}"
+            )
+        if self.entry_format.bits > WORD_BITS:
+            raise PyadmmError(
+                f"{self.name}: an entry of {self.entry_format.bits} bits exceeds {WORD_BITS}; "
+                "lower index_bits or use a dense kernel"
+            )
+
+    @property
+    def name(self) -> str:
+        """The layer's name."""
+        return self.spec.name
+
+    @property
+    def groups(self) -> int:
+        """``G``."""
+        return self.config.groups
+
+    @property
+    def tile_rows(self) -> int:
+        """``R``."""
+        return self.config.tile_rows
+
+    @property
+    def lanes(self) -> int:
+        """``V = R * W_out``, multiply-accumulates of a group per cycle."""
+        return self.tile_rows * self.spec.output_shape[2]
+
+    @property
+    def tiles(self) -> int:
+        """``T = ceil(H_out / R)``."""
+        return -(-self.spec.output_shape[1] // self.tile_rows)
+
+    @property
+    def banks(self) -> int:
+        """``B = R * S``, banks of the input frame."""
+        return self.tile_rows * self.spec.stride
+
+    @property
+    def bank_height(self) -> int:
+        """``HB``, row words of one channel in one bank."""
+        return -(-(self.spec.input_shape[1] + 2 * self.spec.padding) // self.banks)
+
+    @property
+    def frame_depth(self) -> int:
+        """Row words in one bank."""
+        return self.spec.input_shape[0] * self.bank_height
+
+    @property
+    def frame_copies(self) -> int:
+        """Copies of the input frame: one read port per sparse group, one for all dense groups."""
+        return self.groups if self.config.family == "sparse" else 1
+
+    @property
+    def row_bits(self) -> int:
+        """Width of a row word of the input frame."""
+        return self.spec.input_shape[2] * self.input.bits
+
+    @property
+    def window(self) -> int:
+        """``K``, weights of one output channel."""
+        return math.prod(self.spec.window_shape[1:])
+
+    @property
+    def entry_format(self) -> EntryFormat:
+        """Field widths of a sparse entry."""
+        rows, columns = self.spec.kernel
+        return EntryFormat(
+            self.weight_bits, index_width(columns), index_width(rows), self.config.index_bits
+        )
+
+    @property
+    def weight_word_bits(self) -> int:
+        """Width of the group's weight memory: an entry, or a two's-complement dense weight."""
+        if self.config.family == "dense":
+            return self.weight_bits + 1
+        return self.entry_format.bits
+
+    @property
+    def output_shape(self) -> tuple[int, int, int]:
+        """``(O, rows, columns)`` that leave the stage, after the pool."""
+        channels, height, width = self.spec.output_shape
+        if self.pool is None:
+            return channels, height, width
+        return channels, self.pool.output(height), self.pool.output(width)
+
+    @property
+    def group_words(self) -> int:
+        """Words of the weight image for one group."""
+        return HEADER_WORDS + self.entry_capacity + SLOT_WORDS * self.slot_capacity
+
+    @property
+    def weight_words(self) -> int:
+        """Words of the weight image for this stage."""
+        return self.groups * self.group_words
+
+
+@dataclass(frozen=True)
+class AcceleratorPlan:
+    """A whole accelerator: stages that stream into each other, in order.
+
+    :param name: the model's name.
+    :param input: how the bytes of the input stream become the first frame.
+    """
+
+    name: str
+    board: Board
+    input: InputSpec
+    stages: tuple[StagePlan, ...]
+
+    @property
+    def image_words(self) -> int:
+        """Words of the input stream for one image."""
+        return -(-math.prod(self.input.shape) // BYTES_PER_WORD)
+
+    @property
+    def bytes_per_step(self) -> int:
+        """Bytes that unpacking takes per cycle: as many of a word's as always share a row."""
+        return math.gcd(self.input.shape[2], BYTES_PER_WORD)
+
+    @property
+    def input_steps(self) -> int:
+        """Cycles that unpacking one image takes."""
+        return math.prod(self.input.shape) // self.bytes_per_step
+
+    @property
+    def logits(self) -> int:
+        """Words of the output stream for one image."""
+        return math.prod(self.stages[-1].output_shape)
+
+    @property
+    def weight_words(self) -> int:
+        """Words of a weight image."""
+        return sum(stage.weight_words for stage in self.stages)
+
+    def stage(self, name: str) -> StagePlan:
+        """The stage of layer ``name``."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        names = ", ".join(stage.name for stage in self.stages)
+        raise PyadmmError(f"accelerator {self.name}: no layer {name!r}; it has {names}")
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """Files of a build, not yet written: relative name to text or bytes.
+
+    :param files: everything that decides the hardware and its testbench.
+    :param data: what is loaded at run time (weight images): no part of :attr:`digest`, since
+        another model of the same shapes runs on the same hardware.
+    """
+
+    files: Mapping[str, str | bytes]
+    data: Mapping[str, str | bytes] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of :attr:`files`, names and contents."""
+        return files_digest(self.files)
+
+    def write(self, folder: Path) -> None:
+        """Write every file under ``folder``, each atomically."""
+        for name, content in sorted({**self.files, **self.data}.items()):
+            write_atomic(folder / name, content)
+
+
+def files_digest(files: Mapping[str, str | bytes]) -> str:
+    """SHA-256 over sorted ``(name, content)`` pairs, hexadecimal."""
+    digest = hashlib.sha256()
+    for name, content in sorted(files.items()):
+        data = content.encode("utf-8") if isinstance(content, str) else content
+        for part in (name.encode("utf-8"), data):
+            digest.update(len(part).to_bytes(8, "little"))
+            digest.update(part)
+    return digest.hexdigest()
