@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -192,7 +194,7 @@ class Accelerator:
 
     # Buffers
 
-    def _buffer(self, name: str, words: int) -> Any:
+    def buffer(self, name: str, words: int) -> Any:
         """A contiguous buffer of at least ``words`` 32-bit words, kept for the next call."""
         held = self._buffers.get(name)
         if held is None or len(held) < words:
@@ -217,10 +219,22 @@ class Accelerator:
         receive: Transfer | None = None,
     ) -> float:
         """One run of the core. Gives its seconds, DMA included, host copies excluded."""
+        with self.claimed():
+            return self._transact(mode, count, send, receive)
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """The hardware in a good state for one run; a run that raises is recovered from later."""
         if self._faulty:
             self._recover()
-        deadline = Deadline(self.timeout_s)
         self._faulty = True
+        yield
+        self._faulty = False
+
+    def _transact(
+        self, mode: str, count: int, send: Transfer | None, receive: Transfer | None
+    ) -> float:
+        deadline = Deadline(self.timeout_s)
         if send:
             send.buffer.flush()
         begin = time.perf_counter()
@@ -238,7 +252,6 @@ class Accelerator:
         self.ip.wait(deadline)
         if receive:
             receive.buffer.invalidate()
-        self._faulty = False
         return seconds
 
     def load_model(self, model: str | ModelFact) -> None:
@@ -256,7 +269,7 @@ class Accelerator:
                 f"{capacity}; pack it for this design"
             )
         self.model = None
-        buffer = self._buffer("send", len(words))
+        buffer = self.buffer("send", len(words))
         buffer[: len(words)] = words
         self._run("load", send=Transfer(buffer, words.nbytes))
         if self.verify:
@@ -270,7 +283,7 @@ class Accelerator:
                 f"length register has {self.dma.length_bits} bits; widen c_sg_length_width to "
                 f"{words.nbytes.bit_length()}, or pass verify=False and run host.selftest"
             )
-        buffer = self._buffer("receive", len(words))
+        buffer = self.buffer("receive", len(words))
         self._run("read_back", receive=Transfer(buffer, words.nbytes))
         read = np.array(buffer[: len(words)])
         wrong = np.flatnonzero(read != words)
@@ -335,11 +348,11 @@ class Accelerator:
     def _infer(self, images: NDArray[np.uint8], results: NDArray[np.int32]) -> float:
         count, words = len(images), self.manifest.input_words
         out_words = count * self.manifest.output_words
-        send = self._buffer("send", count * words)
+        send = self.buffer("send", count * words)
         pixels = send[: count * words].view(np.uint8).reshape(count, 4 * words)
         pixels[:, : self.manifest.image_bytes] = images.reshape(count, -1)
         pixels[:, self.manifest.image_bytes :] = 0
-        receive = self._buffer("receive", out_words)
+        receive = self.buffer("receive", out_words)
         seconds = self._run(
             "infer", count, Transfer(send, 4 * count * words), Transfer(receive, 4 * out_words)
         )

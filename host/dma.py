@@ -146,8 +146,8 @@ class AxiDma:
     :raises HostError: for a DMA that this driver cannot use.
     """
 
-    def __init__(self, registers: Registers, parameters: Mapping[str, Any], name: str) -> None:
-        self._registers, self.name = registers, name
+    def __init__(self, registers: Any, parameters: Mapping[str, Any], name: str) -> None:
+        self.registers, self.name = registers, name
         if parameter(parameters, "c_include_sg", name):
             raise HostError(
                 f"{name}: has scatter-gather, but the driver uses direct register mode; set "
@@ -171,7 +171,7 @@ class AxiDma:
 
         :raises HardwareTimeout: if the reset does not end.
         """
-        self._registers.write(MM2S + CONTROL, RESET)
-        while self._registers.read(MM2S + CONTROL) & RESET:
+        self.registers.write(MM2S + CONTROL, RESET)
+        while self.registers.read(MM2S + CONTROL) & RESET:
             if deadline.passed:
                 raise HardwareTimeout(f"{self.name}: waited {deadline.seconds:g} s for its reset")
