@@ -1,0 +1,50 @@
+"""Runs one synthesis in a process of its own: ``python -m pyadmm.tools._yosys_child REQUEST``.
+
+Yosys is a library that ends its process on an error and never gives memory back, so
+:mod:`pyadmm.tools.yosys` starts this module for every design, bounds its memory and its time, and
+reads the JSON result that it leaves.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+from pyadmm.timing import DELAYS, estimate_clock
+
+
+def main(request_file: str) -> None:
+    """Synthesise what the JSON ``request_file`` asks for; write ``result.json`` beside it."""
+    request_path = Path(request_file)
+    request = json.loads(request_path.read_text(encoding="utf-8"))
+    limit = int(request["memory_bytes"])
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    result = _synthesise(request, request_path.parent)
+    (request_path.parent / "result.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+def _synthesise(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    from pyosys import libyosys  # noqa: PLC0415 - after the memory bound
+
+    design = libyosys.Design()
+    for command in request["commands"]:
+        libyosys.run_pass(command, design)
+    netlist = json.loads((folder / "netlist.json").read_text(encoding="utf-8"))
+    module = netlist["modules"][request["top"]]
+    cells: dict[str, int] = {}
+    for cell in module["cells"].values():
+        cells[cell["type"]] = cells.get(cell["type"], 0) + 1
+    clock = estimate_clock(module, DELAYS[request["family"]])
+    return {
+        "creator": netlist["creator"],
+        "cells": cells,
+        "clock_ns": clock.period_ns,
+        "path": clock.summary,
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
