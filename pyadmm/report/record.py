@@ -407,6 +407,12 @@ class RunRecord:
         return weights / nnz if weights and nnz else None
 
     @property
+    def break_even_basis(self) -> str:
+        """How the layers' break-even ratios were found, for a legend."""
+        bases = {layer.break_even.basis for layer in self.layers if layer.break_even is not None}
+        return ", ".join(sorted(bases)) or "unknown"
+
+    @property
     def seconds(self) -> float | None:
         """Wall time of all steps; None where any is unknown."""
         known = [step.seconds for step in self.steps if step.seconds is not None]
@@ -430,13 +436,12 @@ def record_from_json(text: str, subject: str = "record") -> RunRecord:
 
 
 def record_to_json(record: RunRecord) -> str:
-    """``record`` as JSON that :func:`record_from_json` is known to take back.
+    """``record`` as JSON, after the checks that :func:`record_from_json` makes.
 
     :raises PyadmmError: where a field holds something else than it is declared to.
     """
-    text = json.dumps(_plain(asdict(record), ""), indent=1) + "\n"
-    record_from_json(text)
-    return text
+    checked = _decode(RunRecord, _plain(asdict(record), ""), "record", "")
+    return json.dumps(asdict(checked), indent=1, allow_nan=False) + "\n"
 
 
 def save_record(record: RunRecord, path: Path) -> None:

@@ -100,10 +100,10 @@ def lenet_record() -> RunRecord:
 
 def _layers() -> tuple[LayerRecord, ...]:
     rows = [
-        ("conv1", "conv", (20, 1, 5, 5), 180, 5, "kept dense", 1.6, 8, 1),
-        ("conv2", "conv", (50, 20, 5, 5), 1_900, 3, "pruned", 1.4, 2, 4),
-        ("fc1", "linear", (500, 800), 2_350, 3, "pruned", 2.1, 1, 8),
-        ("fc2", "linear", (10, 500), 611, 3, "pruned", 2.4, 1, 2),
+        ("conv1", "conv", (20, 1, 5, 5), 500, 5, "kept dense", 1.6, 8, 1),
+        ("conv2", "conv", (50, 20, 5, 5), 1_700, 3, "pruned", 1.4, 2, 4),
+        ("fc1", "linear", (500, 800), 2_300, 3, "pruned", 2.1, 1, 8),
+        ("fc2", "linear", (10, 500), 541, 3, "pruned", 2.4, 1, 2),
     ]
     return tuple(
         LayerRecord(
