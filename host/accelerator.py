@@ -89,7 +89,7 @@ class Accelerator:
         self._buffers: dict[str, Any] = {}
         self._lock = DeviceLock(self.device.tag, lock_folder)
         try:
-            self.overlay = pynq.Overlay(str(self.bitfile), device=self.device)
+            self.overlay = self._load_overlay()
             self.dma = self._find_dma()
             self.ip = self._find_ip()
             self.clock_mhz = self._prepare()
@@ -128,6 +128,19 @@ class Accelerator:
             if not file.is_file():
                 raise HostError(f"bitstream: {file} does not exist; .bit and .hwh belong together")
         return bitfile.resolve()
+
+    def _load_overlay(self) -> Any:
+        overlay = pynq.Overlay(str(self.bitfile), download=False, device=self.device)
+        for index, clock in overlay.clock_dict.items():
+            # pynq 4.0 sets clocks by frequency, but reads none from a Zynq-7000's .hwh and then
+            # fails on None; the rate of our own clock is in the manifest, the others may stay.
+            if clock.get("enable") and clock.get("frequency", 0) is None:
+                if index == self.manifest.clock_index:
+                    clock["frequency"] = self.manifest.clock_mhz
+                else:
+                    del clock["enable"]
+        overlay.download()
+        return overlay
 
     def _describe(self, instance: str) -> Any:
         entries = self.overlay.ip_dict

@@ -11,6 +11,7 @@ from .errors import HostError
 from .manifest import MANIFEST_NAME
 
 BUNDLE_VARIABLE = "PYADMM_BUNDLE"
+BITFILE_VARIABLE = "PYADMM_BITFILE"
 TIMEOUT_VARIABLE = "PYADMM_TIMEOUT_S"
 DEFAULT_TIMEOUT_S = 5.0
 
@@ -48,7 +49,14 @@ def timeout_s() -> float:
 def open_accelerator(
     bundle: Path | None = None, bitfile: Path | None = None, model: str | None = None
 ) -> Accelerator:
-    """The accelerator of a bundle, loaded and verified."""
+    """The accelerator of a bundle, loaded and verified.
+
+    :param bundle: folder of the manifest, by default :func:`bundle_folder`.
+    :param bitfile: ``.bit``, by default environment ``PYADMM_BITFILE``, else the bundle's.
+    """
+    given = os.environ.get(BITFILE_VARIABLE)
+    if bitfile is None and given:
+        bitfile = Path(given)
     folder = bundle_folder() if bundle is None else bundle
     return Accelerator(bitfile, folder, model=model, timeout_s=timeout_s())
 

@@ -1,0 +1,429 @@
+"""The deploy bundle: everything a board needs, planned as bytes and written as one folder.
+
+``deploy/`` holds ``bundle/`` (manifest, weight images, golden vectors, CPU reference, curves and
+the bitstream, if there is one), and an installable wheel of ``host/`` with the same bundle inside:
+``pip install`` of that single file on the board is enough, and needs no network.
+
+``python -m pyadmm.deploy DEPLOY --bitstream FILE.bit`` adds a bitstream built later;
+``--add-model FILE.admm --data-from MODEL`` adds weights of another model for the same hardware.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import base64
+import hashlib
+import io
+import json
+import re
+import sys
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyadmm.assets import asset_dir
+from pyadmm.boards import load_board
+from pyadmm.errors import PyadmmError
+from pyadmm.layout import weight_image
+from pyadmm.model import Add, AvgPool, CompressedModel, InputSpec, MaxPool, Node
+from pyadmm.plan import AcceleratorPlan, BuildPlan, KernelConfig, Pool, StagePlan
+from pyadmm.spec import LayerSpec, QFormat
+
+MANIFEST = "manifest.json"
+ACCELERATOR = "accelerator.json"
+BUNDLE = "bundle"
+CLOCK_INDEX = 0
+REGISTERS = {"ap_ctrl": 0x00, "mode": 0x10, "count": 0x18, "ident": 0x20, "cycles": 0x30}
+MODES = {"infer": 0, "load": 1, "read_back": 2}
+VLNV = {"hls": "xilinx.com:hls:pyadmm_top:1.0", "rtl": "pyadmm:rtl:pyadmm_top:1.0"}
+"""Types of the accelerator's IP; ``host.driver`` binds to them."""
+_WHEEL_DATE = (1980, 1, 1, 0, 0, 0)
+_HOST_SUFFIXES = (".py", ".c", ".ipynb")
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Design:
+    """The hardware that a bundle is for.
+
+    :param digest: of the build plan; the ``ident`` register is its first 32 bits.
+    :param ip: instance of the accelerator in the block design; ``dma`` that of the AXI DMA.
+    :param bit: content of the bitstream, with ``hwh`` its hardware description; both or neither.
+    """
+
+    plan: AcceleratorPlan
+    digest: str
+    kernel: Literal["hls", "rtl"]
+    ip: str = "pyadmm_top_0"
+    dma: str = "axi_dma_0"
+    bit: bytes | None = None
+    hwh: bytes | None = None
+
+    def __post_init__(self) -> None:
+        if (self.bit is None) != (self.hwh is None):
+            raise PyadmmError("deploy: a bitstream needs its .hwh, and the other way round")
+        if re.fullmatch(r"[0-9a-f]{64}", self.digest) is None:
+            raise PyadmmError(f"deploy: digest must be a sha256 in hexadecimal, not {self.digest}")
+
+
+@dataclass(frozen=True)
+class ModelPack:
+    """A model for the design, and images to test it with.
+
+    :param images: uint8 ``(N, C, H, W)``, N at least 1; their golden logits are computed here.
+    :param labels: true classes ``(N,)``.
+    """
+
+    model: CompressedModel
+    images: NDArray[np.uint8]
+    labels: NDArray[np.integer]
+
+    def __post_init__(self) -> None:
+        if len(self.images) < 1 or len(self.images) != len(self.labels):
+            raise PyadmmError(
+                f"deploy: {len(self.images)} images and {len(self.labels)} labels for "
+                f"{self.model.name}; give one label per image, at least one"
+            )
+        if _PLAIN.fullmatch(self.model.name) is None:
+            raise PyadmmError(f"deploy: model name {self.model.name!r} is not fit for a file name")
+
+
+def plan_deploy(
+    design: Design, packs: Sequence[ModelPack], curves: Mapping[str, Any] | None = None
+) -> BuildPlan:
+    """All files of the deploy folder.
+
+    :param packs: the models, the default one first; the same layers, other weights.
+    :param curves: break-even curves for the explorer notebook, as JSON data.
+    :raises PyadmmError: if a model does not fit the design, or there is none.
+    """
+    if not packs:
+        raise PyadmmError("deploy: needs at least one model")
+    names = [pack.model.name for pack in packs]
+    if len(set(names)) != len(names):
+        raise PyadmmError(f"deploy: two models of one name among {', '.join(names)}")
+    files: dict[str, bytes] = {}
+    models = [_add_model(files, design.plan, pack) for pack in packs]
+    manifest = _manifest(design, packs[0].model, models)
+    files[ACCELERATOR] = _json(_plan_facts(design.plan))
+    if curves is not None:
+        manifest["curves"] = _add(files, "curves.json", _json(curves))
+    if design.bit is not None and design.hwh is not None:
+        manifest["design"]["bitfile"] = _add_bitstream(files, design.bit, design.hwh)
+    files[MANIFEST] = _json(manifest)
+    return _deploy_files(files)
+
+
+def add_bitstream(folder: Path, bit: Path) -> BuildPlan:
+    """The deploy folder with a bitstream that was built after it; ``.hwh`` lies beside ``bit``.
+
+    :raises PyadmmError: if a file is missing or the folder holds no bundle.
+    """
+    files, manifest = _read_bundle(folder)
+    contents = []
+    for path in (bit, bit.with_suffix(".hwh")):
+        if not path.is_file():
+            raise PyadmmError(f"deploy: {path} does not exist; .bit and .hwh belong together")
+        contents.append(path.read_bytes())
+    manifest["design"]["bitfile"] = _add_bitstream(files, contents[0], contents[1])
+    files[MANIFEST] = _json(manifest)
+    return _deploy_files(files)
+
+
+def add_model(folder: Path, pack: ModelPack) -> BuildPlan:
+    """The deploy folder with another model, which needs no new bitstream.
+
+    :raises PyadmmError: if the model does not fit the folder's accelerator.
+    """
+    files, manifest = _read_bundle(folder)
+    if any(model["name"] == pack.model.name for model in manifest["models"]):
+        raise PyadmmError(f"deploy: the bundle already has a model {pack.model.name!r}; rename it")
+    plan = read_accelerator(folder / BUNDLE)
+    manifest["models"].append(_add_model(files, plan, pack))
+    files[MANIFEST] = _json(manifest)
+    return _deploy_files(files)
+
+
+def _read_bundle(folder: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
+    bundle = folder / BUNDLE
+    try:
+        files = {path.name: path.read_bytes() for path in sorted(bundle.iterdir())}
+        manifest = json.loads(files[MANIFEST])
+    except (OSError, KeyError, ValueError) as error:
+        raise PyadmmError(
+            f"deploy: {bundle} holds no readable bundle ({error}); write it with the flow first"
+        ) from error
+    return files, manifest
+
+
+def _add(files: dict[str, bytes], name: str, content: bytes) -> dict[str, str]:
+    """Add a file; gives the manifest's entry for it."""
+    files[name] = content
+    return {"file": name, "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _add_bitstream(files: dict[str, bytes], bit: bytes, hwh: bytes) -> str:
+    files["design.bit"], files["design.hwh"] = bit, hwh
+    return "design.bit"
+
+
+def _json(data: Any) -> bytes:
+    return (json.dumps(data, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _npy(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _manifest(
+    design: Design, model: CompressedModel, models: list[dict[str, Any]]
+) -> dict[str, Any]:
+    plan = design.plan
+    return {
+        "format": "pyadmm-manifest",
+        "version": 1,
+        "board": plan.board.name,
+        "network": model.name,
+        "input": {
+            "shape": list(plan.input.shape),
+            "dtype": "uint8",
+            "offset": list(plan.input.offset),
+            "shift": plan.input.shift,
+            "lo": plan.input.format.lo,
+            "hi": plan.input.format.hi,
+        },
+        "classes": plan.logits,
+        "streams": {
+            "word_bits": 32,
+            "byte_order": "little",
+            "input_words": plan.image_words,
+            "output_words": plan.logits,
+        },
+        "clock": {"index": CLOCK_INDEX, "mhz": plan.board.clock_mhz},
+        "design": {
+            "digest": design.digest,
+            "ident": int(design.digest[:8], 16),
+            "kernel": design.kernel,
+            "ip": design.ip,
+            "vlnv": VLNV[design.kernel],
+            "dma": design.dma,
+            "bitfile": None,
+        },
+        "registers": REGISTERS,
+        "modes": MODES,
+        "models": models,
+        "curves": None,
+    }
+
+
+def _add_model(files: dict[str, bytes], plan: AcceleratorPlan, pack: ModelPack) -> dict[str, Any]:
+    """Add the files of one model; gives its entry in the manifest."""
+    model, name = pack.model, pack.model.name
+    image = weight_image(model, plan)
+    layers, offset = [], 0
+    for stage in plan.stages:
+        layers.append({"name": stage.name, "offset": offset, "words": stage.weight_words})
+        offset += stage.weight_words
+    arrays = io.BytesIO()
+    np.savez_compressed(arrays, **_cpu_arrays(model))  # type: ignore[arg-type]
+    logits = model.run(pack.images).astype(np.int32)
+    return {
+        "name": name,
+        "words": len(image),
+        "layers": layers,
+        "weights": _add(files, f"{name}.weights.bin", image.astype("<u4").tobytes()),
+        "images": _add(files, f"{name}.images.npy", _npy(pack.images)),
+        "logits": _add(files, f"{name}.logits.npy", _npy(logits)),
+        "labels": _add(files, f"{name}.labels.npy", _npy(np.asarray(pack.labels, np.int64))),
+        "cpu_arrays": _add(files, f"{name}.cpu.npz", arrays.getvalue()),
+        "cpu_nodes": [_cpu_node(node) for node in model.nodes],
+    }
+
+
+def _cpu_arrays(model: CompressedModel) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {}
+    for layer in model.layers:
+        arrays[f"{layer.name}.codes"] = layer.window_codes
+        arrays[f"{layer.name}.bias"] = layer.bias
+    return arrays
+
+
+def _cpu_node(node: Node) -> dict[str, Any]:
+    """One node of the network as ``host.cpu`` reads it."""
+    if isinstance(node, MaxPool):
+        window = {"kernel": node.kernel, "stride": node.stride}
+        return {"op": "maxpool", "name": node.name, "source": node.source, **window}
+    bounds = {"lo": node.output.lo, "hi": node.output.hi}
+    if isinstance(node, Add):
+        scale = {"mult": list(node.mult), "shift": node.shift}
+        return {"op": "add", "name": node.name, "sources": list(node.sources), **scale, **bounds}
+    scale = {"mult": list(node.requant.mult), "shift": node.requant.shift}
+    common = {"name": node.name, "source": node.source, **scale, **bounds}
+    if isinstance(node, AvgPool):
+        return {"op": "avgpool", "kernel": node.kernel, "stride": node.stride, **common}
+    spec = node.spec
+    geometry = {"stride": spec.stride, "padding": spec.padding, "groups": spec.groups}
+    return {"op": "conv", **geometry, **common}
+
+
+# The accelerator plan as JSON, so that models can be added to a bundle later.
+
+
+def _plan_facts(plan: AcceleratorPlan) -> dict[str, Any]:
+    facts = asdict(plan)
+    return {**facts, "board": plan.board.name}
+
+
+def read_accelerator(bundle: Path) -> AcceleratorPlan:
+    """The accelerator plan that a bundle was made for.
+
+    :raises PyadmmError: if its file is missing or broken.
+    """
+    try:
+        facts = json.loads((bundle / ACCELERATOR).read_text(encoding="utf-8"))
+        entry = facts["input"]
+        shape = tuple(entry["shape"])
+        form, offset = QFormat(**entry["format"]), tuple(entry["offset"])
+        return AcceleratorPlan(
+            name=facts["name"],
+            board=load_board(facts["board"]),
+            input=InputSpec(shape, form, offset, entry["shift"]),
+            stages=tuple(_stage(stage) for stage in facts["stages"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, PyadmmError):
+            raise
+        raise PyadmmError(f"deploy: {ACCELERATOR} of {bundle} is not readable: {error}") from error
+
+
+def _stage(facts: dict[str, Any]) -> StagePlan:
+    spec = facts["spec"]
+    shapes = {key: tuple(spec[key]) for key in ("weight_shape", "input_shape")}
+    return StagePlan(
+        **{
+            **facts,
+            "spec": LayerSpec(**{**spec, **shapes}),
+            "config": KernelConfig(**facts["config"]),
+            "input": QFormat(**facts["input"]),
+            "output": QFormat(**facts["output"]),
+            "pool": None if facts["pool"] is None else Pool(**facts["pool"]),
+        }
+    )
+
+
+# The wheel
+
+
+def host_files() -> dict[str, bytes]:
+    """The board's package, ``host/…`` to content."""
+    root = asset_dir("host")
+    paths = sorted(p for p in root.rglob("*") if p.suffix in _HOST_SUFFIXES and p.is_file())
+    return {f"host/{path.relative_to(root).as_posix()}": path.read_bytes() for path in paths}
+
+
+def host_version(files: Mapping[str, bytes]) -> str:
+    """``__version__`` of the board's package."""
+    for node in ast.parse(files["host/__init__.py"]).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__version__":
+            return str(ast.literal_eval(node.value))
+    raise AssertionError("host/__init__.py defines __version__")
+
+
+def _deploy_files(bundle: Mapping[str, bytes]) -> BuildPlan:
+    name, wheel = build_wheel(bundle)
+    files: dict[str, str | bytes] = {f"{BUNDLE}/{file}": data for file, data in bundle.items()}
+    files[name] = wheel
+    files["README.md"] = _readme(name, "design.bit" in bundle)
+    return BuildPlan(files)
+
+
+def build_wheel(bundle: Mapping[str, bytes]) -> tuple[str, bytes]:
+    """Name and content of the wheel: ``host`` with the bundle inside.
+
+    Its local version is the bundle's digest, so that pip replaces an older bundle.
+    """
+    files = host_files()
+    digest = hashlib.sha256(b"".join(hashlib.sha256(bundle[n]).digest() for n in sorted(bundle)))
+    version = f"{host_version(files)}+{digest.hexdigest()[:10]}"
+    files |= {f"host/bundle/{name}": content for name, content in bundle.items()}
+    info = f"pyadmm_host-{version}.dist-info"
+    files[f"{info}/METADATA"] = (
+        f"Metadata-Version: 2.1\nName: pyadmm-host\nVersion: {version}\n"
+        "Summary: pynq driver, weights and notebooks of a pyadmm accelerator\n"
+        "Requires-Python: >=3.10\nRequires-Dist: numpy\nRequires-Dist: pynq\n"
+    ).encode()
+    files[f"{info}/WHEEL"] = (
+        b"Wheel-Version: 1.0\nGenerator: pyadmm\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    )
+    files[f"{info}/entry_points.txt"] = (
+        b"[pynq.lib]\npyadmm = host.driver\n\n[pynq.notebooks]\npyadmm = host.notebooks\n"
+    )
+    record = f"{info}/RECORD"
+    lines = [f"{name},{_record_digest(data)},{len(data)}" for name, data in files.items()]
+    files[record] = "\n".join([*lines, f"{record},,", ""]).encode()
+    return f"pyadmm_host-{version}-py3-none-any.whl", _zip(files)
+
+
+def _record_digest(content: bytes) -> str:
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=")
+    return f"sha256={digest.decode()}"
+
+
+def _zip(files: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            entry = zipfile.ZipInfo(name, _WHEEL_DATE)
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def _readme(wheel: str, has_bitstream: bool) -> str:
+    state = (
+        "The bitstream is inside."
+        if has_bitstream
+        else "There is no bitstream yet: build one, then run "
+        "`python -m pyadmm.deploy THIS_FOLDER --bitstream FILE.bit` on the PC."
+    )
+    return (
+        "# For the board\n\n"
+        f"Copy `{wheel}` to the board; everything is in it. {state}\n\n"
+        "    sudo -i\n"
+        "    source /etc/profile.d/pynq_venv.sh\n"
+        f"    pip install --no-deps {wheel}\n"
+        "    python -m host.selftest\n"
+        "    python -m host.benchmark\n"
+        "    pynq get-notebooks pyadmm -p $PYNQ_JUPYTER_NOTEBOOKS\n\n"
+        "`bundle/` is the same data in the open; docs/board.md of pyadmm explains each step.\n"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; gives the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m pyadmm.deploy", description=__doc__)
+    parser.add_argument("folder", type=Path, help="the flow's deploy folder")
+    parser.add_argument("--bitstream", type=Path, required=True, help=".bit, its .hwh beside it")
+    options = parser.parse_args(arguments)
+    try:
+        plan = add_bitstream(options.folder, options.bitstream)
+        for old in options.folder.glob("pyadmm_host-*.whl"):
+            old.unlink()
+        plan.write(options.folder)
+    except PyadmmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{options.folder}: bitstream added; copy the wheel to the board")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

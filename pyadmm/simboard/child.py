@@ -1,0 +1,37 @@
+"""In the Python with pynq: install the simulated board, then run a module of the host code.
+
+``python -m pyadmm.simboard.child MODULE [ARGUMENT …]``; the environment's ``PYADMM_SIMBOARD``
+names the JSON file that says which board.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import sys
+from pathlib import Path
+
+from pyadmm.simboard.core import FaultyCore
+from pyadmm.simboard.device import SimulatedDevice
+from pyadmm.simboard.golden import golden_core
+
+CONFIG_VARIABLE = "PYADMM_SIMBOARD"
+
+
+def install() -> SimulatedDevice:
+    """The simulated board that the environment describes, as pynq's active device."""
+    config = json.loads(Path(os.environ[CONFIG_VARIABLE]).read_text(encoding="utf-8"))
+    core = FaultyCore(golden_core(Path(config["bundle"])))
+    return SimulatedDevice.install(core, config["family"], config["name"])
+
+
+def main() -> None:
+    """Run the module that the command line names."""
+    install()
+    sys.argv = sys.argv[1:]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""Register-true model of an AXI DMA 7.1 in direct register mode, its memory and its streams.
+
+Facts: AMD PG021 and the register descriptions that Vivado writes to a ``.hwh``. A length written
+to a halted channel does nothing; RS = 0 halts; a receive ends with TLAST or when its bytes are
+full, and a packet that is longer raises the internal error; an error halts its channel, which
+stays halted until a reset; the length register holds the bytes moved once a receive is over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Words = NDArray[np.uint32]
+
+S2MM = 0x30
+CONTROL, STATUS, ADDRESS, ADDRESS_HIGH, LENGTH = 0x00, 0x04, 0x18, 0x1C, 0x28
+RUN, RESET, CONTROL_DEFAULT = 1 << 0, 1 << 2, 0x10002
+HALTED, IDLE = 1 << 0, 1 << 1
+INTERNAL_ERROR, SLAVE_ERROR, DECODE_ERROR = 1 << 4, 1 << 5, 1 << 6
+COMPLETE_IRQ, ERROR_IRQ, IRQ_BITS = 1 << 12, 1 << 14, 0x7000
+THRESHOLD = 1 << 16
+_WORD = 4
+
+
+class StreamCore(Protocol):
+    """The accelerator as the bus and the DMA see it."""
+
+    def read(self, offset: int) -> int:
+        """An AXI-Lite read."""
+
+    def write(self, offset: int, value: int) -> None:
+        """An AXI-Lite write."""
+
+    def push(self, words: Words) -> None:
+        """Offer words to the input stream; they wait there until the core takes them."""
+
+    @property
+    def waiting(self) -> int:
+        """Words offered that the core has not taken yet."""
+
+    def pull(self, limit: int) -> tuple[Words, bool]:
+        """Up to ``limit`` words of the output stream; True if the last of them has TLAST.
+
+        It never reads past a TLAST.
+        """
+
+    def advance(self, cycles: int) -> None:
+        """Let clock cycles pass."""
+
+    def reset(self) -> None:
+        """The state after configuration."""
+
+
+class Memory:
+    """The processor's memory: blocks of bytes at physical addresses."""
+
+    FIRST = 0x1000_0000
+    LIMIT = 0x1FFF_FFFF
+    _PAGE = 4096
+
+    def __init__(self) -> None:
+        self.blocks: dict[int, bytearray] = {}
+
+    def allocate(self, size: int) -> tuple[int, bytearray]:
+        """A free block of at least ``size`` bytes: its address and its bytes.
+
+        :raises MemoryError: if there is no room.
+        """
+        length = -(-max(size, 1) // self._PAGE) * self._PAGE
+        address = self.FIRST
+        for start in sorted(self.blocks):
+            if start - address >= length:
+                break
+            address = start + len(self.blocks[start])
+        if address + length > self.LIMIT:
+            raise MemoryError("simulated board: no contiguous memory left")
+        block = self.blocks[address] = bytearray(length)
+        return address, block
+
+    def free(self, address: int) -> None:
+        """Give a block back."""
+        del self.blocks[address]
+
+    def window(self, address: int, size: int) -> memoryview | None:
+        """The bytes ``address … address + size - 1``; None where no one block holds them."""
+        for start, block in self.blocks.items():
+            if start <= address and address + size <= start + len(block):
+                return memoryview(block)[address - start : address - start + size]
+        return None
+
+
+@dataclass
+class _Channel:
+    """State of one direction."""
+
+    control: int = CONTROL_DEFAULT
+    status: int = HALTED | THRESHOLD
+    address: int = 0
+    length: int = 0
+    left: int = 0
+    busy: bool = False
+
+    def read(self, register: int) -> int:
+        values = {
+            CONTROL: self.control,
+            STATUS: self.status,
+            ADDRESS: self.address & 0xFFFFFFFF,
+            ADDRESS_HIGH: self.address >> 32,
+            LENGTH: self.length,
+        }
+        return values.get(register, 0)
+
+    def fail(self, error: int) -> None:
+        """Stop with an error, as the hardware does: RS = 0 and halted."""
+        self.control &= ~RUN
+        self.status = self.status & ~IDLE | HALTED | error | ERROR_IRQ
+        self.busy = False
+
+    def complete(self) -> None:
+        self.status |= IDLE | COMPLETE_IRQ
+        self.busy = False
+
+
+class AxiDmaModel:
+    """The DMA between :class:`Memory` and the streams of a :class:`StreamCore`.
+
+    :param length_bits: width of the length registers; higher bits of a write are lost.
+    """
+
+    def __init__(self, memory: Memory, core: StreamCore, length_bits: int) -> None:
+        self._memory, self._core = memory, core
+        self._length_mask = (1 << length_bits) - 1
+        self.injected: dict[int, int] = {}
+        self._channels = {0: _Channel(), S2MM: _Channel()}
+
+    def reset(self) -> None:
+        """Both channels as after configuration."""
+        self._channels = {0: _Channel(), S2MM: _Channel()}
+
+    def inject(self, channel: int, error: int) -> None:
+        """Let the next transfer of ``channel`` (0 or :data:`S2MM`) end in ``error`` bits."""
+        self.injected[channel] = error
+
+    def read(self, offset: int) -> int:
+        """The register at ``offset``."""
+        base = S2MM if offset >= S2MM else 0
+        return self._channels[base].read(offset - base)
+
+    def write(self, offset: int, value: int) -> None:
+        """Write the register at ``offset``."""
+        base = S2MM if offset >= S2MM else 0
+        channel, register = self._channels[base], offset - base
+        if register == CONTROL:
+            self._control(channel, value)
+        elif register == STATUS:
+            channel.status &= ~(value & IRQ_BITS)
+        elif register == ADDRESS:
+            channel.address = channel.address >> 32 << 32 | value
+        elif register == ADDRESS_HIGH:
+            channel.address = channel.address & 0xFFFFFFFF | value << 32
+        elif register == LENGTH and not channel.status & HALTED:
+            self._start(base, value & self._length_mask)
+
+    def _control(self, channel: _Channel, value: int) -> None:
+        if value & RESET:
+            self.reset()
+            return
+        channel.control = value
+        if value & RUN:
+            # an error keeps the channel halted until a reset
+            if not channel.status & (INTERNAL_ERROR | SLAVE_ERROR | DECODE_ERROR):
+                channel.status &= ~HALTED
+        else:
+            channel.status = channel.status & ~IDLE | HALTED
+            channel.busy = False
+
+    def _start(self, base: int, length: int) -> None:
+        channel = self._channels[base]
+        channel.status &= ~IDLE
+        channel.length = channel.left = length
+        error = self.injected.pop(base, 0)
+        if error or length == 0:
+            channel.fail(error or INTERNAL_ERROR)
+            return
+        window = self._memory.window(channel.address, length)
+        if window is None:
+            channel.fail(DECODE_ERROR)
+            return
+        channel.busy = True
+        if base == 0:
+            padded = bytes(window) + bytes(-length % _WORD)
+            self._core.push(np.frombuffer(padded, "<u4").astype(np.uint32))
+
+    def step(self) -> None:
+        """Move what the core has taken and given since the last step."""
+        send, receive = self._channels[0], self._channels[S2MM]
+        if send.busy and not self._core.waiting:
+            send.complete()
+        if receive.busy:
+            self._receive(receive)
+
+    def _receive(self, channel: _Channel) -> None:
+        room = channel.left // _WORD
+        words, last = self._core.pull(room)
+        if len(words):
+            first = channel.address + channel.length - channel.left
+            window = self._memory.window(first, _WORD * len(words))
+            assert window is not None  # checked for the whole transfer at its start
+            window[:] = words.astype("<u4").tobytes()
+            channel.left -= _WORD * len(words)
+        if last:
+            channel.length -= channel.left
+            channel.complete()
+        elif channel.left < _WORD and len(self._core.pull(1)[0]):
+            channel.fail(INTERNAL_ERROR)

@@ -1,0 +1,151 @@
+"""The ``.hwh`` of the simulated board: the block design that a bitstream's flow would describe.
+
+It names the same instances, types, addresses and DMA parameters, in the XML that Vivado writes and
+pynq's own parser reads, so that the unmodified host code finds its way by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+DMA_VLNV = "xilinx.com:ip:axi_dma:7.1"
+ADDRESS_RANGE = 0x10000
+_AXI = "xilinx.com:interface:aximm:1.0"
+
+
+@dataclass(frozen=True)
+class Processor:
+    """The processing system of a family, as a ``.hwh`` names it."""
+
+    vlnv: str
+    instance: str
+    master: str
+    enable: str
+    divisors: tuple[str, str]
+    select: str
+    frequency: str
+    sources: tuple[str, ...]
+
+
+PROCESSORS = {
+    "zynq7000": Processor(
+        "xilinx.com:ip:processing_system7:5.5",
+        "processing_system7_0",
+        "M_AXI_GP0",
+        "PCW_FPGA_FCLK{}_ENABLE",
+        ("PCW_FCLK{}_PERIPHERAL_DIVISOR0", "PCW_FCLK{}_PERIPHERAL_DIVISOR1"),
+        "PCW_FCLK{}_PERIPHERAL_CLKSRC",
+        "PCW_ACT_FPGA{}_PERIPHERAL_FREQMHZ",
+        ("IO PLL",),
+    ),
+    "zynqmp": Processor(
+        "xilinx.com:ip:zynq_ultra_ps_e:3.5",
+        "zynq_ultra_ps_e_0",
+        "M_AXI_HPM0_FPD",
+        "PSU__FPGA_PL{}_ENABLE",
+        ("PSU__CRL_APB__PL{}_REF_CTRL__DIVISOR0", "PSU__CRL_APB__PL{}_REF_CTRL__DIVISOR1"),
+        "PSU__CRL_APB__PL{}_REF_CTRL__SRCSEL",
+        "PSU__CRL_APB__PL{}_REF_CTRL__ACT_FREQMHZ",
+        ("IOPLL",),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class BlockDesign:
+    """What the simulated block design holds.
+
+    :param family: ``zynq7000`` or ``zynqmp``.
+    :param ip: instance of the accelerator, ``vlnv`` its type, ``ip_address`` where it lies.
+    :param length_bits: width of the DMA's length register.
+    """
+
+    family: str
+    ip: str
+    vlnv: str
+    dma: str
+    length_bits: int = 26
+    clock_mhz: float = 100.0
+    ip_address: int = 0x43C00000
+    dma_address: int = 0x40400000
+
+    def to_hwh(self) -> str:
+        """The XML text."""
+        root = Element("EDKSYSTEM", EDWVERSION="1.2", VIVADOVERSION="simulated")
+        SubElement(root, "SYSTEMINFO", ARCH="zynq", NAME="pyadmm_simulated")
+        SubElement(root, "EXTERNALPORTS")
+        SubElement(root, "EXTERNALINTERFACES")
+        modules = SubElement(root, "MODULES")
+        self._add_processor(modules)
+        _add_slave(modules, self.dma, DMA_VLNV, "S_AXI_LITE", self._dma_parameters())
+        _add_slave(modules, self.ip, self.vlnv, "s_axi_control", {})
+        indent(root)
+        return tostring(root, encoding="unicode", xml_declaration=True)
+
+    def _dma_parameters(self) -> dict[str, str]:
+        values = {
+            "c_include_sg": 0,
+            "c_include_mm2s": 1,
+            "c_include_s2mm": 1,
+            "c_include_mm2s_dre": 0,
+            "c_include_s2mm_dre": 0,
+            "c_sg_length_width": self.length_bits,
+            "c_m_axi_mm2s_data_width": 32,
+            "c_m_axi_s2mm_data_width": 32,
+            "c_micro_dma": 0,
+        }
+        return {name: str(value) for name, value in values.items()}
+
+    def _add_processor(self, modules: Element) -> None:
+        facts = PROCESSORS[self.family]
+        parameters: dict[str, str] = {}
+        for clock in range(4):
+            parameters[facts.enable.format(clock)] = str(int(clock == 0))
+            parameters[facts.divisors[0].format(clock)] = "10"
+            parameters[facts.divisors[1].format(clock)] = "1"
+            parameters[facts.select.format(clock)] = facts.sources[0]
+            parameters[facts.frequency.format(clock)] = f"{self.clock_mhz:.6f}"
+        module = _add_module(modules, facts.instance, facts.vlnv, parameters)
+        _add_interface(module, facts.master, "MASTER")
+        memory = SubElement(module, "MEMORYMAP")
+        for instance, base, interface in (
+            (self.dma, self.dma_address, "S_AXI_LITE"),
+            (self.ip, self.ip_address, "s_axi_control"),
+        ):
+            SubElement(
+                memory,
+                "MEMRANGE",
+                ADDRESSBLOCK="Reg",
+                BASEVALUE=f"0x{base:08X}",
+                HIGHVALUE=f"0x{base + ADDRESS_RANGE - 1:08X}",
+                INSTANCE=instance,
+                MASTERBUSINTERFACE=facts.master,
+                MEMTYPE="REGISTER",
+                SLAVEBUSINTERFACE=interface,
+            )
+
+
+def _add_module(
+    modules: Element, instance: str, vlnv: str, parameters: Mapping[str, str]
+) -> Element:
+    kind = vlnv.split(":")[2]
+    module = SubElement(
+        modules, "MODULE", FULLNAME=f"/{instance}", INSTANCE=instance, MODTYPE=kind, VLNV=vlnv
+    )
+    table = SubElement(module, "PARAMETERS")
+    for name, value in parameters.items():
+        SubElement(table, "PARAMETER", NAME=name, VALUE=value)
+    return module
+
+
+def _add_slave(
+    modules: Element, instance: str, vlnv: str, interface: str, parameters: Mapping[str, str]
+) -> None:
+    _add_interface(_add_module(modules, instance, vlnv, parameters), interface, "SLAVE")
+
+
+def _add_interface(module: Element, name: str, kind: str) -> None:
+    interfaces = SubElement(module, "BUSINTERFACES")
+    SubElement(interfaces, "BUSINTERFACE", NAME=name, TYPE=kind, VLNV=_AXI)
