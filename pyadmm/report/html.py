@@ -187,7 +187,7 @@ def duration(seconds: float | None) -> str:
     """Wall time.
 
     >>> duration(2.04), duration(402.7), duration(4000)
-    ('2.0 s', '6 min 43 s', '1 h 7 min')
+    ('2.0 s', '6 min 43 s', '1 h 6 min')
     """
     if seconds is None:
         return UNKNOWN

@@ -11,8 +11,8 @@ import io
 import math
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import matplotlib
@@ -65,15 +65,36 @@ _RC: Any = {
 }
 _WIDTH = 5.8
 _TALL = 3.7
-_ROW = 0.34
 _LEGEND_CHARACTERS = 98
 """Characters of 8 points on a line of a chart's legend."""
 BAR_LIMIT = 60
 """Most bars of one chart; the tables hold the rest."""
+_BAND_LIMIT = 200
 _LABEL_LIMIT = 26
 _LEAST_ERROR = 1e-2
 _LEAST_RESIDUAL = 1e-9
-_ACCURACY_TICKS = (99.99, 99.9, 99.5, 99, 98, 95, 90, 80, 50, 0)
+_ERROR_TICKS = (
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+    0.3,
+    0.5,
+    0.7,
+    1,
+    1.5,
+    2,
+    3,
+    5,
+    7,
+    10,
+    15,
+    20,
+    30,
+    50,
+    90,
+)
 
 
 def training_svg(record: RunRecord) -> str | None:
@@ -161,8 +182,12 @@ def layers_svg(record: RunRecord) -> str | None:
         _name_rows(axes, [layer.name for layer in layers])
         figure.legend(loc="outside upper left", ncols=4, fontsize=8)
 
-    height = 1.15 + _ROW * len(layers)
-    return _chart("layers", height, "Pruning ratio and break-even ratio per layer", draw)
+    return _chart(
+        "layers",
+        1.15 + _rows_height(len(layers)),
+        "Pruning ratio and break-even ratio per layer",
+        draw,
+    )
 
 
 def bytes_svg(record: RunRecord) -> str | None:
@@ -188,7 +213,7 @@ def bytes_svg(record: RunRecord) -> str | None:
         axes.set_xlabel("bytes in the file")
         _name_rows(axes, [part.name for part in parts])
 
-    return _chart("bytes", 0.8 + _ROW * len(parts), "Bytes of the file by section", draw)
+    return _chart("bytes", 0.8 + _rows_height(len(parts)), "Bytes of the file by section", draw)
 
 
 def hardware_svg(record: RunRecord) -> str | None:
@@ -214,7 +239,9 @@ def hardware_svg(record: RunRecord) -> str | None:
         axes.set_xlabel("share of the chip; the line is the board's limit")
         _name_rows(axes, [resource.name for resource, _, _ in known])
 
-    return _chart("hardware", 0.8 + _ROW * len(known), "Chip resources against the limit", draw)
+    return _chart(
+        "hardware", 0.8 + _rows_height(len(known)), "Chip resources against the limit", draw
+    )
 
 
 _BESIDE: dict[str, Any] = {
@@ -224,6 +251,11 @@ _BESIDE: dict[str, Any] = {
     "fontsize": 8,
     "color": INK,
 }
+
+
+def _rows_height(rows: int) -> float:
+    """Inches of ``rows`` bars; many bars stand closer."""
+    return (0.34 if rows <= 16 else 0.21) * rows
 
 
 def _kept_label(layer: LayerRecord) -> str:
@@ -244,9 +276,10 @@ def _layer_marks(
     marks = [(ratio, y) for ratio, y in marks if ratio > 0]
     if marks:
         x, y = zip(*marks, strict=True)
-        axes.scatter(x, y, marker="|", s=230, color=CARD, linewidths=5, zorder=3)
+        size = 230 if len(layers) <= 16 else 90
+        axes.scatter(x, y, marker="|", s=size, color=CARD, linewidths=5, zorder=3)
         label = f"break-even, {record.break_even_basis}"
-        axes.scatter(x, y, marker="|", s=230, color=BAD, linewidths=2, label=label, zorder=4)
+        axes.scatter(x, y, marker="|", s=size, color=BAD, linewidths=2, label=label, zorder=4)
     marks = [(published[x.name], y) for y, x in enumerate(layers) if x.name in published]
     if marks:
         x, y = zip(*((ratio, row + 0.29) for ratio, row in marks), strict=True)
@@ -258,43 +291,39 @@ def _accuracy_axis(axes: Axes, errors: Sequence[float]) -> None:
     axes.set_yscale("log")
     lo, hi = (min(errors), max(errors)) if errors else (0.1, 100.0)
     axes.set_ylim(min(hi * 1.3, 100), lo / 1.3)
-    ticks = [100 - a for a in _ACCURACY_TICKS if lo / 1.3 <= 100 - a <= hi * 1.3]
-    axes.yaxis.set_major_locator(FixedLocator(ticks or [lo]))
+    ticks = [error for error in _ERROR_TICKS if lo / 1.3 <= error <= hi * 1.3]
+    if len(ticks) < 3:
+        steps = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(lo / 1.3, hi * 1.3)
+        ticks = [error for error in steps if error > 0]
+    ticks = ticks[:: math.ceil(len(ticks) / 6)]
+    axes.yaxis.set_major_locator(FixedLocator(ticks))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 - error:.6g} %"))
     axes.set_ylabel("validation accuracy")
 
 
-@dataclass(frozen=True)
-class _Band:
-    """Epochs ``first … last`` (from 1) of one phase."""
-
-    label: str
-    first: int
-    last: int
-
-
-def _bands(history: Sequence[Epoch]) -> Iterator[_Band]:
-    start = 0
-    for index, epoch in enumerate(history):
-        following = history[index + 1] if index + 1 < len(history) else None
-        if following is None or (following.step, following.phase) != (epoch.step, epoch.phase):
-            label = epoch.step if epoch.step == epoch.phase else f"{epoch.step} · {epoch.phase}"
-            yield _Band(label, start + 1, index + 1)
-            start = index + 1
+def _phase_names(history: Sequence[Epoch]) -> list[str]:
+    """A name for every epoch's phase: step and phase, or one of them where that is too many."""
+    namings = (
+        [e.step if e.step == e.phase else f"{e.step} · {e.phase}" for e in history],
+        [e.phase for e in history],
+        [e.step for e in history],
+    )
+    fitting = (names for names in namings if len(set(names)) <= len(SERIES))
+    return next(fitting, namings[0])
 
 
 def _shade_phases(panels: Sequence[Axes], history: Sequence[Epoch]) -> list[Patch]:
     """Shade the phases in ``panels``; returns the legend's handles, one per phase."""
-    bands = list(_bands(history))
-    labels = list(dict.fromkeys(band.label for band in bands))
-    colours = {label: SERIES[index % len(SERIES)] for index, label in enumerate(labels)}
-    for band in bands[:BAR_LIMIT]:
+    names = _phase_names(history)
+    known = list(dict.fromkeys(names))
+    colours = {name: SERIES[index % len(SERIES)] for index, name in enumerate(known)}
+    changes = [i for i in range(len(names)) if i == 0 or names[i] != names[i - 1]]
+    for first, last in pairwise([*changes[:_BAND_LIMIT], len(names)]):
         for axes in panels:
-            axes.axvspan(band.first - 0.5, band.last + 0.5, color=colours[band.label], alpha=0.13)
+            axes.axvspan(first + 0.5, last + 0.5, color=colours[names[first]], alpha=0.13)
     return [
-        Patch(color=colours[label], alpha=0.4, label=_shorten(label))
-        for label in labels[: len(SERIES)]
+        Patch(color=colours[name], alpha=0.4, label=_shorten(name)) for name in known[: len(SERIES)]
     ]
 
 

@@ -1,5 +1,6 @@
 """The rendered reports: right numbers, self-contained, escaped, honest about what is unknown."""
 
+import doctest
 import io
 import json
 import re
@@ -7,12 +8,13 @@ from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import ModuleType
 
 import openpyxl
 import pytest
 
 from pyadmm.errors import PyadmmError
-from pyadmm.report import write_report
+from pyadmm.report import html, record, reference, write_report
 from pyadmm.report.__main__ import main
 from pyadmm.report.html import render_html
 from pyadmm.report.record import (
@@ -77,6 +79,13 @@ class Page(HTMLParser):
     @property
     def ids(self) -> list[str]:
         return [value for key, value in self.attributes if key == "id"]
+
+
+@pytest.mark.parametrize("module", [html, record, reference])
+def test_the_examples_of_the_docstrings_hold(module: ModuleType) -> None:
+    found = doctest.testmod(module)
+    assert found.attempted > 0
+    assert found.failed == 0
 
 
 @pytest.fixture(scope="module")
