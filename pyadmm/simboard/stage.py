@@ -20,7 +20,7 @@ LENGTH_BITS = 26
 TIMEOUT_S = 120.0
 CONFIG_VARIABLE = "PYADMM_SIMBOARD"
 _TAIL_LINES = 15
-_KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
+_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Stage:
         return {
             **kept,
             "PYTHONPATH": str(self.site),
+            "TMPDIR": str(self.folder),
             "PYTHONDONTWRITEBYTECODE": "1",
             "IPYTHONDIR": str(self.folder / "ipython"),
             CONFIG_VARIABLE: str(self.config),

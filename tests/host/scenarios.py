@@ -1,0 +1,239 @@
+"""Faults on the simulated board, one function each; runs in the Python with pynq.
+
+Every scenario gives ``{"error": class, "message": text, "works_after": bool, …}``; the test process
+judges them. ``works_after`` says that the same driver gives golden logits after the fault.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pynq
+
+from host import Accelerator
+from host.accelerator import load_vectors
+from host.bundle import bundle_folder
+from host.errors import HostError
+from host.fast import FastPath
+from host.manifest import read_manifest
+from pyadmm.simboard.child import install
+from pyadmm.simboard.dma import DECODE_ERROR, S2MM, SLAVE_ERROR
+
+BITFILE = os.environ["PYADMM_BITFILE"]
+TIMEOUT_S = 0.2
+Result = dict[str, Any]
+
+
+def open_board(**options: Any) -> Accelerator:
+    return Accelerator(BITFILE, bundle_folder(), timeout_s=TIMEOUT_S, **options)
+
+
+def is_golden(board: Accelerator) -> bool:
+    assert board.model is not None
+    vectors = load_vectors(board.model, board.manifest)
+    return bool(np.array_equal(board.logits(vectors["images"]), vectors["logits"]))
+
+
+def caught(action: Callable[[], Any]) -> Result:
+    try:
+        action()
+    except HostError as error:
+        return {"error": type(error).__name__, "message": str(error)}
+    return {"error": None, "message": ""}
+
+
+def fault(inject: Callable[[Any], None]) -> Result:
+    """Inject into a working board, run, and see what comes and whether it works again."""
+    device = pynq.Device.active_device
+    with open_board() as board:
+        assert is_golden(board)
+        downloads = device.downloads
+        inject(device)
+        result = caught(lambda: is_golden(board))
+        result["works_after"] = is_golden(board)
+        result["downloads"] = device.downloads - downloads
+        return result
+
+
+def send_slave_error() -> Result:
+    return fault(lambda device: device.dma.inject(0, SLAVE_ERROR))
+
+
+def receive_decode_error() -> Result:
+    return fault(lambda device: device.dma.inject(S2MM, DECODE_ERROR))
+
+
+def receive_never_ends() -> Result:
+    return fault(lambda device: setattr(device.core, "swallow_tail", 1))
+
+
+def _weights_fault(first: int) -> Result:
+    device = pynq.Device.active_device
+    device.core.flip_word = first
+    result = caught(open_board)
+    with open_board() as board:
+        result["works_after"] = is_golden(board)
+    return result
+
+
+def weights_corrupted() -> Result:
+    return _weights_fault(3)
+
+
+def weights_corrupted_last_layer() -> Result:
+    return _weights_fault(read_manifest(bundle_folder()).models[0].words - 1)
+
+
+def weights_corrupted_on_reload() -> Result:
+    device = pynq.Device.active_device
+    with open_board() as board:
+        device.core.flip_word = 0
+        result = caught(lambda: board.load_model("second"))
+        blank = np.zeros(board.manifest.input_shape, np.uint8)
+        result["refuses"] = caught(lambda: board.logits(blank))["message"]
+        board.load_model("second")
+        result["works_after"] = is_golden(board)
+        return result
+
+
+def other_bitstream() -> Result:
+    device = pynq.Device.active_device
+    device.core.ident = 0xDEADBEEF
+    result = caught(open_board)
+    device.core.ident = None
+    with open_board() as board:
+        result["works_after"] = is_golden(board)
+    return result
+
+
+def in_use() -> Result:
+    command = [sys.executable, "-m", "scenarios", "hold"]
+    with open_board() as board:
+        result = caught(open_board)
+        other = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        result["other_process"] = other.stdout.strip()
+        result["works_after"] = is_golden(board)
+        result["pid"] = os.getpid()
+    return result
+
+
+def closed_then_opened() -> Result:
+    with open_board() as board:
+        assert is_golden(board)
+    with open_board() as board:
+        return {"works_after": is_golden(board)}
+
+
+def wrong_images() -> Result:
+    with open_board() as board:
+        shape = board.manifest.input_shape
+        bad = {
+            "floats": np.zeros((2, *shape), np.float32),
+            "shape": np.zeros((2, 3, 3), np.uint8),
+            "list": [[0]],
+        }
+        result: Result = {name: caught(lambda x=x: board.logits(x)) for name, x in bad.items()}
+        result["empty"] = list(board.logits(np.zeros((0, *shape), np.uint8)).shape)
+        result["single"] = list(board.logits(np.zeros(shape, np.uint8)).shape)
+        result["works_after"] = is_golden(board)
+        return result
+
+
+def wrong_digest() -> Result:
+    manifest = read_manifest(bundle_folder())
+    path = manifest.models[0].weights.path
+    sound = path.read_bytes()
+    path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    result = caught(open_board)
+    path.write_bytes(sound)
+    with open_board() as board:
+        result["works_after"] = is_golden(board)
+    return result
+
+
+def reload() -> Result:
+    device = pynq.Device.active_device
+    with open_board() as board:
+        downloads = device.downloads
+        first = is_golden(board)
+        board.load_model("second")
+        return {
+            "works_after": first and is_golden(board),
+            "model": board.model and board.model.name,
+            "downloads": device.downloads - downloads,
+            "unknown": caught(lambda: board.load_model("third"))["message"],
+        }
+
+
+def buffers_are_freed() -> Result:
+    device = pynq.Device.active_device
+    before = len(device.memory.blocks)
+    with open_board() as board:
+        is_golden(board)
+        held = len(device.memory.blocks) - before
+    return {"held": held, "left": len(device.memory.blocks) - before}
+
+
+def overlay_ip_just_works() -> Result:
+    """As a pynq user does it: no Accelerator, the driver is bound by the IP's type."""
+    overlay = pynq.Overlay(BITFILE, download=False)
+    manifest = read_manifest(bundle_folder())
+    for clock in overlay.clock_dict.values():
+        clock["frequency"] = manifest.clock_mhz
+    overlay.download()
+    ip = overlay.pyadmm_top_0
+    ip.manifest = manifest
+    return {"driver": type(ip).__name__, "ident": ip.ident, "idle": ip.idle, "cycles": ip.cycles}
+
+
+def clock_is_set() -> Result:
+    with open_board() as board:
+        return {"wanted": board.manifest.clock_mhz, "board": board.clock_mhz}
+
+
+def no_c_path() -> Result:
+    with open_board() as board:
+        return caught(lambda: FastPath(board))
+
+
+def chunks() -> Result:
+    """A DMA with a narrow length register: sends in pieces, several runs, same logits."""
+    device = pynq.Device.active_device
+    with open_board(verify=False) as board:
+        vectors = load_vectors(board.manifest.models[0], board.manifest)
+        many = np.concatenate([vectors["images"]] * 10)
+        logits = board.logits(many)
+        return {
+            "works_after": bool(np.array_equal(logits, np.concatenate([vectors["logits"]] * 10))),
+            "max_bytes": board.dma.max_bytes,
+            "images_per_run": board.images_per_run(),
+            "device": device.name,
+        }
+
+
+def narrow_read_back() -> Result:
+    return caught(open_board)
+
+
+def hold() -> Result:
+    return caught(open_board)
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    names = sys.argv[1:]
+    results = {name: globals()[name]() for name in names}
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["hold"]:
+        install()
+    main()
