@@ -16,8 +16,15 @@ from numpy.typing import NDArray
 
 from pyadmm.errors import PyadmmError
 from pyadmm.model import CompressedLayer, CompressedModel, InputSpec
-from pyadmm.plan import HEADER_WORDS, SLOT_WORDS, AcceleratorPlan, EntryFormat, StagePlan
-from pyadmm.spec import IntArray, LayerSpec
+from pyadmm.plan import (
+    HEADER_WORDS,
+    SLOT_WORDS,
+    WORD_BITS,
+    AcceleratorPlan,
+    EntryFormat,
+    StagePlan,
+)
+from pyadmm.spec import IntArray, LayerSpec, QFormat
 
 Words = NDArray[np.uint32]
 
@@ -83,7 +90,7 @@ class Positions:
 
 def _first_channel(spec: LayerSpec, outputs: IntArray) -> NDArray[np.int64]:
     """First input channel that every one of ``outputs`` sees."""
-    return outputs // (spec.outputs // spec.groups) * spec.kernel_channels
+    return np.asarray(outputs, np.int64) // (spec.outputs // spec.groups) * spec.kernel_channels
 
 
 def encode_entries(positions: Positions, form: EntryFormat) -> tuple[Words, NDArray[np.int64]]:
@@ -247,13 +254,33 @@ def _stage_image(model: CompressedModel, stage: StagePlan) -> Words:
     return image.ravel()
 
 
+def never_saturates(model: CompressedModel, layer: CompressedLayer) -> bool:
+    """Whether no input can reach the limits of the layer's output format: raw logits."""
+    x = model.format_of(layer.source).max_magnitude
+    reach = layer.accumulator_magnitude(x) * max(layer.requant.mult)
+    reach = (reach + (1 << (layer.requant.shift - 1))) >> layer.requant.shift
+    return layer.output.lo <= -reach and reach <= layer.output.hi
+
+
+def hardware_output(model: CompressedModel, layer: CompressedLayer) -> QFormat:
+    """Format of the layer's results in hardware.
+
+    Logits that never saturate get a whole word of the output stream, so that models whose logits
+    have other ranges run on the same accelerator; every other layer has its own format.
+    """
+    if layer is model.layers[-1] and never_saturates(model, layer):
+        return QFormat(WORD_BITS, True, layer.output.scale)
+    return layer.output
+
+
 def _check_fits(model: CompressedModel, layer: CompressedLayer, stage: StagePlan) -> None:
     source = model.format_of(layer.source)
+    output = hardware_output(model, layer)
     needs = {
         "shape": (layer.spec, stage.spec),
         "input bits": ((source.bits, source.signed), (stage.input.bits, stage.input.signed)),
         "output bits": (
-            (layer.output.bits, layer.output.signed),
+            (output.bits, output.signed),
             (stage.output.bits, stage.output.signed),
         ),
     }

@@ -131,6 +131,7 @@ class Pool:
 class StagePlan:
     """One weighted layer on its kernel, with the max-pool that follows it.
 
+    :param output: format of the results in hardware (:func:`pyadmm.layout.hardware_output`).
     :param node: name of the model's node whose integers leave the stage (the pool's or layer's).
     :param entry_capacity: resolved entries (sparse) or weights (dense) per group.
     :param slot_capacity: resolved output channels per group.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pyadmm.boards import Board
 from pyadmm.cost import stage_cycles, stage_resources
 from pyadmm.errors import PyadmmError
-from pyadmm.layout import Positions, group_loads, needed_capacities
+from pyadmm.layout import Positions, group_loads, hardware_output, needed_capacities
 from pyadmm.model import INPUT, CompressedLayer, CompressedModel, MaxPool, Node
 from pyadmm.plan import AcceleratorPlan, KernelConfig, Pool, StagePlan, index_width
 from pyadmm.spec import Resources
@@ -95,7 +95,7 @@ def plan_stage(
         spec=layer.spec,
         config=config,
         input=model.format_of(layer.source),
-        output=layer.output,
+        output=hardware_output(model, layer),
         weight_bits=layer.weight_bits,
         acc_bits=model.accumulator_bits(layer.name) + spare_acc_bits,
         pool=None if pool is None else Pool(pool.kernel, pool.stride),

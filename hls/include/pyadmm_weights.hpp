@@ -1,0 +1,78 @@
+// Loading a stage's weights and slot tables from the weight image, and reading them back.
+#ifndef PYADMM_WEIGHTS_HPP
+#define PYADMM_WEIGHTS_HPP
+
+#include "pyadmm_stage.hpp"
+#include "pyadmm_streams.hpp"
+
+namespace pyadmm {
+
+// One stage of the weight image, group after group: header, entries, slot records.
+template <class Cfg>
+void load_stage(AxiStream& stream, typename Stage<Cfg>::Word words[Cfg::G][Cfg::ENTRY_CAPACITY],
+                Slot<Cfg> slots[Cfg::G][Cfg::SLOT_CAPACITY], Fill<Cfg> fills[Cfg::G][1]) {
+    typedef Stage<Cfg> St;
+    typename St::EntryCount lengths[Cfg::SLOT_CAPACITY];
+GROUP:
+    for (int g = 0; g < Cfg::G; ++g) {
+        fills[g][0].entries = read_word(stream);
+        fills[g][0].slots = read_word(stream);
+        int channels = 0, length = 0;
+    ENTRY:
+        for (int i = 0; i < Cfg::ENTRY_CAPACITY; ++i) {
+#pragma HLS PIPELINE II=1
+            const uint32_t word = read_word(stream);
+            words[g][i] = typename St::Word(word);
+            if (Cfg::SPARSE) {
+                ++length;
+                if (field<Cfg::SPARSE ? St::LAST_BIT : 0, 1>(word) && channels < Cfg::SLOT_CAPACITY) {
+                    lengths[channels] = length;
+                    ++channels;
+                    length = 0;
+                }
+            }
+        }
+    SLOT:
+        for (int i = 0; i < Cfg::SLOT_CAPACITY; ++i) {
+#pragma HLS PIPELINE II=3
+            Slot<Cfg> slot;
+            slot.channel = read_word(stream);
+            slot.bias = typename St::Acc(int32_t(read_word(stream)));
+            const uint32_t scale = read_word(stream);
+            slot.requant.mult = field<0, 16>(scale);
+            slot.requant.shift = field<16, 6>(scale);
+            slot.entries = i < channels ? lengths[i] : typename St::EntryCount(0);
+            slots[g][i] = slot;
+        }
+    }
+}
+
+// The inverse of load_stage; `last_stage` sets TLAST on its last word.
+template <class Cfg>
+void read_back_stage(const typename Stage<Cfg>::Word words[Cfg::G][Cfg::ENTRY_CAPACITY],
+                     const Slot<Cfg> slots[Cfg::G][Cfg::SLOT_CAPACITY],
+                     const Fill<Cfg> fills[Cfg::G][1], AxiStream& stream, bool last_stage) {
+GROUP:
+    for (int g = 0; g < Cfg::G; ++g) {
+        write_word(stream, to_word(fills[g][0].entries), false);
+        write_word(stream, to_word(fills[g][0].slots), false);
+    ENTRY:
+        for (int i = 0; i < Cfg::ENTRY_CAPACITY; ++i) {
+#pragma HLS PIPELINE II=1
+            write_word(stream, to_word(words[g][i]), false);
+        }
+    SLOT:
+        for (int i = 0; i < Cfg::SLOT_CAPACITY; ++i) {
+#pragma HLS PIPELINE II=3
+            const Slot<Cfg> slot = slots[g][i];
+            const bool ends = last_stage && g == Cfg::G - 1 && i == Cfg::SLOT_CAPACITY - 1;
+            write_word(stream, to_word(slot.channel), false);
+            write_word(stream, to_word(slot.bias), false);
+            write_word(stream, to_word(slot.requant.mult) | to_word(slot.requant.shift) << 16, ends);
+        }
+    }
+}
+
+}  // namespace pyadmm
+
+#endif

@@ -1,0 +1,155 @@
+"""The generated C++ equals the golden model, at hardware widths and in native integers."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pyadmm.boards import load_board
+from pyadmm.codegen import generate
+from pyadmm.layout import weight_image
+from pyadmm.model import CompressedModel, InputSpec
+from pyadmm.plan import AcceleratorPlan, KernelConfig
+from pyadmm.planner import plan_accelerator
+from pyadmm.spec import QFormat
+from pyadmm.tools.gxx import Simulator, build_simulator
+from tests.hls.chains import Recipe, random_chain
+from tests.unit.models import random_images, random_lenet5
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("g++") is None, reason="csim needs g++: no generated C++ has been checked"
+)
+BOARD = load_board("pynq-z2")
+S5 = QFormat(5, True)
+U1 = QFormat(1, False)
+U8 = QFormat(8, False)
+
+
+def sparse(rows: int, groups: int, bits: int) -> KernelConfig:
+    return KernelConfig("sparse", rows, groups, bits)
+
+
+def dense(rows: int, groups: int) -> KernelConfig:
+    return KernelConfig("dense", rows, groups)
+
+
+@dataclass(frozen=True)
+class Design:
+    """A random chain and the kernel of each of its layers."""
+
+    input: InputSpec
+    layers: tuple[tuple[Recipe, KernelConfig], ...]
+
+    def make(self, seed: int) -> CompressedModel:
+        recipes = [recipe for recipe, _ in self.layers]
+        return random_chain("design", self.input, recipes, np.random.default_rng(seed))
+
+    def plan(self, model: CompressedModel, spare_acc_bits: int = 0) -> AcceleratorPlan:
+        names = [layer.name for layer in model.layers]
+        configs = dict(zip(names, (config for _, config in self.layers), strict=True))
+        return plan_accelerator(model, BOARD, configs, spare_acc_bits=spare_acc_bits)
+
+
+DESIGNS = {
+    # Odd sizes, stride 2 with padding, rows per tile that do not divide, pools across tiles,
+    # signed input with offset, one-bit weights, a channel advance of one.
+    "strided sparse": Design(
+        InputSpec((3, 13, 11), S5, offset=(100, 128, 140), shift=3),
+        (
+            (Recipe(7, (3, 2), 2, 1, density=0.2, weight_bits=5, pool=(2, 2)), sparse(2, 3, 1)),
+            (Recipe(6, (1, 1), density=0.15, weight_bits=1, output=S5), sparse(2, 4, 2)),
+            (Recipe(5, (2, 3), padding=2, per_channel=True, output=U8), sparse(3, 5, 3)),
+            (Recipe(9, density=0.05, weight_bits=8), sparse(1, 9, 2)),
+            (Recipe(4, density=0.03, weight_bits=2, output=None), sparse(1, 3, 4)),
+        ),
+    ),
+    # The same kinds of shapes on dense kernels; convolution groups; a pool with gaps.
+    "dense": Design(
+        InputSpec((4, 9, 10), QFormat(3, False), shift=5),
+        (
+            (Recipe(8, (3, 3), 2, 1, groups=2, density=0.9, pool=(2, 3)), dense(3, 2)),
+            (Recipe(6, (1, 2), groups=2, density=1.0, per_channel=True, output=S5), dense(1, 3)),
+            (Recipe(5, density=0.5, weight_bits=8, output=U1), dense(1, 2)),
+            (Recipe(3, density=1.0, weight_bits=1, output=None), dense(1, 3)),
+        ),
+    ),
+    # Overlapping pools, images of width 1, one input channel (no index), empty channels, grouped
+    # sparse convolution, both families in one chain, logits that are a map.
+    "narrow mixed": Design(
+        InputSpec((1, 37, 1), U8),
+        (
+            (Recipe(4, (5, 1), density=0.12, weight_bits=4, pool=(1, 2)), sparse(4, 2, 0)),
+            (Recipe(6, (3, 1), 1, 0, groups=2, density=0.1, output=U1), sparse(15, 6, 1)),
+            (Recipe(8, (3, 1), 3, 0, density=0.5, weight_bits=7), dense(2, 3)),
+            (Recipe(2, (2, 1), density=0.02, output=None), sparse(3, 2, 3)),
+        ),
+    ),
+    "overlapping pools": Design(
+        InputSpec((2, 16, 15), QFormat(4, False), shift=4),
+        (
+            (Recipe(5, (3, 3), padding=1, density=0.4, pool=(3, 2)), sparse(5, 2, 1)),
+            (Recipe(4, (2, 2), density=0.3, output=S5, pool=(3, 1)), dense(2, 4)),
+            (Recipe(6, (4, 3), density=0.0001, output=None), sparse(1, 1, 2)),
+        ),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def simulator(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[CompressedModel, AcceleratorPlan, bool], Simulator]:
+    cache = tmp_path_factory.mktemp("csim-cache")
+
+    def build(model: CompressedModel, plan: AcceleratorPlan, exact: bool) -> Simulator:
+        folder: Path = tmp_path_factory.mktemp("build")
+        generate(model, plan).write(folder)
+        return build_simulator(folder, plan, exact_widths=exact, cache_dir=cache)
+
+    return build
+
+
+def assert_same(simulator: Simulator, models: list[CompressedModel], images: np.ndarray) -> None:
+    """Every frame and all logits of every model, loaded one after another in one program."""
+    weights = [weight_image(model, simulator.plan) for model in models]
+    results = simulator.infer_models(images, weights, frames=True)
+    for model, result in zip(models, results, strict=True):
+        golden = model.run_nodes(images)
+        for name, frame in result.frames.items():
+            np.testing.assert_array_equal(frame, golden[name], err_msg=name)
+        np.testing.assert_array_equal(result.logits, model.run(images))
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_awkward_designs_at_hardware_widths(name: str, simulator) -> None:  # type: ignore[no-untyped-def]
+    design = DESIGNS[name]
+    model = design.make(1)
+    images = random_images(np.random.default_rng(2), 20, model.input.shape)
+    assert_same(simulator(model, design.plan(model), True), [model], images)
+
+
+def test_native_integers_and_models_reloaded_at_run_time(simulator) -> None:  # type: ignore[no-untyped-def]
+    design = DESIGNS["strided sparse"]
+    models = [design.make(seed) for seed in (3, 4, 5)]
+    roomy = Design(
+        design.input,
+        tuple(
+            (recipe, KernelConfig("sparse", c.tile_rows, c.groups, c.index_bits, 90, 8))
+            for recipe, c in design.layers
+        ),
+    )
+    plan = roomy.plan(models[0], spare_acc_bits=2)
+    images = random_images(np.random.default_rng(6), 67, plan.input.shape)
+    assert_same(simulator(models[0], plan, False), models, images)
+
+
+def test_lenet5_by_default_plan(simulator) -> None:  # type: ignore[no-untyped-def]
+    model = random_lenet5(kept=(250, 1750, 2600, 450))
+    plan = plan_accelerator(model, BOARD)
+    images = random_images(np.random.default_rng(7), 100, model.input.shape)
+    assert_same(simulator(model, plan, False), [model], images)
