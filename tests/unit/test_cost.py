@@ -148,7 +148,7 @@ def test_configs_must_name_every_layer() -> None:
 
 
 def test_wide_accumulators_are_refused() -> None:
-    model = model_of([Recipe(2, (3, 3), output=QFormat(40, True))])
+    model = model_of([Recipe(2, (3, 3), output=QFormat(40, False))])
     with pytest.raises(PyadmmError, match="layer0: outputs of 40 bits"):
         plan_accelerator(model, BOARD, {"layer0": KernelConfig("sparse", 1, 1, 1)})
     with pytest.raises(PyadmmError, match="layer0: an accumulator of"):
