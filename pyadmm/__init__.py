@@ -1,3 +1,23 @@
 """pyadmm: from a trained PyTorch network to a small, fast FPGA accelerator."""
 
+from __future__ import annotations
+
+from typing import Any
+
 __version__ = "0.1.0"
+__all__ = ["CompressSettings", "CompressedModel", "__version__", "compress"]
+
+_HOMES = {
+    "compress": "pyadmm.compression",
+    "CompressSettings": "pyadmm.settings",
+    "CompressedModel": "pyadmm.model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names on first use: torch takes seconds, and not every command needs it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pyadmm' has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415
+
+    return getattr(import_module(_HOMES[name]), name)

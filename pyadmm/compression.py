@@ -1,0 +1,528 @@
+"""The compression pipeline: dense training, ADMM rounds, masked retraining, quantisation, integers.
+
+Every phase is a function of its network, the settings and the data, resumable through
+``checkpoint_dir``. :func:`compress` calls them in turn for a model that is already trained.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pyadmm.admm import Admm, Projection, Residuals
+from pyadmm.convert import to_compressed
+from pyadmm.errors import PyadmmError
+from pyadmm.model import CompressedModel, InputSpec
+from pyadmm.network import Network, WeightedStep
+from pyadmm.project import joint_scale, project_cardinality, project_joint, row_mask
+from pyadmm.schedule import (
+    Decision,
+    Target,
+    allocate,
+    keep,
+    layer_targets,
+    partial_ratio,
+    plan_ratios,
+    round_ratios,
+)
+from pyadmm.settings import CompressSettings, InputSettings, TrainSettings
+from pyadmm.spec import QFormat
+from pyadmm.trace import trace
+from pyadmm.training import (
+    Best,
+    Data,
+    EpochRecord,
+    EpochTrainer,
+    Images,
+    Phase,
+    Progress,
+    Stateful,
+    Teacher,
+    accuracy,
+    cosine,
+    seed_of,
+)
+
+_FISHER_IMAGES = 4096
+_FISHER_BATCH = 32
+_CALIBRATION_IMAGES = 2000
+_CLIP_CANDIDATES = 40
+_FISHER_POWER = 0.25
+_SCALE_LR_FACTOR = 1.0
+
+
+@dataclass(frozen=True)
+class PhaseResult:
+    """A network after a phase, and the record of each epoch."""
+
+    network: Network
+    records: list[EpochRecord]
+
+
+@dataclass(frozen=True)
+class AdmmResult(PhaseResult):
+    """After ADMM: also how each round ended and what the schedule decided."""
+
+    status: tuple[str, ...]
+    decisions: tuple[Decision, ...]
+
+
+@dataclass(frozen=True)
+class IntegerResult:
+    """The integer model and its accuracy on the validation split."""
+
+    model: CompressedModel
+    validation_accuracy: float
+
+
+def input_spec(settings: InputSettings, shape: tuple[int, int, int]) -> InputSpec:
+    """How bytes become input integers; ``integer * format.scale`` is what the network sees.
+
+    >>> input_spec(InputSettings(bits=4), (1, 28, 28)).format
+    QFormat(bits=4, signed=False, scale=0.06666666666666667)
+    """
+    shift = 8 - settings.bits
+    if any(settings.offset):
+        form = QFormat(settings.bits + 1, True, settings.scale * 2**shift / 255)
+    else:
+        form = QFormat(settings.bits, False, settings.scale / (2**settings.bits - 1))
+    return InputSpec(shape, form, settings.offset, shift)
+
+
+def train_dense(
+    model: nn.Module,
+    settings: CompressSettings,
+    data: Data,
+    *,
+    checkpoint_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> list[EpochRecord]:
+    """Train ``model`` in place, as it stands, on inputs quantised as they will be on the chip.
+
+    The epoch with the best validation accuracy of the last third is kept.
+    """
+    train = settings.dense
+    spec = input_spec(settings.input, _shape(data))
+    encoder = Network(spec, [])
+    scale = spec.format.scale
+
+    def forward(codes: Tensor) -> Tensor:
+        return model(codes * scale).flatten(1)
+
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = _adam([{"params": list(model.parameters())}], train)
+    trainer = EpochTrainer(forward, encoder.encode, optimizer, train.batch_size, train.shift_pixels)
+    best = Best()
+    parts: dict[str, Stateful] = {"network": model, "optimizer": optimizer, "best": best}
+    start = (settings.dense, settings.input, _data_digest(data), settings.seed, model.state_dict())
+    phase = Phase("dense", "dense", train.epochs, settings.seed, start, checkpoint_dir, progress)
+    weights = sum(p.numel() for p in model.parameters() if p.ndim > 1)
+
+    def epoch(number: int) -> tuple[dict[str, Any], bool]:
+        model.train()
+        loss = trainer.train(
+            data.train,
+            phase.epoch_seed(number),
+            f"dense, epoch {number}",
+            lambda done: cosine(train.lr, (number + done) / train.epochs),
+        )
+        model.eval()
+        right = accuracy(lambda images: forward(encoder.encode(images)), data.validation)
+        if number >= 2 * train.epochs // 3:
+            best.offer(right, model)
+        return {"loss": loss, "val_accuracy": right, "nnz": weights}, False
+
+    records = phase.run(parts, epoch)
+    if best.tensors:
+        model.load_state_dict(best.tensors)
+    model.eval()
+    return records
+
+
+def to_network(
+    model: nn.Module, settings: CompressSettings, shape: tuple[int, int, int]
+) -> Network:
+    """Trace ``model`` and give every layer its bits.
+
+    :raises PyadmmError: for unsupported layers, unknown layer names, impossible targets.
+    """
+    network = trace(model, input_spec(settings.input, shape))
+    targets = _targets(network, settings)
+    for name, layer in network.layers.items():
+        target = targets[name]
+        layer.facts = replace(
+            layer.facts,
+            weight_bits=target.weight_bits,
+            activation_bits=target.activation_bits,
+        )
+    return network
+
+
+def admm_phase(
+    network: Network,
+    settings: CompressSettings,
+    data: Data,
+    *,
+    checkpoint_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> AdmmResult:
+    """Prune ``network`` in progressive ADMM rounds; the last round projects onto levels as well.
+
+    Each round: allocate the weights over the layers, ADMM, project for good, cut off dead channels,
+    retrain what is left. The dense ``network`` (not changed) is the teacher.
+    """
+    admm = settings.admm
+    teacher = Teacher(network, network.encode)
+    targets = _targets(network, settings)
+    targets, decisions = _respect_break_even(network, targets, settings, data)
+    ratios = round_ratios(admm.first_ratio, settings.pruning_ratio, admm.rounds)
+    records: list[EpochRecord] = []
+    status = []
+    current = network.copy()
+    for number, ratio in enumerate(ratios):
+        surroundings = _Surroundings(
+            f"admm-{number + 1}", settings, data, teacher, checkpoint_dir, progress
+        )
+        counts = _counts(current, targets, settings, data, ratio)
+        joint = number == len(ratios) - 1
+        epochs, outcome = _admm_round(current, counts, targets, joint, surroundings)
+        records += epochs
+        status.append(outcome)
+        current = current.shrink()
+        retrain = replace(surroundings, name=f"retrain-{number + 1}")
+        plain = TrainSettings(admm.retrain_epochs, admm.lr, admm.batch_size, admm.shift_pixels)
+        records += _train_masked(current, plain, retrain)
+    return AdmmResult(current, records, tuple(status), tuple(decisions))
+
+
+def retrain(
+    network: Network,
+    settings: CompressSettings,
+    data: Data,
+    *,
+    checkpoint_dir: Path | None = None,
+    progress: Progress | None = None,
+    teacher: Network | None = None,
+) -> PhaseResult:
+    """Masked retraining in floats: only the weights that are left move."""
+    current = network.copy()
+    surroundings = _Surroundings(
+        "retrain", settings, data, _teacher(teacher), checkpoint_dir, progress
+    )
+    return PhaseResult(current, _train_masked(current, settings.retrain, surroundings))
+
+
+def quantize(
+    network: Network,
+    settings: CompressSettings,
+    data: Data,
+    *,
+    checkpoint_dir: Path | None = None,
+    progress: Progress | None = None,
+    teacher: Network | None = None,
+) -> PhaseResult:
+    """Masked retraining with quantised weights and activations (straight-through gradients)."""
+    current = network.copy()
+    calibrate(current, data.train)
+    current.quantized = True
+    surroundings = _Surroundings(
+        "quantize", settings, data, _teacher(teacher), checkpoint_dir, progress
+    )
+    return PhaseResult(current, _train_masked(current, settings.quantize, surroundings))
+
+
+def to_integer(network: Network, data: Data, name: str = "model") -> IntegerResult:
+    """The integer model, with its accuracy on the validation split."""
+    model = to_compressed(network, name)
+    validation = data.validation
+    right = model.accuracy(validation.images.numpy(), validation.labels.numpy())
+    return IntegerResult(model, right)
+
+
+def compress(
+    model: nn.Module,
+    config: CompressSettings,
+    train_loader: Images | Iterable[tuple[Tensor, Tensor]],
+    val_loader: Images | Iterable[tuple[Tensor, Tensor]],
+    *,
+    name: str = "model",
+    checkpoint_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> CompressedModel:
+    """Compress a trained ``model``: the integer model that ADMM, retraining and quantisation give.
+
+    :param model: a chain of the layers that :mod:`pyadmm.trace` lists; not changed.
+    :param train_loader: batches ``(images, labels)``, or :class:`Images`; see :meth:`Images.of`.
+    :param val_loader: the same, for every choice that is made on the way.
+    :raises PyadmmError: before training for what is unsupported, unknown or impossible; during it
+        if the loss is not finite.
+    """
+    data = Data(Images.of(train_loader), Images.of(val_loader))
+    dense = to_network(model, config, _shape(data))
+    pruned = admm_phase(dense, config, data, checkpoint_dir=checkpoint_dir, progress=progress)
+    after: dict[str, Any] = {
+        "checkpoint_dir": checkpoint_dir,
+        "progress": progress,
+        "teacher": dense,
+    }
+    tuned = retrain(pruned.network, config, data, **after)
+    quantized = quantize(tuned.network, config, data, **after)
+    return to_integer(quantized.network, data, name).model
+
+
+@dataclass(frozen=True)
+class _Surroundings:
+    """What the private phases share."""
+
+    name: str
+    settings: CompressSettings
+    data: Data
+    teacher: Teacher | None
+    folder: Path | None
+    progress: Progress | None
+
+    def phase(self, epochs: int, network: Network, *extra: object) -> Phase:
+        start = (self.settings, _data_digest(self.data), network.state_dict(), *extra)
+        seed = self.settings.seed
+        return Phase("compress", self.name, epochs, seed, start, self.folder, self.progress)
+
+    def trainer(
+        self,
+        network: Network,
+        train: TrainSettings,
+        optimizer: torch.optim.Optimizer,
+        before_step: Callable[[], None] | None = None,
+    ) -> EpochTrainer:
+        distill = self.settings.distill
+        weights = [layer.weight.detach() for layer in network.layers.values()]
+        masks = [layer.mask for layer in network.layers.values()]
+        return EpochTrainer(
+            network,
+            network.encode,
+            optimizer,
+            train.batch_size,
+            train.shift_pixels,
+            self.teacher,
+            distill.weight,
+            distill.temperature,
+            before_step,
+            lambda: torch._foreach_mul_(weights, masks),
+        )
+
+
+def _admm_round(
+    network: Network,
+    counts: Mapping[str, int],
+    targets: Mapping[str, Target],
+    joint: bool,
+    around: _Surroundings,
+) -> tuple[list[EpochRecord], str]:
+    """ADMM on ``network`` in place, ending with the hard projection."""
+    settings = around.settings.admm
+    layers = network.layers
+    projections = [
+        _projection(counts[name], targets[name], len(layer.outputs), joint)
+        for name, layer in layers.items()
+    ]
+    weights = [layer.weight for layer in layers.values()]
+    admm = Admm(weights, projections, settings.rho, settings.growth)
+    plain = TrainSettings(1, settings.lr, settings.batch_size, settings.shift_pixels)
+    optimizer = _adam([{"params": list(network.trainable())}], plain)
+    trainer = around.trainer(network, plain, optimizer, admm.add_penalty_gradient)
+    phase = around.phase(settings.iterations, network, dict(counts), joint)
+    nnz = sum(counts.values())
+
+    def w_step(number: int) -> float:
+        where = f"{around.name}, iteration {number}"
+        seed = phase.epoch_seed(number)
+        return trainer.train(around.data.train, seed, where, lambda d: cosine(settings.lr, d))
+
+    def iteration(number: int) -> tuple[dict[str, Any], bool]:
+        loss = w_step(number)  # W := argmin f(W) + rho/2 |W - Z + U|^2
+        admm.z_step()  #         Z := proj(W + U)
+        moved = admm.u_step()  # U := U + W - Z
+        right = _projected_accuracy(network, admm.z, around.data.validation)
+        figures = {"loss": loss, "val_accuracy": right, "nnz": nnz, **vars(moved)}
+        return figures, moved.below(settings.tolerance)
+
+    parts: dict[str, Stateful] = {"network": network, "optimizer": optimizer, "admm": admm}
+    records = phase.run(parts, iteration)
+    for layer, z in zip(layers.values(), admm.z, strict=True):
+        layer.apply_mask(z != 0)
+    last = records[-1]
+    ended = Residuals(last.primal or 0.0, last.dual or 0.0, last.rho or 0.0)
+    return records, "converged" if ended.below(settings.tolerance) else "iteration limit"
+
+
+def _projection(count: int, target: Target, outputs: int, joint: bool) -> Projection:
+    """The projection of one layer: cardinality, living outputs, and levels if ``joint``."""
+    bits, rows = target.weight_bits, target.outputs
+
+    def project(w: Tensor) -> Tensor:
+        if rows is not None and rows < outputs:
+            w = w * row_mask(w, count, rows)
+        if joint:
+            return project_joint(w, count, joint_scale(w, count, bits), bits)
+        return project_cardinality(w, count)
+
+    return project
+
+
+def _projected_accuracy(network: Network, z: list[Tensor], data: Images) -> float:
+    """Validation accuracy with the weights at ``Z``."""
+    weights = [layer.weight.data for layer in network.layers.values()]
+    kept = [w.clone() for w in weights]
+    torch._foreach_copy_(weights, z)
+    right = accuracy(lambda images: network(network.encode(images)), data)
+    torch._foreach_copy_(weights, kept)
+    return right
+
+
+def _train_masked(
+    network: Network, train: TrainSettings, around: _Surroundings
+) -> list[EpochRecord]:
+    """Train ``network`` in place under its masks; the best epoch of the last half is kept."""
+    groups: list[dict[str, Any]] = [{"params": list(network.trainable())}]
+    if network.quantized:
+        scales = {"params": list(network.scales()), "factor": _SCALE_LR_FACTOR, "weight_decay": 0.0}
+        groups.append(scales)
+    optimizer = _adam(groups, train)
+    trainer = around.trainer(network, train, optimizer)
+    best = Best()
+    phase = around.phase(train.epochs, network, network.quantized, train)
+
+    def epoch(number: int) -> tuple[dict[str, Any], bool]:
+        loss = trainer.train(
+            around.data.train,
+            phase.epoch_seed(number),
+            f"{around.name}, epoch {number}",
+            lambda done: cosine(train.lr, (number + done) / train.epochs),
+        )
+        right = accuracy(lambda x: network(network.encode(x)), around.data.validation)
+        if number >= train.epochs // 2:
+            best.offer(right, network)
+        return {"loss": loss, "val_accuracy": right, "nnz": network.nnz}, False
+
+    records = phase.run({"network": network, "optimizer": optimizer, "best": best}, epoch)
+    if best.tensors:
+        network.load_state_dict(best.tensors)
+    return records
+
+
+def _adam(groups: list[dict[str, Any]], train: TrainSettings) -> torch.optim.Adam:
+    return torch.optim.Adam(groups, lr=train.lr, weight_decay=train.weight_decay, fused=True)
+
+
+@torch.no_grad()
+def calibrate(network: Network, images: Images) -> None:
+    """Set weight and activation scales to those of least squared error on some training images."""
+    values = network.encode(images.images[:_CALIBRATION_IMAGES]) * network.input.format.scale
+    for step in network.chain:
+        values = step(values)
+        if not isinstance(step, WeightedStep):
+            continue
+        step.fit_weight_scale()
+        if not step.facts.last:
+            step.log_s.fill_(math.log(_clip_scale(values, step.facts.output)))
+
+
+def _clip_scale(values: Tensor, form: QFormat) -> float:
+    """The step of ``form`` with the least squared error on ``values``, of some candidates."""
+    peak = max(float(values.abs().max()), torch.finfo(torch.float32).tiny)
+    steps = [peak * (i + 1) / _CLIP_CANDIDATES / form.hi for i in range(_CLIP_CANDIDATES)]
+
+    def error(step: float) -> float:
+        codes = torch.floor(values / step + 0.5).clamp_(form.lo, form.hi)
+        return float((codes * step - values).square().sum())
+
+    return min(steps, key=error)
+
+
+def sensitivity(network: Network, images: Images, seed: int) -> dict[str, Tensor]:
+    """How much each weight matters: ``w**2 * F**(1/4)``, ``F`` the mean Fisher of its layer.
+
+    ``w**2 F / 2`` would be the second-order change of the loss when ``w`` is pruned, but that holds
+    only nearby: far out it starves the large layers, as plain magnitude starves the small ones. The
+    power lies between; measured in ``docs/admm.md``. Labels are drawn from the network's own
+    predictions, so ``F`` does not vanish on a network that fits its data.
+    """
+    generator = torch.Generator().manual_seed(seed_of(seed, "fisher"))
+    order = torch.randperm(len(images), generator=generator)[:_FISHER_IMAGES]
+    layers = network.layers
+    fisher = dict.fromkeys(layers, 0.0)
+    for index in order.split(_FISHER_BATCH):
+        logits = network(network.encode(images.images[index]))
+        drawn = torch.multinomial(logits.detach().softmax(1), 1, generator=generator)[:, 0]
+        loss = F.cross_entropy(logits, drawn)
+        gradients = torch.autograd.grad(loss, [layer.weight for layer in layers.values()])
+        for name, gradient in zip(layers, gradients, strict=True):
+            living = gradient[layers[name].mask > 0]
+            fisher[name] += float(living.square().mean())
+    return {
+        name: layer.weight.detach().square() * layer.mask * fisher[name] ** _FISHER_POWER
+        for name, layer in layers.items()
+    }
+
+
+def _counts(
+    network: Network,
+    targets: Mapping[str, Target],
+    settings: CompressSettings,
+    data: Data,
+    ratio: float,
+) -> dict[str, int]:
+    """Weights that each layer keeps in a round whose global pruning ratio is ``ratio``."""
+    layers = network.layers
+    final = settings.pruning_ratio
+    progress = math.log(ratio) / math.log(final) if final > 1 else 1.0
+    counts = {}
+    for name, target in targets.items():
+        if target.ratio is not None:
+            wanted = keep(layers[name].facts.spec.weights, partial_ratio(target.ratio, progress))
+            counts[name] = min(wanted, layers[name].nnz)
+    free = [name for name in layers if name not in counts]
+    if free:
+        saliency = sensitivity(network, data.train, settings.seed)
+        budget = math.floor(network.weights / ratio) - sum(counts.values())
+        total = max(len(free), min(budget, sum(layers[name].nnz for name in free)))
+        counts |= allocate({name: saliency[name] for name in free}, total)
+    return {name: counts[name] for name in layers}
+
+
+def _respect_break_even(
+    network: Network, targets: dict[str, Target], settings: CompressSettings, data: Data
+) -> tuple[dict[str, Target], list[Decision]]:
+    """Targets with ``ratio == 1 or ratio >= break_even``, and why."""
+    if not settings.break_even:
+        return targets, []
+    counts = _counts(network, targets, settings, data, settings.pruning_ratio)
+    weights = {name: layer.facts.spec.weights for name, layer in network.layers.items()}
+    ratios = {name: weights[name] / counts[name] for name in weights}
+    decisions = plan_ratios(weights, ratios, settings.break_even, settings.pruning_ratio)
+    return {d.layer: replace(targets[d.layer], ratio=d.ratio) for d in decisions}, decisions
+
+
+def _targets(network: Network, settings: CompressSettings) -> dict[str, Target]:
+    return layer_targets([layer.facts.spec for layer in network.layers.values()], settings)
+
+
+def _teacher(network: Network | None) -> Teacher | None:
+    return None if network is None else Teacher(network, network.encode)
+
+
+def _shape(data: Data) -> tuple[int, int, int]:
+    shape = tuple(data.train.images.shape[1:])
+    if shape != tuple(data.validation.images.shape[1:]):
+        raise PyadmmError("data: training and validation images differ in shape")
+    return shape  # type: ignore[return-value]
+
+
+def _data_digest(data: Data) -> tuple[str, str]:
+    return data.train.digest(), data.validation.digest()

@@ -1,0 +1,302 @@
+"""Who is pruned, how far, who stays dense: pure functions on layer names and numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor
+
+from pyadmm.errors import PyadmmError
+from pyadmm.settings import CompressSettings
+from pyadmm.spec import LayerSpec
+
+_SEARCH_STEPS = 8
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one layer is compressed to; ``ratio`` is ``None`` where the global target decides."""
+
+    ratio: float | None
+    weight_bits: int
+    activation_bits: int
+    outputs: int | None
+
+
+def layer_targets(specs: Sequence[LayerSpec], settings: CompressSettings) -> dict[str, Target]:
+    """The target of every layer.
+
+    :raises PyadmmError: for a pattern that matches no layer, and for what cannot be reached.
+    """
+    names = [spec.name for spec in specs]
+    for entry in settings.layers:
+        _require_match(entry.pattern, names)
+    for name in settings.break_even:
+        _require_match(name, names)
+    targets = {spec.name: _target(spec, settings) for spec in specs}
+    weights = {spec.name: spec.weights for spec in specs}
+    fixed = sum(
+        keep(weights[name], target.ratio)
+        for name, target in targets.items()
+        if target.ratio is not None
+    )
+    free = [name for name, target in targets.items() if target.ratio is None]
+    budget = math.floor(sum(weights.values()) / settings.pruning_ratio) - fixed
+    if free and budget < len(free):
+        raise PyadmmError(
+            f"settings: pruning_ratio {settings.pruning_ratio:g} leaves {budget} weights for "
+            f"{', '.join(free)}, at least one each is needed; use a lower pruning_ratio"
+        )
+    return targets
+
+
+def _require_match(pattern: str, names: Sequence[str]) -> None:
+    if not any(fnmatchcase(name, pattern) for name in names):
+        raise PyadmmError(
+            f"layer {pattern!r} is unknown: it matches none of {', '.join(names)} "
+            f"(supported are Conv2d and Linear layers, by exact name or pattern)"
+        )
+
+
+def _target(spec: LayerSpec, settings: CompressSettings) -> Target:
+    chosen: dict[str, float | int | None] = {
+        "ratio": None,
+        "weight_bits": settings.weight_bits,
+        "activation_bits": settings.activation_bits,
+        "outputs": None,
+    }
+    for entry in settings.layers:
+        if fnmatchcase(spec.name, entry.pattern):
+            said = {key: getattr(entry, key) for key in chosen}
+            chosen |= {key: value for key, value in said.items() if value is not None}
+    target = Target(**chosen)  # type: ignore[arg-type]
+    if target.ratio is not None and target.ratio > spec.weights:
+        raise PyadmmError(
+            f"layer {spec.name}: a pruning ratio of {target.ratio:g} would leave none of its "
+            f"{spec.weights} weights; use at most {spec.weights}"
+        )
+    return target
+
+
+def keep(weights: int, ratio: float) -> int:
+    """Weights that a pruning ratio leaves, at least one.
+
+    >>> keep(25000, 18.8), keep(500, 1.0)
+    (1329, 500)
+    """
+    return max(1, math.floor(weights / ratio + 1e-9))
+
+
+def round_ratios(first: float, last: float, rounds: int) -> list[float]:
+    """Global pruning ratios of progressive rounds, geometric from ``first`` to ``last``.
+
+    >>> round_ratios(10, 160, 3)
+    [10.0, 40.0, 160.0]
+    """
+    if rounds == 1 or first >= last:
+        return [float(last)] * rounds
+    factor = (last / first) ** (1 / (rounds - 1))
+    return [round(first * factor**i, 6) for i in range(rounds - 1)] + [float(last)]
+
+
+def partial_ratio(ratio: float, progress: float) -> float:
+    """The ratio of a layer on the way to ``ratio``; ``progress`` 0 … 1 in logarithms."""
+    return ratio**progress
+
+
+def allocate(saliency: Mapping[str, Tensor], total: int) -> dict[str, int]:
+    """Share ``total`` weights over layers: each gets its part of the globally most salient ones.
+
+    With ``saliency = w**2 * sensitivity`` (second-order loss change of pruning ``w``) this is the
+    allocation of least total loss change. Every layer keeps at least one.
+
+    >>> allocate({"a": torch.tensor([9.0, 8, 1]), "b": torch.tensor([5.0, 0])}, 3)
+    {'a': 2, 'b': 1}
+    """
+    everything = torch.cat([s.reshape(-1) for s in saliency.values()])
+    if not len(saliency) <= total <= len(everything):
+        raise PyadmmError(
+            f"schedule: cannot share {total} weights over {len(saliency)} layers with "
+            f"{len(everything)} weights"
+        )
+    owner = torch.cat(
+        [torch.full((s.numel(),), i, dtype=torch.long) for i, s in enumerate(saliency.values())]
+    )
+    chosen = owner[torch.topk(everything, total).indices]
+    counts = torch.bincount(chosen, minlength=len(saliency)).tolist()
+    while 0 in counts:
+        counts[counts.index(0)] += 1
+        counts[counts.index(max(counts))] -= 1
+    return dict(zip(saliency, counts, strict=True))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the schedule decided about a layer, and why.
+
+    :param before: pruning ratio before hardware was asked.
+    :param ratio: pruning ratio that is aimed at; 1 means that the layer stays dense.
+    :param floor: its break-even pruning ratio; ``None`` where it is unknown.
+    """
+
+    layer: str
+    before: float
+    ratio: float
+    floor: float | None
+    reason: str
+
+
+def plan_ratios(
+    weights: Mapping[str, int],
+    ratios: Mapping[str, float],
+    floors: Mapping[str, float],
+    total_ratio: float | None = None,
+) -> list[Decision]:
+    """Make ``ratio == 1 or ratio >= break_even`` hold (ADMM-NN Figure 5, the restoring step).
+
+    A layer below its floor becomes dense again. With a ``total_ratio`` the others are then pruned
+    further by a common factor, so that the total holds; where that would take all their weights,
+    the largest of the layers that would be dense is raised to its floor instead.
+
+    :param weights: layer -> weights of the dense layer.
+    :param ratios: layer -> pruning ratio without regard to hardware.
+    :param floors: layer -> break-even pruning ratio (some layers may be missing).
+    :raises PyadmmError: if the total cannot be reached.
+    """
+    raised: set[str] = set()
+    while True:
+        decisions = _restore(ratios, floors, raised)
+        if total_ratio is None:
+            return decisions
+        budget = math.floor(sum(weights.values()) / total_ratio)
+        pushed = _push(weights, decisions, budget)
+        if pushed is not None:
+            return pushed
+        dense = [d.layer for d in decisions if d.ratio == 1 and d.floor is not None]
+        dense = [name for name in dense if floors[name] <= weights[name]]
+        if not dense:
+            raise PyadmmError(
+                f"schedule: a total pruning ratio of {total_ratio:g} cannot be reached with the "
+                f"break-even ratios {dict(floors)}; use a lower ratio"
+            )
+        raised.add(max(dense, key=lambda name: weights[name]))
+
+
+def _restore(
+    ratios: Mapping[str, float], floors: Mapping[str, float], raised: set[str]
+) -> list[Decision]:
+    decisions = []
+    for name, ratio in ratios.items():
+        floor = floors.get(name)
+        if floor is None or ratio >= floor:
+            why = "no break-even is known" if floor is None else "at or above its break-even"
+            decisions.append(Decision(name, ratio, ratio, floor, f"pruned: {why}"))
+        elif name in raised:
+            why = "raised to its break-even: dense, it would take the whole budget"
+            decisions.append(Decision(name, ratio, floor, floor, why))
+        else:
+            why = f"stays dense: {ratio:.3g} is below its break-even of {floor:.3g}"
+            decisions.append(Decision(name, ratio, 1.0, floor, why))
+    return decisions
+
+
+def _push(
+    weights: Mapping[str, int], decisions: list[Decision], budget: int
+) -> list[Decision] | None:
+    """The pruned layers pushed by one factor until the total fits; ``None`` if it cannot."""
+
+    def kept(factor: float) -> int:
+        return sum(keep(weights[d.layer], _pushed(d, factor, weights)) for d in decisions)
+
+    if kept(1.0) <= budget:
+        return decisions
+    high = float(sum(weights.values()))
+    if kept(high) > budget:
+        return None
+    low = 1.0
+    for _ in range(60):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if kept(middle) <= budget else (middle, high)
+    return [
+        d
+        if d.ratio == 1
+        else Decision(
+            d.layer,
+            d.before,
+            _pushed(d, high, weights),
+            d.floor,
+            f"{d.reason}; pushed {high:.3g}x further to make up for dense layers",
+        )
+        for d in decisions
+    ]
+
+
+def _pushed(decision: Decision, factor: float, weights: Mapping[str, int]) -> float:
+    if decision.ratio == 1:
+        return 1.0
+    return min(decision.ratio * factor, float(weights[decision.layer]))
+
+
+@dataclass(frozen=True)
+class Search:
+    """Outcome of :func:`search_hardware_aware`.
+
+    :param trials: ``(factor, validation accuracy)`` of every candidate that was trained.
+    """
+
+    decisions: list[Decision]
+    accuracy: float
+    trials: list[tuple[float, float]]
+
+
+def search_hardware_aware(
+    weights: Mapping[str, int],
+    ratios: Mapping[str, float],
+    floors: Mapping[str, float],
+    evaluate: Callable[[Mapping[str, float]], float],
+    *,
+    least_accuracy: float,
+    largest_factor: float = 4.0,
+    steps: int = _SEARCH_STEPS,
+) -> Search:
+    """ADMM-NN Figure 5: prune; restore layers under break-even; push the others by binary search.
+
+    :param evaluate: compresses to some ratios and gives the validation accuracy.
+    :param least_accuracy: that a candidate must have.
+    :param largest_factor: by which the pruned layers may be pushed at most.
+    :raises PyadmmError: if the restored ratios themselves miss ``least_accuracy``.
+    """
+    restored = plan_ratios(weights, ratios, floors)
+
+    def candidate(factor: float) -> list[Decision]:
+        why = f"; pushed {factor:.3g}x further, accuracy allows it" if factor > 1 else ""
+        return [
+            Decision(d.layer, d.before, _pushed(d, factor, weights), d.floor, d.reason)
+            if d.ratio == 1
+            else Decision(d.layer, d.before, _pushed(d, factor, weights), d.floor, d.reason + why)
+            for d in restored
+        ]
+
+    def score(factor: float) -> float:
+        return evaluate({d.layer: d.ratio for d in candidate(factor)})
+
+    best = score(1.0)
+    trials = [(1.0, best)]
+    if best < least_accuracy:
+        raise PyadmmError(
+            f"schedule: the layers above break-even give a validation accuracy of {best:.4f}, "
+            f"below the least of {least_accuracy:.4f}; use lower pruning ratios"
+        )
+    low, high = 1.0, largest_factor
+    for _ in range(steps):
+        middle = math.sqrt(low * high)
+        trials.append((middle, score(middle)))
+        if trials[-1][1] >= least_accuracy:
+            low, best = middle, trials[-1][1]
+        else:
+            high = middle
+    return Search(candidate(low), best, trials)

@@ -1,0 +1,268 @@
+"""All settings of a compression, as frozen data classes; the presets; YAML in and out.
+
+A setting is checked where it is made, so what reaches the training is possible. What depends on the
+network (unknown layers, a layer left without weights) is checked by
+:func:`pyadmm.schedule.layer_targets`, before any training.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from pyadmm.errors import PyadmmError
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise PyadmmError(message)
+
+
+@dataclass(frozen=True)
+class LayerTarget:
+    """What the layers whose name matches ``pattern`` (``fnmatch``) are compressed to.
+
+    ``None`` leaves the choice to the global settings; the last matching entry that says something
+    decides.
+
+    :param ratio: pruning ratio, dense weights over weights that are left; 1 keeps the layer dense.
+    :param outputs: most output channels (filters, neurons) that may keep weights.
+    """
+
+    pattern: str
+    ratio: float | None = None
+    weight_bits: int | None = None
+    activation_bits: int | None = None
+    outputs: int | None = None
+
+    def __post_init__(self) -> None:
+        where = f"settings, layer {self.pattern!r}"
+        _require(bool(self.pattern), "settings: a layer's pattern must not be empty")
+        _require(self.ratio is None or self.ratio >= 1, f"{where}: ratio must be at least 1")
+        _require(self.outputs is None or self.outputs >= 1, f"{where}: outputs must be at least 1")
+        _check_bits(where, "weight_bits", self.weight_bits)
+        _check_bits(where, "activation_bits", self.activation_bits)
+
+
+@dataclass(frozen=True)
+class InputSettings:
+    """How bytes become the numbers that the float network was trained on.
+
+    ``x = (byte - offset) * scale / 255``, cut to ``bits`` by a right shift of ``8 - bits``. A
+    network trained on pixels in 0 … 1 has the defaults ``offset`` 0, ``scale`` 1.
+    """
+
+    bits: int = 4
+    offset: tuple[int, ...] = (0,)
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_bits("settings, input", "bits", self.bits)
+        _require(self.scale > 0, f"settings, input: scale must be positive, not {self.scale}")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """One plain training phase: Adam, one learning-rate arc from ``lr`` to nothing.
+
+    :param shift_pixels: images are moved by up to so many pixels, at random.
+    """
+
+    epochs: int
+    lr: float
+    batch_size: int = 128
+    shift_pixels: int = 0
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 0, f"settings: epochs must not be negative, but is {self.epochs}")
+        _require(self.lr > 0, f"settings: lr must be positive, not {self.lr}")
+        _require(self.batch_size >= 1, "settings: batch_size must be at least 1")
+        _require(0 <= self.shift_pixels <= 8, "settings: shift_pixels must be 0 to 8")
+
+
+@dataclass(frozen=True)
+class AdmmSettings:
+    """ADMM: ``rounds`` of progressive pruning, each some iterations and a masked retraining.
+
+    An iteration is one epoch on ``f(W) + sum rho/2 |W - Z + U|^2``, then ``Z = proj(W + U)``, then
+    ``U += W - Z``.
+
+    :param first_ratio: global pruning ratio of the first round; the rounds between it and the
+        target grow geometrically.
+    :param iterations: most ADMM iterations of a round.
+    :param rho: penalty at the start of a round; it grows by ``growth`` per iteration.
+    :param tolerance: a round ends early once both residuals, relative to the norm of W, are below.
+    :param retrain_epochs: masked epochs that end a round.
+    """
+
+    rounds: int = 3
+    first_ratio: float = 10.0
+    iterations: int = 4
+    rho: float = 3e-3
+    growth: float = 1.3
+    tolerance: float = 1e-3
+    retrain_epochs: int = 2
+    lr: float = 1e-3
+    batch_size: int = 128
+    shift_pixels: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.rounds >= 1, f"settings, admm: rounds must be at least 1, not {self.rounds}")
+        _require(self.iterations >= 1, "settings, admm: iterations must be at least 1")
+        _require(self.retrain_epochs >= 0, "settings, admm: retrain_epochs must not be negative")
+        _require(self.first_ratio >= 1, "settings, admm: first_ratio must be at least 1")
+        for name in ("rho", "lr", "tolerance"):
+            _require(getattr(self, name) > 0, f"settings, admm: {name} must be positive")
+        _require(self.growth >= 1, f"settings, admm: growth must be at least 1, not {self.growth}")
+        _require(self.batch_size >= 1, "settings, admm: batch_size must be at least 1")
+        _require(0 <= self.shift_pixels <= 8, "settings, admm: shift_pixels must be 0 to 8")
+
+
+@dataclass(frozen=True)
+class DistillSettings:
+    """Distillation from the dense network: ``(1 - weight) CE + weight T^2 KL(dense | pruned)``."""
+
+    weight: float = 0.7
+    temperature: float = 4.0
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.weight <= 1, "settings, distill: weight must be 0 to 1")
+        _require(self.temperature > 0, "settings, distill: temperature must be positive")
+
+
+@dataclass(frozen=True)
+class CompressSettings:
+    """Everything that decides a compression.
+
+    :param pruning_ratio: global target, shared out over the layers that have no ratio of their own.
+    :param weight_bits: ``n`` of the ``2**n`` levels, for layers that do not say.
+    :param activation_bits: width of hidden activations, for layers that do not say.
+    :param break_even: layer -> least pruning ratio at which its hardware gains.
+    :param dense: training of the dense network.
+    :param retrain: masked retraining after ADMM, float.
+    :param quantize: masked retraining with quantised weights and activations.
+    """
+
+    pruning_ratio: float = 85.0
+    weight_bits: int = 3
+    activation_bits: int = 4
+    seed: int = 0
+    input: InputSettings = field(default_factory=InputSettings)
+    layers: tuple[LayerTarget, ...] = ()
+    break_even: Mapping[str, float] = field(default_factory=dict)
+    dense: TrainSettings = TrainSettings(epochs=10, lr=2e-3)
+    admm: AdmmSettings = field(default_factory=AdmmSettings)
+    retrain: TrainSettings = TrainSettings(epochs=8, lr=2e-3)
+    quantize: TrainSettings = TrainSettings(epochs=15, lr=1e-3)
+    distill: DistillSettings = field(default_factory=DistillSettings)
+
+    def __post_init__(self) -> None:
+        ratio = self.pruning_ratio
+        _require(ratio >= 1, f"settings: pruning_ratio must be at least 1, not {ratio}")
+        _require(self.seed >= 0, f"settings: seed must not be negative, but is {self.seed}")
+        _check_bits("settings", "weight_bits", self.weight_bits)
+        _check_bits("settings", "activation_bits", self.activation_bits)
+        for name, floor in self.break_even.items():
+            _require(floor >= 1, f"settings, break_even: {name} must be at least 1, not {floor}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; :func:`from_dict` gives equal settings back."""
+        return asdict(self)
+
+
+def _check_bits(where: str, name: str, bits: int | None) -> None:
+    _require(bits is None or 1 <= bits <= 8, f"{where}: {name} must be 1 to 8, not {bits}")
+
+
+PRESETS: dict[str, CompressSettings] = {
+    "quick": CompressSettings(),
+    "standard": CompressSettings(pruning_ratio=167.5),
+    "record": CompressSettings(pruning_ratio=167.5),
+}
+"""Settings by name; ``quick`` is the default of the flow."""
+
+
+def preset(name: str) -> CompressSettings:
+    """The settings called ``name``."""
+    if name not in PRESETS:
+        raise PyadmmError(f"preset {name!r} is unknown; choose one of: {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def override(base: CompressSettings, values: Mapping[str, Any], source: str) -> CompressSettings:
+    """``base`` with some fields changed; nested mappings change nested settings.
+
+    :raises PyadmmError: for an unknown field or a value of the wrong type; it names ``source``.
+    """
+    return _override(base, values, source)
+
+
+def from_dict(values: Mapping[str, Any], source: str = "settings") -> CompressSettings:
+    """Settings from plain data; ``preset: NAME`` in it chooses what missing fields default to."""
+    values = dict(values)
+    return _override(preset(values.pop("preset", "quick")), values, source)
+
+
+def load_settings(path: Path) -> CompressSettings:
+    """Settings from a YAML file."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise PyadmmError(f"settings {path}: cannot be read as YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise PyadmmError(f"settings {path}: must be a mapping, such as 'pruning_ratio: 85'")
+    return from_dict(values, f"settings {path}")
+
+
+def _override(base: Any, values: Mapping[str, Any], where: str) -> Any:
+    """Data class ``base`` with ``values``, checked against the annotations of its class."""
+    hints = get_type_hints(type(base))
+    names = [f.name for f in fields(base)]
+    changes = {}
+    for key, value in values.items():
+        if key not in names:
+            raise PyadmmError(f"{where}: unknown field {key!r}; known are: {', '.join(names)}")
+        changes[key] = _convert(hints[key], getattr(base, key), value, f"{where}, {key}")
+    try:
+        return replace(base, **changes)
+    except PyadmmError as error:
+        raise PyadmmError(f"{where}: {error}") from error
+
+
+def _convert(hint: Any, current: Any, value: Any, where: str) -> Any:
+    if is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise PyadmmError(f"{where}: must be a mapping of fields, not {value!r}")
+        return _override(current, value, where)
+    if get_origin(hint) is tuple:
+        item = get_args(hint)[0]
+        if not isinstance(value, list | tuple):
+            raise PyadmmError(f"{where}: must be a list, not {value!r}")
+        return tuple(_convert_item(item, v, f"{where}[{i}]") for i, v in enumerate(value))
+    if get_origin(hint) is Mapping:
+        if not isinstance(value, Mapping):
+            raise PyadmmError(f"{where}: must be a mapping of layer to number, not {value!r}")
+        return {str(k): _convert_item(float, v, f"{where}.{k}") for k, v in value.items()}
+    return _convert_item(hint, value, where)
+
+
+def _convert_item(hint: Any, value: Any, where: str) -> Any:
+    """A scalar, an optional scalar or a :class:`LayerTarget`."""
+    if hint is LayerTarget:
+        if not isinstance(value, Mapping) or not isinstance(value.get("pattern"), str):
+            raise PyadmmError(f"{where}: must be a mapping with a 'pattern', not {value!r}")
+        return _override(LayerTarget(value["pattern"]), value, where)
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if value is None and type(None) in options:
+        return None
+    kind = next(option for option in options if option is not type(None))
+    accepted = (int, float) if kind is float else (kind,)
+    if not isinstance(value, accepted) or isinstance(value, bool) != (kind is bool):
+        raise PyadmmError(f"{where}: must be {kind.__name__}, not {value!r}")
+    return kind(value)

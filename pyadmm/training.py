@@ -1,0 +1,447 @@
+"""Training: data in memory, one epoch, resumable phases.
+
+A *phase* is a function of its start state and its settings: all its random numbers come from
+``(seed, phase, epoch)``, and after every epoch its whole state is written atomically. A run that is
+killed and started again gives bit for bit the result of an undisturbed run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pyadmm.errors import PyadmmError
+from pyadmm.files import write_atomic
+
+EVALUATION_BATCH = 500
+_TEACHER_CACHE_BYTES = 1 << 28
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled byte images in memory.
+
+    :param images: uint8, ``(N, C, H, W)``.
+    :param labels: int64, ``(N,)``.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise PyadmmError(
+                f"data: images must be uint8 of shape (N, C, H, W), not {self.images.dtype} "
+                f"of shape {tuple(self.images.shape)}"
+            )
+        if self.labels.shape != self.images.shape[:1] or self.labels.dtype != torch.int64:
+            raise PyadmmError("data: labels must be int64, one per image")
+        if len(self.labels) == 0:
+            raise PyadmmError("data: there are no images")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @classmethod
+    def of(cls, loader: Images | Iterable[tuple[Tensor, Tensor]]) -> Images:
+        """The data of a DataLoader or any iterable of batches, read once into memory.
+
+        Images must be bytes, or floats in 0 … 1 that are bytes over 255 (as ``ToTensor`` gives).
+        """
+        if isinstance(loader, Images):
+            return loader
+        pairs = [(_as_bytes(images), labels.long()) for images, labels in loader]
+        if not pairs:
+            raise PyadmmError("data: the loader gives no batches")
+        return cls(torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs]))
+
+    @classmethod
+    def from_numpy(cls, images: np.ndarray, labels: np.ndarray) -> Images:
+        """From numpy arrays."""
+        return cls(torch.from_numpy(images.copy()), torch.from_numpy(labels.astype(np.int64)))
+
+    def digest(self) -> str:
+        """SHA-256 over all bytes."""
+        sha = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+        sha.update(self.images.numpy().tobytes())
+        sha.update(self.labels.numpy().tobytes())
+        return sha.hexdigest()
+
+
+def _as_bytes(images: Tensor) -> Tensor:
+    if images.dtype == torch.uint8:
+        return images
+    scaled = images.float() * 255
+    rounded = scaled.round()
+    if not bool(((scaled - rounded).abs() < 0.01).all() and (rounded >= 0).all()) or bool(
+        (rounded > 255).any()
+    ):
+        raise PyadmmError(
+            "data: float images must be bytes / 255, in 0 to 1, not normalised; give bytes, and "
+            "describe offset and scale in the settings' input"
+        )
+    return rounded.to(torch.uint8)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The training images and the validation split that every choice is made on."""
+
+    train: Images
+    validation: Images
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch, for reports: plain numbers.
+
+    ``primal``, ``dual`` and ``rho`` are those of ADMM, ``None`` in other phases.
+    """
+
+    step: str
+    phase: str
+    epoch: int
+    loss: float
+    val_accuracy: float
+    nnz: int
+    seconds: float
+    primal: float | None = None
+    dual: float | None = None
+    rho: float | None = None
+
+
+Progress = Callable[[EpochRecord, int], None]
+"""Is told every epoch and how many epochs its phase has."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some training images: bytes, labels, and where they come from (for the teacher's logits)."""
+
+    images: Tensor
+    labels: Tensor
+    index: Tensor
+    shift: Tensor
+
+
+def batches(data: Images, size: int, shift_pixels: int, seed: int) -> Iterator[Batch]:
+    """All of ``data`` once, in an order and with random shifts that ``seed`` decides."""
+    generator = torch.Generator().manual_seed(seed)
+    count = len(data)
+    order = torch.randperm(count, generator=generator)
+    span = 2 * shift_pixels + 1
+    shifts = torch.randint(span * span, (count,), generator=generator)
+    for index in order.split(size):
+        shift = shifts[index]
+        images = shifted(data.images[index], shift_pixels, shift)
+        yield Batch(images, data.labels[index], index, shift)
+
+
+def shifted(images: Tensor, pixels: int, shift: Tensor) -> Tensor:
+    """Images moved by ``shift`` (``0 … (2 pixels + 1)**2 - 1``, row-major), zeros moving in."""
+    if pixels == 0:
+        return images
+    span = 2 * pixels + 1
+    height, width = images.shape[2:]
+    windows = F.pad(images, (pixels,) * 4).unfold(2, height, 1).unfold(3, width, 1)
+    return windows[torch.arange(len(images)), :, shift // span, shift % span]
+
+
+class Teacher:
+    """Logits of the dense network for training batches, computed once where memory allows."""
+
+    def __init__(self, network: nn.Module, encode: Callable[[Tensor], Tensor]) -> None:
+        self.network = network.eval()
+        self.encode = encode
+        self._cache: dict[int, Tensor] = {}
+
+    @torch.no_grad()
+    def prepare(self, data: Images, shift_pixels: int) -> None:
+        """Compute the logits of all images in all shifts, if they fit the cache."""
+        shifts = (2 * shift_pixels + 1) ** 2
+        classes = self.network(self.encode(data.images[:1])).shape[1]
+        needed = shifts * len(data) * classes * 4
+        if shift_pixels not in self._cache and needed <= _TEACHER_CACHE_BYTES:
+            rows = [self._logits_of(data, shift_pixels, shift) for shift in range(shifts)]
+            self._cache[shift_pixels] = torch.stack(rows)
+
+    def _logits_of(self, data: Images, shift_pixels: int, shift: int) -> Tensor:
+        parts = [
+            self.encode(shifted(part, shift_pixels, torch.full((len(part),), shift)))
+            for part in data.images.split(EVALUATION_BATCH)
+        ]
+        return torch.cat([self.network(part) for part in parts])
+
+    @torch.no_grad()
+    def logits(self, batch: Batch, codes: Tensor, shift_pixels: int) -> Tensor:
+        """Logits for ``batch``, whose input codes are ``codes``."""
+        if shift_pixels in self._cache:
+            return self._cache[shift_pixels][batch.shift, batch.index]
+        return self.network(codes)
+
+
+def distillation_loss(
+    logits: Tensor, labels: Tensor, teacher: Tensor | None, weight: float, temperature: float
+) -> Tensor:
+    """``(1 - weight) CE(logits, labels) + weight T^2 KL(teacher | logits)``."""
+    loss = F.cross_entropy(logits, labels)
+    if teacher is None or weight == 0:
+        return loss
+    target = F.softmax(teacher / temperature, 1)
+    soft = F.cross_entropy(logits / temperature, target) + (target * target.log()).sum(1).mean()
+    return (1 - weight) * loss + weight * temperature**2 * soft
+
+
+@torch.no_grad()
+def accuracy(forward: Callable[[Tensor], Tensor], data: Images) -> float:
+    """Share of right answers of ``forward``, which takes byte images."""
+    right = sum(
+        int((forward(images).argmax(1) == labels).sum())
+        for images, labels in zip(
+            data.images.split(EVALUATION_BATCH), data.labels.split(EVALUATION_BATCH), strict=True
+        )
+    )
+    return right / len(data)
+
+
+class Stateful(Protocol):
+    """What a checkpoint can hold: modules, optimizers, :class:`~pyadmm.admm.Admm`."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Any, /) -> object: ...
+
+
+def seed_of(*parts: object) -> int:
+    """A 63-bit seed from anything printable."""
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def digest_of(*parts: object) -> str:
+    """SHA-256 of tensors, mappings, sequences and printable values."""
+    sha = hashlib.sha256()
+    _feed(sha, parts)
+    return sha.hexdigest()
+
+
+def _feed(sha: Any, part: object) -> None:
+    if isinstance(part, Tensor):
+        sha.update(f"{part.dtype}{tuple(part.shape)}".encode())
+        sha.update(part.detach().contiguous().numpy().tobytes())
+    elif isinstance(part, Mapping):
+        for key, value in part.items():
+            sha.update(repr(key).encode())
+            _feed(sha, value)
+    elif isinstance(part, list | tuple):
+        for value in part:
+            _feed(sha, value)
+    else:
+        sha.update(repr(part).encode())
+
+
+class Checkpoint:
+    """The state of one phase in one file, replaced atomically after every epoch.
+
+    :param folder: ``None`` keeps nothing.
+    :param fingerprint: digest of everything that decides the phase; a file with another one belongs
+        to another run and is refused.
+    """
+
+    def __init__(self, folder: Path | None, phase: str, fingerprint: str) -> None:
+        self.path = None if folder is None else folder / f"{phase}.pt"
+        self.fingerprint = fingerprint
+
+    def load(self) -> dict[str, Any] | None:
+        """What was saved last, if anything."""
+        if self.path is None or not self.path.exists():
+            return None
+        try:
+            state = torch.load(self.path, weights_only=True)
+        except Exception as error:  # torch.load raises whatever the damage happens to hit
+            raise PyadmmError(
+                f"checkpoint {self.path}: cannot be read ({error}); delete it to train again"
+            ) from error
+        if not isinstance(state, dict) or state.get("fingerprint") != self.fingerprint:
+            raise PyadmmError(
+                f"checkpoint {self.path}: belongs to other settings, data or seed; delete it or "
+                f"choose another directory"
+            )
+        return state
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replace the file."""
+        if self.path is not None:
+            buffer = io.BytesIO()
+            torch.save({**state, "fingerprint": self.fingerprint}, buffer)
+            write_atomic(self.path, buffer.getvalue())
+
+
+@dataclass
+class Best:
+    """The best state of a network so far, by validation accuracy (the later of equals)."""
+
+    accuracy: float = -1.0
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    def offer(self, accuracy: float, network: nn.Module) -> None:
+        """Remember ``network`` if it is not worse."""
+        if accuracy >= self.accuracy:
+            self.accuracy = accuracy
+            self.tensors = {k: v.detach().clone() for k, v in network.state_dict().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Both fields."""
+        return {"accuracy": self.accuracy, "tensors": self.tensors}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`state_dict`."""
+        self.accuracy, self.tensors = state["accuracy"], state["tensors"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Name and surroundings of a phase.
+
+    :param step: name of the flow's step that it belongs to.
+    :param start: whatever decides the phase's result: settings, data, start state.
+    """
+
+    step: str
+    name: str
+    epochs: int
+    seed: int
+    start: tuple[object, ...]
+    folder: Path | None = None
+    progress: Progress | None = None
+
+    def run(
+        self,
+        parts: Mapping[str, Stateful],
+        epoch: Callable[[int], tuple[dict[str, Any], bool]],
+    ) -> list[EpochRecord]:
+        """Train, or go on training, for :attr:`epochs` epochs.
+
+        :param parts: everything that changes during the phase.
+        :param epoch: trains one; gives the figures of its record, and whether to stop early.
+        """
+        checkpoint = Checkpoint(self.folder, self.name, digest_of(*self.start))
+        state = checkpoint.load() or {"epoch": 0, "done": False, "records": "[]"}
+        for name, part in parts.items():
+            if name in state:
+                part.load_state_dict(state[name])
+        records = [EpochRecord(**record) for record in json.loads(state["records"])]
+        done, first = bool(state["done"]), int(state["epoch"])
+        for number in range(first, self.epochs):
+            if done:
+                break
+            begin = time.perf_counter()
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed_of(self.seed, self.name, number))
+                figures, done = epoch(number)
+            seconds = time.perf_counter() - begin
+            records.append(EpochRecord(self.step, self.name, number, seconds=seconds, **figures))
+            checkpoint.save(
+                {
+                    "epoch": number + 1,
+                    "done": done,
+                    "records": json.dumps([asdict(r) for r in records]),
+                    **{name: part.state_dict() for name, part in parts.items()},
+                }
+            )
+            if self.progress is not None:
+                self.progress(records[-1], self.epochs)
+        return records
+
+    def epoch_seed(self, epoch: int) -> int:
+        """Seed of an epoch's order and shifts."""
+        return seed_of(self.seed, self.name, epoch, "batches")
+
+
+@dataclass
+class EpochTrainer:
+    """Trains a network for one epoch.
+
+    :param forward: logits of input codes.
+    :param learning_rate: of the share of the epoch that is done.
+    :param before_step: after ``backward``, before the optimizer (ADMM's penalty).
+    :param after_step: after the optimizer (masks).
+    """
+
+    forward: Callable[[Tensor], Tensor]
+    encode: Callable[[Tensor], Tensor]
+    optimizer: torch.optim.Optimizer
+    batch_size: int
+    shift_pixels: int = 0
+    teacher: Teacher | None = None
+    distill_weight: float = 0.0
+    temperature: float = 1.0
+    before_step: Callable[[], None] | None = None
+    after_step: Callable[[], None] | None = None
+
+    def train(
+        self, data: Images, seed: int, where: str, learning_rate: Callable[[float], float]
+    ) -> float:
+        """One epoch; returns its mean loss.
+
+        :raises PyadmmError: as soon as the loss is not finite.
+        """
+        total = torch.zeros(())
+        steps = math.ceil(len(data) / self.batch_size)
+        if self.teacher is not None:
+            self.teacher.prepare(data, self.shift_pixels)
+        for step, batch in enumerate(batches(data, self.batch_size, self.shift_pixels, seed)):
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(step / steps) * group.get("factor", 1.0)
+            loss = self._step(batch)
+            total += loss * len(batch.labels)
+            if step % 50 == 0 or step == steps - 1:
+                _require_finite(float(total), where)
+        return float(total) / len(data)
+
+    def _step(self, batch: Batch) -> Tensor:
+        codes = self.encode(batch.images)
+        goal = None
+        if self.teacher is not None:
+            goal = self.teacher.logits(batch, codes, self.shift_pixels)
+        self.optimizer.zero_grad(set_to_none=False)
+        logits = self.forward(codes)
+        loss = distillation_loss(logits, batch.labels, goal, self.distill_weight, self.temperature)
+        loss.backward()
+        if self.before_step is not None:
+            self.before_step()
+        self.optimizer.step()
+        if self.after_step is not None:
+            self.after_step()
+        return loss.detach()
+
+
+def _require_finite(loss: float, where: str) -> None:
+    if not math.isfinite(loss):
+        raise PyadmmError(
+            f"{where}: the loss is {loss}; training stopped, the checkpoint of the last good epoch "
+            f"is kept. Use a lower learning rate (lr) or penalty (rho)"
+        )
+
+
+def cosine(peak: float, done: float, warm: float = 0.05) -> float:
+    """Learning rate after the share ``done`` of a phase: short linear warm-up, then half a cosine.
+
+    >>> [round(cosine(1.0, t), 3) for t in (0.0, 0.05, 0.525, 1.0)]
+    [0.1, 1.0, 0.5, 0.0]
+    """
+    if done < warm:
+        return peak * (0.1 + 0.9 * done / warm)
+    return peak * 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm)))

@@ -1,0 +1,94 @@
+"""The ADMM state: gradient, updates, convergence on problems with a known solution."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from pyadmm.admm import Admm, Residuals
+from pyadmm.errors import PyadmmError
+from pyadmm.project import project_cardinality
+
+
+def _problem(growth: float = 1.0) -> tuple[nn.Parameter, Admm]:
+    w = nn.Parameter(torch.tensor([3.0, -2.0, 0.5, 0.1]))
+    return w, Admm([w], [lambda v: project_cardinality(v, 2)], rho=0.7, growth=growth)
+
+
+def test_penalty_gradient_is_that_of_the_squared_norm() -> None:
+    w, admm = _problem()
+    admm.u = [torch.tensor([0.3, -0.1, 0.2, 0.4])]
+    admm.load_state_dict(admm.state_dict())
+    loss = (w * torch.tensor([1.0, 2.0, 3.0, 4.0])).sum()
+    penalty = 0.7 / 2 * (w - admm.z[0] + admm.u[0]).square().sum()
+    (expected,) = torch.autograd.grad(loss + penalty, w)
+    loss = (w * torch.tensor([1.0, 2.0, 3.0, 4.0])).sum()
+    loss.backward()
+    admm.add_penalty_gradient()
+    assert w.grad is not None
+    assert torch.allclose(w.grad, expected)
+
+
+def test_z_and_u_steps_follow_the_equations() -> None:
+    w, admm = _problem()
+    u = torch.tensor([0.0, 0.0, 2.0, 0.0])
+    admm.u = [u.clone()]
+    admm.z_step()
+    assert torch.allclose(admm.z[0], torch.tensor([3.0, 0.0, 2.5, 0.0]))
+    residuals = admm.u_step()
+    assert torch.allclose(admm.u[0], u + w.detach() - admm.z[0])
+    norm = float(w.detach().norm())
+    assert residuals.primal == pytest.approx(math.sqrt(4 + 4 + 0.01) / norm)
+    assert residuals.dual == pytest.approx(math.sqrt(4 + 2.5**2) / norm)
+
+
+def test_growing_rho_keeps_the_multiplier() -> None:
+    _, admm = _problem(growth=1.3)
+    admm.u = [torch.ones(4)]
+    admm.z_step()
+    multiplier = 0.7 * (admm.u[0] + admm.weights[0].detach() - admm.z[0])
+    residuals = admm.u_step()
+    assert residuals.rho == 0.7
+    assert admm.rho == pytest.approx(0.91)
+    assert torch.allclose(admm.rho * admm.u[0], multiplier)
+
+
+def test_converges_to_the_sparse_solution_of_a_quadratic() -> None:
+    goal = torch.tensor([2.0, -1.0, 0.3, 0.2])
+    w = nn.Parameter(goal.clone())
+    admm = Admm([w], [lambda v: project_cardinality(v, 2)], rho=1.0)
+    residuals = Residuals(1.0, 1.0, 1.0)
+    for _ in range(100):
+        # W-step in closed form: argmin 1/2 |W - goal|^2 + rho/2 |W - Z + U|^2
+        w.data = (goal + admm.rho * (admm.z[0] - admm.u[0])) / (1 + admm.rho)
+        admm.z_step()
+        residuals = admm.u_step()
+    assert residuals.below(1e-5)
+    assert torch.allclose(w.detach(), torch.tensor([2.0, -1.0, 0.0, 0.0]), atol=1e-4)
+
+
+def test_state_survives_a_round_trip() -> None:
+    w, admm = _problem(growth=1.3)
+    w.data += torch.tensor([0.1, 0.5, -0.7, 2.0])
+    admm.z_step()
+    admm.u_step()
+    _, other = _problem(growth=1.3)
+    other.load_state_dict(admm.state_dict())
+    for state in (admm, other):
+        state.weights[0].grad = torch.zeros(4)
+    other.weights[0].data = w.data.clone()
+    admm.add_penalty_gradient()
+    other.add_penalty_gradient()
+    first, second = admm.weights[0].grad, other.weights[0].grad
+    assert first is not None
+    assert second is not None
+    assert torch.equal(first, second)
+
+
+def test_state_of_other_shapes_is_refused() -> None:
+    _, admm = _problem()
+    with pytest.raises(PyadmmError, match="does not fit"):
+        admm.load_state_dict({"z": [torch.zeros(3)], "u": [torch.zeros(3)], "rho": 1.0})

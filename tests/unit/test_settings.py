@@ -1,0 +1,90 @@
+"""Settings: presets, YAML, and one clear error for everything that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pyadmm.errors import PyadmmError
+from pyadmm.settings import PRESETS, CompressSettings, from_dict, load_settings, override, preset
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_presets_survive_yaml(name: str, tmp_path: Path) -> None:
+    settings = preset(name)
+    path = tmp_path / "settings.yaml"
+    plain = yaml.safe_load(yaml.safe_dump(_lists(settings.to_dict())))
+    path.write_text(yaml.safe_dump(plain), encoding="utf-8")
+    assert load_settings(path) == settings
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _lists(v) for k, v in value.items()}
+    return [_lists(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def test_nested_fields_keep_the_preset() -> None:
+    settings = from_dict({"preset": "standard", "admm": {"rho": 1}, "seed": 3})
+    assert settings.admm.rho == 1.0
+    assert settings.admm.rounds == preset("standard").admm.rounds
+    assert settings.seed == 3
+
+
+def test_override_changes_layers() -> None:
+    layers = [{"pattern": "fc*", "weight_bits": 2}, {"pattern": "conv1", "ratio": 5}]
+    settings = override(CompressSettings(), {"layers": layers}, "here")
+    assert [(e.pattern, e.weight_bits, e.ratio) for e in settings.layers] == [
+        ("fc*", 2, None),
+        ("conv1", None, 5.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"pruning": 3}, "unknown field 'pruning'"),
+        ({"preset": "slow"}, "preset 'slow' is unknown; choose one of"),
+        ({"seed": "x"}, "seed: must be int"),
+        ({"seed": True}, "seed: must be int"),
+        ({"seed": -1}, "seed must not be negative"),
+        ({"weight_bits": 9}, "weight_bits must be 1 to 8, not 9"),
+        ({"weight_bits": 0}, "weight_bits must be 1 to 8, not 0"),
+        ({"activation_bits": 9}, "activation_bits must be 1 to 8"),
+        ({"pruning_ratio": 0.5}, "pruning_ratio must be at least 1"),
+        ({"admm": 3}, "admm: must be a mapping"),
+        ({"admm": {"rho": 0}}, "rho must be positive"),
+        ({"admm": {"growth": 0.9}}, "growth must be at least 1"),
+        ({"admm": {"rhoo": 1}}, "admm: unknown field 'rhoo'"),
+        ({"admm": {"rounds": 0}}, "rounds must be at least 1"),
+        ({"dense": {"lr": -1}}, "lr must be positive"),
+        ({"dense": {"epochs": 1.5}}, "epochs: must be int"),
+        ({"distill": {"weight": 2}}, "weight must be 0 to 1"),
+        ({"layers": {"pattern": "a"}}, "layers: must be a list"),
+        ({"layers": [{"ratio": 3}]}, r"layers\[0\]: must be a mapping with a 'pattern'"),
+        ({"layers": [{"pattern": "a", "ratio": 0}]}, "ratio must be at least 1"),
+        ({"layers": [{"pattern": "a", "weight_bits": 12}]}, "weight_bits must be 1 to 8"),
+        ({"break_even": {"a": 0.2}}, "must be at least 1"),
+        ({"break_even": [1]}, "must be a mapping"),
+        ({"input": {"bits": 0}}, "bits must be 1 to 8"),
+    ],
+)
+def test_bad_settings_are_named(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(PyadmmError, match=message):
+        from_dict(values, "settings x.yaml")
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "\x00"])
+def test_bad_files_are_one_clear_error(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(PyadmmError, match="settings .*bad.yaml"):
+        load_settings(path)
+
+
+def test_missing_file_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(PyadmmError, match="cannot be read"):
+        load_settings(tmp_path / "none.yaml")
