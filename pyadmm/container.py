@@ -1,0 +1,545 @@
+"""The ``.admm`` file: a :class:`CompressedModel` in as few bytes as we can, and back bit for bit.
+
+A file is ``magic and version (4 bytes) · CRC-32 of the rest (4 bytes, big-endian) · coded data``.
+The coded data are one range-coder stream of the network's nodes in order, a layer's weights right
+after its description. ``docs/container.md`` describes the format.
+
+Decoding is bounded: what a file may make us allocate or compute is limited by its own length and
+by the constants below, whatever it declares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import struct
+import sys
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pyadmm.entropy import Adaptive, Coder, Decoder, Encoder, Sizes
+from pyadmm.errors import PyadmmError
+from pyadmm.files import write_atomic
+from pyadmm.model import (
+    INPUT,
+    Add,
+    AvgPool,
+    CompressedLayer,
+    CompressedModel,
+    InputSpec,
+    MaxPool,
+    Node,
+    Requant,
+)
+from pyadmm.sparse_code import SYMBOL_LIMIT, Budget, Geometry, code_matrix
+from pyadmm.spec import LayerSpec, QFormat
+
+MAGIC = b"ADM\x01"
+"""Three letters and the version of the format."""
+FILE_LIMIT = 1 << 28
+NODE_LIMIT = 500
+"""Format look-ups recurse through pools: the limit keeps them far from Python's."""
+NAME_LIMIT = 255
+SIZE_LIMIT = (1 << 31) - 1
+WEIGHT_LIMIT = 1 << 28
+FREE_WEIGHTS = 1 << 20
+WEIGHTS_PER_BYTE = 1 << 10
+"""A file of ``n`` bytes holds at most ``FREE_WEIGHTS + n * WEIGHTS_PER_BYTE`` weights."""
+FREE_SYMBOLS = 1 << 20
+SYMBOLS_PER_BYTE = 1 << 6
+"""The same for the gaps between non-zeros in layers that are coded statically."""
+MAP_LIMIT = 1 << 26
+"""Values of one padded feature map."""
+BIAS_LIMIT = 1 << 48
+
+_HEAD = 8
+_DAMAGED = "get the file again"
+_KINDS = ("conv", "linear", "maxpool", "avgpool", "add")
+_STEMS = ("conv", "fc", "pool", "pool", "add")
+_PARTS = ("header", "positions", "levels", "biases")
+_MODEL_NAMES = ("lenet5", "lenet", "alexnet", "vgg16", "resnet20", "resnet56", "model")
+_SCALE_ONE, _SCALE_POWER, _SCALE_SINGLE, _SCALE_DOUBLE = range(4)
+
+
+def encode(model: CompressedModel) -> bytes:
+    """The file of ``model``.
+
+    :raises PyadmmError: for models beyond the limits above.
+    """
+    return _encode(model)[0]
+
+
+def _encode(model: CompressedModel) -> tuple[bytes, dict[str, float]]:
+    encoder = Encoder()
+    session = _Session(encoder, WEIGHT_LIMIT, Budget())
+    session.model(model)
+    # Zeros after the stream change nothing; they entitle a nearly empty network to its weights.
+    owed = max(
+        -(-(session.weights - FREE_WEIGHTS) // WEIGHTS_PER_BYTE),
+        -(-(SYMBOL_LIMIT - session.budget.symbols - FREE_SYMBOLS) // SYMBOLS_PER_BYTE),
+    )
+    content = encoder.finish().ljust(owed - _HEAD, b"\0")
+    return MAGIC + zlib.crc32(content).to_bytes(4, "big") + content, encoder.sections
+
+
+def decode(data: bytes) -> CompressedModel:
+    """The model that :func:`encode` was given.
+
+    :raises PyadmmError: for anything else than such a file.
+    """
+    if data[:3] != MAGIC[:3]:
+        raise PyadmmError(f".admm file: starts with {bytes(data[:4])!r}, so it is none; {_DAMAGED}")
+    if data[3:4] != MAGIC[3:]:
+        raise PyadmmError(
+            f".admm file: version must be {MAGIC[3]}, not {data[3:4].hex() or 'missing'}; "
+            "read it with the pyadmm that wrote it"
+        )
+    if len(data) > FILE_LIMIT:
+        raise PyadmmError(f".admm file: must be at most {FILE_LIMIT} bytes, not {len(data)}")
+    content = bytes(data[_HEAD:])
+    if zlib.crc32(content).to_bytes(4, "big") != data[4:_HEAD]:
+        raise PyadmmError(f".admm file: checksum is wrong, it is damaged or truncated; {_DAMAGED}")
+    weights = min(WEIGHT_LIMIT, FREE_WEIGHTS + WEIGHTS_PER_BYTE * len(data))
+    symbols = min(SYMBOL_LIMIT, FREE_SYMBOLS + SYMBOLS_PER_BYTE * len(data))
+    try:
+        return _Session(Decoder(content), weights, Budget(symbols=symbols)).model(None)
+    except PyadmmError as error:
+        raise PyadmmError(f".admm file: not a valid model: {error}") from error
+
+
+def save(model: CompressedModel, path: Path) -> None:
+    """Write ``model`` to ``path``, atomically."""
+    write_atomic(path, encode(model))
+
+
+def load(path: Path) -> CompressedModel:
+    """Read the model in file ``path``.
+
+    :raises PyadmmError: naming the file, where it cannot be read or is no valid file.
+    """
+    try:
+        return decode(_read(path))
+    except PyadmmError as error:
+        raise PyadmmError(f"{path}: {error}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(FILE_LIMIT + 1)
+    except OSError as error:
+        raise PyadmmError(f"cannot be read: {error.strerror}; check the path") from error
+
+
+def breakdown(data: bytes) -> list[tuple[str, float]]:
+    """Bits of each part of a file, in file order; they sum to its whole length.
+
+    Parts are ``checksum`` (magic, version and CRC), ``header``, then for every layer
+    ``NAME.header``, ``.positions``, ``.levels``, ``.biases``, and ``padding``: what rounding up to
+    whole bytes adds (it may be slightly below 0 where the last interval holds a short number).
+    """
+    model = decode(data)
+    _, sections = _encode(model)
+    parts = [("checksum", 8.0 * _HEAD), *sections.items()]
+    return [*parts, ("padding", 8.0 * len(data) - sum(bits for _, bits in parts))]
+
+
+@dataclass
+class _Session:
+    """One pass over a model: what is being coded, and all that the coding has learnt so far."""
+
+    coder: Coder
+    weight_limit: int
+    budget: Budget
+    weights: int = 0
+    sizes: dict[str, Sizes] = field(default_factory=dict)
+    hits: dict[str, Adaptive] = field(default_factory=dict)
+    guesses: dict[str, int] = field(default_factory=dict)
+    counters: dict[str, int] = field(default_factory=dict)
+    letters: Adaptive = field(default_factory=lambda: Adaptive(_letter_prior(), step=4))
+    shapes: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    alive: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+
+    # --- scalars -----------------------------------------------------------------------------
+
+    def flag(self, name: str, value: bool | None, likely: bool = True) -> bool:
+        """A yes or no of field ``name``; the ``likely`` one is cheaper from the start."""
+        prior = np.array([1.0, 3.0] if likely else [3.0, 1.0])
+        model = self.hits.setdefault(name, Adaptive(prior))
+        return bool(model.code(self.coder, None if value is None else int(value)))
+
+    def size(self, name: str, value: int | None, limit: int = SIZE_LIMIT) -> int:
+        """A whole number of field ``name``, ``0 … limit``."""
+        model = self.sizes.setdefault(name, Sizes(limit))
+        try:
+            return model.code(self.coder, value)
+        except PyadmmError as error:
+            raise PyadmmError(f"field {name} {error}") from error
+
+    def guessed(self, name: str, value: int | None, guess: int, limit: int = SIZE_LIMIT) -> int:
+        """The same, for a field that usually is what it was last time (``guess`` at first)."""
+        expected = self.guesses.get(name, guess)
+        if self.flag(f"{name} as expected", None if value is None else value == expected):
+            return expected
+        coded = self.size(name, value, limit)
+        self.guesses[name] = coded
+        return coded
+
+    def text(self, value: str | None) -> str:
+        """A name, UTF-8."""
+        raw = None if value is None else value.encode("utf-8", "surrogatepass")
+        length = self.size("name length", None if raw is None else len(raw), NAME_LIMIT)
+        coded = bytes(
+            self.letters.code(self.coder, None if raw is None else raw[i]) for i in range(length)
+        )
+        try:
+            return coded.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError as error:
+            raise PyadmmError(f"a name is no UTF-8: {coded!r}") from error
+
+    def real(self, value: float | None) -> float:
+        """A float64: 1, a power of two, or as many bytes as it needs."""
+        form = None if value is None else _scale_form(value)
+        prior = self.hits.setdefault("scale form", Adaptive(np.array([8.0, 1.0, 2.0, 1.0])))
+        form = prior.code(self.coder, form)
+        if form == _SCALE_ONE:
+            return 1.0
+        if form == _SCALE_POWER:
+            exponent = None if value is None else int(np.frexp(value)[1]) - 1 + 1074
+            return float(np.ldexp(1.0, self.size("exponent", exponent, 2097) - 1074))
+        layout, bits = (">f", 32) if form == _SCALE_SINGLE else (">d", 64)
+        raw = None if value is None else int.from_bytes(struct.pack(layout, value), "big")
+        return float(
+            struct.unpack(layout, self.coder.bits(bits, raw).to_bytes(bits // 8, "big"))[0]
+        )
+
+    def series(self, name: str, values: Sequence[int] | None, usual: int, limit: int) -> list[int]:
+        """Numbers of which there are 1, ``usual`` or, rarely, some other count."""
+        count = None if values is None else len(values)
+        count = self._count(f"{name} count", count, usual)
+        return [self.size(name, None if values is None else values[i], limit) for i in range(count)]
+
+    def _count(self, name: str, count: int | None, usual: int) -> int:
+        if self.flag(f"{name} is 1", None if count is None else count == 1):
+            return 1
+        if self.flag(f"{name} is usual", None if count is None else count == usual):
+            return usual
+        return self.size(name, count, 1 << 16)
+
+    def number_format(self, value: QFormat | None) -> QFormat:
+        """A :class:`QFormat`."""
+        bits = self.guessed("bits", None if value is None else value.bits, 8, 48)
+        signed = self.flag("signed", None if value is None else value.signed, likely=False)
+        return QFormat(bits, signed, self.real(None if value is None else value.scale))
+
+    def requant(self, value: Requant | None, outputs: int) -> Requant:
+        """A :class:`Requant`; the identity takes one flag."""
+        identity = Requant()
+        if self.flag("identity", None if value is None else value == identity, likely=False):
+            return identity
+        mult = None if value is None else value.mult
+        shift = None if value is None else value.shift
+        coded = self.series("mult", mult, outputs, (1 << 16) - 1)
+        return Requant(tuple(coded), self.size("shift", shift, 63))
+
+    # --- network -----------------------------------------------------------------------------
+
+    def model(self, model: CompressedModel | None) -> CompressedModel:
+        """The whole network."""
+        self.coder.mark("header")
+        known = None if model is None else _known_name(model.name)
+        known = self.coder.number(len(_MODEL_NAMES) + 1, known)
+        own = known == len(_MODEL_NAMES)
+        name = self.text(None if model is None else model.name) if own else _MODEL_NAMES[known]
+        count = self.size("nodes", None if model is None else len(model.nodes), NODE_LIMIT)
+        entry = self._input(None if model is None else model.input)
+        self.shapes[INPUT] = entry.shape
+        self.alive[INPUT] = np.ones(entry.shape[0], bool)
+        nodes: list[Node] = []
+        for place in range(count):
+            node = self._node(None if model is None else model.nodes[place])
+            self._require_map(node.name, node.output_shape([self.shapes[s] for s in node.sources]))
+            nodes.append(node)
+        self.coder.mark("header")
+        return CompressedModel(name, entry, tuple(nodes))
+
+    def _input(self, value: InputSpec | None) -> InputSpec:
+        shape = tuple(
+            self.guessed("input size", None if value is None else value.shape[i], guess)
+            for i, guess in enumerate((1, 28, 28))
+        )
+        assert len(shape) == 3
+        if min(shape) < 1:
+            raise PyadmmError(f"input: sizes must be at least 1, not {shape}")
+        self._require_map(INPUT, shape)
+        form = self.number_format(None if value is None else value.format)
+        offset = self.series("offset", None if value is None else value.offset, shape[0], 255)
+        shift = self.guessed("input shift", None if value is None else value.shift, 0, 7)
+        return InputSpec(shape, form, tuple(offset), shift)
+
+    def _node(self, node: Node | None) -> Node:
+        self.coder.mark(
+            "header" if not isinstance(node, CompressedLayer) else f"{node.name}.header"
+        )
+        prior = self.hits.setdefault("kind", Adaptive(np.ones(len(_KINDS))))
+        kind = prior.code(self.coder, None if node is None else _kind(node))
+        name = self._name(kind, None if node is None else node.name)
+        previous = next(reversed(self.shapes))
+        first = self._source(None if node is None else node.sources[0], previous)
+        made: Node
+        if kind < 2:
+            assert node is None or isinstance(node, CompressedLayer)
+            made = self._layer(node, kind, name, first)
+        elif kind == 4:
+            assert node is None or isinstance(node, Add)
+            second = self._source(None if node is None else node.sources[1], INPUT)
+            made = self._add(node, name, (first, second))
+        else:
+            assert node is None or isinstance(node, MaxPool | AvgPool)
+            made = self._pool(node, kind, name, first)
+        self.shapes[name] = made.output_shape([self.shapes[s] for s in made.sources])
+        if not isinstance(made, CompressedLayer):
+            self.alive[name] = np.logical_or.reduce([self.alive[s] for s in made.sources])
+        return made
+
+    def _name(self, kind: int, value: str | None) -> str:
+        """Names that follow the pattern ``conv1, pool1, conv2, fc1 …`` take one flag."""
+        stem = _STEMS[kind]
+        self.counters[stem] = self.counters.get(stem, 0) + 1
+        usual = f"{stem}{self.counters[stem]}"
+        if self.flag("usual name", None if value is None else value == usual):
+            name = usual
+        else:
+            name = self.text(value)
+        if name in self.shapes:
+            raise PyadmmError(f"the name {name!r} occurs twice")
+        return name
+
+    def _source(self, value: str | None, usual: str) -> str:
+        if self.flag("usual source", None if value is None else value == usual):
+            return usual
+        earlier = list(self.shapes)
+        back = None if value is None else earlier[::-1].index(value)
+        back = self.size("source", back, NODE_LIMIT)
+        if back >= len(earlier):
+            raise PyadmmError("a node reads from no earlier node")
+        return earlier[-1 - back]
+
+    def _pool(self, node: MaxPool | AvgPool | None, kind: int, name: str, source: str) -> Node:
+        kernel = self.guessed("window", None if node is None else node.kernel, 2)
+        stride = self.guessed("pool stride", None if node is None else node.stride, 2)
+        if kind == 2:
+            return MaxPool(name, source, kernel, stride)
+        assert node is None or isinstance(node, AvgPool)
+        requant = self.requant(None if node is None else node.requant, self.shapes[source][0])
+        return AvgPool(
+            name,
+            source,
+            kernel,
+            stride,
+            requant,
+            self.number_format(None if node is None else node.output),
+        )
+
+    def _add(self, node: Add | None, name: str, sources: tuple[str, str]) -> Add:
+        mult = [
+            self.size("mult", None if node is None else node.mult[i], (1 << 16) - 1)
+            for i in range(2)
+        ]
+        shift = self.size("shift", None if node is None else node.shift, 63)
+        output = self.number_format(None if node is None else node.output)
+        return Add(name, sources, (mult[0], mult[1]), shift, output)
+
+    def _layer(
+        self, layer: CompressedLayer | None, kind: int, name: str, source: str
+    ) -> CompressedLayer:
+        spec = self._spec(None if layer is None else layer.spec, kind, name, self.shapes[source])
+        self._require_map(f"layer {name}", _padded(spec))
+        self.weights += spec.weights
+        if self.weights > self.weight_limit:
+            raise PyadmmError(
+                f"layer {name}: {self.weights} weights so far exceed the {self.weight_limit} that "
+                "a file of this length may hold"
+            )
+        weight_bits = self.guessed("weight bits", None if layer is None else layer.weight_bits, 3)
+        if not 1 <= weight_bits <= 8:
+            raise PyadmmError(f"layer {name}: weight bits must be 1 to 8, not {weight_bits}")
+        output = self.number_format(None if layer is None else layer.output)
+        requant = self.requant(None if layer is None else layer.requant, spec.outputs)
+        scales = None if layer is None else layer.weight_scale
+        count = self._count("scale count", None if scales is None else len(scales), spec.outputs)
+        scale = tuple(self.real(None if scales is None else scales[i]) for i in range(count))
+        alive = self._alive_inputs(spec, source)
+        geometry = Geometry(name, spec.window_shape, weight_bits, alive)
+        codes = code_matrix(
+            self.coder, geometry, None if layer is None else layer.codes, self.budget
+        ).reshape(spec.weight_shape)
+        self.coder.mark(f"{name}.biases")
+        live: NDArray[np.bool_] = np.any(codes.reshape(spec.outputs, -1), axis=1)
+        bias = self._biases(None if layer is None else layer.bias, live)
+        self.alive[name] = live | (bias != 0)
+        return CompressedLayer(spec, source, codes, weight_bits, bias, requant, output, scale)
+
+    def _alive_inputs(self, spec: LayerSpec, source: str) -> NDArray[np.bool_]:
+        """Which of the ``C // groups`` channels of a window may matter (all, with groups)."""
+        alive = self.alive[source]
+        return alive if spec.groups == 1 else np.ones(spec.kernel_channels, bool)
+
+    def _spec(
+        self, spec: LayerSpec | None, kind: int, name: str, shape: tuple[int, int, int]
+    ) -> LayerSpec:
+        def of(get: Callable[[LayerSpec], int]) -> int | None:
+            return None if spec is None else get(spec)
+
+        outputs = self.size("outputs", of(lambda s: s.outputs))
+        if _KINDS[kind] == "linear":
+            channels, height, width = shape
+            return LayerSpec(name, "linear", (outputs, channels * height * width), shape)
+        rows = self.guessed("kernel", of(lambda s: s.kernel[0]), 5)
+        if self.flag("square", None if spec is None else spec.kernel[0] == spec.kernel[1]):
+            columns = rows
+        else:
+            columns = self.size("kernel columns", of(lambda s: s.kernel[1]))
+        stride = self.guessed("stride", of(lambda s: s.stride), 1)
+        padding = self.guessed("padding", of(lambda s: s.padding), 0)
+        groups = self.guessed("groups", of(lambda s: s.groups), 1)
+        if groups < 1 or shape[0] % groups:
+            raise PyadmmError(f"layer {name}: {groups} groups do not split {shape[0]} channels")
+        weight_shape = (outputs, shape[0] // groups, rows, columns)
+        return LayerSpec(name, "conv", weight_shape, shape, stride, padding, groups)
+
+    def _biases(self, bias: NDArray[np.int64] | None, live: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Biases: common trailing zeros once, then per output zero or not, sign, magnitude."""
+        values = None if bias is None else [int(b) for b in bias]
+        shift = None if values is None else _trailing_zeros(values)
+        shift = self.size("bias shift", shift, 47)
+        zero = {True: Adaptive(np.array([3.0, 1.0])), False: Adaptive(np.array([1.0, 3.0]))}
+        sign = Adaptive(np.ones(2))
+        magnitudes = Sizes(BIAS_LIMIT - 1, spread=2)
+        result = np.zeros(len(live), np.int64)
+        for i, is_live in enumerate(live.tolist()):
+            value = None if values is None else values[i]
+            if zero[is_live].code(self.coder, None if value is None else int(value == 0)):
+                continue
+            negative = sign.code(self.coder, None if value is None else int(value < 0))
+            try:
+                magnitude = magnitudes.code(
+                    self.coder, None if value is None else (abs(value) >> shift) - 1
+                )
+            except PyadmmError as error:
+                raise PyadmmError(f"a bias {error}") from error
+            value = (-1 if negative else 1) * ((magnitude + 1) << shift)
+            if abs(value) > BIAS_LIMIT:
+                raise PyadmmError(f"a bias must be within ±{BIAS_LIMIT}, not {value}")
+            result[i] = value
+        return result
+
+    def _require_map(self, name: str, shape: tuple[int, int, int]) -> None:
+        channels, height, width = shape
+        if channels * height * width > MAP_LIMIT:
+            raise PyadmmError(f"{name}: a map of {shape} exceeds the limit of {MAP_LIMIT} values")
+
+
+def _letter_prior() -> NDArray[np.float64]:
+    prior = np.ones(256)
+    prior[list(b"abcdefghijklmnopqrstuvwxyz0123456789._-")] = 16.0
+    return prior
+
+
+def _known_name(name: str) -> int:
+    return _MODEL_NAMES.index(name) if name in _MODEL_NAMES else len(_MODEL_NAMES)
+
+
+def _kind(node: Node) -> int:
+    if isinstance(node, CompressedLayer):
+        return _KINDS.index(node.spec.kind)
+    return {MaxPool: 2, AvgPool: 3, Add: 4}[type(node)]
+
+
+def _scale_form(value: float) -> int:
+    if value == 1.0:
+        return _SCALE_ONE
+    if value > 0 and np.isfinite(value) and np.frexp(value)[0] == 0.5:
+        return _SCALE_POWER
+    packed = struct.pack(">d", value)
+    with np.errstate(over="ignore"):
+        single = float(np.float32(value))
+    return _SCALE_SINGLE if struct.pack(">d", single) == packed else _SCALE_DOUBLE
+
+
+def _padded(spec: LayerSpec) -> tuple[int, int, int]:
+    channels, height, width = spec.input_shape
+    return channels, height + 2 * spec.padding, width + 2 * spec.padding
+
+
+def _trailing_zeros(values: list[int]) -> int:
+    """How often all ``values`` can be halved; 0 where all are 0."""
+    union = 0
+    for value in values:
+        union |= abs(value)
+    return (union & -union).bit_length() - 1 if union else 0
+
+
+# --- command line --------------------------------------------------------------------------------
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``python -m pyadmm.container inspect|verify FILE``; the exit status, 0 for a good file."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pyadmm.container", description="Look into an .admm file."
+    )
+    actions = parser.add_subparsers(dest="action", required=True)
+    for action, text in (
+        ("inspect", "show the network and what each part of the file takes"),
+        ("verify", "check that the file is whole and decodes; exit status 1 if not"),
+    ):
+        actions.add_parser(action, help=text).add_argument("file", type=Path)
+    options = parser.parse_args(argv)
+    try:
+        data = _read(options.file)
+        model = decode(data)
+    except PyadmmError as error:
+        print(f"{options.file}: {error}", file=sys.stderr)
+        return 1
+    if options.action == "inspect":
+        _inspect(model, data)
+    print(
+        f"{options.file}: good, {len(data)} bytes, {len(model.nodes)} nodes, "
+        f"{model.nnz} of {model.weights} weights ({model.pruning_ratio:.1f}x)"
+    )
+    return 0
+
+
+def _inspect(model: CompressedModel, data: bytes) -> None:
+    """Print the layers and the parts of the file as tables."""
+    console = Console(highlight=False, markup=False)
+    parts = dict(breakdown(data))
+    table = Table(title=Text(f"{model.name}: bytes of each part"), box=box.SIMPLE)
+    for heading in ("layer", "shape", "n", "left", "ratio", "head", "pos", "lev", "bias", "bit/w"):
+        table.add_column(heading, justify="left" if heading in ("layer", "shape") else "right")
+    for layer in model.layers:
+        sizes = [parts.get(f"{layer.name}.{part}", 0.0) for part in _PARTS]
+        table.add_row(
+            Text(layer.name),
+            "x".join(map(str, layer.spec.weight_shape)),
+            str(layer.weight_bits),
+            str(layer.nnz),
+            f"{layer.spec.weights / max(layer.nnz, 1):.1f}x",
+            *(f"{size / 8:.0f}" for size in sizes),
+            f"{sum(sizes) / max(layer.nnz, 1):.2f}",
+        )
+    console.print(table)
+    rest = {part: bits for part, bits in parts.items() if "." not in part}
+    console.print(", ".join(f"{part} {bits / 8:.1f} bytes" for part, bits in rest.items()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

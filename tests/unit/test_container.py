@@ -1,0 +1,246 @@
+"""The ``.admm`` file: exact round trips, its size, its parts, its command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from pyadmm import container, sparse_code
+from pyadmm.errors import PyadmmError
+from pyadmm.model import INPUT, CompressedLayer, CompressedModel, InputSpec, MaxPool, Requant
+from pyadmm.spec import LayerSpec, QFormat
+from tests.unit.arbitrary_models import assert_same, models
+from tests.unit.models import random_images, random_lenet5
+
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=SLOW)
+@given(models())
+def test_any_model_comes_back(model: CompressedModel) -> None:
+    data = container.encode(model)
+    back = container.decode(data)
+    assert_same(model, back)
+    assert container.encode(back) == data
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
+@given(models())
+def test_any_model_comes_back_from_static_coding(model: CompressedModel) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sparse_code.Budget, "affords", lambda *_: False)
+        data = container.encode(model)
+        back = container.decode(data)
+    assert_same(model, back)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
+@given(models())
+def test_parts_sum_to_the_file(model: CompressedModel) -> None:
+    data = container.encode(model)
+    parts = container.breakdown(data)
+    assert sum(bits for _, bits in parts) == pytest.approx(8 * len(data))
+    assert [part for part, _ in parts[:2]] == ["checksum", "header"]
+    assert parts[-1][0] == "padding"
+    assert parts[-1][1] < 8
+    for layer in model.layers:
+        assert {f"{layer.name}.{part}" for part in ("header", "positions", "levels", "biases")} <= {
+            part for part, _ in parts
+        }
+
+
+def one_layer(codes: np.ndarray, **fields: object) -> CompressedModel:
+    codes = np.asarray(codes, np.int16)
+    spec = LayerSpec("fc1", "linear", codes.shape, (codes.shape[1], 1, 1))
+    layer = CompressedLayer(
+        spec, INPUT, codes, 3, np.zeros(len(codes), np.int64), Requant(), QFormat(24, True)
+    )
+    entry = InputSpec((codes.shape[1], 1, 1), QFormat(8, False))
+    return CompressedModel("model", entry, (replace(layer, **fields),))  # type: ignore[arg-type]
+
+
+def sparse(rng: np.random.Generator, shape: tuple[int, int], nonzeros: int) -> np.ndarray:
+    codes = np.zeros(shape[0] * shape[1], np.int16)
+    places = rng.choice(len(codes), nonzeros, replace=False)
+    codes[places] = rng.choice([-4, -3, -2, -1, 1, 2, 3, 4], nonzeros)
+    return codes.reshape(shape)
+
+
+@pytest.mark.parametrize("nonzeros", [0, 1, 40, 600, 3000, 19_999, 20_000])
+@pytest.mark.parametrize("shape", [(20, 1000), (1000, 20), (1, 20_000), (20_000, 1)])
+def test_shapes_and_densities(shape: tuple[int, int], nonzeros: int) -> None:
+    model = one_layer(sparse(np.random.default_rng(nonzeros), shape, nonzeros))
+    assert_same(model, container.decode(container.encode(model)))
+
+
+def test_near_the_entropy_of_random_weights() -> None:
+    """Uniformly random places and levels cannot be coded below their entropy; we stay near."""
+    rng = np.random.default_rng(1)
+    codes = sparse(rng, (200, 500), 2000)
+    share = 2000 / codes.size
+    entropy = codes.size * -(share * np.log2(share) + (1 - share) * np.log2(1 - share)) + 2000 * 3.0
+    assert 8 * len(container.encode(one_layer(codes))) < 1.06 * entropy
+
+
+def test_large_layer_is_coded_statically_and_near_its_entropy() -> None:
+    rng = np.random.default_rng(2)
+    codes = np.zeros((1500, 2000), np.int16)
+    kept = rng.random(codes.shape) < 0.04
+    codes[kept] = rng.choice([-4, -3, -2, -1, 1, 2, 3, 4], int(kept.sum()))
+    model = one_layer(codes)
+    data = container.encode(model)
+    entropy = codes.size * 0.2423 + kept.sum() * 3.0
+    assert 8 * len(data) < 1.02 * entropy
+    assert_same(model, container.decode(data))
+
+
+def test_structure_is_cheap() -> None:
+    """Dead rows and columns, and rows that repeat, cost far less than random places."""
+    rng = np.random.default_rng(3)
+    random = sparse(rng, (100, 400), 900)
+    clustered = np.zeros_like(random)
+    clustered[np.ix_(np.arange(0, 100, 3), np.arange(0, 400, 16))] = 2
+    assert np.count_nonzero(clustered) == 850
+    sizes = [len(container.encode(one_layer(codes))) for codes in (random, clustered)]
+    assert sizes[1] < 0.25 * sizes[0]
+
+
+def test_weights_on_dead_channels_come_back() -> None:
+    """Unusual, but lossless: fc2 reads neurons of fc1 that have no weights and no bias."""
+    model = random_lenet5(4)
+    fc1 = model.layer("fc1")
+    codes = fc1.codes.copy()
+    codes[::2] = 0
+    bias = np.where(np.arange(500) % 2, fc1.bias, 0)
+    nodes = tuple(
+        replace(node, codes=codes, bias=bias) if node is fc1 else node for node in model.nodes
+    )
+    model = replace(model, nodes=nodes)
+    assert_same(model, container.decode(container.encode(model)))
+
+
+def test_lenet5_header_is_small() -> None:
+    model = random_lenet5(0)
+    parts = dict(container.breakdown(container.encode(model)))
+    header = sum(bits for part, bits in parts.items() if part.endswith("header"))
+    assert header / 8 < 30
+    assert parts["checksum"] == 64
+
+
+def test_runs_the_same_after_saving(tmp_path: Path) -> None:
+    model = random_lenet5(5)
+    path = tmp_path / "models" / "lenet5.admm"
+    container.save(model, path)
+    back = container.load(path)
+    images = random_images(np.random.default_rng(0), 20, (1, 28, 28))
+    np.testing.assert_array_equal(model.run(images), back.run(images))
+
+
+def test_speed_of_lenet5() -> None:
+    """A coarse guard for busy machines; ``benchmarks/container.py`` measures the 50 ms bound."""
+    model = random_lenet5(6)
+    data = container.encode(model)
+    times = []
+    for _ in range(5):
+        start = time.process_time()
+        container.encode(model)
+        container.decode(data)
+        times.append(time.process_time() - start)
+    assert min(times) < 0.3
+
+
+def test_format_is_stable() -> None:
+    """Bytes of a fixed model: a change here needs a new version of the format."""
+    codes = np.zeros((3, 8), np.int16)
+    codes[0, 1], codes[2, 5], codes[2, 6] = 1, -4, 2
+    data = container.encode(one_layer(codes, bias=np.array([8, 0, -16])))
+    assert data[:4] == b"ADM\x01"
+    assert data.hex() == FIXED
+
+
+FIXED = "41444d01400603d1c34cd158a100ecf68c90ac7ec9"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"name": "x" * 300}, "name length must be 0 to 255"),
+        ({"nodes": tuple(MaxPool(f"p{i}", INPUT, 1, 1) for i in range(501))}, "field nodes"),
+        ({"nodes": (MaxPool("p", INPUT, 1, 1 << 40),)}, "field pool stride"),
+        ({"input": InputSpec((1 << 20, 100, 1), QFormat(8, False))}, "exceeds the limit"),
+    ],
+)
+def test_models_beyond_the_limits(change: dict[str, object], reason: str) -> None:
+    model = CompressedModel(
+        "m", InputSpec((4, 4, 4), QFormat(8, False)), (MaxPool("p", INPUT, 1, 1),)
+    )
+    with pytest.raises(PyadmmError, match=reason):
+        container.encode(replace(model, **change))  # type: ignore[arg-type]
+
+
+def test_bias_beyond_the_limit() -> None:
+    bias = np.array([0, np.iinfo(np.int64).min])
+    with pytest.raises(PyadmmError, match="bias"):
+        container.encode(one_layer(np.zeros((2, 2)), bias=bias))
+
+
+def test_nearly_empty_large_model_is_padded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file has bytes in proportion to what decoding it allocates."""
+    monkeypatch.setattr(container, "FREE_WEIGHTS", 1000)
+    model = one_layer(np.zeros((200, 1000)))
+    data = container.encode(model)
+    assert len(data) == -(-199_000 // container.WEIGHTS_PER_BYTE)
+    assert_same(model, container.decode(data))
+
+
+# --- command line ----------------------------------------------------------------------------
+
+
+def test_inspect_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = random_lenet5(7)
+    path = tmp_path / "m.admm"
+    container.save(model, path)
+    assert container.main(["verify", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert f"good, {path.stat().st_size} bytes, 6 nodes, {model.nnz} of 430500 weights" in said
+    assert container.main(["inspect", str(path)]) == 0
+    said = capsys.readouterr().out
+    for text in ("conv1", "fc2", "500x800", "checksum 8.0 bytes"):
+        assert text in said
+
+
+def test_verify_of_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = container.encode(random_lenet5(8))
+    for name, content, reason in (
+        ("empty", b"", "so it is none"),
+        ("text", b"hello world", "so it is none"),
+        ("half", good[: len(good) // 2], "checksum is wrong"),
+        ("newer", good[:3] + b"\x07" + good[4:], "version must be 1"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert container.main(["verify", str(tmp_path / name)]) == 1
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert name in error
+        assert reason in error
+    assert container.main(["verify", str(tmp_path / "missing")]) == 1
+    assert "cannot be read: No such file" in capsys.readouterr().err
+
+
+def test_as_a_module(tmp_path: Path) -> None:
+    path = tmp_path / "m.admm"
+    container.save(one_layer(np.eye(4)), path)
+    command = [sys.executable, "-m", "pyadmm.container", "verify", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    path.write_bytes(path.read_bytes()[:-1])
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "checksum is wrong" in done.stderr
