@@ -376,9 +376,11 @@ class Accelerator:
         """Class ``(N,)`` of each image: the largest logit, the first of equals."""
         return self.logits(images).argmax(1)
 
-    def probabilities(self, images: NDArray[np.uint8], scale: float) -> NDArray[np.float64]:
-        """Softmax of ``logits * scale``: the shares ``(N, classes)`` for a display."""
-        values = self.logits(images) * scale
+    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Softmax of the logits in real units: the shares ``(N, classes)`` for a display."""
+        logits = self.logits(images)
+        assert self.model is not None  # logits() refuses to run without weights
+        values = logits * self.model.logit_scale
         shares = np.exp(values - values.max(1, keepdims=True))
         return np.asarray(shares / shares.sum(1, keepdims=True))
 

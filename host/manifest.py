@@ -78,6 +78,7 @@ class ModelFact:
     """One set of weights for the design, with its test vectors and its CPU reference.
 
     :param words: length of the weight image in 32-bit words.
+    :param logit_scale: real value of one unit of the integer logits.
     :param images: ``.npy`` of uint8 ``(N, C, H, W)``; ``logits`` int32 ``(N, classes)``;
         ``labels`` int64 ``(N,)``.
     :param nodes: the network for :class:`host.cpu.Network`; its arrays are in ``network``.
@@ -86,6 +87,7 @@ class ModelFact:
     name: str
     weights: FileFact
     words: int
+    logit_scale: float
     layers: tuple[LayerFact, ...]
     images: FileFact
     logits: FileFact
@@ -377,6 +379,10 @@ def _models(folder: Path, document: _Fields) -> tuple[ModelFact, ...]:
     return models
 
 
+def _is_positive(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value < 1e30
+
+
 def _model(folder: Path, fields: _Fields) -> ModelFact:
     words = fields.integer("words", 1, _WORDS_LIMIT)
     layers = []
@@ -396,6 +402,7 @@ def _model(folder: Path, fields: _Fields) -> ModelFact:
         name=fields.text("name", _PLAIN_NAME, "a plain model name"),
         weights=fields.file_fact("weights", folder),
         words=words,
+        logit_scale=float(fields.take("logit_scale", _is_positive, "a positive number")),
         layers=tuple(layers),
         images=fields.file_fact("images", folder),
         logits=fields.file_fact("logits", folder),

@@ -5,35 +5,33 @@ the bitstream, if there is one), and an installable wheel of ``host/`` with the 
 ``pip install`` of that single file on the board is enough, and needs no network.
 
 ``python -m pyadmm.deploy DEPLOY --bitstream FILE.bit`` adds a bitstream built later;
-``--add-model FILE.admm --data-from MODEL`` adds weights of another model for the same hardware.
+``--add-model FILE.admm`` adds the weights of another model for the same hardware.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
-import base64
 import hashlib
 import io
 import json
 import re
 import sys
-import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyadmm.assets import asset_dir
 from pyadmm.boards import load_board
+from pyadmm.container import load
 from pyadmm.errors import PyadmmError
 from pyadmm.layout import weight_image
 from pyadmm.model import Add, AvgPool, CompressedModel, InputSpec, MaxPool, Node
 from pyadmm.plan import AcceleratorPlan, BuildPlan, KernelConfig, Pool, StagePlan
 from pyadmm.spec import LayerSpec, QFormat
+from pyadmm.wheel import build_wheel
 
 MANIFEST = "manifest.json"
 ACCELERATOR = "accelerator.json"
@@ -43,8 +41,6 @@ REGISTERS = {"ap_ctrl": 0x00, "mode": 0x10, "count": 0x18, "ident": 0x20, "cycle
 MODES = {"infer": 0, "load": 1, "read_back": 2}
 VLNV = {"hls": "xilinx.com:hls:pyadmm_top:1.0", "rtl": "pyadmm:rtl:pyadmm_top:1.0"}
 """Types of the accelerator's IP; ``host.driver`` binds to them."""
-_WHEEL_DATE = (1980, 1, 1, 0, 0, 0)
-_HOST_SUFFIXES = (".py", ".c", ".ipynb")
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
 
 
@@ -94,13 +90,12 @@ class ModelPack:
             raise PyadmmError(f"deploy: model name {self.model.name!r} is not fit for a file name")
 
 
-def plan_deploy(
-    design: Design, packs: Sequence[ModelPack], curves: Mapping[str, Any] | None = None
-) -> BuildPlan:
+def plan_deploy(design: Design, packs: Sequence[ModelPack], curves: str | None = None) -> BuildPlan:
     """All files of the deploy folder.
 
     :param packs: the models, the default one first; the same layers, other weights.
-    :param curves: break-even curves for the explorer notebook, as JSON data.
+    :param curves: break-even records for the explorer notebook, as ``breakeven`` writes them in
+        JSON.
     :raises PyadmmError: if a model does not fit the design, or there is none.
     """
     if not packs:
@@ -113,7 +108,7 @@ def plan_deploy(
     manifest = _manifest(design, packs[0].model, models)
     files[ACCELERATOR] = _json(_plan_facts(design.plan))
     if curves is not None:
-        manifest["curves"] = _add(files, "curves.json", _json(curves))
+        manifest["curves"] = _add(files, "curves.json", curves.encode())
     if design.bit is not None and design.hwh is not None:
         manifest["design"]["bitfile"] = _add_bitstream(files, design.bit, design.hwh)
     files[MANIFEST] = _json(manifest)
@@ -238,6 +233,7 @@ def _add_model(files: dict[str, bytes], plan: AcceleratorPlan, pack: ModelPack) 
     return {
         "name": name,
         "words": len(image),
+        "logit_scale": model.format_of(model.nodes[-1].name).scale,
         "layers": layers,
         "weights": _add(files, f"{name}.weights.bin", image.astype("<u4").tobytes()),
         "images": _add(files, f"{name}.images.npy", _npy(pack.images)),
@@ -319,22 +315,7 @@ def _stage(facts: dict[str, Any]) -> StagePlan:
     )
 
 
-# The wheel
-
-
-def host_files() -> dict[str, bytes]:
-    """The board's package, ``host/…`` to content."""
-    root = asset_dir("host")
-    paths = sorted(p for p in root.rglob("*") if p.suffix in _HOST_SUFFIXES and p.is_file())
-    return {f"host/{path.relative_to(root).as_posix()}": path.read_bytes() for path in paths}
-
-
-def host_version(files: Mapping[str, bytes]) -> str:
-    """``__version__`` of the board's package."""
-    for node in ast.parse(files["host/__init__.py"]).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__version__":
-            return str(ast.literal_eval(node.value))
-    raise AssertionError("host/__init__.py defines __version__")
+# The folder
 
 
 def _deploy_files(bundle: Mapping[str, bytes]) -> BuildPlan:
@@ -343,48 +324,6 @@ def _deploy_files(bundle: Mapping[str, bytes]) -> BuildPlan:
     files[name] = wheel
     files["README.md"] = _readme(name, "design.bit" in bundle)
     return BuildPlan(files)
-
-
-def build_wheel(bundle: Mapping[str, bytes]) -> tuple[str, bytes]:
-    """Name and content of the wheel: ``host`` with the bundle inside.
-
-    Its local version is the bundle's digest, so that pip replaces an older bundle.
-    """
-    files = host_files()
-    digest = hashlib.sha256(b"".join(hashlib.sha256(bundle[n]).digest() for n in sorted(bundle)))
-    version = f"{host_version(files)}+{digest.hexdigest()[:10]}"
-    files |= {f"host/bundle/{name}": content for name, content in bundle.items()}
-    info = f"pyadmm_host-{version}.dist-info"
-    files[f"{info}/METADATA"] = (
-        f"Metadata-Version: 2.1\nName: pyadmm-host\nVersion: {version}\n"
-        "Summary: pynq driver, weights and notebooks of a pyadmm accelerator\n"
-        "Requires-Python: >=3.10\nRequires-Dist: numpy\nRequires-Dist: pynq\n"
-    ).encode()
-    files[f"{info}/WHEEL"] = (
-        b"Wheel-Version: 1.0\nGenerator: pyadmm\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-    )
-    files[f"{info}/entry_points.txt"] = (
-        b"[pynq.lib]\npyadmm = host.driver\n\n[pynq.notebooks]\npyadmm = host.notebooks\n"
-    )
-    record = f"{info}/RECORD"
-    lines = [f"{name},{_record_digest(data)},{len(data)}" for name, data in files.items()]
-    files[record] = "\n".join([*lines, f"{record},,", ""]).encode()
-    return f"pyadmm_host-{version}-py3-none-any.whl", _zip(files)
-
-
-def _record_digest(content: bytes) -> str:
-    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=")
-    return f"sha256={digest.decode()}"
-
-
-def _zip(files: Mapping[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            entry = zipfile.ZipInfo(name, _WHEEL_DATE)
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
-    return buffer.getvalue()
 
 
 def _readme(wheel: str, has_bitstream: bool) -> str:
@@ -411,18 +350,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; gives the exit status."""
     parser = argparse.ArgumentParser(prog="python -m pyadmm.deploy", description=__doc__)
     parser.add_argument("folder", type=Path, help="the flow's deploy folder")
-    parser.add_argument("--bitstream", type=Path, required=True, help=".bit, its .hwh beside it")
+    parser.add_argument("--bitstream", type=Path, help=".bit to add, its .hwh beside it")
+    parser.add_argument(
+        "--add-model", type=Path, help=".admm file to add, tested on the same images"
+    )
+    parser.add_argument("--name", help="name of the added model, by default the file's")
     options = parser.parse_args(arguments)
+    if not (options.bitstream or options.add_model):
+        parser.error("say what to add: --bitstream or --add-model")
     try:
-        plan = add_bitstream(options.folder, options.bitstream)
-        for old in options.folder.glob("pyadmm_host-*.whl"):
-            old.unlink()
-        plan.write(options.folder)
+        if options.bitstream:
+            _rewrite(options.folder, add_bitstream(options.folder, options.bitstream))
+        if options.add_model:
+            name = options.name or options.add_model.stem
+            pack = _pack_like_first(options.folder, replace(load(options.add_model), name=name))
+            _rewrite(options.folder, add_model(options.folder, pack))
     except PyadmmError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{options.folder}: bitstream added; copy the wheel to the board")
+    print(f"{options.folder}: done; copy the wheel to the board and install it again")
     return 0
+
+
+def _rewrite(folder: Path, plan: BuildPlan) -> None:
+    """Write the plan; the wheel that it replaces has another name and goes."""
+    plan.write(folder)
+    for wheel in folder.glob("pyadmm_host-*.whl"):
+        if wheel.name not in plan.files:
+            wheel.unlink()
+
+
+def _pack_like_first(folder: Path, model: CompressedModel) -> ModelPack:
+    """``model`` with the test images and labels of the bundle's first model."""
+    files, manifest = _read_bundle(folder)
+    first = manifest["models"][0]
+    images, labels = (
+        np.load(io.BytesIO(files[first[key]["file"]]), allow_pickle=False)
+        for key in ("images", "labels")
+    )
+    return ModelPack(model, images, labels)
 
 
 if __name__ == "__main__":

@@ -15,17 +15,22 @@ from pyadmm.simboard.stage import Stage, last_lines, prepare
 
 from .models import small_design, small_model, small_pack
 
-CURVES = {
-    "board": "pynq-z2",
-    "basis": "post-synthesis",
-    "layers": [
+CURVES = json.dumps(
+    [
         {
             "layer": "conv1",
-            "break_even": 1.4,
-            "curve": [[0.1, 0.9], [0.3, 1.1], [0.5, 1.7], [0.9, 8.0]],
+            "board": "pynq-z2",
+            "ratio": 1.4,
+            "basis": "post-synthesis",
+            "tool": "yosys",
+            "version": "0.70",
+            "curve": [
+                {"pruned": pruned, "speedup": speedup}
+                for pruned, speedup in ((0.1, None), (0.3, 1.1), (0.5, 1.7), (0.9, 8.0))
+            ],
         }
-    ],
-}
+    ]
+)
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +48,7 @@ def stage_of(deploy: Path, folder: Path, **options: Any) -> Stage:
         stage = prepare(deploy, folder, **options)
     except ToolError as error:
         pytest.skip(f"the simulated board needs a Python with pynq: {error}")
-    for script in ("scenarios.py", "mapped.py"):
+    for script in ("scenarios.py", "mapped.py", "notebooks.py"):
         shutil.copy(Path(__file__).with_name(script), stage.site)
     return stage
 
