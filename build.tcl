@@ -168,9 +168,15 @@ proc ::pyadmm::package_rtl {} {
     set_property name [p top] $core
     set_property version [p ip_version] $core
     set_property display_name [p top] $core
-    foreach {port kind} {ap_clk clock_rtl ap_rst_n reset_rtl} {
+    foreach {port kind} {ap_clk clock_rtl ap_rst_n reset_rtl interrupt interrupt_rtl} {
         if {[llength [ipx::get_bus_interfaces -quiet $port -of_objects $core]] == 0} {
             ipx::infer_bus_interface $port xilinx.com:signal:$kind:1.0 $core
+        }
+    }
+    # As large as the one that HLS gives its IP; the packager would take 2 ** address bits.
+    foreach map [ipx::get_memory_maps -quiet -of_objects $core] {
+        foreach block [ipx::get_address_blocks -quiet -of_objects $map] {
+            set_property range 65536 $block
         }
     }
     foreach bus [ipx::get_bus_interfaces -quiet -of_objects $core] {

@@ -115,9 +115,11 @@ if {$tool eq "hls"} {
         return [lindex $args 0]
     }
     stand_in ipx::get_bus_interfaces {
-        if {[lindex $args 1] in {ap_clk ap_rst_n}} {return {}}
+        if {[lindex $args 1] in {ap_clk ap_rst_n interrupt}} {return {}}
         return {s_axi_control in_stream out_stream}
     }
+    stand_in ipx::get_memory_maps {return s_axi_control}
+    stand_in ipx::get_address_blocks {return Reg}
     stand_in get_timing_paths {return path}
     stand_in get_property {
         switch -- [lindex $args 0] {
