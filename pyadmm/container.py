@@ -58,6 +58,8 @@ SYMBOLS_PER_BYTE = 1 << 6
 """The same for the gaps between non-zeros in layers that are coded statically."""
 MAP_LIMIT = 1 << 26
 """Values of one padded feature map."""
+SCALAR_LIMIT = 1 << 20
+"""Biases, multipliers and scales of a file: they are coded one by one."""
 BIAS_LIMIT = 1 << 48
 
 _HEAD = 8
@@ -160,6 +162,7 @@ class _Session:
     weight_limit: int
     budget: Budget
     weights: int = 0
+    scalars: int = 0
     sizes: dict[str, Sizes] = field(default_factory=dict)
     hits: dict[str, Adaptive] = field(default_factory=dict)
     guesses: dict[str, int] = field(default_factory=dict)
@@ -178,11 +181,8 @@ class _Session:
 
     def size(self, name: str, value: int | None, limit: int = SIZE_LIMIT) -> int:
         """A whole number of field ``name``, ``0 … limit``."""
-        model = self.sizes.setdefault(name, Sizes(limit))
-        try:
-            return model.code(self.coder, value)
-        except PyadmmError as error:
-            raise PyadmmError(f"field {name} {error}") from error
+        model = self.sizes.setdefault(name, Sizes(f"field {name}", limit))
+        return model.code(self.coder, value)
 
     def guessed(self, name: str, value: int | None, guess: int, limit: int = SIZE_LIMIT) -> int:
         """The same, for a field that usually is what it was last time (``guess`` at first)."""
@@ -228,6 +228,12 @@ class _Session:
         return [self.size(name, None if values is None else values[i], limit) for i in range(count)]
 
     def _count(self, name: str, count: int | None, usual: int) -> int:
+        """How many values of ``name`` follow: 1, ``usual`` or some other count."""
+        coded = self._any_count(name, count, usual)
+        self._require_scalars(coded)
+        return coded
+
+    def _any_count(self, name: str, count: int | None, usual: int) -> int:
         if self.flag(f"{name} is 1", None if count is None else count == 1):
             return 1
         if self.flag(f"{name} is usual", None if count is None else count == usual):
@@ -418,29 +424,32 @@ class _Session:
 
     def _biases(self, bias: NDArray[np.int64] | None, live: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Biases: common trailing zeros once, then per output zero or not, sign, magnitude."""
+        self._require_scalars(len(live))
         values = None if bias is None else [int(b) for b in bias]
         shift = None if values is None else _trailing_zeros(values)
         shift = self.size("bias shift", shift, 47)
         zero = {True: Adaptive(np.array([3.0, 1.0])), False: Adaptive(np.array([1.0, 3.0]))}
         sign = Adaptive(np.ones(2))
-        magnitudes = Sizes(BIAS_LIMIT - 1, spread=2)
+        magnitudes = Sizes("a bias", BIAS_LIMIT - 1, spread=2)
         result = np.zeros(len(live), np.int64)
         for i, is_live in enumerate(live.tolist()):
             value = None if values is None else values[i]
             if zero[is_live].code(self.coder, None if value is None else int(value == 0)):
                 continue
             negative = sign.code(self.coder, None if value is None else int(value < 0))
-            try:
-                magnitude = magnitudes.code(
-                    self.coder, None if value is None else (abs(value) >> shift) - 1
-                )
-            except PyadmmError as error:
-                raise PyadmmError(f"a bias {error}") from error
+            magnitude = magnitudes.code(
+                self.coder, None if value is None else (abs(value) >> shift) - 1
+            )
             value = (-1 if negative else 1) * ((magnitude + 1) << shift)
             if abs(value) > BIAS_LIMIT:
                 raise PyadmmError(f"a bias must be within ±{BIAS_LIMIT}, not {value}")
             result[i] = value
         return result
+
+    def _require_scalars(self, count: int) -> None:
+        self.scalars += count
+        if self.scalars > SCALAR_LIMIT:
+            raise PyadmmError(f"more than {SCALAR_LIMIT} biases, multipliers and scales")
 
     def _require_map(self, name: str, shape: tuple[int, int, int]) -> None:
         channels, height, width = shape

@@ -200,9 +200,13 @@ class Adaptive:
 
 
 class Sizes:
-    """Whole numbers ``0 … limit``: an adaptive bit length, then the bits below the leading one."""
+    """Whole numbers ``0 … limit``: an adaptive bit length, then the bits below the leading one.
 
-    def __init__(self, limit: int, spread: int = 1) -> None:
+    :param subject: what the numbers are, for the error message.
+    """
+
+    def __init__(self, subject: str, limit: int, spread: int = 1) -> None:
+        self._subject = subject
         self._limit = limit
         self._lengths = Adaptive(np.ones(limit.bit_length() + 1), step=4, spread=spread)
 
@@ -211,13 +215,16 @@ class Sizes:
 
         :raises PyadmmError: where ``value``, or what is read, exceeds the limit.
         """
-        if value is not None and not 0 <= value <= self._limit:
-            raise PyadmmError(f"must be 0 to {self._limit}, not {value}")
+        if value is not None:
+            self._require(value)
         length = self._lengths.code(coder, None if value is None else value.bit_length())
         if length < 2:
             return length
         top = 1 << (length - 1)
         coded = top | coder.bits(length - 1, None if value is None else value ^ top)
-        if coded > self._limit:
-            raise PyadmmError(f"must be 0 to {self._limit}, not {coded}")
+        self._require(coded)
         return coded
+
+    def _require(self, value: int) -> None:
+        if not 0 <= value <= self._limit:
+            raise PyadmmError(f"{self._subject} must be 0 to {self._limit}, not {value}")

@@ -150,7 +150,9 @@ def _used_channels(
     if occupied is not None:
         used = np.any(occupied.reshape(geometry.window), axis=(0, 2, 3))
         odd = np.flatnonzero(np.take(used, dead)).tolist()
-    count = Sizes(len(dead)).code(coder, None if odd is None else len(odd))
+    count = Sizes("the number of dead channels with weights", len(dead)).code(
+        coder, None if odd is None else len(odd)
+    )
     flags = Adaptive(np.array([max(len(dead) - count, 1.0), max(count, 1.0)]), step=0)
     result = geometry.alive.copy()
     for place in range(len(dead) if count else 0):
@@ -201,7 +203,7 @@ class _Lines:
 
     def _counts(self, coder: Coder, counts: list[int] | None, descending: bool) -> list[int]:
         """Non-zeros of each line."""
-        sizes = Sizes(self.cells)
+        sizes = Sizes("non-zeros of a line", self.cells)
         if not descending:
             given = (None if counts is None else counts[line] for line in range(self.lines))
             return [sizes.code(coder, count) for count in given]
@@ -408,10 +410,14 @@ def _code_gaps(coder: Coder, cells: int, at: Ints | None, budget: Budget) -> Int
         mean = cells // max(len(at), 1)
         table = min(max(_SHORTEST_TABLE, 1 << (8 * mean).bit_length()), _LONGEST_TABLE)
         symbols = _gap_symbols(at, table)
-    table = 1 << Sizes(16).code(coder, None if table is None else table.bit_length() - 1)
-    if not _SHORTEST_TABLE <= table <= _LONGEST_TABLE:
-        raise PyadmmError(f"a table of gaps must have 16 to 2048 entries, not {table}")
-    count = Sizes(cells).code(coder, None if symbols is None else len(symbols))
+    table = 1 << Sizes("log2 of the gaps in a table", 11).code(
+        coder, None if table is None else table.bit_length() - 1
+    )
+    if table < _SHORTEST_TABLE:
+        raise PyadmmError(f"a table of gaps must have {_SHORTEST_TABLE} entries, not {table}")
+    count = Sizes("the number of gaps", cells).code(
+        coder, None if symbols is None else len(symbols)
+    )
     if not budget.affords_symbols(count):
         raise PyadmmError("a layer has more non-zeros than a file of this length may hold")
     coded = _code_table(coder, table, count, symbols)
@@ -442,7 +448,7 @@ def _code_table(
     if symbols is not None and count:
         found = np.bincount(symbols, minlength=size).astype(np.int64)
         scaled = -(-found * ((1 << _TABLE_BITS) - 1) // max(int(found.max()), 1))
-    shares = Sizes((1 << _TABLE_BITS) - 1)
+    shares = Sizes("a frequency", (1 << _TABLE_BITS) - 1)
     if count:
         for i in range(size):
             weights[i] = 1 + 16 * shares.code(coder, None if scaled is None else int(scaled[i]))
