@@ -9,3 +9,7 @@ class PyadmmError(ValueError):
 
 class ToolError(PyadmmError):
     """An external tool failed, hung or is missing; the message carries its last lines."""
+
+
+class MissingToolError(ToolError):
+    """An external tool is not installed; the message says what to install."""

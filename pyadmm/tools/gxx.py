@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyadmm.codegen import WEIGHTS_FILE
-from pyadmm.errors import PyadmmError, ToolError
+from pyadmm.errors import MissingToolError, PyadmmError, ToolError
 from pyadmm.model import INPUT
 from pyadmm.plan import AcceleratorPlan
 from pyadmm.tools.process import run_tool
@@ -141,26 +141,28 @@ class Simulator:
 def compiler() -> str:
     """The C++ compiler: ``$CXX`` or g++.
 
-    :raises ToolError: where there is none.
+    :raises MissingToolError: where there is none.
     """
     name = os.environ.get("CXX", "g++")
     path = shutil.which(name)
     if path is None:
-        raise ToolError(f"{name}: not found; install g++ (for example `apt-get install g++`)")
+        raise MissingToolError(
+            f"{name}: not found; install g++ (for example `apt-get install g++`)"
+        )
     return path
 
 
 def ap_types_dir() -> Path:
     """Folder of the ``ap_*`` headers inside the installed package da4ml.
 
-    :raises ToolError: where the package or the headers are missing.
+    :raises MissingToolError: where the package or the headers are missing.
     """
     spec = importlib.util.find_spec("da4ml")
     for root in spec.submodule_search_locations or [] if spec is not None else []:
         folder = Path(root) / _AP_TYPES
         if (folder / "ap_int.h").is_file():
             return folder
-    raise ToolError("csim: the ap_int headers are missing; install da4ml==0.6.0")
+    raise MissingToolError("csim: the ap_int headers are missing; install da4ml==0.6.0")
 
 
 def build_simulator(

@@ -1,0 +1,94 @@
+"""Command line of the flow."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pyadmm import __version__, settings, zoo
+from pyadmm.boards import board_names
+from pyadmm.errors import PyadmmError
+from pyadmm.flow.config import FlowConfig, read_config
+from pyadmm.flow.console import Reporter
+from pyadmm.flow.runner import run, selected_steps
+from pyadmm.flow.session import Session
+from pyadmm.flow.steps import STEPS
+
+EXIT_ERROR = 2
+EXIT_INCOMPLETE = 3
+_EXAMPLES = """\
+examples:
+  python -m pyadmm.flow --board pynq-z2                     the default: LeNet-5 on MNIST, quick
+  python -m pyadmm.flow --board pynq-z2 --preset standard   smaller and more accurate, up to an hour
+  python -m pyadmm.flow --board kv260 --until csim          stop after a step
+  python -m pyadmm.flow --config my.yaml --seed 3           options override the file
+  python -m pyadmm.flow --board pynq-z2 --dry-run           show what would be done
+
+A run that was interrupted goes on where it stopped when the same command is given again, and gives
+the same result. Exit status: 0 all done; 2 an error; 3 a step was skipped for want of a tool.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's options."""
+    steps = "\n".join(f"  {step.name:<10} {step.title}" for step in STEPS)
+    result = argparse.ArgumentParser(
+        prog="python -m pyadmm.flow",
+        description="Compress a network with ADMM and generate its proven FPGA accelerator.\n\n"
+        f"steps:\n{steps}\n  report     report.html and report.xlsx",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    default = FlowConfig()
+    add = result.add_argument
+    add("--board", help=f"{', '.join(board_names())} (default {default.board})")
+    add("--model", help=f"{', '.join(zoo.names())} (default {default.model})")
+    add("--preset", help=f"{', '.join(settings.PRESETS)} (default {default.preset})")
+    add("--config", type=Path, metavar="FILE", help="YAML file with any of these options")
+    add("--data-dir", metavar="DIR", help="folder with the data set; also PYADMM_DATA")
+    add("--out", metavar="DIR", help="run directory (default runs/MODEL-BOARD-PRESET-seedN)")
+    add("--seed", type=int, help=f"seed of all random numbers (default {default.seed})")
+    add("--until", metavar="STEP", help="last step to run")
+    add("--dry-run", action="store_true", help="check the options, show the steps, do nothing")
+    add("--version", action="version", version=f"pyadmm {__version__}")
+    return result
+
+
+def configuration(options: argparse.Namespace) -> FlowConfig:
+    """The configuration of parsed options: the file's, overridden by what the line says."""
+    base = FlowConfig() if options.config is None else read_config(options.config)
+    names = ("board", "model", "preset", "data_dir", "out", "seed", "until")
+    given = {name: getattr(options, name) for name in names}
+    return base.override({k: v for k, v in given.items() if v is not None}, "command line")
+
+
+def dry_run(config: FlowConfig, reporter: Reporter) -> None:
+    """Check ``config`` and say what would be done."""
+    steps = selected_steps(config.until)
+    session = Session(config, reporter)
+    board = session.board
+    reporter.line(f"{config.model} for {board.name} ({board.part}) into {config.run_dir}:")
+    for step in steps:
+        reporter.line(f"  {step.name:<10} {step.title}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; gives the exit status."""
+    line = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(line)
+    reporter = Reporter()
+    try:
+        config = configuration(options)
+        if options.dry_run:
+            dry_run(config, reporter)
+            return 0
+        result = run(config, reporter, ["python -m pyadmm.flow", *line])
+    except PyadmmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print("interrupted; give the same command again to go on", file=sys.stderr)
+        return 130
+    return EXIT_INCOMPLETE if result.skipped else 0

@@ -1,0 +1,134 @@
+"""Runs the steps: takes stored results where inputs are unchanged, stops after ``--until``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pyadmm.errors import MissingToolError, PyadmmError
+from pyadmm.flow.config import FlowConfig
+from pyadmm.flow.console import Reporter
+from pyadmm.flow.session import Session
+from pyadmm.flow.steps import STEPS, Step
+from pyadmm.flow.store import StepResult, StepStore
+from pyadmm.flow.summary import NEEDS_VENDOR_TOOLS, Progress, run_record
+from pyadmm.report import ReportPaths, write_report
+
+
+@dataclass(frozen=True)
+class FlowResult:
+    """What a run gave.
+
+    :param results: of the finished steps, by name.
+    :param skipped: step -> why it could not run here.
+    :param report: ``None`` where the run ended before the report.
+    """
+
+    run_dir: Path
+    results: dict[str, StepResult]
+    skipped: dict[str, str]
+    report: ReportPaths | None
+
+
+def selected_steps(until: str | None) -> list[Step]:
+    """The prefix of the steps that ends with ``until``; all for ``None``.
+
+    :raises PyadmmError: for an unknown step; it lists the known ones.
+    """
+    names = [step.name for step in STEPS]
+    if until is None:
+        return list(STEPS)
+    if until not in names:
+        raise PyadmmError(f"step {until!r} is unknown; choose one of: {', '.join(names)}")
+    return list(STEPS[: names.index(until) + 1])
+
+
+def run(
+    config: FlowConfig, reporter: Reporter | None = None, command: Sequence[str] = ()
+) -> FlowResult:
+    """Run the flow that ``config`` describes.
+
+    :param command: the command line to put into the report.
+    :raises PyadmmError: for bad input, failed tools and failed checks.
+    """
+    reporter = reporter or Reporter()
+    steps = selected_steps(config.until)
+    session = Session(config, reporter)
+    started = datetime.now().replace(microsecond=0).isoformat()
+    store = StepStore(session.run_dir)
+    with store.lock():
+        runner = _Runner(session, store, reporter, len(steps))
+        for step in steps:
+            runner.take(step)
+        paths = None
+        if config.until is None:
+            progress = Progress(runner.results, frozenset(runner.reused), runner.skipped)
+            record = run_record(session, progress, " ".join(command), started)
+            paths = write_report(record, session.run_dir)
+        result = FlowResult(session.run_dir, runner.results, runner.skipped, paths)
+    _closing_words(result, reporter)
+    return result
+
+
+class _Runner:
+    def __init__(self, session: Session, store: StepStore, reporter: Reporter, count: int) -> None:
+        self.session = session
+        self.store = store
+        self.reporter = reporter
+        self.count = count
+        self.results: dict[str, StepResult] = {}
+        self.reused: set[str] = set()
+        self.skipped: dict[str, str] = {}
+
+    def take(self, step: Step) -> None:
+        """Run ``step`` or take its stored result."""
+        position = f"[{len(self.results) + len(self.skipped) + 1}/{self.count}]"
+        missing = [name for name in step.needs if name in self.skipped]
+        if missing:
+            self._skip(position, step, f"needs step {missing[0]}, which was skipped")
+            return
+        upstream = [self.results[name] for name in step.needs]
+        digest = self.store.digest(step.name, step.settings(self.session), upstream)
+        stored = self.store.load(step.name, digest)
+        if stored is not None:
+            self.results[step.name] = stored
+            self.reused.add(step.name)
+            self.reporter.step(position, step.name, f"{stored.facts['text']} (stored)")
+        else:
+            self._run(position, step, digest)
+
+    def _run(self, position: str, step: Step, digest: str) -> None:
+        begin = time.perf_counter()
+        try:
+            with self.reporter.working():
+                outcome = step.run(self.session)
+        except MissingToolError as error:
+            self._skip(position, step, str(error))
+            return
+        seconds = time.perf_counter() - begin
+        facts = {**outcome.facts, "text": outcome.text}
+        self.results[step.name] = self.store.save(
+            step.name, digest, seconds, facts, list(outcome.files)
+        )
+        self.reporter.step(position, step.name, f"{outcome.text} ({seconds:.1f} s)")
+
+    def _skip(self, position: str, step: Step, reason: str) -> None:
+        self.skipped[step.name] = reason
+        self.reporter.step(position, step.name, "SKIPPED")
+        self.reporter.warn(f"{step.name}: {reason}")
+
+
+def _closing_words(result: FlowResult, reporter: Reporter) -> None:
+    reporter.line("")
+    if result.report is not None:
+        reporter.line(f"Report: {result.report.html} and {result.report.xlsx}")
+    reporter.line(f"Everything else: {result.run_dir}")
+    for name, reason in result.skipped.items():
+        reporter.warn(f"Not done: step {name}: {reason}")
+    if result.report is not None:
+        reporter.line("Left to the vendor's tools and the board:")
+        for line in NEEDS_VENDOR_TOOLS:
+            reporter.line(f"  - {line}")

@@ -1,0 +1,149 @@
+"""The objects of one run, each made when first asked for and from then on the same.
+
+Training phases resume from their checkpoints, so asking for the result of a finished phase is cheap
+in a later process too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pyadmm import compression, container, settings, zoo
+from pyadmm.boards import Board, load_board
+from pyadmm.codegen import generate
+from pyadmm.compression import AdmmResult, IntegerResult, PhaseResult
+from pyadmm.datasets import mnist
+from pyadmm.flow.config import FlowConfig
+from pyadmm.flow.console import Reporter
+from pyadmm.model import CompressedModel
+from pyadmm.network import Network
+from pyadmm.plan import AcceleratorPlan, BuildPlan
+from pyadmm.planner import plan_accelerator
+from pyadmm.training import Data, EpochRecord, Images, Teacher, accuracy, seed_of
+
+VALIDATION_IMAGES = 5_000
+VALIDATION_SHARE = 12
+"""At most one in so many training images is held out, which matters for small data sets."""
+
+
+class Session:
+    """One run of the flow.
+
+    :raises PyadmmError: at once for an unknown board, model or preset, or impossible settings.
+    """
+
+    def __init__(self, config: FlowConfig, reporter: Reporter) -> None:
+        self.config = config
+        self.reporter = reporter
+        self.run_dir = config.run_dir
+        self.board: Board = load_board(config.board)
+        self.settings = replace(
+            settings.override(settings.preset(config.preset), config.compress, "compress"),
+            seed=config.seed,
+        )
+        self.break_even: dict[str, float] = {}
+        compression.to_network(self._fresh_model(), self.settings, (1, 28, 28))
+
+    @cached_property
+    def mnist(self) -> mnist.Mnist:
+        folder = self.config.data_dir
+        return mnist.load(Path(folder) if folder else None)
+
+    @cached_property
+    def data(self) -> Data:
+        """Training and validation images; the test images are not in it."""
+        everything = Images.from_numpy(self.mnist.train_images, self.mnist.train_labels)
+        count = min(VALIDATION_IMAGES, len(everything) // VALIDATION_SHARE)
+        generator = torch.Generator().manual_seed(seed_of(0, "validation split"))
+        order = torch.randperm(len(everything), generator=generator)
+        held_out, kept = order[:count], order[count:]
+        return Data(
+            Images(everything.images[kept], everything.labels[kept]),
+            Images(everything.images[held_out], everything.labels[held_out]),
+        )
+
+    @cached_property
+    def dense(self) -> tuple[nn.Module, list[EpochRecord]]:
+        """The trained dense network and its epochs."""
+        model = self._fresh_model()
+        records = compression.train_dense(model, self.settings, self.data, **self._resumable)
+        return model, records
+
+    @cached_property
+    def network(self) -> Network:
+        """The dense network, traced."""
+        return compression.to_network(self.dense[0], self.settings, self._shape)
+
+    @cached_property
+    def pruned(self) -> AdmmResult:
+        constrained = replace(self.settings, break_even=self.break_even)
+        return compression.admm_phase(self.network, constrained, self.data, **self._resumable)
+
+    @cached_property
+    def retrained(self) -> PhaseResult:
+        return compression.retrain(
+            self.pruned.network, self.settings, self.data, teacher=self.network, **self._resumable
+        )
+
+    @cached_property
+    def quantized(self) -> PhaseResult:
+        return compression.quantize(
+            self.retrained.network,
+            self.settings,
+            self.data,
+            teacher=self.network,
+            **self._resumable,
+        )
+
+    @cached_property
+    def integer(self) -> IntegerResult:
+        return compression.to_integer(self.quantized.network, self.data, self.config.model)
+
+    @cached_property
+    def model(self) -> CompressedModel:
+        """The integer model as its file holds it: what is reported is what was saved."""
+        return container.load(self.admm_file)
+
+    @property
+    def admm_file(self) -> Path:
+        return self.run_dir / f"{self.config.model}.admm"
+
+    @cached_property
+    def plan(self) -> AcceleratorPlan:
+        return plan_accelerator(self.model, self.board)
+
+    @cached_property
+    def build(self) -> BuildPlan:
+        return generate(self.model, self.plan)
+
+    @property
+    def build_dir(self) -> Path:
+        return self.run_dir / "build"
+
+    def dense_test_accuracy(self) -> float:
+        """Share of the test images that the dense float network gets right."""
+        teacher = Teacher(self.network, self.network.encode)
+        test = Images.from_numpy(self.mnist.test_images, self.mnist.test_labels)
+        return accuracy(lambda images: teacher.network(self.network.encode(images)), test)
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        channels, height, width = self.mnist.train_images.shape[1:]
+        return channels, height, width
+
+    @property
+    def _resumable(self) -> dict:
+        return {
+            "checkpoint_dir": self.run_dir / "checkpoints",
+            "progress": self.reporter.epoch,
+        }
+
+    def _fresh_model(self) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(self.config.seed, "initial weights"))
+            return zoo.build(self.config.model)

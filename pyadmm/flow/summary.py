@@ -1,0 +1,256 @@
+"""From the results of the steps to the record that the report shows."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+
+from pyadmm import __version__, container
+from pyadmm.cost import initiation_interval, stage_cycles, stage_resources
+from pyadmm.flow.session import Session
+from pyadmm.flow.store import StepResult, file_digest
+from pyadmm.model import CompressedLayer
+from pyadmm.report.record import (
+    Accuracies,
+    Accuracy,
+    BytePart,
+    Check,
+    Dataset,
+    Epoch,
+    FileRecord,
+    Hardware,
+    Kernel,
+    LayerRecord,
+    Quantity,
+    ResourceUse,
+    RunFacts,
+    RunRecord,
+    StepTime,
+)
+from pyadmm.spec import Resources
+
+_DENSE_BYTES_PER_PARAMETER = 4
+_TRAINING_STEPS = ("dense", "prune", "retrain", "quantize")
+_SUBSET_NOTICE = (
+    "Trained and tested on the 5,000-image subset of MNIST: the figures compare with nobody's. "
+    "Give the full data with --data-dir."
+)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the runner knows when the report is written.
+
+    :param results: of the finished steps, in order.
+    :param reused: names of the steps whose stored result was taken.
+    :param skipped: step -> reason.
+    """
+
+    results: Mapping[str, StepResult]
+    reused: frozenset[str]
+    skipped: Mapping[str, str]
+
+    def facts(self, name: str) -> Mapping[str, Any]:
+        """Facts of step ``name``; empty where it did not run."""
+        return self.results[name].facts if name in self.results else {}
+
+
+def run_record(session: Session, progress: Progress, command: str, date: str) -> RunRecord:
+    """Everything that the report shows."""
+    data = progress.facts("data")
+    return RunRecord(
+        run=_run_facts(session, command, date),
+        dataset=Dataset(
+            "MNIST",
+            data.get("complete"),
+            data.get("source"),
+            data.get("train_images"),
+            data.get("validation_images"),
+            data.get("test_images"),
+        ),
+        accuracies=_accuracies(progress),
+        layers=_layers(session, progress),
+        history=tuple(_history(progress)),
+        file=_file(session),
+        hardware=_hardware(session),
+        checks=tuple(_checks(progress)),
+        steps=tuple(
+            StepTime(name, result.seconds, name in progress.reused)
+            for name, result in progress.results.items()
+        ),
+        done=tuple(_done(session, progress)),
+        needs_vendor_tools=NEEDS_VENDOR_TOOLS,
+        notes=() if data.get("complete") else (_SUBSET_NOTICE,),
+    )
+
+
+NEEDS_VENDOR_TOOLS = (
+    "High-level synthesis, RTL cosimulation of its result and IP export: Vitis HLS, with build.tcl "
+    "and params.tcl of the build folder.",
+    "Placement, routing and the bitstream: Vivado, with the same build.tcl.",
+    "Measured inference: the board, with the bundle that the bitstream goes into.",
+)
+"""What no open tool can do for these chips."""
+
+
+def _run_facts(session: Session, command: str, date: str) -> RunFacts:
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}"
+    return RunFacts(
+        model=session.config.model,
+        board=session.board.name,
+        part=session.board.part,
+        preset=session.config.preset,
+        seed=session.config.seed,
+        date=date,
+        pyadmm_version=__version__,
+        torch_version=torch.__version__,
+        machine=machine,
+        command=command,
+    )
+
+
+def _accuracies(progress: Progress) -> Accuracies:
+    data = progress.facts("data")
+
+    def share(step: str, key: str, images: str) -> Accuracy | None:
+        value = progress.facts(step).get(key)
+        return None if value is None else Accuracy(value, data[images])
+
+    return Accuracies(
+        dense_test=share("test", "dense_accuracy", "test_images"),
+        integer_test=share("test", "accuracy", "test_images"),
+        dense_validation=share("dense", "validation_accuracy", "validation_images"),
+        integer_validation=share("quantize", "validation_accuracy", "validation_images"),
+    )
+
+
+def _history(progress: Progress) -> Iterable[Epoch]:
+    for step in _TRAINING_STEPS:
+        for record in progress.facts(step).get("epochs", []):
+            yield Epoch(**{**record, "step": step})
+
+
+def whole_bytes(parts: Sequence[tuple[str, float]]) -> list[BytePart]:
+    """Fractional bytes rounded so that they sum to the (whole) total: largest remainders first.
+
+    >>> [part.bytes for part in whole_bytes([("a", 1.6), ("b", 1.6), ("c", 0.8)])]
+    [2, 1, 1]
+    """
+    sizes = np.array([max(size, 0.0) for _, size in parts])
+    floors = np.floor(sizes).astype(int)
+    short = max(round(sum(size for _, size in parts)) - int(floors.sum()), 0)
+    order = np.argsort(floors - sizes, kind="stable")
+    floors[order[:short]] += 1
+    return [BytePart(name, int(size)) for (name, _), size in zip(parts, floors, strict=True)]
+
+
+def _parts(session: Session) -> list[BytePart]:
+    data = session.admm_file.read_bytes()
+    return whole_bytes([(name, bits / 8) for name, bits in container.breakdown(data)])
+
+
+def _file(session: Session) -> FileRecord:
+    path = session.admm_file
+    parameters = sum(layer.spec.weights + layer.spec.outputs for layer in session.model.layers)
+    sizes: dict[str, int] = defaultdict(int)
+    for part in _parts(session):
+        sizes[part.name.rpartition(".")[2]] += part.bytes
+    return FileRecord(
+        name=path.name,
+        bytes=path.stat().st_size,
+        dense_bytes=parameters * _DENSE_BYTES_PER_PARAMETER,
+        sections=tuple(BytePart(name, size) for name, size in sizes.items() if size),
+        sha256=file_digest(path),
+    )
+
+
+def _layers(session: Session, progress: Progress) -> tuple[LayerRecord, ...]:
+    parts = _parts(session)
+    decisions = {d["layer"]: d for d in progress.facts("prune").get("decisions", [])}
+    floors = progress.facts("breakeven").get("layers", {})
+    return tuple(
+        _layer(session, layer, parts, decisions.get(layer.name, {}), floors.get(layer.name))
+        for layer in session.model.layers
+    )
+
+
+def _layer(
+    session: Session,
+    layer: CompressedLayer,
+    parts: Sequence[BytePart],
+    decision: Mapping[str, Any],
+    floor: Mapping[str, Any] | None,
+) -> LayerRecord:
+    stage = session.plan.stage(layer.name)
+    cycles = stage_cycles(layer, stage).initiation_interval
+    own = [part for part in parts if part.name.rpartition(".")[0] == layer.name]
+    return LayerRecord(
+        name=layer.name,
+        kind=layer.spec.kind,
+        weights=layer.spec.weights,
+        nnz=layer.nnz,
+        shape=layer.spec.weight_shape,
+        weight_bits=layer.weight_bits,
+        activation_bits=layer.output.bits,
+        scales=tuple(float(scale) for scale in layer.weight_scale),
+        parts=tuple(BytePart(part.name.rpartition(".")[2], part.bytes) for part in own),
+        break_even=None if floor is None else Quantity(floor["ratio"], floor["basis"]),
+        decision=None if not decision else _decided(decision),
+        why=decision.get("reason"),
+        kernel=Kernel(
+            stage.config.family, stage.tile_rows, stage.groups, Quantity(cycles, "modelled")
+        ),
+    )
+
+
+def _decided(decision: Mapping[str, Any]) -> str:
+    return "kept dense" if decision["ratio"] == 1 else f"pruned {decision['ratio']:.3g}x"
+
+
+def _hardware(session: Session) -> Hardware:
+    plan, board = session.plan, session.board
+    cycles = {s.name: stage_cycles(session.model.layer(s.name), s) for s in plan.stages}
+    need = sum((stage_resources(stage) for stage in plan.stages), Resources())
+    return Hardware(
+        target_clock_mhz=board.clock_mhz,
+        cycles_per_image=Quantity(initiation_interval(plan, cycles), "modelled"),
+        resources=tuple(
+            ResourceUse(
+                field.name.upper(),
+                Quantity(getattr(need, field.name), "modelled"),
+                int(getattr(board.resources, field.name)),
+            )
+            for field in fields(Resources)
+        ),
+    )
+
+
+def _checks(progress: Progress) -> Iterable[Check]:
+    csim = progress.facts("csim")
+    compared = "logits of g++ csim and CompressedModel.run"
+    if csim:
+        yield Check("csim", compared, "pass", csim["images"])
+        frames = f"integers of {', '.join(csim['frames'])} in g++ csim and CompressedModel"
+        yield Check("csim, every stage", frames, "pass", csim["frame_images"])
+    elif "csim" in progress.skipped:
+        yield Check("csim", compared, "skipped", reason=progress.skipped["csim"])
+
+
+def _done(session: Session, progress: Progress) -> Iterable[str]:
+    model = session.model
+    yield (
+        f"Compressed {session.config.model} {model.pruning_ratio:.0f}x "
+        f"({model.nnz:,} of {model.weights:,} weights left) into {session.admm_file.name}, "
+        f"{session.admm_file.stat().st_size:,} bytes."
+    )
+    yield f"Generated its accelerator for {session.board.name} ({session.board.part})."
+    for check in _checks(progress):
+        if check.result == "pass":
+            yield f"Checked on {check.images:,} images: {check.compared}."

@@ -1,0 +1,82 @@
+"""Bad input ends with one clear line before any work; YAML, options and Python are the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pyadmm.errors import PyadmmError
+from pyadmm.flow.cli import configuration, main, parser
+from pyadmm.flow.config import FlowConfig, read_config
+from pyadmm.flow.runner import selected_steps
+
+
+def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main([*arguments, "--dry-run"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    return message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--board", "pynq-z9"], ["pynq-z9", "pynq-z2", "kv260"]),
+        (["--model", "lenet6"], ["lenet6", "lenet5"]),
+        (["--preset", "slow"], ["slow", "quick", "standard"]),
+        (["--until", "bake"], ["bake", "csim"]),
+        (["--seed", "-1"], ["seed", "-1"]),
+        (["--config", "no-such-file.yaml"], ["no-such-file.yaml"]),
+    ],
+)
+def test_unknown_names_are_listed(
+    arguments: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = failure(capsys, *arguments)
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("bord: pynq-z2", ["bord", "board"]),
+        ("seed: one", ["seed", "int"]),
+        ("seed: true", ["seed", "int"]),
+        ("- a list", ["mapping"]),
+        ("board: [", ["YAML"]),
+        ("compress: {pruning_ratio: 0.5}", ["pruning_ratio", "at least 1"]),
+        ("compress: {weight_bits: 9}", ["weight_bits", "1 to 8"]),
+        ("compress: {epochs: 3}", ["epochs", "pruning_ratio"]),
+        ("compress: {pruning_ratio: 400000}", ["400000", "lower"]),
+        ("compress: {layers: [{pattern: conv9, ratio: 2}]}", ["conv9", "conv1, conv2"]),
+        ("compress: {layers: [{pattern: fc2, ratio: 9999}]}", ["fc2", "none of its 5000"]),
+    ],
+)
+def test_bad_configurations_are_refused(
+    text: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    message = failure(capsys, "--config", str(path))
+    assert all(word in message for word in words), message
+
+
+def test_yaml_options_and_python_give_one_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("board: kv260\nseed: 3\ncompress: {pruning_ratio: 30}\n")
+    expected = FlowConfig(board="kv260", seed=3, compress={"pruning_ratio": 30})
+    assert read_config(path) == expected
+    options = parser().parse_args(["--config", str(path), "--seed", "4", "--until", "csim"])
+    assert configuration(options) == FlowConfig(
+        board="kv260", seed=4, until="csim", compress={"pruning_ratio": 30}
+    )
+
+
+def test_the_default_run_directory_says_what_is_in_it() -> None:
+    assert FlowConfig(seed=2).run_dir == Path("runs/lenet5-pynq-z2-quick-seed2")
+
+
+def test_an_unknown_step_is_an_error_in_python_too() -> None:
+    with pytest.raises(PyadmmError, match="step 'x' is unknown"):
+        selected_steps("x")
