@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyadmm.admm import Admm, Projection, Residuals
-from pyadmm.convert import to_compressed
+from pyadmm.convert import snap_scales, to_compressed
 from pyadmm.errors import PyadmmError
 from pyadmm.model import CompressedModel, InputSpec
 from pyadmm.network import Network, WeightedStep
@@ -235,7 +235,9 @@ def quantize(
     surroundings = _Surroundings(
         "quantize", settings, data, _teacher(teacher), checkpoint_dir, progress
     )
-    return PhaseResult(current, _train_masked(current, settings.quantize, surroundings))
+    records = _train_masked(current, settings.quantize, surroundings)
+    snap_scales(current)
+    return PhaseResult(current, records)
 
 
 def to_integer(network: Network, data: Data, name: str = "model") -> IntegerResult:

@@ -1,0 +1,153 @@
+"""The network: cutting dead channels off, state, and equality with the integer model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pyadmm.compression import calibrate, input_spec
+from pyadmm.convert import requant_of, snap_scales, to_compressed
+from pyadmm.errors import PyadmmError
+from pyadmm.network import Network
+from pyadmm.quantize import quantize_weight, requantize
+from pyadmm.settings import InputSettings
+from pyadmm.trace import trace
+from pyadmm.training import Images
+
+
+def _network(settings: InputSettings | None = None, *, average: bool = False) -> Network:
+    torch.manual_seed(5)
+    pool: nn.Module = nn.AvgPool2d(2) if average else nn.MaxPool2d(2)
+    model = nn.Sequential(
+        nn.Conv2d(2, 8, 3), pool, nn.ReLU(), nn.Conv2d(8, 12, 3, padding=1), nn.ReLU(),
+        nn.Flatten(), nn.Linear(12 * 16, 20), nn.ReLU(), nn.Linear(20, 6), nn.Linear(6, 4),
+    )  # fmt: skip
+    return trace(model, input_spec(settings or InputSettings(), (2, 10, 10)))
+
+
+def _images(count: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(9)
+    return torch.randint(0, 256, (count, 2, 10, 10), generator=generator, dtype=torch.uint8)
+
+
+def _prune(network: Network, share: float) -> None:
+    generator = torch.Generator().manual_seed(11)
+    for layer in network.layers.values():
+        layer.apply_mask((torch.rand(layer.weight.shape, generator=generator) < share).float())
+        layer.weight.data.mul_(3)
+        layer.bias.data.normal_(std=0.1, generator=generator)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        InputSettings(8),
+        InputSettings(4),
+        InputSettings(1),
+        InputSettings(8, (128, 3), 2.0),
+        InputSettings(5, (128,)),
+    ],
+)
+def test_encode_equals_the_integer_input(settings: InputSettings) -> None:
+    network = _network(settings)
+    images = _images(50)
+    expected = network.input.quantize(images.numpy())
+    np.testing.assert_array_equal(network.encode(images).numpy(), expected)
+
+
+def test_scale_of_the_input_is_that_of_the_float_network() -> None:
+    spec = input_spec(InputSettings(8, (128,), 2.0), (1, 1, 1))
+    byte = np.array([[[[200]]]], np.uint8)
+    assert float(spec.quantize(byte)[0, 0, 0, 0] * spec.format.scale) == pytest.approx(
+        (200 - 128) * 2 / 255
+    )
+
+
+@pytest.mark.parametrize("average", [False, True])
+@pytest.mark.parametrize("share", [0.002, 0.02, 0.2])
+def test_shrinking_changes_nothing_but_the_size(share: float, average: bool) -> None:
+    network = _network(average=average)
+    _prune(network, share)
+    small = network.shrink()
+    codes = network.encode(_images(20))
+    with torch.no_grad():
+        assert torch.allclose(network(codes), small(codes), atol=1e-5)
+    assert small.nnz <= network.nnz
+    assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in network.parameters())
+
+
+def test_state_gives_an_equal_network_back() -> None:
+    network = _network()
+    _prune(network, 0.1)
+    network = network.shrink()
+    copy = network.copy()
+    codes = network.encode(_images(4))
+    assert torch.equal(network(codes), copy(codes))
+    assert [layer.facts for layer in copy.layers.values()] == [
+        layer.facts for layer in network.layers.values()
+    ]
+
+
+@pytest.mark.parametrize("average", [False, True])
+@pytest.mark.parametrize("settings", [InputSettings(4), InputSettings(8, (100, 7))])
+def test_integer_model_equals_the_quantised_network(settings: InputSettings, average: bool) -> None:
+    network = _network(settings, average=average)
+    _prune(network, 0.3)
+    network = network.shrink()
+    images = _images(300)
+    calibrate(network, Images(images, torch.zeros(300, dtype=torch.int64)))
+    network.quantized = True
+    snap_scales(network)
+    model = to_compressed(network, "m")
+    unit = model.layers[-1].output.scale
+    with torch.no_grad():
+        logits = network(network.encode(images)).double() / unit
+    same = np.isclose(logits.numpy(), model.run(images.numpy()), atol=1e-2).all(1)
+    assert same.mean() > 0.99  # a float32 product may round a tie the other way
+    assert model.nnz == network.nnz
+    assert [layer.spec.weight_shape for layer in model.layers] == [
+        (8, 2, 3, 3),
+        (12, 8, 3, 3),
+        (20, 192),
+        (6, 20),
+        (4, 6),
+    ]
+    assert len(np.unique(model.run(images.numpy()))) > 20
+
+
+def test_float_network_has_no_integer_model() -> None:
+    with pytest.raises(PyadmmError, match="must be quantised"):
+        to_compressed(_network(), "m")
+
+
+@pytest.mark.parametrize("ratio", [1e-6, 0.013, 0.49999999, 0.5, 1.0, 3.7, 20000.0])
+def test_requantiser_is_as_near_as_16_bits_allow(ratio: float) -> None:
+    requant = requant_of(ratio)
+    assert requant.mult[0] / 2**requant.shift == pytest.approx(ratio, rel=2**-15)
+
+
+@pytest.mark.parametrize("ratio", [0.0, -1.0, 1e9, float("nan")])
+def test_impossible_requantiser_is_refused(ratio: float) -> None:
+    with pytest.raises(PyadmmError, match="ratio must be above 0"):
+        requant_of(ratio)
+
+
+def test_weight_gradient_passes_inside_the_range_only() -> None:
+    w = torch.tensor([0.3, -1.2, 5.0, 0.7], requires_grad=True)
+    q = torch.tensor(0.5, requires_grad=True)
+    mask = torch.tensor([1.0, 1.0, 1.0, 0.0])
+    codes = quantize_weight(w, q, 2, mask)
+    assert codes.tolist() == [1.0, -2.0, 2.0, 0.0]
+    (codes * q).sum().backward()
+    assert w.grad is not None
+    assert w.grad.tolist() == [1.0, 0.0, 0.0, 0.0]
+    assert q.grad is not None  # learned step size: code - w/q inside, the code itself outside
+    assert float(q.grad) == pytest.approx((1 - 0.6) - 2 + 2)
+
+
+def test_requantise_rounds_half_up_and_clamps() -> None:
+    acc = torch.tensor([-4.0, -0.5, 0.5, 1.49, 99.0])
+    assert requantize(acc, torch.tensor(1.0), 0, 15).tolist() == [0, 0, 1, 1, 15]
+    assert requantize(acc, torch.tensor(1.0), -2, 1).tolist() == [-2, 0, 1, 1, 1]
