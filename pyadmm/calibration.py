@@ -198,7 +198,7 @@ def device_name(part: str | None) -> str | None:
     """
     if part is None:
         return None
-    text = part.lower().removeprefix("xc").partition("-")[0]
+    text = re.sub(r"^x[caq]", "", part.lower()).partition("-")[0]
     match = (_SEVEN_SERIES if text.startswith("7") else _LATER).fullmatch(text)
     return match[1] if match else text
 

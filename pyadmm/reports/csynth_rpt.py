@@ -52,6 +52,8 @@ def parse_csynth_rpt(source: Source) -> SynthesisReport:
 
 def _module_report(source: Source, tool: str, design: str) -> SynthesisReport:
     tables = read_tables(source)
+    if not re.search(r"^== Interface$", source.text, re.MULTILINE):
+        source.fail("Interface", "is missing, so the report is cut off")
     clock = _find(source, tables, "Timing", lambda table: table.column("Estimated") is not None)
     target, estimate, uncertainty = _clock(source, clock)
     latency = _find(source, tables, "Latency", _is_latency)

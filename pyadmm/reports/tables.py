@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pyadmm.reports.source import Source
 
-_BORDER = re.compile(r"\+[-+=]{2,}\+?")
+_BORDER = re.compile(r"\+[-+=]+\+")
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,12 @@ def read_tables(source: Source) -> list[Table]:
     tables: list[Table] = []
     blocks: list[list[str]] | None = None
     title = waiting = ""
+    width = 0
     lines = [line.strip() for line in source.text.split("\n")]
     for here, following in zip(lines, [*lines[1:], ""], strict=True):
         if blocks is None:
             if _BORDER.fullmatch(here):
-                blocks, waiting = [[]], title
+                blocks, waiting, width = [[]], title, len(here)
             elif here.strip("-= "):
                 title = here
         elif here.startswith("|"):
@@ -63,6 +64,8 @@ def read_tables(source: Source) -> list[Table]:
             source.fail(waiting or "table", "a table has no end, so the report is cut off")
         elif not _BORDER.fullmatch(here):
             continue  # cosim prints its RTL and Status heads within a border
+        elif len(here) != width:
+            source.fail(waiting or "table", "a border is cut off")
         elif following.startswith(("|", "+")):
             blocks.append([])
         else:

@@ -116,6 +116,7 @@ def parse_utilization(source: Source) -> SynthesisReport:
     :raises ReportError: for a report that is cut off, garbled or of an unknown design state.
     """
     tables = read_tables(source)
+    _require_last_section(source)
     stage = _stage(source)
     if stage is None:
         source.fail("Design State", "is missing or unknown")
@@ -304,6 +305,7 @@ def parse_power(source: Source) -> PowerReport:
     :raises ReportError: for a report that is cut off or garbled.
     """
     rows = _power_rows(source)
+    _require_last_section(source)
 
     def value(name: str) -> float | None:
         # A remark in brackets may follow the number: 15.2 (Junction temp exceeded!).
@@ -353,6 +355,16 @@ def implementation(
                 clock_method=f"static timing, {timing.stage or report.stage}, clock {clock.name}",
             )
     return report if power is None else replace(report, power_w=power.total_w)
+
+
+def _require_last_section(source: Source) -> None:
+    """The last entry of the table of contents must be there as a section, too."""
+    contents = re.search(r"^Table of Contents\n-+\n((?:.+\n)+)", source.text, re.MULTILINE)
+    if contents is None:
+        return
+    last = contents[1].strip().split("\n")[-1].strip()
+    if not re.search(rf"^{re.escape(last)}\s*$", source.text[contents.end() :], re.MULTILINE):
+        source.fail(last, "is in the table of contents but missing, so the report is cut off")
 
 
 def _version(source: Source) -> str | None:

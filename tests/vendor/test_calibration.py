@@ -172,6 +172,7 @@ def test_the_best_basis_is_nearest_to_the_chip() -> None:
         ("xc7a200t-fbg676-2", "7a200t"),
         ("xcvu13p-fhga2104-2-e", "vu13p"),
         ("xcu200-fsgd2104-2-e", "u200"),
+        ("xa7a12tcsg325-1q", "7a12t"),
         ("odd", "odd"),
         (None, None),
     ],
