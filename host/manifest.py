@@ -255,7 +255,11 @@ def read_manifest(path: str | Path) -> Manifest:
         path = path / MANIFEST_NAME
     document = _Fields(path.name, "", _load_json(path))
     document.take("format", lambda v: v == FORMAT, repr(FORMAT))
-    document.take("version", lambda v: v == VERSION, f"{VERSION}; install the matching pyadmm-host")
+    document.take(
+        "version",
+        lambda v: type(v) is int and v == VERSION,
+        f"{VERSION}; install the matching pyadmm-host",
+    )
     manifest = _manifest(path, document)
     document.finish()
     return manifest
@@ -289,7 +293,7 @@ def _manifest(path: Path, document: _Fields) -> Manifest:
     lo, hi = (entry.integer(key, -256, 255) for key in ("lo", "hi"))
     entry.finish()
     streams = document.child("streams")
-    streams.take("word_bits", lambda v: v == 32, "32")
+    streams.take("word_bits", lambda v: type(v) is int and v == 32, "32")
     streams.choice("byte_order", ("little",))
     expected = (channels * height * width + 3) // 4
     input_words = streams.integer("input_words", expected, expected)
@@ -358,7 +362,9 @@ def _design(folder: Path, fields: _Fields) -> DesignFact:
     )
     design = DesignFact(
         digest=digest,
-        ident=fields.take("ident", lambda v: v == ident, f"{ident}, the digest's first 32 bits"),
+        ident=fields.take(
+            "ident", lambda v: type(v) is int and v == ident, f"{ident}, the digest's first 32 bits"
+        ),
         kernel=fields.choice("kernel", KERNELS),
         ip=fields.text("ip", _INSTANCE, "an instance name"),
         vlnv=fields.text("vlnv", _VLNV, "vendor:library:name:version"),
