@@ -9,6 +9,7 @@ other; synthesis replaces them wherever it has been run.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pyadmm.layout import Positions, group_loads
 from pyadmm.model import CompressedLayer
@@ -70,6 +71,11 @@ def initiation_interval(plan: AcceleratorPlan, cycles: dict[str, StageCycles]) -
     return max(input_cycles(plan), plan.logits, *stages)
 
 
+def storage_impl(depth: int) -> Literal["lutram", "bram"]:
+    """Primitive that a memory of ``depth`` words is built of."""
+    return "lutram" if depth <= _LUTRAM_DEPTH else "bram"
+
+
 def memory_resources(depth: int, bits: int) -> Resources:
     """One memory of ``depth`` words of ``bits`` bits with one write and one read port.
 
@@ -78,7 +84,7 @@ def memory_resources(depth: int, bits: int) -> Resources:
     """
     if bits == 0:
         return Resources()
-    if depth <= _LUTRAM_DEPTH:
+    if storage_impl(depth) == "lutram":
         return Resources(lut=4 * -(-bits // 3))
     by_width = -(-bits // _BRAM18_PORT_BITS)
     by_bits = -(-depth * bits // _BRAM18_BITS)

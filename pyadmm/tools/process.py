@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -87,15 +88,14 @@ def run_tool(
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End the process, where it still runs, and every child that it left in its session."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is not None:
-            return
-        os.killpg(process.pid, number)
-        try:
+    """End the process, where it still runs, and every child that it left in its group."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_GRACE_S)
-        except subprocess.TimeoutExpired:
-            continue
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _message(command: Sequence[str], what: str, remedy: str, output: str = "") -> str:

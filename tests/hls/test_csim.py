@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pytest
 
 from pyadmm.boards import load_board
 from pyadmm.codegen import generate
+from pyadmm.datasets import mnist
 from pyadmm.layout import weight_image
 from pyadmm.model import CompressedModel, InputSpec
 from pyadmm.plan import AcceleratorPlan, KernelConfig
@@ -25,6 +27,7 @@ pytestmark = pytest.mark.skipif(
     shutil.which("g++") is None, reason="csim needs g++: no generated C++ has been checked"
 )
 BOARD = load_board("pynq-z2")
+REPOSITORY = Path(__file__).resolve().parents[2]
 S5 = QFormat(5, True)
 U1 = QFormat(1, False)
 U8 = QFormat(8, False)
@@ -153,3 +156,15 @@ def test_lenet5_by_default_plan(simulator) -> None:  # type: ignore[no-untyped-d
     plan = plan_accelerator(model, BOARD)
     images = random_images(np.random.default_rng(7), 100, model.input.shape)
     assert_same(simulator(model, plan, False), [model], images)
+
+
+def test_all_mnist_test_images(simulator) -> None:  # type: ignore[no-untyped-def]
+    folder = Path(os.environ.get("PYADMM_DATA", REPOSITORY.parent / "shared" / "data")) / "mnist"
+    if not folder.is_dir():
+        pytest.skip(f"no MNIST in {folder}: set PYADMM_DATA to check the whole test set")
+    images = mnist.load(folder).test_images
+    assert len(images) == 10_000
+    model = random_lenet5(seed=3, kept=(250, 1750, 2600, 450))
+    plan = plan_accelerator(model, BOARD)
+    logits = simulator(model, plan, False).infer(images, weight_image(model, plan)).logits
+    np.testing.assert_array_equal(logits, model.run(images))
