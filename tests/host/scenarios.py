@@ -10,8 +10,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +21,12 @@ import pynq
 
 from host import Accelerator
 from host.accelerator import load_vectors
+from host.benchmark import measure
 from host.bundle import bundle_folder
 from host.errors import HostError
 from host.fast import FastPath
 from host.manifest import read_manifest
+from host.power import RailRecorder, board_rails, read_meter
 from pyadmm.simboard.child import install
 from pyadmm.simboard.dma import DECODE_ERROR, S2MM, SLAVE_ERROR
 
@@ -216,6 +220,60 @@ def chunks() -> Result:
             "images_per_run": board.images_per_run(),
             "device": device.name,
         }
+
+
+class Sensor:
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+
+class Rail:
+    def __init__(self, volts: float | None, amperes: float | None, watts: float | None) -> None:
+        self.voltage, self.current, self.power = (
+            None if value is None else Sensor(value) for value in (volts, amperes, watts)
+        )
+
+
+def power() -> Result:
+    """Rails with a power sensor, with voltage and current, and with too little; meters' logs."""
+    rails = {
+        "12V": Rail(12.0, 0.5, 6.5),
+        "INT": Rail(0.85, 2.0, None),
+        "AUX": Rail(1.8, None, None),
+    }
+    with RailRecorder(rails) as recorder:
+        time.sleep(0.2)
+    with RailRecorder({}) as nothing:
+        time.sleep(0.05)
+    assert recorder.reading is not None
+    log = Path("meter.csv")
+    results: Result = {
+        "rails": recorder.reading.rails,
+        "samples": recorder.reading.samples,
+        "none": nothing.reading,
+        "board": len(board_rails()),
+    }
+    texts = {
+        "good": "time_s,watts\n1,9\n2,2.0\n3,3.0\n4,9\n",
+        "no_column": "time,watts\n1,2\n",
+        "no_number": "time_s,watts\n2,2\n3,nan\n",
+        "no_overlap": "time_s,watts\n100,2\n",
+        "short_row": "time_s,watts\n2\n",
+    }
+    for name, text in texts.items():
+        log.write_text(text)
+        readings: list[Any] = []
+        results[name] = caught(lambda kept=readings: kept.append(read_meter(log, 1.5, 3.5)))
+        results[name]["rails"] = [reading.rails for reading in readings]
+    return results
+
+
+def benchmark() -> Result:
+    with open_board() as board:
+        images = load_vectors(board.manifest.models[0], board.manifest)["images"]
+        wanted = caught(lambda: measure(board, images[:0]))
+        result = measure(board, images, batches=(1, 7), repeats=4, cpu_repeats=2)
+        return {"json": json.loads(result.to_json()), "empty": wanted}
 
 
 def narrow_read_back() -> Result:

@@ -118,7 +118,7 @@ def test_the_self_test_passes_and_fails_as_it_should(stage: Stage) -> None:
 
 def test_block_design_names_are_those_of_the_vendor_flow() -> None:
     board = load_board("pynq-z2")
-    hls = vendor_params(board, project="x")
+    hls = vendor_params(board, project="x", sources=("top.cpp",))
     assert (hls.vlnv, hls.cell) == (VLNV["hls"], small_design(small_model(1, "m")).ip)
     rtl = vendor_params(board, project="x", flavour="rtl", rtl_sources=("pyadmm_top.v",))
     assert rtl.vlnv == VLNV["rtl"]

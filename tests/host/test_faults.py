@@ -30,6 +30,8 @@ OTHERS = (
     "overlay_ip_just_works",
     "clock_is_set",
     "no_c_path",
+    "power",
+    "benchmark",
 )
 
 
@@ -115,3 +117,42 @@ def test_a_narrow_length_register_is_served_in_chunks(deploy: Path, tmp_path: Pa
     refusal = result["narrow_read_back"]
     assert refusal["error"] == "WeightsError"
     assert "c_sg_length_width" in refusal["message"]
+
+
+def test_power_is_measured_or_none(outcomes: dict[str, Any]) -> None:
+    result = outcomes["power"]
+    assert result["rails"] == pytest.approx({"12V": 6.5, "INT": 1.7})
+    assert result["samples"] >= 2
+    assert result["none"] is None
+    assert result["board"] == 0
+    assert result["good"]["rails"] == [{"meter": 2.5}]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_column", "meter meter.csv: has no column time_s"),
+        ("no_number", "line 3, watts is 'nan', no number"),
+        ("no_overlap", "no reading between 1.5 and 3.5 s"),
+        ("short_row", "line 2, watts is None"),
+    ],
+)
+def test_a_bad_meter_log_is_refused(outcomes: dict[str, Any], name: str, message: str) -> None:
+    assert message in outcomes["power"][name]["message"]
+
+
+def test_the_benchmark_keeps_core_dma_and_end_to_end_apart(outcomes: dict[str, Any]) -> None:
+    result = outcomes["benchmark"]["json"]
+    assert (result["basis"], result["device"]) == ("simulated", "simulated pynq-z2")
+    assert [(t["path"], t["batch"]) for t in result["timings"]] == [("python", 1), ("python", 7)]
+    for timing in result["timings"]:
+        assert timing["core"] is None  # the stand-in counts no cycles, so there is no figure
+        assert timing["images_per_s"]["core"] is None
+        assert timing["dma"]["repeats"] == 4
+        dma, end_to_end = (timing[key]["median_s"] for key in ("dma", "end_to_end"))
+        assert 0 < dma < end_to_end
+        assert timing["images_per_s"]["dma"] == pytest.approx(timing["batch"] / dma)
+    assert "not mapped memory" in result["c_path_missing"]
+    assert result["power"] is None
+    assert set(result["cpu"]) == {"1", "7"}
+    assert "at least one image" in outcomes["benchmark"]["empty"]["message"]
