@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pyadmm.assets import asset_dir
+from pyadmm.assets import asset_dir, asset_file
 from pyadmm.boards import Board, Family
 from pyadmm.errors import PyadmmError
 
@@ -190,6 +190,12 @@ def render(params: VendorParams) -> dict[str, str]:
         "dma_cell": DMA_CELL,
     }
     return {name: _templates().get_template(f"{name}.j2").render(facts) for name in names}
+
+
+def vendor_files(params: VendorParams) -> dict[str, str]:
+    """File name to text of all that the tools need beside the sources: ``build.tcl`` and params."""
+    script = asset_file("build.tcl").read_text(encoding="utf-8")
+    return {"build.tcl": script, **render(params)}
 
 
 def tcl_word(value: str | float) -> str:

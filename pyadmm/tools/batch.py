@@ -32,8 +32,7 @@ _REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
             re.IGNORECASE,
         ),
         "licence missing or wrong: set XILINXD_LICENSE_FILE (or LM_LICENSE_FILE) to your licence "
-        "file or port@server, and check that it covers this tool, version and part; Vitis HLS up "
-        "to 2020.x and large parts need one, the free edition covers the Zynq boards here",
+        "file or port@server, and check that it covers this tool, version and part",
     ),
     (
         re.compile(r"is an invalid argument\. Please specify an integer value|bad lexical cast"),

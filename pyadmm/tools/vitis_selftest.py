@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 from pyadmm import __version__
-from pyadmm.assets import asset_file
 from pyadmm.boards import Board, load_board
 from pyadmm.errors import PyadmmError
 from pyadmm.files import write_atomic
@@ -20,7 +19,7 @@ from pyadmm.synthesis import SynthesisReport
 from pyadmm.tools.selftest_design import selftest_params, selftest_sources
 from pyadmm.tools.vitis import STAGES, Hls, find_hls, read_cosim, read_csynth, run_hls
 from pyadmm.tools.vivado import Vivado, build_bitstream, find_vivado, read_implementation
-from pyadmm.vendor import Flavour, render
+from pyadmm.vendor import Flavour, vendor_files
 
 REPORT = "selftest.md"
 ARCHIVE = "pyadmm-vendor-selftest.zip"
@@ -169,9 +168,9 @@ def _check(name: str, action: Callable[[], str]) -> Check:
 
 def _write(folder: Path, board: Board, flavour: Flavour) -> None:
     """The tiny design with its build files, as the flow would write a real one."""
-    for name, text in {**selftest_sources(), **render(selftest_params(board, flavour))}.items():
+    params = selftest_params(board, flavour)
+    for name, text in {**selftest_sources(), **vendor_files(params)}.items():
         write_atomic(folder / name, text)
-    write_atomic(folder / "build.tcl", asset_file("build.tcl").read_bytes())
 
 
 def _markdown(board: Board, checks: list[Check]) -> str:

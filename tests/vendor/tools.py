@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pyadmm.assets import asset_file
 from pyadmm.boards import load_board
-from pyadmm.vendor import Flavour, VendorParams, render, vendor_params
+from pyadmm.vendor import Flavour, VendorParams, vendor_files, vendor_params
 
 STANDINS = Path(__file__).parent / "standins"
 TCLSH = shutil.which("tclsh")
@@ -63,7 +62,6 @@ def write_build(folder: Path, params: VendorParams) -> Path:
         (folder / path).touch()
     for path in (*params.include_dirs, *params.rtl_include_dirs):
         (folder / path).mkdir()
-    for name, text in render(params).items():
+    for name, text in vendor_files(params).items():
         (folder / name).write_text(text)
-    shutil.copy(asset_file("build.tcl"), folder / "build.tcl")
     return folder

@@ -1,0 +1,36 @@
+"""The vendor build of a generated accelerator: what codegen says, build.tcl finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pyadmm.boards import load_board
+from pyadmm.codegen import generate, vendor_context
+from pyadmm.planner import choose_configs, plan_accelerator
+from pyadmm.tools.vitis import STAGES, run_hls
+from pyadmm.vendor import TOP, vendor_files, vendor_params
+from tests.unit.models import random_lenet5
+from tests.vendor.tools import install, needs_tclsh, use
+
+
+@needs_tclsh
+def test_build_tcl_finds_every_file_of_a_generated_lenet5(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = load_board("pynq-z2")
+    model = random_lenet5()
+    plan = plan_accelerator(model, board, choose_configs(model, board))
+    params = vendor_params(board, **vendor_context(plan))
+    assert params.top == TOP
+    folder = tmp_path / "build"
+    generate(model, plan).write(folder)
+    for name, text in vendor_files(params).items():
+        (folder / name).write_text(text)
+    use(monkeypatch, install(tmp_path / "bin", ("vitis_hls",), "2022.2"))
+    assert run_hls(folder, timeout_s=60).stages == STAGES
+    record = (tmp_path / "bin" / "record.txt").read_text()
+    assert "add_files @/src/top.cpp -cflags {-std=c++14 -I@/src -I@/include}" in record
+    assert "add_files -tb @/data/weights.bin" in record
+    assert "csim_design -clean -argv {load weights.bin infer images.bin" in record
