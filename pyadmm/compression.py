@@ -21,7 +21,14 @@ from pyadmm.convert import snap_scales, to_compressed
 from pyadmm.errors import PyadmmError
 from pyadmm.model import CompressedModel, InputSpec
 from pyadmm.network import Network, WeightedStep
-from pyadmm.project import joint_scale, project_cardinality, project_joint, row_mask
+from pyadmm.project import (
+    joint_scale,
+    optimal_scale,
+    project_cardinality,
+    project_joint,
+    project_levels,
+    row_mask,
+)
 from pyadmm.schedule import (
     Decision,
     Target,
@@ -370,6 +377,8 @@ def _projection(count: int, target: Target, outputs: int, joint: bool) -> Projec
     def project(w: Tensor) -> Tensor:
         if rows is not None and rows < outputs:
             w = w * row_mask(w, count, rows)
+        if joint and count == w.numel():
+            return project_levels(w, optimal_scale(w, bits), bits)
         if joint:
             return project_joint(w, count, joint_scale(w, count, bits), bits)
         return project_cardinality(w, count)

@@ -1,0 +1,285 @@
+"""The pipeline on a small synthetic task: targets, errors before training, and killing it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import pyadmm
+from pyadmm.compression import admm_phase, quantize, retrain, to_integer, to_network, train_dense
+from pyadmm.errors import PyadmmError
+from pyadmm.settings import CompressSettings, from_dict
+from pyadmm.training import Data, EpochRecord, Images, batches, distillation_loss, shifted
+
+torch.set_num_threads(1)
+
+
+def _settings(**values: Any) -> CompressSettings:
+    small = {
+        "pruning_ratio": 8,
+        "dense": {"epochs": 4, "lr": 5e-3, "batch_size": 32, "shift_pixels": 0},
+        "admm": {
+            "rounds": 2,
+            "first_ratio": 3,
+            "iterations": 2,
+            "rho": 0.1,
+            "retrain_epochs": 1,
+            "lr": 3e-3,
+            "batch_size": 32,
+            "shift_pixels": 0,
+        },
+        "retrain": {"epochs": 3, "lr": 3e-3, "batch_size": 32, "shift_pixels": 0},
+        "quantize": {"epochs": 4, "lr": 3e-3, "batch_size": 32, "shift_pixels": 1},
+        "layers": [],
+    }
+    return from_dict({"preset": "quick", **small, **values})
+
+
+def _images(count: int, seed: int) -> Images:
+    """Four classes: which quarter of the picture is bright."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 4, (count,), generator=generator)
+    images = torch.randint(0, 150, (count, 1, 8, 8), generator=generator)
+    for i, label in enumerate(labels.tolist()):
+        row, column = 4 * (label // 2), 4 * (label % 2)
+        images[i, 0, row : row + 4, column : column + 4] += 70
+    return Images(images.to(torch.uint8), labels)
+
+
+def _data() -> Data:
+    return Data(_images(600, 1), _images(200, 2))
+
+
+def _model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.MaxPool2d(2), nn.ReLU(),
+        nn.Flatten(), nn.Linear(54, 24), nn.ReLU(), nn.Linear(24, 4),
+    )  # fmt: skip
+
+
+def _run(folder: Path | None, settings: CompressSettings) -> tuple[Any, list[EpochRecord]]:
+    model, data = _model(), _data()
+    records = train_dense(model, settings, data, checkpoint_dir=folder)
+    dense = to_network(model, settings, (1, 8, 8))
+    pruned = admm_phase(dense, settings, data, checkpoint_dir=folder)
+    tuned = retrain(pruned.network, settings, data, checkpoint_dir=folder, teacher=dense)
+    final = quantize(tuned.network, settings, data, checkpoint_dir=folder, teacher=dense)
+    return final.network, [*records, *pruned.records, *tuned.records, *final.records]
+
+
+def test_pipeline_reaches_target_and_accuracy() -> None:
+    settings = _settings()
+    network, records = _run(None, settings)
+    result = to_integer(network, _data(), "quarters")
+    dense = [r for r in records if r.phase == "dense"]
+    assert dense[-1].val_accuracy > 0.95
+    assert result.validation_accuracy > 0.93
+    assert result.model.pruning_ratio >= 8
+    assert result.model.pruning_ratio < 16
+    assert [r.phase for r in records if r.primal is not None] == ["admm-1"] * 2 + ["admm-2"] * 2
+    first, second = [r for r in records if r.phase == "admm-1"]
+    assert second.primal is not None
+    assert first.primal is not None
+    assert second.primal < first.primal
+    assert second.rho == pytest.approx(0.13)
+    for layer in result.model.layers:
+        assert layer.weight_bits == settings.weight_bits
+        assert np.abs(layer.codes).max() <= layer.max_code
+
+
+def test_library_call_takes_loaders_and_leaves_the_model_alone() -> None:
+    data = _data()
+    model = _model()
+    settings = _settings(quantize={"epochs": 1}, retrain={"epochs": 1})
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    loaders = [
+        DataLoader(TensorDataset(part.images.float() / 255, part.labels), batch_size=64)
+        for part in (data.train, data.validation)
+    ]
+    compressed = pyadmm.compress(model, settings, *loaders, name="quarters")
+    again = pyadmm.compress(model, settings, data.train, data.validation, name="quarters")
+    assert compressed.pruning_ratio >= 8
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    for one, other in zip(compressed.layers, again.layers, strict=True):
+        np.testing.assert_array_equal(one.codes, other.codes)
+        np.testing.assert_array_equal(one.bias, other.bias)
+        assert one.requant == other.requant
+
+
+def test_per_layer_targets_hold() -> None:
+    settings = _settings(
+        pruning_ratio=4,
+        layers=[
+            {"pattern": "0", "ratio": 1, "weight_bits": 5},
+            {"pattern": "5", "ratio": 10, "outputs": 6, "weight_bits": 1, "activation_bits": 6},
+        ],
+    )
+    network, _ = _run(None, settings)
+    model = to_integer(network, _data()).model
+    conv, hidden = model.layer("0"), model.layer("5")
+    assert conv.weight_bits == 5
+    assert conv.output.bits == 4
+    assert hidden.nnz <= 129
+    assert set(np.unique(hidden.codes)) <= {-1, 0, 1}
+    assert hidden.output.bits == 6
+    assert np.any(hidden.codes, axis=1).sum() <= 6
+
+
+def test_layers_below_break_even_stay_dense() -> None:
+    settings = _settings(break_even={"0": 30.0}, pruning_ratio=5)
+    data = _data()
+    dense = to_network(_model(), settings, (1, 8, 8))
+    result = admm_phase(dense, settings, data)
+    assert {d.layer: d.ratio for d in result.decisions}["0"] == 1.0
+    assert result.network.nnz <= 1446 / 5
+    assert result.network.layers["0"].nnz == 9 * len(result.network.layers["0"].outputs)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"layers": [{"pattern": "conv9", "ratio": 2}]}, "layer 'conv9' is unknown"),
+        ({"layers": [{"pattern": "7", "ratio": 97}]}, "layer 7: .*would leave none"),
+        ({"pruning_ratio": 1000}, "use a lower pruning_ratio"),
+    ],
+)
+def test_impossible_targets_fail_before_training(values: dict[str, Any], message: str) -> None:
+    seen: list[EpochRecord] = []
+    data = _data()
+    with pytest.raises(PyadmmError, match=message):
+        pyadmm.compress(
+            _model(),
+            _settings(**values),
+            data.train,
+            data.validation,
+            progress=lambda record, _: seen.append(record),
+        )
+    assert not seen
+
+
+def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    settings = _settings()
+    data = _data()
+    model = _model()
+    seen: list[EpochRecord] = []
+
+    def poison(record: EpochRecord, _: int) -> None:
+        seen.append(record)
+        if record.epoch == 1:
+            nn.init.constant_(model[0].weight, float("nan"))  # type: ignore[index]
+
+    with pytest.raises(PyadmmError, match="dense, epoch 2: the loss is nan; training stopped"):
+        train_dense(model, settings, data, checkpoint_dir=tmp_path, progress=poison)
+    kept = torch.load(tmp_path / "dense.pt", weights_only=True)
+    assert kept["epoch"] == 2
+    assert all(torch.isfinite(v).all() for v in kept["network"].values())
+    resumed = _model()
+    records = train_dense(resumed, settings, data, checkpoint_dir=tmp_path)
+    assert [r.epoch for r in records] == [0, 1, 2, 3]
+
+
+_CHILD = """
+    import os, signal, sys
+    from pathlib import Path
+    from tests.unit.test_compress import _run, _settings
+    import pyadmm.training as training
+
+    left = int(sys.argv[2])
+    save = training.Checkpoint.save
+
+    def save_then_die(self, state):
+        global left
+        save(self, state)
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    training.Checkpoint.save = save_then_die
+    _run(Path(sys.argv[1]), _settings())
+"""
+
+
+def test_killed_runs_resume_to_the_same_bits(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    for epochs in (3, 4, 5):  # dies in dense training, in ADMM, in retraining
+        command = [sys.executable, "-c", textwrap.dedent(_CHILD), str(tmp_path), str(epochs)]
+        died = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+        assert died.returncode == -9, died.stderr
+    network, records = _run(tmp_path, _settings())
+    expected, undisturbed = _run(None, _settings())
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(network.state_dict()[name], tensor), name
+    assert [_timeless(r) for r in records] == [_timeless(r) for r in undisturbed]
+
+
+def _timeless(record: EpochRecord) -> dict[str, Any]:
+    return asdict(replace(record, seconds=0.0))
+
+
+def test_foreign_and_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
+    data = _data()
+    train_dense(_model(), _settings(), data, checkpoint_dir=tmp_path)
+    with pytest.raises(PyadmmError, match="belongs to other settings"):
+        train_dense(_model(), _settings(seed=1), data, checkpoint_dir=tmp_path)
+    (tmp_path / "dense.pt").write_bytes(b"PK\x03\x04 nonsense")
+    with pytest.raises(PyadmmError, match="cannot be read .*; delete it to train again"):
+        train_dense(_model(), _settings(), data, checkpoint_dir=tmp_path)
+
+
+def test_batches_cover_everything_once_and_repeat() -> None:
+    data = _images(103, 5)
+    first = list(batches(data, 10, 1, seed=4))
+    index = torch.cat([b.index for b in first])
+    assert sorted(index.tolist()) == list(range(103))
+    for one, other in zip(first, batches(data, 10, 1, seed=4), strict=True):
+        assert torch.equal(one.images, other.images)
+    assert not torch.equal(index, torch.cat([b.index for b in batches(data, 10, 1, seed=5)]))
+
+
+def test_shift_moves_the_picture() -> None:
+    image = torch.arange(16, dtype=torch.uint8).reshape(1, 1, 4, 4)
+    still = shifted(image, 1, torch.tensor([4]))
+    down = shifted(image, 1, torch.tensor([1]))
+    assert torch.equal(still, image)
+    assert down[0, 0].tolist() == [[0, 0, 0, 0], [0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+
+
+def test_distillation_is_cross_entropy_plus_scaled_divergence() -> None:
+    logits, teacher = torch.randn(5, 3), torch.randn(5, 3)
+    labels = torch.tensor([0, 1, 2, 0, 1])
+    hard = nn.functional.cross_entropy(logits, labels)
+    soft = nn.functional.kl_div(
+        (logits / 2).log_softmax(1), (teacher / 2).softmax(1), reduction="batchmean"
+    )
+    loss = distillation_loss(logits, labels, teacher, 0.3, 2.0)
+    assert float(loss) == pytest.approx(float(0.7 * hard + 0.3 * 4 * soft), rel=1e-5)
+    assert float(distillation_loss(logits, labels, None, 0.3, 2.0)) == pytest.approx(float(hard))
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (torch.randn(4, 1, 8, 8), "float images must be bytes / 255"),
+        (torch.full((4, 1, 8, 8), 2.0), "float images must be bytes / 255"),
+        (torch.zeros(4, 8, 8, dtype=torch.uint8), "images must be uint8 of shape"),
+    ],
+)
+def test_images_that_are_no_bytes_are_refused(images: torch.Tensor, message: str) -> None:
+    with pytest.raises(PyadmmError, match=message):
+        Images.of([(images, torch.zeros(4, dtype=torch.int64))])
+
+
+def test_an_empty_loader_is_refused() -> None:
+    with pytest.raises(PyadmmError, match="gives no batches"):
+        Images.of([])
