@@ -1,0 +1,56 @@
+"""``pyadmm.simboard.run``: what the flow calls, here with the stand-in core."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pyadmm import simboard
+from pyadmm.errors import PyadmmError, ToolError
+from pyadmm.simboard import environment
+from pyadmm.simboard.run import STAND_IN_BASIS
+from pyadmm.simboard.stage import Stage
+
+from .models import small_model, small_pack
+
+
+def test_images_go_through_the_host_code(stage: Stage, deploy: Path) -> None:
+    model = small_model(1, "first")
+    pack = small_pack(model, 30)
+    golden = model.run(pack.images)
+    wrong_golden = golden.copy()
+    wrong_golden[3] += 1
+    result = simboard.run(deploy, None, pack.images, wrong_golden, pack.labels)
+    assert result.basis == STAND_IN_BASIS
+    assert "simulated" in result.device
+    assert (result.images, result.wrong, result.equal) == (30, 1, False)
+    assert result.accuracy == 1
+    assert result.single_cycles is None
+    assert result.images_per_s is None
+    assert result.to_dict()["equal"] is False
+
+
+def test_a_failing_host_shows_its_last_words(stage: Stage, deploy: Path, tmp_path: Path) -> None:
+    model = small_model(1, "first")
+    images = np.zeros((2, 1, 3, 3), np.uint8)
+    with pytest.raises(ToolError, match=r"InputError: images: must have the shape \(N, 1, 9, 7\)"):
+        simboard.run(deploy, None, images, model.run(small_pack(model, 2).images))
+
+
+def test_images_and_results_must_match(deploy: Path) -> None:
+    with pytest.raises(PyadmmError, match="2 images and 3 golden results"):
+        simboard.run(deploy, None, np.zeros((2, 1, 9, 7), np.uint8), np.zeros((3, 5), np.int64))
+
+
+def test_a_missing_environment_says_how_to_get_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYADMM_HOST_PYTHON", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(ToolError, match=r"python -m pyadmm\.simboard\.environment"):
+        environment.host_python(create=False)
+    monkeypatch.setenv("PYADMM_HOST_PYTHON", str(tmp_path / "python"))
+    with pytest.raises(ToolError, match="cannot import pynq"):
+        environment.host_python()
