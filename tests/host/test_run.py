@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from pyadmm import simboard
+from pyadmm.boards import load_board
+from pyadmm.deploy import plan_deploy
 from pyadmm.errors import PyadmmError, ToolError
 from pyadmm.simboard import environment
 from pyadmm.simboard.run import STAND_IN_BASIS
 from pyadmm.simboard.stage import Stage
 
-from .models import small_model, small_pack
+from .models import small_design, small_model, small_pack
 
 
 def test_images_go_through_the_host_code(stage: Stage, deploy: Path) -> None:
@@ -54,3 +56,18 @@ def test_a_missing_environment_says_how_to_get_one(
     monkeypatch.setenv("PYADMM_HOST_PYTHON", str(tmp_path / "python"))
     with pytest.raises(ToolError, match="cannot import pynq"):
         environment.host_python()
+
+
+@pytest.mark.parametrize("board", ["kv260", "zcu104"])
+def test_ultrascale_boards_never_run_faster_than_timed(
+    board: str, tmp_path: Path, stage: Stage
+) -> None:
+    model = small_model(1, "first")
+    pack = small_pack(model)
+    deploy = tmp_path / "deploy"
+    plan_deploy(small_design(model, board), [pack]).write(deploy)
+    result = simboard.run(deploy, None, pack.images, model.run(pack.images))
+    assert result.equal
+    assert result.device == f"simulated {board}"
+    wanted = load_board(board).clock_mhz
+    assert 0.9 * wanted < result.clock_mhz <= wanted  # pynq alone would take 214 MHz for 200
