@@ -177,8 +177,9 @@ class _Graph:
 def estimate_clock(module: Mapping[str, Any], delays: DelayModel) -> ClockEstimate:
     """Clock estimate of one flat module as Yosys' ``write_json`` gives it.
 
-    Ports count as registers just outside: an input arrives as from a flip-flop, an output is
-    captured by one. All clocks count as one clock.
+    Ports count as memories just outside: an input arrives as from a block RAM without output
+    register (the kernels read their frames so), an output is captured by a flip-flop. All clocks
+    count as one clock.
 
     :raises PyadmmError: for a cell of unknown timing or a combinational loop.
     """
@@ -262,7 +263,7 @@ class _Builder:
         for port in self.module["ports"].values():
             for bit in _nets(port["bits"]):
                 if port["direction"] == "input":
-                    self._launch(bit, self.delays.ff_output, "input")
+                    self._launch(bit, _BRAM_OUTPUT * self.delays.block_scale, "input")
                 else:
                     self._capture(bit, "output", "D", self.delays.ff_setup)
 

@@ -7,27 +7,30 @@ reads the JSON result that it leaves.
 
 from __future__ import annotations
 
+import ctypes
 import json
-import resource
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 from pyadmm.timing import DELAYS, estimate_clock
 
+_PR_SET_PDEATHSIG = 1
+
 
 def main(request_file: str) -> None:
     """Synthesise what the JSON ``request_file`` asks for; write ``result.json`` beside it."""
     request_path = Path(request_file)
     request = json.loads(request_path.read_text(encoding="utf-8"))
-    limit = int(request["memory_bytes"])
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    # Where the parent is killed, this child must not go on for minutes: Linux' PR_SET_PDEATHSIG.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     result = _synthesise(request, request_path.parent)
     (request_path.parent / "result.json").write_text(json.dumps(result), encoding="utf-8")
 
 
 def _synthesise(request: dict[str, Any], folder: Path) -> dict[str, Any]:
-    from pyosys import libyosys  # noqa: PLC0415 - after the memory bound
+    from pyosys import libyosys  # noqa: PLC0415 - optional
 
     design = libyosys.Design()
     for command in request["commands"]:

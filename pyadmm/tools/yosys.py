@@ -13,8 +13,6 @@ import importlib.metadata
 import json
 import os
 import re
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,15 +26,15 @@ from pyadmm.errors import PyadmmError, ToolError
 from pyadmm.files import write_atomic
 from pyadmm.synthesis import ResourceUse, SynthesisReport
 from pyadmm.timing import DELAYS, METHOD
+from pyadmm.tools.process import run_tool
 
 TOOL = "yosys"
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 """Part of every cache key: raise it when counting or timing changes."""
 DEFAULT_TIMEOUT_S = 900.0
 DEFAULT_MEMORY_GIB = 8.0
 
 ChipFamily = Literal["xc7", "xcup"]
-_LOG_LINES = 12
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _LITERAL = re.compile(r"[0-9]+'s?[bdhBDH][0-9a-fA-F_]+\Z")
 
@@ -128,11 +126,16 @@ class Design:
     def commands(self) -> list[str]:
         """The Yosys commands, in order."""
         dsp = "" if self.use_dsp else " -nodsp"
+        # One command: a module checks its parameters whenever one of them changes.
+        values = "".join(f" -set {name} {value}" for name, value in self.parameters.items())
         return [
             *(f'read_verilog -sv -defer "{source}"' for source in self.sources),
-            *(f"chparam -set {name} {value} {self.top}" for name, value in self.parameters.items()),
+            *([f"chparam{values} {self.top}"] if values else []),
             f"hierarchy -check -top {self.top}",
-            f"synth_xilinx -family {self.family} -noiopad -noclkbuf -flatten{dsp} -top {self.top}",
+            f"synth_xilinx -family {self.family} -noiopad -noclkbuf{dsp} -top {self.top}",
+            "flatten -noscopeinfo",
+            "opt_merge",
+            "clean",
             f"select {self.top}",
             "write_json -compat-int -selected netlist.json",
         ]
@@ -258,18 +261,19 @@ def _run(design: Design, timeout_s: float, memory_gib: float) -> SynthesisReport
         request = {
             "top": design.top,
             "family": design.family,
-            "memory_bytes": int(memory_gib * (1 << 30)),
             "commands": _absolute(design),
         }
         (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
-        status = _child(design, folder, timeout_s)
-        result_file = folder / "result.json"
-        if status != 0 or not result_file.is_file():
-            raise ToolError(
-                f"yosys: synthesis of {design.top} failed (exit status {status}, memory bound "
-                f"{memory_gib:g} GiB):\n{_log_tail(folder)}"
-            )
-        result = json.loads(result_file.read_text(encoding="utf-8"))
+        run_tool(
+            [sys.executable, "-m", "pyadmm.tools._yosys_child", "request.json"],
+            log=folder / "log.txt",
+            timeout_s=timeout_s,
+            cwd=folder,
+            memory_mb=int(memory_gib * 1024),
+            environment={"PYTHONPATH": _import_path()},
+            remedy=f"while synthesising {design.top} within {memory_gib:g} GiB",
+        )
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     cells: dict[str, int] = result["cells"]
     listed = ", ".join(f"{kind} {count}" for kind, count in sorted(cells.items()))
     return SynthesisReport(
@@ -290,34 +294,7 @@ def _absolute(design: Design) -> list[str]:
     return resolved.commands()
 
 
-def _child(design: Design, folder: Path, timeout_s: float) -> int:
-    """Run the child; its exit status. Kills its whole process group on a time-out."""
+def _import_path() -> str:
+    """Where the child finds this package: beside whatever the parent already has."""
     root = Path(__file__).resolve().parents[2]
-    path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
-    with (folder / "log.txt").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pyadmm.tools._yosys_child", "request.json"],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": path},
-            start_new_session=True,
-        )
-        try:
-            return process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            raise ToolError(
-                f"yosys: synthesis of {design.top} took more than {timeout_s:g} s; raise the "
-                f"time-out or take a smaller design:\n{_log_tail(folder)}"
-            ) from None
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-
-
-def _log_tail(folder: Path) -> str:
-    text = (folder / "log.txt").read_text(encoding="utf-8", errors="replace")
-    lines = [line for line in text.splitlines() if line.strip()]
-    return "\n".join(lines[-_LOG_LINES:])
+    return os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))

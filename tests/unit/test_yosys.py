@@ -68,10 +68,10 @@ def test_a_design_is_synthesised_once_and_then_cached(
     assert report.version is not None
     assert report.version.startswith("Yosys 0.")
 
-    def no_child(*_: object) -> int:
+    def no_child(*_: object, **__: object) -> None:
         raise AssertionError("the cache was not used")
 
-    monkeypatch.setattr(yosys, "_child", no_child)
+    monkeypatch.setattr(yosys, "run_tool", no_child)
     assert synthesise(design) == report
     source.write_text(SOURCE + "// changed", encoding="utf-8")
     with pytest.raises(AssertionError, match="cache was not used"):
@@ -91,12 +91,12 @@ def test_without_dsp_on_ultrascale_plus(source: Path) -> None:
 
 @needs_pyosys
 def test_failures_show_the_log_and_leave_no_cache(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(ToolError, match="more than 0.05 s"):
+    with pytest.raises(ToolError, match=r"longer than 0\.05 s"):
         synthesise(Design("mac", (source,), {}), timeout_s=0.05)
-    with pytest.raises(ToolError, match=r"memory bound 0.1 GiB\)(.|\n)*bad_alloc"):
+    with pytest.raises(ToolError, match=r"failed with status(.|\n)*within 0\.1 GiB"):
         synthesise(Design("mac", (source,), {}), memory_gib=0.1)
     source.write_text("module mac(input logic clk); garbage endmodule", encoding="utf-8")
-    with pytest.raises(ToolError, match=r"synthesis of mac failed(.|\n)*ERROR"):
+    with pytest.raises(ToolError, match=r"ERROR(.|\n)*while synthesising mac"):
         synthesise(Design("mac", (source,), {}))
     assert not list((tmp_path / "cache").rglob("*.json"))
 
