@@ -298,7 +298,8 @@ class _Surroundings:
     progress: Progress | None
 
     def phase(self, epochs: int, network: Network, *extra: object) -> Phase:
-        start = (self.settings, _data_digest(self.data), network.state_dict(), *extra)
+        teacher = None if self.teacher is None else self.teacher.network.state_dict()
+        start = (self.settings.distill, _data_digest(self.data), network.state(), teacher, *extra)
         seed = self.settings.seed
         return Phase("compress", self.name, epochs, seed, start, self.folder, self.progress)
 
@@ -345,7 +346,7 @@ def _admm_round(
     plain = TrainSettings(1, settings.lr, settings.batch_size, settings.shift_pixels)
     optimizer = _adam([{"params": list(network.trainable())}], plain)
     trainer = around.trainer(network, plain, optimizer, admm.add_penalty_gradient)
-    phase = around.phase(settings.iterations, network, dict(counts), joint)
+    phase = around.phase(settings.iterations, network, settings, dict(counts), targets, joint)
     nnz = sum(counts.values())
 
     def w_step(number: int) -> float:
@@ -407,7 +408,7 @@ def _train_masked(
     optimizer = _adam(groups, train)
     trainer = around.trainer(network, train, optimizer)
     best = Best()
-    phase = around.phase(train.epochs, network, network.quantized, train)
+    phase = around.phase(train.epochs, network, train)
 
     def epoch(number: int) -> tuple[dict[str, Any], bool]:
         loss = trainer.train(

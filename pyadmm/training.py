@@ -316,7 +316,7 @@ class Phase:
     """Name and surroundings of a phase.
 
     :param step: name of the flow's step that it belongs to.
-    :param start: whatever decides the phase's result: settings, data, start state.
+    :param start: whatever decides the phase's result besides ``seed``: settings, data, networks.
     """
 
     step: str
@@ -337,7 +337,9 @@ class Phase:
         :param parts: everything that changes during the phase.
         :param epoch: trains one; gives the figures of its record, and whether to stop early.
         """
-        checkpoint = Checkpoint(self.folder, self.name, digest_of(*self.start))
+        checkpoint = Checkpoint(
+            self.folder, self.name, digest_of(self.seed, self.epochs, *self.start)
+        )
         state = checkpoint.load() or {"epoch": 0, "done": False, "records": "[]"}
         for name, part in parts.items():
             if name in state:

@@ -1,0 +1,87 @@
+"""Time of a training step with ADMM over the same step without, and with a naive autograd penalty.
+
+    python benchmarks/admm_overhead.py
+
+All three variants run interleaved in one process on the same LeNet-5 and the same batch, so that a
+disturbance of the machine hits them alike; the medians are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pyadmm import zoo
+from pyadmm.admm import Admm
+from pyadmm.compression import input_spec
+from pyadmm.network import Network
+from pyadmm.project import project_cardinality
+from pyadmm.settings import InputSettings
+from pyadmm.trace import trace
+
+VARIANTS = ("plain", "admm", "autograd")
+
+
+def _stepper(variant: str, codes: Tensor, labels: Tensor) -> Callable[[], None]:
+    """A training step of its own network."""
+    torch.manual_seed(0)
+    network: Network = trace(zoo.build("lenet5"), input_spec(InputSettings(), (1, 28, 28)))
+    weights = [layer.weight for layer in network.layers.values()]
+    admm = Admm(weights, [lambda w: project_cardinality(w, w.numel() // 20)] * len(weights), 1e-2)
+    optimizer = torch.optim.Adam(network.trainable(), lr=1e-4, fused=True)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=False)
+        loss = F.cross_entropy(network(codes), labels)
+        if variant == "autograd":
+            for w, z, u in zip(weights, admm.z, admm.u, strict=True):
+                loss = loss + admm.rho / 2 * (w - z + u).square().sum()
+        loss.backward()
+        if variant == "admm":
+            admm.add_penalty_gradient()
+        optimizer.step()
+
+    return step
+
+
+def measure(batch_size: int, rounds: int, burst: int) -> dict[str, float]:
+    """Median seconds per step of each variant, over ``rounds`` interleaved bursts of steps."""
+    generator = torch.Generator().manual_seed(1)
+    codes = torch.randint(0, 16, (batch_size, 1, 28, 28), generator=generator).float()
+    labels = torch.randint(0, 10, (batch_size,), generator=generator)
+    steps = {variant: _stepper(variant, codes, labels) for variant in VARIANTS}
+    seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+    for number in range(rounds + 1):
+        for variant, step in steps.items():
+            begin = time.perf_counter()
+            for _ in range(burst):
+                step()
+            if number > 0:  # the first round warms up
+                seconds[variant].append((time.perf_counter() - begin) / burst)
+    return {variant: statistics.median(values) for variant, values in seconds.items()}
+
+
+def main() -> None:
+    """Print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=31)
+    parser.add_argument("--burst", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    medians = measure(arguments.batch_size, arguments.rounds, arguments.burst)
+    overhead = {v: round(medians[v] / medians["plain"] - 1, 4) for v in VARIANTS[1:]}
+    milliseconds = {v: round(s * 1e3, 3) for v, s in medians.items()}
+    print(json.dumps({"step_ms": milliseconds, "overhead": overhead, **vars(arguments)}))
+
+
+if __name__ == "__main__":
+    main()
