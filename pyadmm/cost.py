@@ -144,8 +144,11 @@ def _group_memories(stage: StagePlan) -> Resources:
 
 
 def _drain(stage: StagePlan) -> Resources:
-    """Pool comparators and line registers, and one requantiser per pooled column."""
+    """The tile at work, pool comparators and lines, one requantiser per pooled column."""
     _, _, columns = stage.output_shape
+    tile_bits = stage.lanes * stage.acc_bits
+    select = stage.spec.output_shape[2] * stage.acc_bits * _mux_luts(stage.tile_rows)
+    tile = Resources(lut=tile_bits * _mux_luts(stage.groups) + select, ff=tile_bits)
     requantise = multiplier_resources(stage.acc_bits, _MULT_BITS) + Resources(
         lut=6 * stage.acc_bits, ff=_DRAIN_PIPELINE * stage.acc_bits
     )
@@ -154,7 +157,7 @@ def _drain(stage: StagePlan) -> Resources:
         lines = -(-stage.pool.kernel // stage.pool.stride)
         compare = stage.spec.output_shape[2] * stage.acc_bits * 2
         pool = Resources(lut=compare, ff=stage.groups * lines * columns * stage.acc_bits)
-    return requantise.scaled(columns) + pool
+    return tile + requantise.scaled(columns) + pool
 
 
 def plan_resources(plan: AcceleratorPlan) -> Resources:

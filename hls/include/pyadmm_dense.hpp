@@ -29,9 +29,12 @@ void dense_engine(
 
     typename St::Acc acc[Cfg::G][Cfg::R][Cfg::W_OUT];
 #pragma HLS ARRAY_PARTITION variable=acc type=complete dim=0
-    int slot = 0, tile = 0, c = 0, kh = 0, kw = 0;
-    int slot_in_group = 0, first_channel = 0;
-    int address = 0, slot_address = 0;
+    typename St::SlotCount slot = 0, slot_in_group = 0;
+    typename St::Tile tile = 0;
+    typename St::InChannel c = 0, first_channel = 0;
+    typename St::KernelRow kh = 0;
+    typename St::KernelColumn kw = 0;
+    typename St::EntryCount address = 0, slot_address = 0;
 STEP:
     for (int n = 0; n < STEPS; ++n) {
 #pragma HLS PIPELINE II=1
@@ -39,7 +42,7 @@ STEP:
         const bool ends = c == GROUP_CHANNELS - 1 && kh == Cfg::KH - 1 && kw == Cfg::KW - 1;
         typename St::Act x[Cfg::R][Cfg::W_OUT];
 #pragma HLS ARRAY_PARTITION variable=x type=complete dim=0
-        read_window<Cfg>(frame, first_channel + c, tile, kh, kw, x);
+        read_window<Cfg>(frame, int(first_channel) + int(c), tile, kh, kw, x);
     GROUP:
         for (int g = 0; g < Cfg::G; ++g) {
             PYADMM_UNROLL(Cfg::G)
@@ -55,7 +58,7 @@ STEP:
                     acc[g][r][ow] = before + weight * x[r][ow];
                 }
             }
-            if (ends && slot < int(fills[g][0].slots)) {
+            if (ends && slot < fills[g][0].slots) {
                 TileOf<Cfg> emitted;
 #pragma HLS ARRAY_PARTITION variable=emitted.acc type=complete dim=0
             EMIT_ROW:
@@ -67,9 +70,7 @@ STEP:
                         emitted.acc[r][ow] = acc[g][r][ow];
                     }
                 }
-                emitted.channel = record.channel;
-                emitted.tile = tile;
-                emitted.requant = record.requant;
+                emitted.label(record, tile);
                 tiles[g].write(emitted);
             }
         }
@@ -83,7 +84,7 @@ STEP:
                 ++kh;
             } else {
                 kh = 0;
-                c = c == GROUP_CHANNELS - 1 ? 0 : c + 1;
+                c = c == GROUP_CHANNELS - 1 ? 0 : int(c) + 1;
             }
         }
         if (ends) {
@@ -95,8 +96,8 @@ STEP:
                 slot_address = address;
                 ++slot;
                 const bool last_slot = slot_in_group == GROUP_SLOTS - 1;
-                slot_in_group = last_slot ? 0 : slot_in_group + 1;
-                first_channel += last_slot ? GROUP_CHANNELS : 0;
+                slot_in_group = last_slot ? 0 : int(slot_in_group) + 1;
+                first_channel = int(first_channel) + (last_slot ? GROUP_CHANNELS : 0);
             }
         }
     }

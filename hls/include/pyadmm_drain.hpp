@@ -14,10 +14,10 @@ template <class Cfg>
 typename Stage<Cfg>::Out requantise(typename Stage<Cfg>::Acc acc, const Requant& q) {
 #pragma HLS INLINE
     typedef NumberOf<Cfg::OUT_BITS, Cfg::OUT_SIGNED> Range;
-    // |acc * mult| < 2**(ACC_BITS + 15), the rounding term is at most 2**47.
+    // acc * mult has ACC_BITS + 16 bits, the rounding term is at most 2**47.
     typedef Int<larger_of(Cfg::ACC_BITS + 16, 49) + 1> Sum;
     const Sum half = Sum(1) << (int(q.shift) - 1);
-    const Sum sum = Sum(acc) * Sum(int(q.mult)) + half;
+    const Sum sum = multiply<Cfg::ACC_BITS, 16>(acc, q.mult) + half;
     const Sum y = sum >> int(q.shift);
     const Sum lo = Range::LO, hi = Range::HI;
     return typename Stage<Cfg>::Out(y < lo ? lo : y > hi ? hi : y);
@@ -33,8 +33,8 @@ struct PoolState {
     static constexpr int END_PHASE = (Cfg::POOL - 1) % Cfg::POOL_STRIDE;
 
     typename Stage<Cfg>::Acc line[LINES][Stage<Cfg>::W_POOL];
-    UInt<bits_of(Cfg::POOL_STRIDE)> phase;
-    UInt<bits_of(END_LINE + 1)> begun;
+    Count<Cfg::POOL_STRIDE> phase;
+    Count<END_LINE + 1> begun;
     RowCursor<Next> cursor;
 
     void reset() {
@@ -68,7 +68,7 @@ struct PoolState {
             }
         }
         if (begins && begun != END_LINE + 1) {
-            begun = int(begun) + 1;
+            ++begun;
         }
         const bool ends = phase == END_PHASE && begun == END_LINE + 1;
         phase = phase == Cfg::POOL_STRIDE - 1 ? 0 : int(phase) + 1;
@@ -90,9 +90,10 @@ void drain_tiles(hls::stream<TileOf<Cfg> > tiles[Cfg::G],
 #pragma HLS ARRAY_PARTITION variable=pools type=complete dim=0
     TileOf<Cfg> tile;
 #pragma HLS ARRAY_PARTITION variable=tile.acc type=complete dim=0
-    int group = 0, row = 0, rows_left = 0;
+    Count<Cfg::G> group = 0;
+    typename St::TileRow row = 0, rows_left = 0;
 ROW:
-    for (int done = 0; done < ROWS;) {
+    for (Count<ROWS> done = 0; done < ROWS;) {
 #pragma HLS PIPELINE II=1
 #pragma HLS LOOP_TRIPCOUNT min=ROWS max=ROWS
         if (rows_left == 0) {
@@ -101,10 +102,9 @@ ROW:
                 PYADMM_UNROLL(Cfg::G)
                 if (g == group && !tiles[g].empty()) {
                     tile = tiles[g].read();
-                    const int below = Cfg::H_OUT - int(tile.tile) * Cfg::R;
-                    rows_left = below < Cfg::R ? below : Cfg::R;
+                    rows_left = tile.rows;
                     row = 0;
-                    if (tile.tile == 0) {
+                    if (tile.first) {
                         pools[g].reset();
                     }
                 }
@@ -127,7 +127,7 @@ ROW:
             --rows_left;
         }
         if (rows_left == 0) {
-            group = group == Cfg::G - 1 ? 0 : group + 1;
+            group = group == Cfg::G - 1 ? 0 : int(group) + 1;
         }
     }
 }

@@ -9,8 +9,8 @@ namespace pyadmm {
 // Where the next row of a channel goes: bank and line count up together, without a division.
 template <class Shape>
 struct RowCursor {
-    UInt<bits_of(Shape::BANKS)> bank;
-    UInt<bits_of(Shape::BANK_HEIGHT)> line;
+    Count<Shape::BANKS> bank;
+    Count<Shape::BANK_HEIGHT> line;
 
     void first() {
 #pragma HLS INLINE

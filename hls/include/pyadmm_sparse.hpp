@@ -18,13 +18,13 @@ namespace pyadmm {
 // One replay of an output channel's entries.
 template <class Cfg>
 struct Job {
+    Slot<Cfg> slot;
     typename Stage<Cfg>::EntryCount first;
-    typename Stage<Cfg>::EntryCount entries;
     typename Stage<Cfg>::Tile tile;
-    typename Stage<Cfg>::Acc bias;
-    typename Stage<Cfg>::OutChannel channel;
-    Requant requant;
 };
+
+template <class Cfg>
+using Steps = Count<Stage<Cfg>::MAX_STEPS>;
 
 // Fields of a sparse entry.
 template <class Cfg>
@@ -50,29 +50,25 @@ struct Entry {
 // Jobs of one group, channel-major: every slot T times; before them, the steps they take in all.
 template <class Cfg>
 void walk_slots(const Slot<Cfg> slots[Cfg::SLOT_CAPACITY], const Fill<Cfg> fill[1],
-                hls::stream<int>& steps, hls::stream<Job<Cfg> >& jobs) {
+                hls::stream<Steps<Cfg> >& steps, hls::stream<Job<Cfg> >& jobs) {
     typedef Stage<Cfg> St;
     steps.write(int(fill[0].entries) * St::TILES);
     Job<Cfg> job;
     job.first = 0;
     typename St::SlotCount s = 0;
-    int t = 0;
-    const int total = int(fill[0].slots) * St::TILES;
+    typename St::Tile t = 0;
+    const Count<St::MAX_JOBS> total = int(fill[0].slots) * St::TILES;
 JOB:
-    for (int n = 0; n < total; ++n) {
+    for (Count<St::MAX_JOBS> n = 0; n < total; ++n) {
 #pragma HLS PIPELINE II=1
 #pragma HLS LOOP_TRIPCOUNT max=St::MAX_JOBS
-        const Slot<Cfg> slot = slots[s];
-        job.entries = slot.entries;
+        job.slot = slots[s];
         job.tile = t;
-        job.bias = slot.bias;
-        job.channel = slot.channel;
-        job.requant = slot.requant;
         jobs.write(job);
         if (t == St::TILES - 1) {
             t = 0;
-            s = int(s) + 1;
-            job.first = int(job.first) + int(slot.entries);
+            ++s;
+            job.first = int(job.first) + int(job.slot.entries);
         } else {
             ++t;
         }
@@ -84,7 +80,7 @@ template <class Cfg>
 void replay_entries(
     const typename Stage<Cfg>::Word words[Cfg::ENTRY_CAPACITY],
     const typename Stage<Cfg>::Input::Row frame[Stage<Cfg>::BANKS][Stage<Cfg>::Input::DEPTH],
-    hls::stream<int>& steps, hls::stream<Job<Cfg> >& jobs, hls::stream<TileOf<Cfg> >& tiles) {
+    hls::stream<Steps<Cfg> >& steps, hls::stream<Job<Cfg> >& jobs, hls::stream<TileOf<Cfg> >& tiles) {
     typedef Stage<Cfg> St;
     TileOf<Cfg> tile;
 #pragma HLS ARRAY_PARTITION variable=tile.acc type=complete dim=0
@@ -92,16 +88,16 @@ void replay_entries(
     typename St::EntryCount address = 0;
     typename St::EntryCount left = 0;
     typename St::InChannel c = 0;
-    const int total = steps.read();
+    const Steps<Cfg> total = steps.read();
 STEP:
-    for (int n = 0; n < total; ++n) {
+    for (Steps<Cfg> n = 0; n < total; ++n) {
 #pragma HLS PIPELINE II=1
 #pragma HLS LOOP_TRIPCOUNT max=St::MAX_STEPS
         const bool starts = left == 0;
         if (starts) {
             job = jobs.read();
             address = job.first;
-            left = job.entries;
+            left = job.slot.entries;
             c = 0;
         }
         const Entry<Cfg> entry(to_word(words[address]));
@@ -116,17 +112,15 @@ STEP:
         LANE:
             for (int ow = 0; ow < Cfg::W_OUT; ++ow) {
                 PYADMM_UNROLL(Cfg::W_OUT)
-                const typename St::Acc before = starts ? job.bias : tile.acc[r][ow];
+                const typename St::Acc before = starts ? job.slot.bias : tile.acc[r][ow];
                 tile.acc[r][ow] = before + entry.weight * x[r][ow];
             }
         }
 
-        address = int(address) + 1;
-        left = int(left) - 1;
+        ++address;
+        --left;
         if (left == 0) {
-            tile.channel = job.channel;
-            tile.tile = job.tile;
-            tile.requant = job.requant;
+            tile.label(job.slot, job.tile);
             tiles.write(tile);
         }
     }
@@ -144,7 +138,7 @@ void sparse_stage(
     static_assert(Cfg::C == 1 || Cfg::INDEX_BITS > 0, "channels can be reached");
     static_assert(Stage<Cfg>::Input::COPIES == Cfg::G, "every group has its own read port");
 #pragma HLS DATAFLOW
-    hls::stream<int> steps[Cfg::G];
+    hls::stream<Steps<Cfg> > steps[Cfg::G];
 #pragma HLS STREAM variable=steps depth=2
     hls::stream<Job<Cfg> > jobs[Cfg::G];
 #pragma HLS STREAM variable=jobs depth=4

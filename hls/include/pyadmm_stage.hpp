@@ -46,6 +46,8 @@ struct Stage {
     static_assert(Cfg::ACC_BITS <= 32 && Cfg::WEIGHT_BITS <= 8, "limits of the weight image");
 
     static constexpr int TILES = ceil_div(Cfg::H_OUT, Cfg::R);
+    // Output rows of the last tile: those beyond H_OUT are computed and dropped.
+    static constexpr int LAST_ROWS = Cfg::H_OUT - (TILES - 1) * Cfg::R;
     static constexpr int BANKS = Cfg::R * Cfg::STRIDE;
     static constexpr int WIDE = Cfg::W + 2 * Cfg::PADDING;
     static constexpr int H_POOL = (Cfg::H_OUT - Cfg::POOL) / Cfg::POOL_STRIDE + 1;
@@ -67,13 +69,14 @@ struct Stage {
     typedef Int<Cfg::ACC_BITS> Acc;
     typedef Int<Cfg::WEIGHT_BITS + 1> Weight;
     typedef Number<WORD_BITS, !Cfg::SPARSE> Word;
-    typedef UInt<bits_of(Cfg::C)> InChannel;
-    typedef UInt<bits_of(Cfg::O)> OutChannel;
-    typedef UInt<bits_of(TILES)> Tile;
-    typedef UInt<bits_of(Cfg::KH)> KernelRow;
-    typedef UInt<bits_of(Cfg::KW)> KernelColumn;
-    typedef UInt<bits_of(Cfg::ENTRY_CAPACITY)> EntryCount;
-    typedef UInt<bits_of(Cfg::SLOT_CAPACITY)> SlotCount;
+    typedef Count<Cfg::C> InChannel;
+    typedef Count<Cfg::O> OutChannel;
+    typedef Count<TILES> Tile;
+    typedef Count<Cfg::R> TileRow;
+    typedef Count<Cfg::KH> KernelRow;
+    typedef Count<Cfg::KW> KernelColumn;
+    typedef Count<Cfg::ENTRY_CAPACITY> EntryCount;
+    typedef Count<Cfg::SLOT_CAPACITY> SlotCount;
     static_assert(int64_t(Cfg::ENTRY_CAPACITY) * TILES < (int64_t(1) << 31), "steps are an int");
     static constexpr int MAX_JOBS = Cfg::SLOT_CAPACITY * TILES;
     static constexpr int MAX_STEPS = Cfg::ENTRY_CAPACITY * TILES;
@@ -117,13 +120,23 @@ using Slots = Slot<Cfg>[Cfg::G][Cfg::SLOT_CAPACITY];
 template <class Cfg>
 using Fills = Fill<Cfg>[Cfg::G][1];
 
-// What a group emits: R rows of accumulators of one output channel.
+// What a group emits: R rows of accumulators of one output channel, the first `rows` of them valid.
 template <class Cfg>
 struct TileOf {
     typename Stage<Cfg>::Acc acc[Cfg::R][Cfg::W_OUT];
+    typename Stage<Cfg>::TileRow rows;
+    bool first;  // of its channel
     typename Stage<Cfg>::OutChannel channel;
-    typename Stage<Cfg>::Tile tile;
     Requant requant;
+
+    void label(const Slot<Cfg>& slot, typename Stage<Cfg>::Tile t) {
+#pragma HLS INLINE
+        const bool is_last = t == Stage<Cfg>::TILES - 1;
+        rows = is_last ? Stage<Cfg>::LAST_ROWS : Cfg::R;
+        first = t == 0;
+        channel = slot.channel;
+        requant = slot.requant;
+    }
 };
 
 }  // namespace pyadmm

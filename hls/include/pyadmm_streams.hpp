@@ -41,7 +41,10 @@ void unpack_image(AxiStream& stream,
     RowCursor<Shape> cursor;
     cursor.first();
     uint32_t word = 0;
-    int phase = 0, column = 0, h = 0, channel = 0;
+    Count<4> phase = 0;
+    Count<Shape::WIDTH> column = 0;
+    Count<Shape::HEIGHT> h = 0;
+    Count<Shape::CHANNELS> channel = 0;
 STEP:
     for (int n = 0; n < STEPS; ++n) {
 #pragma HLS PIPELINE II=1
@@ -57,17 +60,17 @@ STEP:
         for (int b = 0; b < BYTES; ++b) {
             PYADMM_UNROLL(BYTES)
             const int byte = int(word >> (8 * b)) & 0xff;
-            const int x = (byte - Input::offset(channel)) >> Input::SHIFT;
+            const int x = (byte - Input::offset(int(channel))) >> Input::SHIFT;
             row.col[Shape::WIDTH - BYTES + b] = x < Range::LO   ? int(Range::LO)
                                                 : x > Range::HI ? int(Range::HI)
                                                                 : x;
         }
         word >>= 8 * (BYTES % 4);
-        phase = phase == 4 / BYTES - 1 ? 0 : phase + 1;
-        column += BYTES;
+        phase = phase == 4 / BYTES - 1 ? 0 : int(phase) + 1;
+        column = int(column) + BYTES;
         if (column == Shape::WIDTH) {
             column = 0;
-            write_row<Shape>(frame, channel, cursor, row);
+            write_row<Shape>(frame, int(channel), cursor, row);
             cursor.next();
             if (h != Shape::HEIGHT - 1) {
                 ++h;
@@ -87,7 +90,8 @@ void pack_logits(const typename Shape::Row frame[Shape::COPIES][Shape::BANKS][Sh
     static_assert(Shape::BANKS == 1 && Shape::COPIES == 1 && Shape::PADDING == 0,
                   "rows of the last frame follow each other");
     static constexpr int WORDS = Shape::DEPTH * Shape::WIDTH;
-    int address = 0, column = 0;
+    Count<Shape::DEPTH> address = 0;
+    Count<Shape::WIDTH> column = 0;
 WORD:
     for (int n = 0; n < WORDS; ++n) {
 #pragma HLS PIPELINE II=1

@@ -21,6 +21,12 @@ using Int = ap_int<N>;
 template <int N>
 using UInt = ap_uint<N>;
 
+// a * b in full, by a multiplier that is no wider than its operands.
+template <int A, int B>
+inline Int<A + B> multiply(const Int<A>& a, const UInt<B>& b) {
+    return a * b;
+}
+
 #else
 
 template <int CLASS>
@@ -55,6 +61,11 @@ using Int = typename Native<native_class(N)>::signed_type;
 template <int N>
 using UInt = typename Native<native_class(N)>::unsigned_type;
 
+template <int A, int B>
+inline Int<A + B> multiply(Int<A> a, UInt<B> b) {
+    return Int<A + B>(int64_t(a) * int64_t(b));
+}
+
 #endif
 
 template <int N, bool SIGNED>
@@ -83,6 +94,10 @@ constexpr int index_width(int64_t count) {
 constexpr int bits_of(int64_t largest) {
     return largest <= 1 ? 1 : 1 + bits_of(largest / 2);
 }
+
+// A counter or index from 0 to LARGEST, both included.
+template <int64_t LARGEST>
+using Count = UInt<bits_of(LARGEST)>;
 
 constexpr int ceil_div(int numerator, int denominator) {
     return (numerator + denominator - 1) / denominator;
