@@ -56,6 +56,11 @@ def stage_cycles(layer: CompressedLayer, stage: StagePlan) -> StageCycles:
     """Modelled cycles of ``stage`` for one image."""
     dense = stage.config.family == "dense"
     engine = dense_engine_cycles(stage) if dense else sparse_engine_cycles(layer, stage)
+    return drained_cycles(stage, engine)
+
+
+def drained_cycles(stage: StagePlan, engine: int) -> StageCycles:
+    """Cycles of a stage whose engine takes ``engine`` cycles."""
     channels, rows, _ = stage.spec.output_shape
     return StageCycles(engine, channels * rows)
 

@@ -201,8 +201,17 @@ def stage_contents(layer: CompressedLayer, stage: StagePlan) -> list[GroupConten
 
 def needed_capacities(layer: CompressedLayer, stage: StagePlan) -> tuple[int, int]:
     """``(entries, slots)`` that the fullest group of ``stage`` needs for ``layer``."""
-    contents = stage_contents(layer, stage)
-    return max(len(c.words) for c in contents), max(len(c.channels) for c in contents)
+    if stage.config.family == "dense":
+        slots = -(-stage.spec.outputs // stage.groups)
+        return slots * stage.window, slots
+    loads = Positions.of(layer).entries_per_output(stage.config.index_bits)
+    return sparse_capacities(loads, stage.groups)
+
+
+def sparse_capacities(loads: IntArray, groups: int) -> tuple[int, int]:
+    """``(entries, slots)`` of the fullest group when channels with ``loads`` share ``groups``."""
+    members = assign_groups(loads, groups)
+    return max(int(loads[m].sum()) for m in members), max(len(m) for m in members)
 
 
 def weight_image(model: CompressedModel, plan: AcceleratorPlan) -> Words:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pyadmm.boards import Board
-from pyadmm.cost import stage_cycles, stage_resources
+from pyadmm.cost import drained_cycles, stage_resources
 from pyadmm.errors import PyadmmError
-from pyadmm.layout import Positions, group_loads, hardware_output, needed_capacities
+from pyadmm.layout import (
+    Positions,
+    group_loads,
+    hardware_output,
+    needed_capacities,
+    sparse_capacities,
+)
 from pyadmm.model import INPUT, CompressedLayer, CompressedModel, MaxPool, Node
 from pyadmm.plan import AcceleratorPlan, KernelConfig, Pool, StagePlan, index_width
-from pyadmm.spec import Resources
+from pyadmm.spec import IntArray, Resources
 
 BUDGET_SHARE = 0.7
 """Share of a chip that the default choice may fill by the model's reckoning; the rest is for DMA,
@@ -108,25 +114,27 @@ def plan_stage(
     entries, slots = needed_capacities(layer, stage)
     return replace(
         stage,
-        entry_capacity=config.entry_capacity or max(entries, 1),
-        slot_capacity=config.slot_capacity or max(slots, 1),
+        entry_capacity=config.entry_capacity or entries,
+        slot_capacity=config.slot_capacity or slots,
     )
 
 
 def best_index_bits(layer: CompressedLayer, groups: int) -> int:
     """``D`` with the least cycles times entry width, ties to the narrower entry."""
-    channels = layer.spec.input_shape[0]
-    if channels == 1:
-        return 0
+    return _best_index_bits(layer, loads_by_index_bits(layer), groups)
+
+
+def loads_by_index_bits(layer: CompressedLayer) -> dict[int, IntArray]:
+    """Entries of every output channel for every index width ``D`` that the layer can have."""
     positions = Positions.of(layer)
+    limit = index_width(layer.spec.input_shape[0])
+    return {d: positions.entries_per_output(d) for d in range(min(1, limit), limit + 1)}
+
+
+def _best_index_bits(layer: CompressedLayer, loads: Mapping[int, IntArray], groups: int) -> int:
     rows, columns = layer.spec.kernel
     rest = layer.weight_bits + index_width(rows) + index_width(columns) + 2
-
-    def product(bits: int) -> int:
-        loads = group_loads(positions.entries_per_output(bits), groups)
-        return int(loads.max()) * (rest + bits)
-
-    return min(range(1, index_width(channels) + 1), key=product)
+    return min(loads, key=lambda d: int(group_loads(loads[d], groups).max()) * (rest + d))
 
 
 @dataclass(frozen=True)
@@ -141,12 +149,43 @@ class Candidate:
 
 def stage_candidates(model: CompressedModel, link: ChainLink, board: Board) -> list[Candidate]:
     """Mappings of one layer over tile rows and groups, both families, that the kernels can take."""
-    return [
-        candidate
-        for rows in _halvings(link.layer.spec.output_shape[1])
-        for groups in _halvings(link.layer.spec.outputs)
-        for candidate in _mapped(model, link, board, rows, groups)
-    ]
+    layer = link.layer
+    rows = _halvings(layer.spec.output_shape[1])
+    stages = [*_sparse_stages(model, link, rows), *_dense_stages(model, link, rows)]
+    candidates = []
+    for stage in stages:
+        resources = stage_resources(stage)
+        cycles = drained_cycles(stage, stage.tiles * stage.entry_capacity).initiation_interval
+        share = _share(resources, board.resources)
+        candidates.append(Candidate(stage.config, cycles, resources, share))
+    return candidates
+
+
+def _sparse_stages(
+    model: CompressedModel, link: ChainLink, rows: Sequence[int]
+) -> Iterator[StagePlan]:
+    layer = link.layer
+    loads = loads_by_index_bits(layer)
+    base = plan_stage(model, link, KernelConfig("sparse", 1, 1, max(loads), 1, 1))
+    for groups in _halvings(layer.spec.outputs):
+        index_bits = _best_index_bits(layer, loads, groups)
+        entries, slots = sparse_capacities(loads[index_bits], groups)
+        for tile_rows in rows:
+            config = KernelConfig("sparse", tile_rows, groups, index_bits)
+            yield replace(base, config=config, entry_capacity=entries, slot_capacity=slots)
+
+
+def _dense_stages(
+    model: CompressedModel, link: ChainLink, rows: Sequence[int]
+) -> Iterator[StagePlan]:
+    spec = link.layer.spec
+    base = plan_stage(model, link, KernelConfig("dense", 1, 1, 0, 1, 1))
+    for groups in _halvings(spec.outputs):
+        if spec.groups == 1 or (spec.outputs // spec.groups) % groups == 0:
+            for tile_rows in rows:
+                stage = replace(base, config=KernelConfig("dense", tile_rows, groups))
+                entries, slots = needed_capacities(link.layer, stage)
+                yield replace(stage, entry_capacity=entries, slot_capacity=slots)
 
 
 def _halvings(size: int) -> list[int]:
@@ -156,20 +195,6 @@ def _halvings(size: int) -> list[int]:
         size = -(-size // 2)
         values.add(size)
     return sorted(values)
-
-
-def _mapped(
-    model: CompressedModel, link: ChainLink, board: Board, rows: int, groups: int
-) -> Iterator[Candidate]:
-    spec = link.layer.spec
-    configs = [KernelConfig("sparse", rows, groups, best_index_bits(link.layer, groups))]
-    if spec.groups == 1 or (spec.outputs // spec.groups) % groups == 0:
-        configs.append(KernelConfig("dense", rows, groups))
-    for config in configs:
-        stage = plan_stage(model, link, config)
-        resources = stage_resources(stage)
-        cycles = stage_cycles(link.layer, stage).initiation_interval
-        yield Candidate(config, cycles, resources, _share(resources, board.resources))
 
 
 def _share(need: Resources, chip: Resources) -> float:
@@ -203,9 +228,10 @@ def choose_configs(model: CompressedModel, board: Board) -> dict[str, KernelConf
     if chosen is None:
         smallest = _pick(options, targets[-1])
         need = sum((c.resources for c in smallest.values()), Resources())
+        over = ", ".join(f"{n} {a:.0f} of {b:.0f}" for n, (a, b) in need.over(budget).items())
         raise PyadmmError(
-            f"model {model.name}: does not fit {board.name}: {need.over(budget)} "
-            "(need, limit; modelled); prune further or take a larger board"
+            f"model {model.name}: does not fit {board.name}, modelled need of "
+            f"{BUDGET_SHARE:.0%} of the chip: {over}; prune further or take a larger board"
         )
     return {name: candidate.config for name, candidate in chosen.items()}
 

@@ -41,7 +41,6 @@ FLAGS = (
     # Constructors of the ap_* headers read their own storage before they set it.
     "-Wno-uninitialized",
     "-Wno-maybe-uninitialized",
-    "-DPYADMM_CSIM",
 )
 _COMPILE_TIMEOUT_S = 600.0
 _COMPILE_MEMORY_MB = 8192
@@ -180,11 +179,8 @@ def build_simulator(
         ``None``: ``build_dir/csim``.
     :raises ToolError: where g++ or the headers are missing, or the sources do not compile.
     """
-    flags = [*FLAGS, *(["-DPYADMM_EXACT_WIDTHS"] if exact_widths else [])]
-    command = [compiler(), *flags]
-    for folder in _INCLUDES:
-        command += ["-I", folder]
-    command += ["-isystem", str(ap_types_dir()), *_SOURCES]
+    defines = ["PYADMM_CSIM", *(["PYADMM_EXACT_WIDTHS"] if exact_widths else [])]
+    command = compile_command(defines)
     cache = (cache_dir or build_dir / "csim").resolve()
     program = cache / f"testbench-{_source_digest(build_dir, command)}"
     if not program.is_file():
@@ -200,6 +196,14 @@ def build_simulator(
         )
         os.replace(partial, program)
     return Simulator(program, plan)
+
+
+def compile_command(defines: Sequence[str]) -> list[str]:
+    """g++ with all flags, include folders and sources, to be run in a build's folder."""
+    command = [compiler(), *FLAGS, *(f"-D{name}" for name in defines)]
+    for folder in _INCLUDES:
+        command += ["-I", folder]
+    return [*command, "-isystem", str(ap_types_dir()), *_SOURCES]
 
 
 def _source_digest(build_dir: Path, command: Sequence[str]) -> str:

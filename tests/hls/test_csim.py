@@ -19,7 +19,9 @@ from pyadmm.model import CompressedModel, InputSpec
 from pyadmm.plan import AcceleratorPlan, KernelConfig
 from pyadmm.planner import plan_accelerator
 from pyadmm.spec import QFormat
+from pyadmm.tools import gxx
 from pyadmm.tools.gxx import Simulator, build_simulator
+from pyadmm.tools.process import run_tool
 from tests.hls.chains import Recipe, random_chain
 from tests.unit.models import random_images, random_lenet5
 
@@ -168,3 +170,12 @@ def test_all_mnist_test_images(simulator) -> None:  # type: ignore[no-untyped-de
     plan = plan_accelerator(model, BOARD)
     logits = simulator(model, plan, False).infer(images, weight_image(model, plan)).logits
     np.testing.assert_array_equal(logits, model.run(images))
+
+
+def test_sources_compile_as_the_vendor_tools_see_them(tmp_path: Path) -> None:
+    # Without our tracing and stack relief, with synthesis types and the bare UNROLL.
+    model = DESIGNS["narrow mixed"].make(1)
+    generate(model, DESIGNS["narrow mixed"].plan(model)).write(tmp_path)
+    command = gxx.compile_command(["__SYNTHESIS__", "__VITIS_HLS__"])
+    run = run_tool([*command, "-fsyntax-only"], cwd=tmp_path, log=tmp_path / "log", timeout_s=300)
+    assert "warning" not in run.output

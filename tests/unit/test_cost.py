@@ -93,7 +93,7 @@ def test_a_larger_board_is_not_slower() -> None:
 
 def test_too_small_a_board_is_an_error_with_figures() -> None:
     tiny = replace(BOARD, resources=Resources(100, 100, 1, 1, 0))
-    with pytest.raises(PyadmmError, match=r"does not fit pynq-z2: .*lut"):
+    with pytest.raises(PyadmmError, match=r"does not fit pynq-z2, .*lut"):
         choose_configs(LENET, tiny)
 
 
