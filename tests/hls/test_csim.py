@@ -172,10 +172,10 @@ def test_all_mnist_test_images(simulator) -> None:  # type: ignore[no-untyped-de
     np.testing.assert_array_equal(logits, model.run(images))
 
 
-def test_sources_compile_as_the_vendor_tools_see_them(tmp_path: Path) -> None:
-    # Without our tracing and stack relief, with synthesis types and the bare UNROLL.
+def test_sources_compile_without_our_simulation_helpers(tmp_path: Path) -> None:
+    # What the vendor tools get: no tracing, no stack relief, hardware widths, the bare UNROLL.
     model = DESIGNS["narrow mixed"].make(1)
     generate(model, DESIGNS["narrow mixed"].plan(model)).write(tmp_path)
-    command = gxx.compile_command(["__SYNTHESIS__", "__VITIS_HLS__"])
+    command = gxx.compile_command(["PYADMM_EXACT_WIDTHS", "__VITIS_HLS__"])
     run = run_tool([*command, "-fsyntax-only"], cwd=tmp_path, log=tmp_path / "log", timeout_s=300)
     assert "warning" not in run.output
