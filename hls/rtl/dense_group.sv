@@ -1,0 +1,142 @@
+// One group of the dense engine: weight memory, lanes, tiles that wait for the drain.
+// All groups of a stage are one module for simulators (no_inline_module), which keeps builds short.
+module dense_group #(
+    parameter int X_BITS = 8,
+    parameter bit X_SIGNED = 0,
+    parameter int CODE_BITS = 4,
+    parameter int ACC_BITS = 20,
+    parameter int LANES = 16,
+    parameter int TILES = 4,
+    parameter int WEIGHT_CAPACITY = 200,
+    parameter int SLOT_CAPACITY = 2,
+    parameter int FIFO_DEPTH = 1,
+    parameter bit USE_DSP = 0,
+    parameter int CFG_ADDR_BITS = 16,
+    parameter int ADDR_BITS = WEIGHT_CAPACITY > 1 ? $clog2(WEIGHT_CAPACITY) : 1,
+    parameter int TILE_BITS = TILES > 1 ? $clog2(TILES) : 1,
+    parameter int SLOT_BITS = SLOT_CAPACITY > 1 ? $clog2(SLOT_CAPACITY) : 1,
+    parameter int PAYLOAD_BITS = LANES * ACC_BITS + SLOT_BITS + TILE_BITS + 1
+) (
+    input  logic                     clk,
+    input  logic                     rst,
+    input  logic                     enable,
+    // Read stage of the window: the weight comes with the frame's data.
+    input  logic [ADDR_BITS-1:0]     weight_addr,
+    // Last stage of the window.
+    input  logic                     x_valid,
+    input  logic                     first,
+    input  logic                     last,
+    input  logic [SLOT_BITS-1:0]     slot,
+    input  logic [LANES*X_BITS-1:0]  x,
+    output logic                     blocked,
+    output logic                     tile_valid,
+    output logic [PAYLOAD_BITS-1:0]  tile_payload,
+    input  logic                     tile_pop,
+    input  logic                     cfg_write,
+    input  logic                     cfg_read,
+    input  logic [2:0]               cfg_kind,
+    input  logic [CFG_ADDR_BITS-1:0] cfg_addr,
+    input  logic [31:0]              cfg_wdata,
+    output logic [31:0]              cfg_rdata
+);
+  /* verilator no_inline_module */
+  localparam int WORD_BITS = CODE_BITS + 1;
+  localparam int COUNT_BITS = $clog2(WEIGHT_CAPACITY + 1);
+  localparam int SLOTS_BITS = $clog2(SLOT_CAPACITY + 1);
+  localparam int OPERAND_BITS = USE_DSP ? CODE_BITS + 1 : 3 * ((CODE_BITS + 1) / 2);
+
+  // Weight memory and header.
+  logic [COUNT_BITS-1:0] entries_reg;
+  logic [SLOTS_BITS-1:0] slots_reg;
+  logic [WORD_BITS-1:0] weight;
+  ram_sdp #(
+      .WIDTH(WORD_BITS),
+      .DEPTH(WEIGHT_CAPACITY),
+      .ADDR_BITS(ADDR_BITS)
+  ) weight_memory (
+      .clk(clk),
+      .write_enable(cfg_write & (cfg_kind == 3'd2)),
+      .write_addr(cfg_addr[ADDR_BITS-1:0]),
+      .write_data(cfg_wdata[WORD_BITS-1:0]),
+      .read_enable(enable),
+      .read_addr(weight_addr),
+      .read_data(weight)
+  );
+  always_ff @(posedge clk) begin
+    if (rst) begin
+      entries_reg <= '0;
+      slots_reg   <= '0;
+    end else if (cfg_write) begin
+      if (cfg_kind == 3'd0) entries_reg <= cfg_wdata[COUNT_BITS-1:0];
+      if (cfg_kind == 3'd1) slots_reg <= cfg_wdata[SLOTS_BITS-1:0];
+    end
+  end
+  always_comb begin
+    cfg_rdata = '0;
+    if (cfg_read) begin
+      if (cfg_kind == 3'd0) cfg_rdata = 32'(entries_reg);
+      if (cfg_kind == 3'd1) cfg_rdata = 32'(slots_reg);
+      if (cfg_kind == 3'd2) cfg_rdata = 32'($signed(weight));
+    end
+  end
+
+  logic [CODE_BITS-1:0] magnitude;
+  logic [OPERAND_BITS-1:0] operand, operand_reg;
+  assign magnitude = weight[CODE_BITS] ? -weight[CODE_BITS-1:0] : weight[CODE_BITS-1:0];
+  weight_operand #(
+      .CODE_BITS(CODE_BITS),
+      .USE_DSP(USE_DSP)
+  ) decode (
+      .negative(weight[CODE_BITS]),
+      .magnitude(magnitude),
+      .operand(operand)
+  );
+  always_ff @(posedge clk) begin
+    if (enable) operand_reg <= operand;
+  end
+
+  // The last slot may lack a channel in the higher groups.
+  logic done, done_next, full_next, has_slot;
+  logic [LANES*ACC_BITS-1:0] acc;
+  assign has_slot = SLOTS_BITS'(slot) < slots_reg;
+  mac_group #(
+      .LANES(LANES),
+      .X_BITS(X_BITS),
+      .X_SIGNED(X_SIGNED),
+      .CODE_BITS(CODE_BITS),
+      .ACC_BITS(ACC_BITS),
+      .USE_DSP(USE_DSP)
+  ) macs (
+      .clk(clk),
+      .rst(rst),
+      .enable(enable),
+      .x_valid(x_valid & has_slot),
+      .first(first),
+      .last(last),
+      .operand(operand_reg),
+      .x(x),
+      .done(done),
+      .done_next(done_next),
+      .acc(acc)
+  );
+  group_output #(
+      .ACC_BUS_BITS(LANES * ACC_BITS),
+      .TILES(TILES),
+      .SLOT_CAPACITY(SLOT_CAPACITY),
+      .FIFO_DEPTH(FIFO_DEPTH)
+  ) out (
+      .clk(clk),
+      .rst(rst),
+      .push(enable & done),
+      .acc(acc),
+      .slots(slots_reg),
+      .full_next(full_next),
+      .tile_valid(tile_valid),
+      .tile_payload(tile_payload),
+      .tile_pop(tile_pop)
+  );
+  assign blocked = done_next & full_next;
+
+  logic unused;
+  assign unused = ^{cfg_addr, cfg_wdata};
+endmodule

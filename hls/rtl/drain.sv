@@ -1,0 +1,257 @@
+// Drain: takes complete tiles of all groups, one per INTERVAL cycles, and turns them into rows of the
+// next frame: max-pool, bias and requantise with the slot's record, write.
+//
+//   select | payload | pool columns | pool rows | + bias | * mult | + round | clamp -> write
+//
+// Pooling accumulators gives the same integers as pooling activations (bias is one per channel, mult
+// is positive, so requantising is monotonic) and leaves fewer values to requantise.
+module drain #(
+    parameter int GROUPS = 4,
+    parameter int GROUP_BITS = 2,
+    parameter int TILE_ROWS = 2,
+    parameter int ACC_BITS = 20,
+    parameter int SLOT_CAPACITY = 8,
+    parameter int OUT_CHANNELS = 8,
+    parameter int OUT_HEIGHT = 8,
+    parameter int OUT_WIDTH = 8,
+    parameter int Y_BITS = 8,
+    parameter bit Y_SIGNED = 0,
+    parameter int POOL_KERNEL = 2,
+    parameter int POOL_STRIDE = 2,
+    parameter int SHIFT_MIN = 1,
+    parameter int SHIFT_MAX = 36,
+    parameter int INTERVAL = 1,
+    parameter int CFG_ADDR_BITS = 16,
+    parameter int LANES = TILE_ROWS * OUT_WIDTH,
+    parameter int TILES = (OUT_HEIGHT + TILE_ROWS - 1) / TILE_ROWS,
+    parameter int TILE_BITS = TILES > 1 ? $clog2(TILES) : 1,
+    parameter int SLOT_BITS = SLOT_CAPACITY > 1 ? $clog2(SLOT_CAPACITY) : 1,
+    parameter int PAYLOAD_BITS = LANES * ACC_BITS + SLOT_BITS + TILE_BITS + 1,
+    parameter int POOLED_HEIGHT = (OUT_HEIGHT - POOL_KERNEL) / POOL_STRIDE + 1,
+    parameter int POOLED_WIDTH = (OUT_WIDTH - POOL_KERNEL) / POOL_STRIDE + 1,
+    parameter int ROWS = (TILE_ROWS + POOL_STRIDE - 1) / POOL_STRIDE,
+    parameter int OFFSET = (POOL_KERNEL - 1) / POOL_STRIDE,
+    parameter int ROW_BITS = $clog2(POOLED_HEIGHT + OFFSET + ROWS + 1),
+    parameter int CHANNEL_BITS = OUT_CHANNELS > 1 ? $clog2(OUT_CHANNELS) : 1
+) (
+    input  logic                                clk,
+    input  logic                                rst,
+    input  logic [GROUPS-1:0]                   tile_valid,
+    input  logic [GROUPS*PAYLOAD_BITS-1:0]      tile_payload,
+    output logic [GROUPS-1:0]                   tile_pop,
+    output logic                                wr_valid,
+    output logic                                wr_half,
+    output logic                                wr_last,
+    output logic [CHANNEL_BITS-1:0]             wr_channel,
+    output logic [ROW_BITS-1:0]                 wr_row,
+    output logic [ROWS-1:0]                     wr_mask,
+    output logic [ROWS*POOLED_WIDTH*Y_BITS-1:0] wr_data,
+    input  logic                                cfg_write,
+    input  logic                                cfg_read,
+    input  logic [2:0]                          cfg_kind,
+    input  logic [GROUP_BITS-1:0]               cfg_group,
+    input  logic [CFG_ADDR_BITS-1:0]            cfg_addr,
+    input  logic [31:0]                         cfg_wdata,
+    output logic [31:0]                         cfg_rdata
+);
+  localparam int MULT_BITS = 16;
+  localparam int SHIFT_BITS = 6;
+  localparam int RECORD_BITS = SHIFT_BITS + MULT_BITS + ACC_BITS + CHANNEL_BITS;
+  localparam int RECORDS = GROUPS * SLOT_CAPACITY;
+  localparam int RECORD_ADDR_BITS = RECORDS > 1 ? $clog2(RECORDS) : 1;
+  localparam int ACC_BUS = LANES * ACC_BITS;
+  localparam int IMAGE_TILES = OUT_CHANNELS * TILES;
+  localparam int COUNT_BITS = $clog2(IMAGE_TILES + 1);
+  localparam int POOLED = ROWS * POOLED_WIDTH;
+  localparam int TAG_BITS = 2 + TILE_BITS + GROUP_BITS;
+  // Cycles from payload to the pooled rows, and from there to the activations.
+  localparam int SCALE_DELAY = 4;
+  localparam int DELAY = 2 + SCALE_DELAY;
+
+  // Select: round robin over the groups that wait; a group that was just taken is not seen.
+  logic [GROUPS-1:0] waiting, above_reg, high, pick, taken_reg;
+  logic select_reg, ready;
+  logic [GROUP_BITS-1:0] group_next, group_reg;
+  assign waiting = tile_valid & ~taken_reg & {GROUPS{ready}};
+  assign high = waiting & above_reg;
+  assign pick = |high ? high & (~high + 1'b1) : waiting & (~waiting + 1'b1);
+  always_comb begin
+    group_next = '0;
+    for (int g = 0; g < GROUPS; g++) if (pick[g]) group_next |= GROUP_BITS'(g);
+  end
+  always_ff @(posedge clk) begin
+    if (rst) begin
+      select_reg <= 1'b0;
+      taken_reg  <= '0;
+      above_reg  <= '0;
+    end else begin
+      select_reg <= |pick;
+      taken_reg  <= pick;
+      if (|pick) above_reg <= ~(pick | (pick - 1'b1));
+    end
+    group_reg <= group_next;
+  end
+  assign tile_pop = taken_reg;
+
+  if (INTERVAL > 1) begin : gen_pace
+    localparam int PACE_BITS = $clog2(INTERVAL);
+    logic [PACE_BITS-1:0] pace_reg;
+    assign ready = pace_reg == '0;
+    always_ff @(posedge clk) begin
+      if (rst) pace_reg <= '0;
+      else if (|pick) pace_reg <= PACE_BITS'(INTERVAL - 1);
+      else if (!ready) pace_reg <= pace_reg - 1'b1;
+    end
+  end else begin : gen_full_rate
+    assign ready = 1'b1;
+  end
+
+  // Payload, and the address of the slot's record.
+  logic [PAYLOAD_BITS-1:0] payload;
+  logic [ACC_BUS-1:0] acc_reg;
+  logic [RECORD_ADDR_BITS-1:0] group_base, record_offset, record_addr_reg, record_read_addr_reg;
+  mux_tree #(
+      .WIDTH(PAYLOAD_BITS),
+      .COUNT(GROUPS),
+      .SELECT_BITS(GROUP_BITS)
+  ) pick_payload (
+      .select(group_reg),
+      .choices(tile_payload),
+      .result(payload)
+  );
+  times_const #(
+      .VALUE_BITS(GROUP_BITS),
+      .FACTOR(SLOT_CAPACITY),
+      .PRODUCT_BITS(RECORD_ADDR_BITS)
+  ) records (
+      .value(cfg_write | cfg_read ? cfg_group : group_reg),
+      .product(group_base)
+  );
+  assign record_offset = cfg_write | cfg_read ? RECORD_ADDR_BITS'(cfg_addr)
+                                              : RECORD_ADDR_BITS'(payload[ACC_BUS+TILE_BITS+:SLOT_BITS]);
+  always_ff @(posedge clk) begin
+    acc_reg <= payload[ACC_BUS-1:0];
+    record_addr_reg <= group_base + record_offset;
+    record_read_addr_reg <= record_addr_reg;
+  end
+
+  // Pool.
+  logic [TAG_BITS-1:0] tag_reg[DELAY+1];
+  logic [ROW_BITS-1:0] pooled_row;
+  logic [ROWS-1:0] pooled_mask;
+  logic [POOLED*ACC_BITS-1:0] pooled;
+  max_pool #(
+      .KERNEL(POOL_KERNEL),
+      .STRIDE(POOL_STRIDE),
+      .HEIGHT(OUT_HEIGHT),
+      .WIDTH(OUT_WIDTH),
+      .TILE_ROWS(TILE_ROWS),
+      .X_BITS(ACC_BITS),
+      .X_SIGNED(1),
+      .GROUPS(GROUPS),
+      .GROUP_BITS(GROUP_BITS)
+  ) pool (
+      .clk(clk),
+      .valid(tag_reg[0][TAG_BITS-1]),
+      .group(tag_reg[0][GROUP_BITS-1:0]),
+      .tile(tag_reg[0][GROUP_BITS+:TILE_BITS]),
+      .x(acc_reg),
+      .out_row(pooled_row),
+      .out_mask(pooled_mask),
+      .y(pooled)
+  );
+
+  // Records {shift, mult, bias, channel}: written with their third word, one cycle after it came.
+  logic record_write_reg;
+  logic [31:0] channel_word_reg, bias_word_reg, scale_word_reg;
+  logic [RECORD_BITS-1:0] record;
+  always_ff @(posedge clk) begin
+    if (cfg_write && cfg_kind == 3'd3) channel_word_reg <= cfg_wdata;
+    if (cfg_write && cfg_kind == 3'd4) bias_word_reg <= cfg_wdata;
+    scale_word_reg   <= cfg_wdata;
+    record_write_reg <= cfg_write & (cfg_kind == 3'd5);
+  end
+  ram_sdp #(
+      .WIDTH(RECORD_BITS),
+      .DEPTH(RECORDS),
+      .ADDR_BITS(RECORD_ADDR_BITS)
+  ) record_memory (
+      .clk(clk),
+      .write_enable(record_write_reg),
+      .write_addr(record_addr_reg),
+      .write_data({scale_word_reg[MULT_BITS+:SHIFT_BITS], scale_word_reg[MULT_BITS-1:0],
+                   bias_word_reg[ACC_BITS-1:0], channel_word_reg[CHANNEL_BITS-1:0]}),
+      .read_enable(1'b1),
+      .read_addr(record_read_addr_reg),
+      .read_data(record)
+  );
+  logic [CHANNEL_BITS-1:0] record_channel;
+  logic [ACC_BITS-1:0] record_bias;
+  logic [MULT_BITS-1:0] record_mult, mult_reg;
+  logic [SHIFT_BITS-1:0] record_shift, shift_reg;
+  assign {record_shift, record_mult, record_bias, record_channel} = record;
+  always_comb begin
+    cfg_rdata = '0;
+    if (cfg_read) begin
+      if (cfg_kind == 3'd3) cfg_rdata = 32'(record_channel);
+      if (cfg_kind == 3'd4) cfg_rdata = 32'($signed(record_bias));
+      if (cfg_kind == 3'd5) cfg_rdata = 32'({record_shift, record_mult});
+    end
+  end
+
+  // Bias and requantise.
+  logic [POOLED*ACC_BITS-1:0] biased_reg;
+  always_ff @(posedge clk) begin
+    for (int v = 0; v < POOLED; v++) begin
+      biased_reg[v*ACC_BITS+:ACC_BITS] <= pooled[v*ACC_BITS+:ACC_BITS] + record_bias;
+    end
+    mult_reg  <= record_mult;
+    shift_reg <= record_shift;
+  end
+  requantize #(
+      .LANES(POOLED),
+      .ACC_BITS(ACC_BITS),
+      .MULT_BITS(MULT_BITS),
+      .SHIFT_BITS(SHIFT_BITS),
+      .SHIFT_MIN(SHIFT_MIN),
+      .SHIFT_MAX(SHIFT_MAX),
+      .Y_BITS(Y_BITS),
+      .Y_SIGNED(Y_SIGNED)
+  ) scale (
+      .clk(clk),
+      .acc(biased_reg),
+      .mult(mult_reg),
+      .shift(shift_reg),
+      .y(wr_data)
+  );
+
+  // What travels beside: {valid, parity, tile, group} from the payload on; row, mask and channel from
+  // the pool and the record on.
+  localparam int PLACE_BITS = CHANNEL_BITS + ROW_BITS + ROWS;
+  logic [PLACE_BITS-1:0] place_reg[SCALE_DELAY];
+  always_ff @(posedge clk) begin
+    tag_reg[0] <= {select_reg, payload[PAYLOAD_BITS-1], payload[ACC_BUS+:TILE_BITS], group_reg};
+    place_reg[0] <= {record_channel, pooled_row, pooled_mask};
+    for (int i = 1; i <= DELAY; i++) tag_reg[i] <= tag_reg[i-1];
+    for (int i = 1; i < SCALE_DELAY; i++) place_reg[i] <= place_reg[i-1];
+    if (rst) for (int i = 0; i <= DELAY; i++) tag_reg[i][TAG_BITS-1] <= 1'b0;
+  end
+  assign {wr_channel, wr_row, wr_mask} = place_reg[SCALE_DELAY-1];
+
+  // The image's last tile, per parity: tiles of two images may be under way at once.
+  logic [COUNT_BITS-1:0] count_reg[2];
+  logic [TAG_BITS-1:0] out_tag;
+  assign out_tag = tag_reg[DELAY];
+  assign wr_valid = out_tag[TAG_BITS-1];
+  assign wr_half = out_tag[TAG_BITS-2];
+  assign wr_last = count_reg[wr_half] == COUNT_BITS'(IMAGE_TILES - 1);
+  always_ff @(posedge clk) begin
+    for (int h = 0; h < 2; h++) begin
+      if (rst) count_reg[h] <= '0;
+      else if (wr_valid && wr_half == h[0]) count_reg[h] <= wr_last ? '0 : count_reg[h] + 1'b1;
+    end
+  end
+
+  logic unused;
+  assign unused = ^{cfg_wdata, channel_word_reg, bias_word_reg, scale_word_reg, cfg_addr, out_tag};
+endmodule

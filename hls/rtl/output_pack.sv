@@ -1,0 +1,114 @@
+// Output frame and stream: the last stage's values in (channel, row, column) order, one 32-bit word
+// each, sign- or zero-extended; TLAST on the last word of the run. done when count images are out.
+module output_pack #(
+    parameter int CHANNELS = 10,
+    parameter int HEIGHT = 1,
+    parameter int WIDTH = 1,
+    parameter int Y_BITS = 16,
+    parameter bit Y_SIGNED = 1,
+    parameter int IN_ROWS = 1,
+    parameter int IN_ROW_OFFSET = 0,
+    parameter bit IN_PHASE_FIXED = 1,
+    parameter int CHANNEL_BITS = CHANNELS > 1 ? $clog2(CHANNELS) : 1,
+    parameter int ROW_BITS = $clog2(HEIGHT + IN_ROW_OFFSET + IN_ROWS + 1)
+) (
+    input  logic                            clk,
+    input  logic                            rst,
+    input  logic                            start,
+    input  logic [31:0]                     count,
+    output logic                            done,
+    output logic                            wr_free,
+    output logic                            wr_next_half,
+    input  logic                            wr_claim,
+    input  logic                            wr_valid,
+    input  logic                            wr_half,
+    input  logic                            wr_last,
+    input  logic [CHANNEL_BITS-1:0]         wr_channel,
+    input  logic [ROW_BITS-1:0]             wr_row,
+    input  logic [IN_ROWS-1:0]              wr_mask,
+    input  logic [IN_ROWS*WIDTH*Y_BITS-1:0] wr_data,
+    output logic                            word_valid,
+    input  logic                            word_ready,
+    output logic                            word_last,
+    output logic [31:0]                     word
+);
+  localparam int DEPTH = CHANNELS * HEIGHT;
+  localparam int ADDR_BITS = $clog2(2 * DEPTH);
+  localparam int COLUMN_BITS = WIDTH > 1 ? $clog2(WIDTH) : 1;
+
+  logic [31:0] remaining_reg;
+  logic sending_reg, reading, sent, row_done, image_done, frame_ready, frame_half;
+  logic [ADDR_BITS-1:0] row_reg;
+  logic [COLUMN_BITS-1:0] column_reg;
+  logic [WIDTH*Y_BITS-1:0] row_data;
+  logic [Y_BITS-1:0] value;
+  assign reading = frame_ready & ~sending_reg & (remaining_reg != '0);
+  assign sent = sending_reg & word_ready;
+  assign row_done = sent & (column_reg == COLUMN_BITS'(WIDTH - 1));
+  assign image_done = row_done & (row_reg == ADDR_BITS'(DEPTH - 1));
+  assign done = remaining_reg == '0;
+
+  always_ff @(posedge clk) begin
+    if (rst) begin
+      remaining_reg <= '0;
+      sending_reg <= 1'b0;
+      row_reg <= '0;
+      column_reg <= '0;
+    end else begin
+      if (start) remaining_reg <= count;
+      else if (image_done) remaining_reg <= remaining_reg - 1'b1;
+      sending_reg <= reading | (sending_reg & ~row_done);
+      if (sent) column_reg <= row_done ? '0 : column_reg + 1'b1;
+      if (row_done) row_reg <= image_done ? '0 : row_reg + 1'b1;
+    end
+  end
+
+  frame_buffer #(
+      .CHANNELS(CHANNELS),
+      .HEIGHT(HEIGHT),
+      .WIDTH(WIDTH),
+      .X_BITS(Y_BITS),
+      .PADDING(0),
+      .BANKS(1),
+      .COPIES(1),
+      .ROWS(IN_ROWS),
+      .ROW_OFFSET(IN_ROW_OFFSET),
+      .PHASE_FIXED(IN_PHASE_FIXED)
+  ) frame (
+      .clk(clk),
+      .rst(rst),
+      .wr_free(wr_free),
+      .wr_next_half(wr_next_half),
+      .wr_claim(wr_claim),
+      .wr_valid(wr_valid),
+      .wr_half(wr_half),
+      .wr_last(wr_last),
+      .wr_channel(wr_channel),
+      .wr_row(wr_row),
+      .wr_mask(wr_mask),
+      .wr_data(wr_data),
+      .rd_ready(frame_ready),
+      .rd_half(frame_half),
+      .rd_release(image_done),
+      .rd_enable(reading),
+      .rd_addr(row_reg + (frame_half ? ADDR_BITS'(DEPTH) : '0)),
+      .rd_data(row_data)
+  );
+
+  mux_tree #(
+      .WIDTH(Y_BITS),
+      .COUNT(WIDTH),
+      .SELECT_BITS(COLUMN_BITS)
+  ) pick (
+      .select(column_reg),
+      .choices(row_data),
+      .result(value)
+  );
+  assign word_valid = sending_reg;
+  assign word_last = image_done & (remaining_reg == 32'd1);
+  if (Y_SIGNED) begin : gen_signed
+    assign word = 32'($signed(value));
+  end else begin : gen_unsigned
+    assign word = 32'(value);
+  end
+endmodule

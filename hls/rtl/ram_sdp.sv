@@ -1,0 +1,29 @@
+// Simple dual-port memory: one write port, one read port with a registered output.
+// Reading an address in the cycle in which it is written gives the old word; no user relies on it.
+module ram_sdp #(
+    parameter int WIDTH = 8,
+    parameter int DEPTH = 16,
+    parameter int ADDR_BITS = 4
+) (
+    input  logic                 clk,
+    input  logic                 write_enable,
+    input  logic [ADDR_BITS-1:0] write_addr,
+    input  logic [    WIDTH-1:0] write_data,
+    input  logic                 read_enable,
+    input  logic [ADDR_BITS-1:0] read_addr,
+    output logic [    WIDTH-1:0] read_data
+);
+  if (DEPTH < 1 || DEPTH > 2 ** ADDR_BITS) begin : gen_bad_depth
+    $error("ram_sdp: DEPTH must be 1 to 2**ADDR_BITS");
+  end
+
+  logic [WIDTH-1:0] memory [0:DEPTH-1];
+  logic [WIDTH-1:0] data_reg;
+
+  always_ff @(posedge clk) begin
+    if (write_enable) memory[write_addr] <= write_data;
+    if (read_enable) data_reg <= memory[read_addr];
+  end
+
+  assign read_data = data_reg;
+endmodule

@@ -1,0 +1,295 @@
+// One weighted layer: input frame, engine, drain (docs/kernels.md, "Stage").
+//
+// SPARSE = 1: GROUPS sparse engines, each with its own frame copy. SPARSE = 0: one dense engine.
+// The first DSP_GROUPS groups multiply in DSP blocks, the others in fabric.
+// An image starts when one half of the input frame is full and one half of the next frame is free;
+// the next image starts as soon as all groups have read the last of this one, while tiles of this
+// one still drain.
+module stage #(
+    parameter bit SPARSE = 1,
+    parameter int X_BITS = 8,
+    parameter bit X_SIGNED = 0,
+    parameter int CODE_BITS = 4,
+    parameter int ACC_BITS = 20,
+    parameter int IN_CHANNELS = 4,
+    parameter int IN_HEIGHT = 12,
+    parameter int IN_WIDTH = 12,
+    parameter int KERNEL_H = 5,
+    parameter int KERNEL_W = 5,
+    parameter int STRIDE = 1,
+    parameter int PADDING = 0,
+    parameter int OUT_CHANNELS = 8,
+    parameter int OUT_HEIGHT = 8,
+    parameter int OUT_WIDTH = 8,
+    parameter int CONV_GROUPS = 1,
+    parameter int TILE_ROWS = 2,
+    parameter int GROUPS = 4,
+    parameter int INDEX_BITS = 2,
+    parameter int ENTRY_CAPACITY = 200,
+    parameter int SLOT_CAPACITY = 2,
+    parameter int FIFO_DEPTH = 1,
+    parameter int DSP_GROUPS = 0,
+    parameter int Y_BITS = 8,
+    parameter bit Y_SIGNED = 0,
+    parameter int POOL_KERNEL = 2,
+    parameter int POOL_STRIDE = 2,
+    parameter int SHIFT_MIN = 1,
+    parameter int SHIFT_MAX = 36,
+    // How rows arrive: rows per write, rows before the first, whether every write starts at one bank.
+    parameter int IN_ROWS = 1,
+    parameter int IN_ROW_OFFSET = 0,
+    parameter bit IN_PHASE_FIXED = 0,
+    // Cycles that the next frame takes per write.
+    parameter int OUT_INTERVAL = 1,
+    parameter int GROUP_BITS = GROUPS > 1 ? $clog2(GROUPS) : 1,
+    parameter int CFG_GROUP_BITS = GROUP_BITS,
+    parameter int CFG_ADDR_BITS = 16,
+    parameter int IN_CHANNEL_BITS = IN_CHANNELS > 1 ? $clog2(IN_CHANNELS) : 1,
+    parameter int IN_ROW_BITS = $clog2(IN_HEIGHT + IN_ROW_OFFSET + IN_ROWS + 1),
+    parameter int OUT_CHANNEL_BITS = OUT_CHANNELS > 1 ? $clog2(OUT_CHANNELS) : 1,
+    parameter int POOLED_HEIGHT = (OUT_HEIGHT - POOL_KERNEL) / POOL_STRIDE + 1,
+    parameter int POOLED_WIDTH = (OUT_WIDTH - POOL_KERNEL) / POOL_STRIDE + 1,
+    parameter int OUT_ROWS = (TILE_ROWS + POOL_STRIDE - 1) / POOL_STRIDE,
+    parameter int OUT_ROW_OFFSET = (POOL_KERNEL - 1) / POOL_STRIDE,
+    parameter int OUT_ROW_BITS = $clog2(POOLED_HEIGHT + OUT_ROW_OFFSET + OUT_ROWS + 1)
+) (
+    input  logic                                    clk,
+    input  logic                                    rst,
+    output logic                                    in_free,
+    output logic                                    in_next_half,
+    input  logic                                    in_claim,
+    input  logic                                    in_valid,
+    input  logic                                    in_half,
+    input  logic                                    in_last,
+    input  logic [IN_CHANNEL_BITS-1:0]              in_channel,
+    input  logic [IN_ROW_BITS-1:0]                  in_row,
+    input  logic [IN_ROWS-1:0]                      in_mask,
+    input  logic [IN_ROWS*IN_WIDTH*X_BITS-1:0]      in_data,
+    input  logic                                    out_free,
+    output logic                                    out_claim,
+    output logic                                    out_valid,
+    output logic                                    out_half,
+    output logic                                    out_last,
+    output logic [OUT_CHANNEL_BITS-1:0]             out_channel,
+    output logic [OUT_ROW_BITS-1:0]                 out_row,
+    output logic [OUT_ROWS-1:0]                     out_mask,
+    output logic [OUT_ROWS*POOLED_WIDTH*Y_BITS-1:0] out_data,
+    input  logic                                    cfg_write,
+    input  logic                                    cfg_read,
+    input  logic [2:0]                              cfg_kind,
+    input  logic [CFG_GROUP_BITS-1:0]               cfg_group,
+    input  logic [CFG_ADDR_BITS-1:0]                cfg_addr,
+    input  logic [31:0]                             cfg_wdata,
+    output logic [31:0]                             cfg_rdata,
+    output logic                                    busy
+);
+  localparam int BANKS = TILE_ROWS * STRIDE;
+  localparam int BANK_HEIGHT = (IN_HEIGHT + 2 * PADDING + BANKS - 1) / BANKS;
+  localparam int FRAME_ADDR_BITS = $clog2(2 * IN_CHANNELS * BANK_HEIGHT);
+  localparam int COPIES = SPARSE ? GROUPS : 1;
+  localparam int LANES = TILE_ROWS * OUT_WIDTH;
+  localparam int TILES = (OUT_HEIGHT + TILE_ROWS - 1) / TILE_ROWS;
+  localparam int TILE_BITS = TILES > 1 ? $clog2(TILES) : 1;
+  localparam int SLOT_BITS = SLOT_CAPACITY > 1 ? $clog2(SLOT_CAPACITY) : 1;
+  localparam int PAYLOAD_BITS = LANES * ACC_BITS + SLOT_BITS + TILE_BITS + 1;
+  localparam int BANK_BITS = BANKS * IN_WIDTH * X_BITS;
+
+  if (OUT_HEIGHT != (IN_HEIGHT + 2 * PADDING - KERNEL_H) / STRIDE + 1
+      || OUT_WIDTH != (IN_WIDTH + 2 * PADDING - KERNEL_W) / STRIDE + 1) begin : gen_bad_shape
+    $error("stage: OUT_HEIGHT or OUT_WIDTH does not follow from input, kernel, stride and padding");
+  end
+  if (GROUPS > OUT_CHANNELS || TILE_ROWS > OUT_HEIGHT) begin : gen_bad_config
+    $error("stage: GROUPS must be at most OUT_CHANNELS, TILE_ROWS at most OUT_HEIGHT");
+  end
+  if (DSP_GROUPS < 0 || DSP_GROUPS > GROUPS) begin : gen_bad_dsp
+    $error("stage: DSP_GROUPS must be 0 to GROUPS");
+  end
+
+  // Sequence.
+  logic frame_ready, frame_half, start, release_frame, running_reg, engines_busy;
+  assign start = frame_ready & out_free & ~running_reg;
+  assign release_frame = running_reg & ~engines_busy;
+  assign out_claim = start;
+  always_ff @(posedge clk) begin
+    if (rst) running_reg <= 1'b0;
+    else running_reg <= start | (running_reg & engines_busy);
+  end
+  assign busy = running_reg;
+
+  logic [COPIES-1:0] frame_enable;
+  logic [COPIES*BANKS*FRAME_ADDR_BITS-1:0] frame_addr;
+  logic [COPIES*BANK_BITS-1:0] frame_data;
+  frame_buffer #(
+      .CHANNELS(IN_CHANNELS),
+      .HEIGHT(IN_HEIGHT),
+      .WIDTH(IN_WIDTH),
+      .X_BITS(X_BITS),
+      .PADDING(PADDING),
+      .BANKS(BANKS),
+      .COPIES(COPIES),
+      .ROWS(IN_ROWS),
+      .ROW_OFFSET(IN_ROW_OFFSET),
+      .PHASE_FIXED(IN_PHASE_FIXED)
+  ) frame (
+      .clk(clk),
+      .rst(rst),
+      .wr_free(in_free),
+      .wr_next_half(in_next_half),
+      .wr_claim(in_claim),
+      .wr_valid(in_valid),
+      .wr_half(in_half),
+      .wr_last(in_last),
+      .wr_channel(in_channel),
+      .wr_row(in_row),
+      .wr_mask(in_mask),
+      .wr_data(in_data),
+      .rd_ready(frame_ready),
+      .rd_half(frame_half),
+      .rd_release(release_frame),
+      .rd_enable(frame_enable),
+      .rd_addr(frame_addr),
+      .rd_data(frame_data)
+  );
+
+  logic [GROUPS-1:0] tile_valid, tile_pop;
+  logic [GROUPS*PAYLOAD_BITS-1:0] tile_payload;
+  logic [31:0] engine_rdata, drain_rdata;
+  if (SPARSE) begin : gen_sparse
+    logic [GROUPS-1:0] group_busy;
+    logic [GROUPS*32-1:0] group_rdata;
+    for (genvar g = 0; g < GROUPS; g++) begin : gen_group
+      logic cfg_mine;
+      assign cfg_mine = cfg_group == CFG_GROUP_BITS'(g);
+      sparse_engine #(
+          .X_BITS(X_BITS),
+          .X_SIGNED(X_SIGNED),
+          .CODE_BITS(CODE_BITS),
+          .ACC_BITS(ACC_BITS),
+          .IN_CHANNELS(IN_CHANNELS),
+          .IN_HEIGHT(IN_HEIGHT),
+          .IN_WIDTH(IN_WIDTH),
+          .KERNEL_H(KERNEL_H),
+          .KERNEL_W(KERNEL_W),
+          .STRIDE(STRIDE),
+          .PADDING(PADDING),
+          .OUT_HEIGHT(OUT_HEIGHT),
+          .OUT_WIDTH(OUT_WIDTH),
+          .TILE_ROWS(TILE_ROWS),
+          .INDEX_BITS(INDEX_BITS),
+          .ENTRY_CAPACITY(ENTRY_CAPACITY),
+          .SLOT_CAPACITY(SLOT_CAPACITY),
+          .FIFO_DEPTH(FIFO_DEPTH),
+          .USE_DSP(g < DSP_GROUPS),
+          .CFG_ADDR_BITS(CFG_ADDR_BITS)
+      ) engine (
+          .clk(clk),
+          .rst(rst),
+          .start(start),
+          .frame_half(frame_half),
+          .busy(group_busy[g]),
+          .frame_enable(frame_enable[g]),
+          .frame_addr(frame_addr[g*BANKS*FRAME_ADDR_BITS+:BANKS*FRAME_ADDR_BITS]),
+          .frame_data(frame_data[g*BANK_BITS+:BANK_BITS]),
+          .tile_valid(tile_valid[g]),
+          .tile_payload(tile_payload[g*PAYLOAD_BITS+:PAYLOAD_BITS]),
+          .tile_pop(tile_pop[g]),
+          .cfg_write(cfg_write & cfg_mine),
+          .cfg_read(cfg_read & cfg_mine),
+          .cfg_kind(cfg_kind),
+          .cfg_addr(cfg_addr),
+          .cfg_wdata(cfg_wdata),
+          .cfg_rdata(group_rdata[g*32+:32])
+      );
+    end
+    assign engines_busy = |group_busy;
+    always_comb begin
+      engine_rdata = '0;
+      for (int g = 0; g < GROUPS; g++) engine_rdata |= group_rdata[g*32+:32];
+    end
+  end else begin : gen_dense
+    dense_engine #(
+        .X_BITS(X_BITS),
+        .X_SIGNED(X_SIGNED),
+        .CODE_BITS(CODE_BITS),
+        .ACC_BITS(ACC_BITS),
+        .IN_CHANNELS(IN_CHANNELS),
+        .IN_HEIGHT(IN_HEIGHT),
+        .IN_WIDTH(IN_WIDTH),
+        .KERNEL_H(KERNEL_H),
+        .KERNEL_W(KERNEL_W),
+        .STRIDE(STRIDE),
+        .PADDING(PADDING),
+        .OUT_CHANNELS(OUT_CHANNELS),
+        .OUT_HEIGHT(OUT_HEIGHT),
+        .OUT_WIDTH(OUT_WIDTH),
+        .CONV_GROUPS(CONV_GROUPS),
+        .TILE_ROWS(TILE_ROWS),
+        .GROUPS(GROUPS),
+        .WEIGHT_CAPACITY(ENTRY_CAPACITY),
+        .SLOT_CAPACITY(SLOT_CAPACITY),
+        .FIFO_DEPTH(FIFO_DEPTH),
+        .DSP_GROUPS(DSP_GROUPS),
+        .GROUP_BITS(CFG_GROUP_BITS),
+        .CFG_ADDR_BITS(CFG_ADDR_BITS)
+    ) engine (
+        .clk(clk),
+        .rst(rst),
+        .start(start),
+        .frame_half(frame_half),
+        .busy(engines_busy),
+        .frame_enable(frame_enable),
+        .frame_addr(frame_addr),
+        .frame_data(frame_data),
+        .tile_valid(tile_valid),
+        .tile_payload(tile_payload),
+        .tile_pop(tile_pop),
+        .cfg_write(cfg_write),
+        .cfg_read(cfg_read),
+        .cfg_kind(cfg_kind),
+        .cfg_group(cfg_group),
+        .cfg_addr(cfg_addr),
+        .cfg_wdata(cfg_wdata),
+        .cfg_rdata(engine_rdata)
+    );
+  end
+
+  drain #(
+      .GROUPS(GROUPS),
+      .GROUP_BITS(GROUP_BITS),
+      .TILE_ROWS(TILE_ROWS),
+      .ACC_BITS(ACC_BITS),
+      .SLOT_CAPACITY(SLOT_CAPACITY),
+      .OUT_CHANNELS(OUT_CHANNELS),
+      .OUT_HEIGHT(OUT_HEIGHT),
+      .OUT_WIDTH(OUT_WIDTH),
+      .Y_BITS(Y_BITS),
+      .Y_SIGNED(Y_SIGNED),
+      .POOL_KERNEL(POOL_KERNEL),
+      .POOL_STRIDE(POOL_STRIDE),
+      .SHIFT_MIN(SHIFT_MIN),
+      .SHIFT_MAX(SHIFT_MAX),
+      .INTERVAL(OUT_INTERVAL),
+      .CFG_ADDR_BITS(CFG_ADDR_BITS)
+  ) tail (
+      .clk(clk),
+      .rst(rst),
+      .tile_valid(tile_valid),
+      .tile_payload(tile_payload),
+      .tile_pop(tile_pop),
+      .wr_valid(out_valid),
+      .wr_half(out_half),
+      .wr_last(out_last),
+      .wr_channel(out_channel),
+      .wr_row(out_row),
+      .wr_mask(out_mask),
+      .wr_data(out_data),
+      .cfg_write(cfg_write),
+      .cfg_read(cfg_read),
+      .cfg_kind(cfg_kind),
+      .cfg_group(cfg_group[GROUP_BITS-1:0]),
+      .cfg_addr(cfg_addr),
+      .cfg_wdata(cfg_wdata),
+      .cfg_rdata(drain_rdata)
+  );
+  assign cfg_rdata = engine_rdata | drain_rdata;
+endmodule

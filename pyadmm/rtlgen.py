@@ -1,0 +1,316 @@
+"""RTL code generation: an accelerator plan becomes a SystemVerilog build.
+
+Pure: nothing is written or run here. Modules are copied from ``hls/rtl``, a plan's numbers go
+through ``templates/rtl_*.j2`` with a context computed below; the templates hold no arithmetic. The
+register map, the streams and the weight image are those of the HLS top (``docs/kernels.md``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pyadmm import __version__
+from pyadmm.assets import asset_dir
+from pyadmm.codegen import IN_STREAM, OUT_STREAM, TOP, WEIGHTS_FILE, identifiers, render
+from pyadmm.errors import PyadmmError
+from pyadmm.layout import weight_image
+from pyadmm.model import SHIFT_LIMIT, CompressedModel
+from pyadmm.plan import AcceleratorPlan, BuildPlan, StagePlan, files_digest, index_width
+
+MULT_BITS = 16
+TOP_FILE = f"rtl/{TOP}.v"
+RTL_IDENT_FILE = f"rtl/{TOP}_ident.v"
+_INPUT_BITS_LIMIT = 9
+
+
+@dataclass(frozen=True)
+class RtlOptions:
+    """How one stage is built, beyond its ``KernelConfig``; no integer depends on it.
+
+    :param dsp_groups: groups whose lanes multiply in DSP blocks; the others do it in fabric.
+    :param fifo_depth: tiles that wait per group, a power of two; 1 is one holding register.
+    :param shift_range: least and largest requantising shift that the hardware takes; ``None``: any.
+        A narrow range saves a barrel shifter per requantiser lane.
+    """
+
+    dsp_groups: int = 0
+    fifo_depth: int = 1
+    shift_range: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.dsp_groups < 0:
+            raise PyadmmError(f"rtl: dsp_groups must be at least 0, not {self.dsp_groups}")
+        if self.fifo_depth < 1 or self.fifo_depth & (self.fifo_depth - 1):
+            raise PyadmmError(f"rtl: fifo_depth must be a power of two, not {self.fifo_depth}")
+        if self.shift_range is not None:
+            low, high = self.shift_range
+            if not 1 <= low <= high <= SHIFT_LIMIT:
+                raise PyadmmError(
+                    f"rtl: shift_range must be within 1 to {SHIFT_LIMIT}, not {self.shift_range}"
+                )
+
+
+@dataclass(frozen=True)
+class RowWrites:
+    """How rows arrive at a frame: what its writer and its memory must agree on.
+
+    :param rows: rows of one write.
+    :param offset: rows before the map that the first write of a channel names (masked).
+    :param phase_fixed: whether every write begins at the same bank.
+    :param interval: cycles that the frame takes per write.
+    """
+
+    rows: int
+    offset: int
+    phase_fixed: bool
+    interval: int
+
+
+def row_writes(writer: StagePlan | None, banks: int) -> RowWrites:
+    """Writes of ``writer`` (``None``: the input stream) to a frame of ``banks`` banks."""
+    if writer is None:
+        return RowWrites(1, 0, banks == 1, 1)
+    kernel, stride = (1, 1) if writer.pool is None else (writer.pool.kernel, writer.pool.stride)
+    rows = -(-writer.tile_rows // stride)
+    aligned = writer.tile_rows % stride == 0 and writer.tile_rows // stride % banks == 0
+    fixed = writer.tiles == 1 or banks == 1 or aligned
+    return RowWrites(rows, (kernel - 1) // stride, fixed, -(-rows // banks))
+
+
+def rtl_files() -> dict[str, str]:
+    """The hand-written modules, ``rtl/<module>.sv`` to text."""
+    folder = asset_dir("hls") / "rtl"
+    return {f"rtl/{p.name}": p.read_text(encoding="utf-8") for p in sorted(folder.glob("*.sv"))}
+
+
+def generate_rtl(
+    plan: AcceleratorPlan,
+    options: Mapping[str, RtlOptions] | None = None,
+    model: CompressedModel | None = None,
+) -> BuildPlan:
+    """The RTL build of ``plan``.
+
+    :param options: by layer name; a layer that is not named takes the defaults.
+    :param model: its weight image goes into the build's data.
+    :raises PyadmmError: for options that name no layer or do not fit the plan or the model.
+    """
+    chosen = _stage_options(plan, options or {})
+    files: dict[str, str | bytes] = dict(rtl_files())
+    context = rtl_context(plan, chosen)
+    files[TOP_FILE] = render("rtl_top.v.j2", context)
+    ident = files_digest(files)[:8]
+    files[RTL_IDENT_FILE] = render("rtl_ident.v.j2", {**context, "ident": f"32'h{ident}"})
+    data: dict[str, str | bytes] = {}
+    if model is not None:
+        check_shifts(model, chosen)
+        data[WEIGHTS_FILE] = weight_image(model, plan).astype("<u4").tobytes()
+    return BuildPlan(files, data)
+
+
+def rtl_ident(build: BuildPlan) -> int:
+    """The ``ident`` register of an RTL build's hardware."""
+    text = build.files[RTL_IDENT_FILE]
+    found = re.search(r"32'h([0-9a-f]{8})", text if isinstance(text, str) else text.decode())
+    if found is None:
+        raise PyadmmError(f"build: {RTL_IDENT_FILE} holds no identifier")
+    return int(found[1], 16)
+
+
+def check_shifts(model: CompressedModel, options: Mapping[str, RtlOptions]) -> None:
+    """Raise where a layer of ``model`` requantises by a shift that the hardware does not take."""
+    for name, option in options.items():
+        shift = model.layer(name).requant.shift
+        if option.shift_range is not None:
+            low, high = option.shift_range
+            if not low <= shift <= high:
+                raise PyadmmError(
+                    f"{name}: requantises by a shift of {shift}, the hardware takes {low} to "
+                    f"{high}; generate it with a wider shift_range"
+                )
+
+
+def _stage_options(
+    plan: AcceleratorPlan, options: Mapping[str, RtlOptions]
+) -> dict[str, RtlOptions]:
+    names = [stage.name for stage in plan.stages]
+    odd = sorted(set(options) - set(names))
+    if odd:
+        raise PyadmmError(f"rtl: options name {odd[0]!r}, which is no layer of {names}")
+    chosen = {name: options.get(name, RtlOptions()) for name in names}
+    for stage in plan.stages:
+        if chosen[stage.name].dsp_groups > stage.groups:
+            raise PyadmmError(
+                f"{stage.name}: dsp_groups must be at most the {stage.groups} groups, "
+                f"not {chosen[stage.name].dsp_groups}"
+            )
+    if plan.input.format.bits > _INPUT_BITS_LIMIT:
+        raise PyadmmError(
+            f"input: the RTL takes at most {_INPUT_BITS_LIMIT} bits, not {plan.input.format.bits}"
+        )
+    return chosen
+
+
+def stage_parameters(
+    stage: StagePlan, writes: RowWrites, interval: int, option: RtlOptions
+) -> dict[str, int]:
+    """Parameters of ``hls/rtl/stage.sv`` for one stage, bus widths excepted.
+
+    :param writes: how the stage's input frame is written.
+    :param interval: cycles that the next frame takes per write of this stage.
+    """
+    spec = stage.spec
+    channels, height, width = spec.input_shape
+    outputs, out_height, out_width = spec.output_shape
+    kernel, stride = (1, 1) if stage.pool is None else (stage.pool.kernel, stage.pool.stride)
+    low, high = option.shift_range or (1, min(SHIFT_LIMIT, stage.acc_bits + MULT_BITS))
+    sparse = stage.config.family == "sparse"
+    return {
+        "SPARSE": int(sparse),
+        "X_BITS": stage.input.bits,
+        "X_SIGNED": int(stage.input.signed),
+        "CODE_BITS": stage.weight_bits,
+        "ACC_BITS": stage.acc_bits,
+        "IN_CHANNELS": channels,
+        "IN_HEIGHT": height,
+        "IN_WIDTH": width,
+        "KERNEL_H": spec.kernel[0],
+        "KERNEL_W": spec.kernel[1],
+        "STRIDE": spec.stride,
+        "PADDING": spec.padding,
+        "OUT_CHANNELS": outputs,
+        "OUT_HEIGHT": out_height,
+        "OUT_WIDTH": out_width,
+        "CONV_GROUPS": spec.groups,
+        "TILE_ROWS": stage.tile_rows,
+        "GROUPS": stage.groups,
+        "INDEX_BITS": stage.config.index_bits if sparse else 0,
+        "ENTRY_CAPACITY": stage.entry_capacity,
+        "SLOT_CAPACITY": stage.slot_capacity,
+        "FIFO_DEPTH": option.fifo_depth,
+        "DSP_GROUPS": option.dsp_groups,
+        "Y_BITS": stage.output.bits,
+        "Y_SIGNED": int(stage.output.signed),
+        "POOL_KERNEL": kernel,
+        "POOL_STRIDE": stride,
+        "SHIFT_MIN": low,
+        "SHIFT_MAX": high,
+        "IN_ROWS": writes.rows,
+        "IN_ROW_OFFSET": writes.offset,
+        "IN_PHASE_FIXED": int(writes.phase_fixed),
+        "OUT_INTERVAL": interval,
+    }
+
+
+def rtl_context(plan: AcceleratorPlan, options: Mapping[str, RtlOptions]) -> dict[str, Any]:
+    """Everything that the RTL templates name."""
+    stages = plan.stages
+    names = list(identifiers(stage.name for stage in stages).values())
+    links = [f"to_{name}" for name in names] + ["to_logits"]
+    banks = [stage.banks for stage in stages] + [1]
+    writers = [None, *stages]
+    writes = [row_writes(w, b) for w, b in zip(writers, banks, strict=True)]
+    bus = _bus_widths(plan)
+    return {
+        "generated_by": f"Generated by pyadmm {__version__}; do not edit.",
+        "title": f"{names[0]} to {names[-1]} for {plan.board.name}",
+        "top": TOP,
+        "in_stream": IN_STREAM,
+        "out_stream": OUT_STREAM,
+        "cfg": {
+            **bus,
+            "stages": len(stages),
+            "groups": _words(stage.groups for stage in stages),
+            "entries": _words(stage.entry_capacity for stage in stages),
+            "slots": _words(stage.slot_capacity for stage in stages),
+        },
+        "links": [_link(plan, i, links[i], writes[i]) for i in range(len(links))],
+        "unpack": _parameters(_unpack_parameters(plan)),
+        "pack": _parameters(_pack_parameters(stages[-1], writes[-1])),
+        "stages": [
+            {
+                "id": f"stage_{names[i]}",
+                "title": f"{names[i]}: {stage.config.family}, {stage.groups} groups x "
+                f"{stage.lanes} lanes",
+                "index": f"{bus['stage_bits']}'d{i}",
+                "source": links[i],
+                "target": links[i + 1],
+                "parameters": _parameters(
+                    {
+                        **stage_parameters(
+                            stage, writes[i], writes[i + 1].interval, options[stage.name]
+                        ),
+                        "CFG_GROUP_BITS": bus["group_bits"],
+                        "CFG_ADDR_BITS": bus["addr_bits"],
+                    }
+                ),
+            }
+            for i, stage in enumerate(stages)
+        ],
+    }
+
+
+def _bus_widths(plan: AcceleratorPlan) -> dict[str, int]:
+    depth = max(max(s.entry_capacity, s.slot_capacity) for s in plan.stages)
+    return {
+        "stage_bits": max(index_width(len(plan.stages)), 1),
+        "group_bits": max(index_width(max(s.groups for s in plan.stages)), 1),
+        "addr_bits": max(index_width(depth), 1),
+    }
+
+
+def _words(values: Any) -> str:
+    """A concatenation of 32-bit numbers, the first one lowest."""
+    return "{" + ", ".join(f"32'd{value}" for value in reversed(list(values))) + "}"
+
+
+def _link(plan: AcceleratorPlan, index: int, name: str, writes: RowWrites) -> dict[str, Any]:
+    """Wires between the writer of frame ``index`` and its owner."""
+    if index == 0:
+        (channels, height, width), bits = plan.input.shape, plan.input.format.bits
+    else:
+        stage = plan.stages[index - 1]
+        (channels, height, width), bits = stage.output_shape, stage.output.bits
+    return {
+        "id": name,
+        "title": f"Rows {name.replace('_', ' ', 1)}: {channels} x {height} x {width}, {bits} bits",
+        "channel_bits": max(index_width(channels), 1),
+        "row_bits": index_width(height + writes.offset + writes.rows + 1),
+        "rows": writes.rows,
+        "data_bits": writes.rows * width * bits,
+    }
+
+
+def _unpack_parameters(plan: AcceleratorPlan) -> dict[str, int | str]:
+    spec = plan.input
+    channels, height, width = spec.shape
+    offsets = spec.offset if len(spec.offset) > 1 else spec.offset * channels
+    return {
+        "CHANNELS": channels,
+        "HEIGHT": height,
+        "WIDTH": width,
+        "X_BITS": spec.format.bits,
+        "X_SIGNED": int(spec.format.signed),
+        "SHIFT": spec.shift,
+        "OFFSETS": "{" + ", ".join(f"8'd{o}" for o in reversed(offsets)) + "}",
+    }
+
+
+def _pack_parameters(stage: StagePlan, writes: RowWrites) -> dict[str, int]:
+    channels, height, width = stage.output_shape
+    return {
+        "CHANNELS": channels,
+        "HEIGHT": height,
+        "WIDTH": width,
+        "Y_BITS": stage.output.bits,
+        "Y_SIGNED": int(stage.output.signed),
+        "IN_ROWS": writes.rows,
+        "IN_ROW_OFFSET": writes.offset,
+        "IN_PHASE_FIXED": int(writes.phase_fixed),
+    }
+
+
+def _parameters(values: Mapping[str, int | str]) -> list[dict[str, str]]:
+    return [{"name": name, "value": str(value)} for name, value in values.items()]

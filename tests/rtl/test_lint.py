@@ -1,0 +1,47 @@
+"""Every module is lint-clean alone, and bad parameters stop elaboration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pyadmm.assets import asset_dir
+from pyadmm.errors import ToolError
+from pyadmm.tools.verilator import lint, verilate
+
+RTL = asset_dir("hls") / "rtl"
+MODULES = sorted(path.stem for path in RTL.glob("*.sv"))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_module_is_lint_clean(module: str, simulators: Path) -> None:
+    lint(sorted(RTL.glob("*.sv")), module, simulators / f"lint_{module}.log")
+
+
+def test_the_dense_stage_is_lint_clean(simulators: Path) -> None:
+    arguments = ["--lint-only", "-Wall", "-GSPARSE=0", "-GDSP_GROUPS=1", "--top-module", "stage"]
+    verilate([*arguments, *sorted(RTL.glob("*.sv"))], simulators / "lint_dense.log")
+
+
+@pytest.mark.parametrize(
+    ("module", "parameter", "message"),
+    [
+        ("stage", "OUT_WIDTH=7", "OUT_HEIGHT or OUT_WIDTH"),
+        ("stage", "GROUPS=9", "GROUPS must be at most OUT_CHANNELS"),
+        ("stage", "DSP_GROUPS=5", "DSP_GROUPS must be 0 to GROUPS"),
+        ("sparse_engine", "INDEX_BITS=0", "INDEX_BITS = 0 needs IN_CHANNELS = 1"),
+        ("dense_engine", "WEIGHT_CAPACITY=3", "WEIGHT_CAPACITY is too small"),
+        ("tile_fifo", "DEPTH=3", "power of two"),
+        ("max_pool", "KERNEL=9", "KERNEL must be at most HEIGHT"),
+        ("requantize", "SHIFT_MIN=0", "1 <= SHIFT_MIN"),
+        ("ram_sdp", "DEPTH=17", "DEPTH must be 1 to"),
+        ("input_unpack", "X_BITS=10", "X_BITS must be at most 9"),
+    ],
+)
+def test_bad_parameters_are_errors(
+    module: str, parameter: str, message: str, simulators: Path
+) -> None:
+    arguments = ["--lint-only", f"-G{parameter}", "--top-module", module]
+    with pytest.raises(ToolError, match=message):
+        verilate([*arguments, *sorted(RTL.glob("*.sv"))], simulators / "bad.log")
