@@ -37,7 +37,7 @@ void dense_engine(
     typename St::EntryCount address = 0, slot_address = 0;
 STEP:
     for (int n = 0; n < STEPS; ++n) {
-#pragma HLS PIPELINE II=1
+        PYADMM_PIPELINE(1)
         const bool starts = c == 0 && kh == 0 && kw == 0;
         const bool ends = c == GROUP_CHANNELS - 1 && kh == Cfg::KH - 1 && kw == Cfg::KW - 1;
         typename St::Act x[Cfg::R][Cfg::W_OUT];

@@ -94,7 +94,7 @@ void drain_tiles(hls::stream<TileOf<Cfg> > tiles[Cfg::G],
     typename St::TileRow row = 0, rows_left = 0;
 ROW:
     for (Count<ROWS> done = 0; done < ROWS;) {
-#pragma HLS PIPELINE II=1
+        PYADMM_PIPELINE(1)
 #pragma HLS LOOP_TRIPCOUNT min=ROWS max=ROWS
         if (rows_left == 0) {
         GROUP:

@@ -1,15 +1,20 @@
-// The one place that spells pragmas which depend on a compile-time constant.
+// The loop pragmas, in the one form that each HLS compiler takes.
 //
-// A plain `#pragma` cannot take a macro's argument, `_Pragma` can. Other HLS compilers want UNROLL with
-// its factor; for the vendor's a factor of 1 would mean "leave the loop", which a process array of one
-// group must not be, so it gets the bare form.
+// For AMD's tools UNROLL is bare: a factor of 1 would mean "leave the loop", which the loop over a
+// stage's groups must never be. For Bambu, which wants PIPELINE at function scope, both are left out.
 #ifndef PYADMM_PRAGMAS_HPP
 #define PYADMM_PRAGMAS_HPP
 
 #define PYADMM_PRAGMA_TEXT(text) _Pragma(#text)
-#if defined(__VITIS_HLS__) || defined(__VIVADO_HLS__)
+
+#if defined(__BAMBU__)
+#define PYADMM_PIPELINE(ii)
+#define PYADMM_UNROLL(count)
+#elif defined(__VITIS_HLS__) || defined(__VIVADO_HLS__)
+#define PYADMM_PIPELINE(ii) PYADMM_PRAGMA_TEXT(HLS PIPELINE II = ii)
 #define PYADMM_UNROLL(count) PYADMM_PRAGMA_TEXT(HLS UNROLL)
 #else
+#define PYADMM_PIPELINE(ii) PYADMM_PRAGMA_TEXT(HLS PIPELINE II = ii)
 #define PYADMM_UNROLL(count) PYADMM_PRAGMA_TEXT(HLS UNROLL factor = count)
 #endif
 

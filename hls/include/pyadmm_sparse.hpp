@@ -60,7 +60,7 @@ void walk_slots(const Slot<Cfg> slots[Cfg::SLOT_CAPACITY], const Fill<Cfg> fill[
     const Count<St::MAX_JOBS> total = int(fill[0].slots) * St::TILES;
 JOB:
     for (Count<St::MAX_JOBS> n = 0; n < total; ++n) {
-#pragma HLS PIPELINE II=1
+        PYADMM_PIPELINE(1)
 #pragma HLS LOOP_TRIPCOUNT max=St::MAX_JOBS
         job.slot = slots[s];
         job.tile = t;
@@ -91,7 +91,7 @@ void replay_entries(
     const Steps<Cfg> total = steps.read();
 STEP:
     for (Steps<Cfg> n = 0; n < total; ++n) {
-#pragma HLS PIPELINE II=1
+        PYADMM_PIPELINE(1)
 #pragma HLS LOOP_TRIPCOUNT max=St::MAX_STEPS
         const bool starts = left == 0;
         if (starts) {

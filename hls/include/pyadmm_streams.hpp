@@ -47,7 +47,7 @@ void unpack_image(AxiStream& stream,
     Count<Shape::CHANNELS> channel = 0;
 STEP:
     for (int n = 0; n < STEPS; ++n) {
-#pragma HLS PIPELINE II=1
+        PYADMM_PIPELINE(1)
         if (phase == 0) {
             word = read_word(stream);
         }
@@ -94,7 +94,7 @@ void pack_logits(const typename Shape::Row frame[Shape::COPIES][Shape::BANKS][Sh
     Count<Shape::WIDTH> column = 0;
 WORD:
     for (int n = 0; n < WORDS; ++n) {
-#pragma HLS PIPELINE II=1
+        PYADMM_PIPELINE(1)
         const typename Shape::Row row = frame[0][0][address];
         write_word(stream, to_word(row.col[column]), image == count - 1 && n == WORDS - 1);
         if (column == Shape::WIDTH - 1) {

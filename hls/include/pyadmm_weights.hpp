@@ -20,7 +20,7 @@ GROUP:
         int channels = 0, length = 0;
     ENTRY:
         for (int i = 0; i < Cfg::ENTRY_CAPACITY; ++i) {
-#pragma HLS PIPELINE II=1
+            PYADMM_PIPELINE(1)
             const uint32_t word = read_word(stream);
             words[g][i] = typename St::Word(word);
             if (Cfg::SPARSE) {
@@ -34,7 +34,7 @@ GROUP:
         }
     SLOT:
         for (int i = 0; i < Cfg::SLOT_CAPACITY; ++i) {
-#pragma HLS PIPELINE II=3
+            PYADMM_PIPELINE(3)
             Slot<Cfg> slot;
             slot.channel = read_word(stream);
             slot.bias = typename St::Acc(int32_t(read_word(stream)));
@@ -58,12 +58,12 @@ GROUP:
         write_word(stream, to_word(fills[g][0].slots), false);
     ENTRY:
         for (int i = 0; i < Cfg::ENTRY_CAPACITY; ++i) {
-#pragma HLS PIPELINE II=1
+            PYADMM_PIPELINE(1)
             write_word(stream, to_word(words[g][i]), false);
         }
     SLOT:
         for (int i = 0; i < Cfg::SLOT_CAPACITY; ++i) {
-#pragma HLS PIPELINE II=3
+            PYADMM_PIPELINE(3)
             const Slot<Cfg> slot = slots[g][i];
             const bool ends = last_stage && g == Cfg::G - 1 && i == Cfg::SLOT_CAPACITY - 1;
             write_word(stream, to_word(slot.channel), false);
