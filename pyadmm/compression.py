@@ -39,7 +39,7 @@ from pyadmm.schedule import (
     plan_ratios,
     round_ratios,
 )
-from pyadmm.settings import CompressSettings, InputSettings, TrainSettings
+from pyadmm.settings import CompressSettings, InputSettings, QuantizeSettings, TrainSettings
 from pyadmm.spec import QFormat
 from pyadmm.trace import trace
 from pyadmm.training import (
@@ -311,8 +311,15 @@ class _Surroundings:
         before_step: Callable[[], None] | None = None,
     ) -> EpochTrainer:
         distill = self.settings.distill
-        weights = [layer.weight.detach() for layer in network.layers.values()]
-        masks = [layer.mask for layer in network.layers.values()]
+        layers = network.layers.values()
+        weights, masks = [layer.weight.detach() for layer in layers], [la.mask for la in layers]
+
+        def after_step() -> None:
+            torch._foreach_mul_(weights, masks)
+            if network.quantized:
+                for layer in layers:
+                    layer.hold_frozen()
+
         return EpochTrainer(
             network,
             network.encode,
@@ -323,7 +330,7 @@ class _Surroundings:
             distill.weight,
             distill.temperature,
             before_step,
-            lambda: torch._foreach_mul_(weights, masks),
+            after_step,
         )
 
 
@@ -418,6 +425,9 @@ def _train_masked(
             lambda done: cosine(train.lr, (number + done) / train.epochs),
         )
         right = accuracy(lambda x: network(network.encode(x)), around.data.validation)
+        if isinstance(train, QuantizeSettings):
+            for layer in network.layers.values():
+                layer.freeze(train.frozen_share(number))
         if number >= train.epochs // 2:
             best.offer(right, network)
         return {"loss": loss, "val_accuracy": right, "nnz": network.nnz}, False
@@ -518,7 +528,11 @@ def _respect_break_even(
     weights = {name: layer.facts.spec.weights for name, layer in network.layers.items()}
     ratios = {name: weights[name] / counts[name] for name in weights}
     decisions = plan_ratios(weights, ratios, settings.break_even, settings.pruning_ratio)
-    return {d.layer: replace(targets[d.layer], ratio=d.ratio) for d in decisions}, decisions
+    planned = {d.layer: replace(targets[d.layer], ratio=d.ratio) for d in decisions}
+    for name, target in planned.items():
+        if target.ratio == 1:
+            planned[name] = replace(target, outputs=None)
+    return planned, decisions
 
 
 def _targets(network: Network, settings: CompressSettings) -> dict[str, Target]:

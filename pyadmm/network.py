@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyadmm.model import InputSpec
-from pyadmm.project import joint_scale
+from pyadmm.project import joint_scale, level_codes, top_mask
 from pyadmm.quantize import quantize_weight, requantize, round_half_up, straight_through
 from pyadmm.spec import LayerSpec, QFormat
 
@@ -68,10 +68,12 @@ class LayerFacts:
 class WeightedStep(nn.Module):
     """Convolution or linear layer, then max-pool, ReLU and requantisation, if any.
 
-    ``weight`` is the latent weight of the channels that live; ``mask`` is 0 where it is pruned.
+    ``weight`` is the latent weight of the channels that live; ``mask`` is 0 where it is pruned;
+    ``frozen`` holds the level codes that no longer change, 0 where they still may.
     """
 
     mask: Tensor
+    frozen: Tensor
     outputs: Tensor
     inputs: Tensor
 
@@ -83,6 +85,7 @@ class WeightedStep(nn.Module):
         self.log_q = nn.Parameter(torch.zeros(()))
         self.log_s = nn.Parameter(torch.zeros(()))
         self.register_buffer("mask", torch.ones_like(weight))
+        self.register_buffer("frozen", torch.zeros_like(weight))
         self.register_buffer("outputs", torch.arange(facts.spec.outputs))
         self.register_buffer("inputs", torch.arange(facts.spec.input_shape[0]))
 
@@ -137,6 +140,24 @@ class WeightedStep(nn.Module):
         with torch.no_grad():
             self.weight.mul_(self.mask)
 
+    @torch.no_grad()
+    def freeze(self, share: float) -> None:
+        """Freeze ``share`` of the weights at their levels: those nearest to them."""
+        smooth = self.weight / self.log_q.exp()
+        codes = level_codes(smooth, 1.0, self.facts.weight_bits) * self.mask
+        distance = (smooth - codes).abs()
+        distance[self.frozen != 0] = -1.0
+        distance[self.mask == 0] = math.inf
+        chosen = top_mask(-distance, round(share * self.nnz))
+        self.frozen.copy_(torch.where(self.frozen != 0, self.frozen, codes * chosen))
+
+    @torch.no_grad()
+    def hold_frozen(self) -> None:
+        """Bring the latent weights that are frozen back to their levels."""
+        self.weight.copy_(
+            torch.where(self.frozen != 0, self.frozen * self.log_q.exp(), self.weight)
+        )
+
     def fit_weight_scale(self) -> None:
         """Set ``q`` to the exact least-squares scale of the weights that are left."""
         q = joint_scale(self.weight.detach(), self.nnz, self.facts.weight_bits)
@@ -151,6 +172,7 @@ class WeightedStep(nn.Module):
             shape = (len(outputs), weight.shape[1], *self.facts.spec.kernel)
         step = WeightedStep(self.facts, weight.reshape(shape), self.bias[outputs])
         step.mask = mask.reshape(shape).clone()
+        step.frozen = torch.zeros_like(step.mask)
         step.outputs, step.inputs = self.outputs[outputs], self.inputs[inputs]
         step.log_q.data.copy_(self.log_q.data)
         step.log_s.data.copy_(self.log_s.data)

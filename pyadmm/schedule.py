@@ -37,7 +37,7 @@ def layer_targets(specs: Sequence[LayerSpec], settings: CompressSettings) -> dic
         _require_match(entry.pattern, names)
     for name in settings.break_even:
         _require_match(name, names)
-    targets = {spec.name: _target(spec, settings) for spec in specs}
+    targets = {spec.name: _target(spec, settings, spec is specs[-1]) for spec in specs}
     weights = {spec.name: spec.weights for spec in specs}
     fixed = sum(
         keep(weights[name], target.ratio)
@@ -62,7 +62,7 @@ def _require_match(pattern: str, names: Sequence[str]) -> None:
         )
 
 
-def _target(spec: LayerSpec, settings: CompressSettings) -> Target:
+def _target(spec: LayerSpec, settings: CompressSettings, last: bool) -> Target:
     chosen: dict[str, float | int | None] = {
         "ratio": None,
         "weight_bits": settings.weight_bits,
@@ -73,6 +73,9 @@ def _target(spec: LayerSpec, settings: CompressSettings) -> Target:
         if fnmatchcase(spec.name, entry.pattern):
             said = {key: getattr(entry, key) for key in chosen}
             chosen |= {key: value for key, value in said.items() if value is not None}
+    share = settings.filters_kept if spec.kind == "conv" else settings.neurons_kept
+    if chosen["outputs"] is None and share < 1 and not last and chosen["ratio"] != 1:
+        chosen["outputs"] = math.ceil(share * spec.outputs)
     target = Target(**chosen)  # type: ignore[arg-type]
     if target.ratio is not None and target.ratio > spec.weights:
         raise PyadmmError(

@@ -87,6 +87,33 @@ class TrainSettings:
 
 
 @dataclass(frozen=True)
+class QuantizeSettings(TrainSettings):
+    """Retraining with quantised weights and activations, the weights frozen in rounds.
+
+    :param freeze_from: share of the epochs after which freezing starts; 1 freezes nothing. From
+        there to the last epoch, a growing share of the weights, those nearest to their level, stays
+        at it for good while the others go on learning.
+    """
+
+    freeze_from: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(0 <= self.freeze_from <= 1, "settings, quantize: freeze_from must be 0 to 1")
+
+    def frozen_share(self, epoch: int) -> float:
+        """Share of the weights that is frozen after ``epoch`` (counted from 0) is trained.
+
+        >>> [round(QuantizeSettings(6, 1e-3, freeze_from=0.5).frozen_share(e), 2) for e in range(6)]
+        [0.0, 0.0, 0.25, 0.5, 0.75, 1.0]
+        """
+        first = self.freeze_from * self.epochs
+        if epoch + 1 < first or self.freeze_from == 1:
+            return 0.0
+        return min(1.0, (epoch + 2 - first) / (self.epochs - first + 1))
+
+
+@dataclass(frozen=True)
 class AdmmSettings:
     """ADMM: ``rounds`` of progressive pruning, each some iterations and a masked retraining.
 
@@ -143,6 +170,9 @@ class CompressSettings:
     :param pruning_ratio: global target, shared out over the layers that have no ratio of their own.
     :param weight_bits: ``n`` of the ``2**n`` levels, for layers that do not say.
     :param activation_bits: width of hidden activations, for layers that do not say.
+    :param filters_kept: most of a hidden convolution's filters that may keep weights, as a share;
+        fewer living filters train faster and make positions cheaper to store.
+    :param neurons_kept: the same for a hidden linear layer.
     :param break_even: layer -> least pruning ratio at which its hardware gains.
     :param dense: training of the dense network.
     :param retrain: masked retraining after ADMM, float.
@@ -152,6 +182,8 @@ class CompressSettings:
     pruning_ratio: float = 85.0
     weight_bits: int = 3
     activation_bits: int = 4
+    filters_kept: float = 1.0
+    neurons_kept: float = 1.0
     seed: int = 0
     input: InputSettings = field(default_factory=InputSettings)
     layers: tuple[LayerTarget, ...] = ()
@@ -159,12 +191,14 @@ class CompressSettings:
     dense: TrainSettings = TrainSettings(epochs=10, lr=2e-3)
     admm: AdmmSettings = field(default_factory=AdmmSettings)
     retrain: TrainSettings = TrainSettings(epochs=8, lr=2e-3)
-    quantize: TrainSettings = TrainSettings(epochs=15, lr=1e-3)
+    quantize: QuantizeSettings = QuantizeSettings(epochs=15, lr=1e-3)
     distill: DistillSettings = field(default_factory=DistillSettings)
 
     def __post_init__(self) -> None:
         ratio = self.pruning_ratio
         _require(ratio >= 1, f"settings: pruning_ratio must be at least 1, not {ratio}")
+        for name in ("filters_kept", "neurons_kept"):
+            _require(0 < getattr(self, name) <= 1, f"settings: {name} must be above 0, at most 1")
         _require(self.seed >= 0, f"settings: seed must not be negative, but is {self.seed}")
         _check_bits("settings", "weight_bits", self.weight_bits)
         _check_bits("settings", "activation_bits", self.activation_bits)

@@ -27,6 +27,8 @@ torch.set_num_threads(1)
 def _settings(**values: Any) -> CompressSettings:
     small = {
         "pruning_ratio": 8,
+        "filters_kept": 1,
+        "neurons_kept": 1,
         "dense": {"epochs": 4, "lr": 5e-3, "batch_size": 32, "shift_pixels": 0},
         "admm": {
             "rounds": 2,

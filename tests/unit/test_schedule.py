@@ -39,6 +39,8 @@ def test_patterns_apply_in_order_and_keep_what_they_do_not_say() -> None:
         _SPECS,
         _settings(
             weight_bits=4,
+            filters_kept=1,
+            neurons_kept=1,
             layers=[
                 {"pattern": "*", "activation_bits": 5},
                 {"pattern": "fc?", "weight_bits": 2, "ratio": 100},
@@ -50,6 +52,12 @@ def test_patterns_apply_in_order_and_keep_what_they_do_not_say() -> None:
     assert [t.ratio for t in targets.values()] == [None, None, 100, 10]
     assert [t.outputs for t in targets.values()] == [None, None, None, 8]
     assert {t.activation_bits for t in targets.values()} == {5}
+
+
+def test_hidden_layers_keep_a_share_of_their_outputs() -> None:
+    layers = [{"pattern": "conv1", "ratio": 1}, {"pattern": "conv2", "outputs": 40}]
+    targets = layer_targets(_SPECS, _settings(filters_kept=0.5, neurons_kept=0.125, layers=layers))
+    assert [t.outputs for t in targets.values()] == [None, 40, 63, None]
 
 
 @pytest.mark.parametrize(
