@@ -346,7 +346,8 @@ class BuildPlan:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of :attr:`files`, names and contents."""
+        """SHA-256 of :attr:`files`, names and contents; the ``ident`` register holds another one,
+        of all files but the one that says it."""
         return files_digest(self.files)
 
     def write(self, folder: Path) -> None:

@@ -72,7 +72,8 @@ def run_tool(
             raise ToolError(_message(command, f"cannot be started: {error}", remedy)) from error
         if memory_mb is not None:
             limit = memory_mb << 20
-            resource.prlimit(process.pid, resource.RLIMIT_AS, (limit, limit))
+            with contextlib.suppress(ProcessLookupError):  # it may have ended already
+                resource.prlimit(process.pid, resource.RLIMIT_AS, (limit, limit))
         try:
             status: int | None = process.wait(timeout_s)
         except subprocess.TimeoutExpired:

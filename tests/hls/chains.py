@@ -41,7 +41,7 @@ def random_chain(
     for index, recipe in enumerate(recipes):
         layer = random_layer(
             rng,
-            _spec(f"layer{index}", shape, recipe),
+            layer_spec(f"layer{index}", shape, recipe),
             source,
             density=recipe.density,
             weight_bits=recipe.weight_bits,
@@ -58,7 +58,8 @@ def random_chain(
     return CompressedModel(name, input_spec, tuple(nodes))
 
 
-def _spec(name: str, shape: tuple[int, int, int], recipe: Recipe) -> LayerSpec:
+def layer_spec(name: str, shape: tuple[int, int, int], recipe: Recipe) -> LayerSpec:
+    """Shape of a recipe's layer on an input of ``shape``."""
     channels, height, width = shape
     if recipe.kernel is None:
         return LayerSpec(name, "linear", (recipe.outputs, channels * height * width), shape)

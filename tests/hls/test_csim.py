@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,14 +17,14 @@ from pyadmm.codegen import generate
 from pyadmm.datasets import mnist
 from pyadmm.layout import weight_image
 from pyadmm.model import CompressedModel, InputSpec
-from pyadmm.plan import AcceleratorPlan, KernelConfig
+from pyadmm.plan import AcceleratorPlan, KernelConfig, Pool, index_width
 from pyadmm.planner import plan_accelerator
-from pyadmm.spec import QFormat
+from pyadmm.spec import LayerSpec, QFormat
 from pyadmm.tools import gxx
 from pyadmm.tools.gxx import Simulator, build_simulator
 from pyadmm.tools.process import run_tool
-from tests.hls.chains import Recipe, random_chain
-from tests.unit.models import random_images, random_lenet5
+from tests.hls.chains import Recipe, layer_spec, random_chain
+from tests.unit.models import U4, random_images, random_lenet5
 
 pytestmark = pytest.mark.skipif(
     shutil.which("g++") is None, reason="csim needs g++: no generated C++ has been checked"
@@ -130,6 +131,75 @@ def assert_same(simulator: Simulator, models: list[CompressedModel], images: np.
         np.testing.assert_array_equal(result.logits, model.run(images))
 
 
+def any_of(rng: np.random.Generator, *choices: Any) -> Any:
+    return choices[rng.integers(len(choices))]
+
+
+def random_design(rng: np.random.Generator) -> Design:
+    """One to four layers of any shape that the kernels take, on any kernel."""
+    x = any_of(rng, U1, U4, S5, U8)
+    shape = (int(rng.integers(1, 5)), int(rng.integers(3, 13)), int(rng.integers(1, 13)))
+    first = InputSpec(shape, x, shift=8 - x.bits)
+    layers = []
+    count = int(rng.integers(1, 5))
+    for index in range(count):
+        recipe = random_recipe(rng, shape, index == count - 1)
+        spec = layer_spec("any", shape, recipe)
+        layers.append((recipe, random_config(rng, spec)))
+        shape = spec.output_shape
+        if recipe.pool is not None:
+            shape = (shape[0], *(Pool(*recipe.pool).output(size) for size in shape[1:]))
+    return Design(first, tuple(layers))
+
+
+def random_recipe(rng: np.random.Generator, shape: tuple[int, int, int], last: bool) -> Recipe:
+    channels, height, width = shape
+    outputs = int(rng.integers(1, 10))
+    recipe = Recipe(
+        outputs,
+        density=any_of(rng, 0.0, 0.02, 0.2, 0.5, 1.0),
+        weight_bits=int(rng.integers(1, 9)),
+        output=None if last else any_of(rng, U1, U4, S5, U8),
+        per_channel=bool(rng.integers(2)),
+    )
+    if rng.random() < 0.3:
+        return recipe
+    groups = any_of(rng, *(g for g in range(1, channels + 1) if channels % g == 0))
+    kernel = tuple(int(rng.integers(1, min(size, 5) + 1)) for size in (height, width))
+    recipe = replace(
+        recipe,
+        outputs=groups * int(rng.integers(1, 5)),
+        kernel=kernel,
+        stride=int(rng.integers(1, 4)),
+        padding=int(rng.integers(0, 3)),
+        groups=groups,
+    )
+    _, rows, columns = layer_spec("any", shape, recipe).output_shape
+    window = int(rng.integers(1, min(rows, columns, 4) + 1))
+    pool = (window, int(rng.integers(1, 4))) if rng.random() < 0.5 else None
+    return replace(recipe, pool=pool)
+
+
+def random_config(rng: np.random.Generator, spec: LayerSpec) -> KernelConfig:
+    rows = int(rng.integers(1, spec.output_shape[1] + 1))
+    groups = int(rng.integers(1, spec.outputs + 1))
+    if rng.random() < 0.4:
+        per_group = spec.outputs // spec.groups
+        fitting = [g for g in range(1, groups + 1) if per_group % g == 0]
+        return dense(rows, groups if spec.groups == 1 else any_of(rng, *fitting))
+    limit = index_width(spec.input_shape[0])
+    return sparse(rows, groups, int(rng.integers(min(1, limit), limit + 1)))
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("PYADMM_FUZZ", "2"))))
+def test_random_designs_at_hardware_widths(seed: int, simulator) -> None:  # type: ignore[no-untyped-def]
+    rng = np.random.default_rng(seed)
+    design = random_design(rng)
+    model = design.make(seed)
+    images = random_images(rng, 5, model.input.shape)
+    assert_same(simulator(model, design.plan(model), True), [model], images)
+
+
 @pytest.mark.parametrize("name", DESIGNS)
 def test_awkward_designs_at_hardware_widths(name: str, simulator) -> None:  # type: ignore[no-untyped-def]
     design = DESIGNS[name]
@@ -161,9 +231,9 @@ def test_lenet5_by_default_plan(simulator) -> None:  # type: ignore[no-untyped-d
 
 
 def test_all_mnist_test_images(simulator) -> None:  # type: ignore[no-untyped-def]
-    folder = Path(os.environ.get("PYADMM_DATA", REPOSITORY.parent / "shared" / "data")) / "mnist"
+    folder = Path(os.environ.get("PYADMM_DATA", REPOSITORY.parent / "shared" / "data"))
     if not folder.is_dir():
-        pytest.skip(f"no MNIST in {folder}: set PYADMM_DATA to check the whole test set")
+        pytest.skip(f"no folder {folder}: set PYADMM_DATA to check all MNIST test images")
     images = mnist.load(folder).test_images
     assert len(images) == 10_000
     model = random_lenet5(seed=3, kept=(250, 1750, 2600, 450))
