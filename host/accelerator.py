@@ -1,8 +1,8 @@
 """``Accelerator``: the design on the board, its weights and its inference.
 
-One run at a time: arm the receive channel, start the core, send in chunks that the DMA's length
-register can hold, wait for the result. An AXI DMA must not receive a packet longer than the
-length it was given, so the images of a run are limited to what one receive can hold.
+One run at a time: arm the receive channel, offer the first chunk that the DMA's length register can
+hold, start the core, send the other chunks, wait for the result. An AXI DMA must not receive a
+packet longer than the length it was given, so a run has no more images than one receive can hold.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Accelerator:
         self.manifest = manifest if isinstance(manifest, Manifest) else read_manifest(manifest)
         self.timeout_s, self.verify = timeout_s, verify
         self.bitfile = self._bitfile(bitfile)
-        self.device = pynq.Device.active_device if device is None else device
+        self.device = _active_device() if device is None else device
         self.last: RunTiming | None = None
         self.model: ModelFact | None = None
         self._faulty = False
@@ -94,6 +94,9 @@ class Accelerator:
             self.ip = self._find_ip()
             self.clock_mhz = self._prepare()
             self.load_model(model or self.manifest.models[0].name)
+        except OSError as error:
+            self.close()
+            raise HostError(f"board: {error}; run as root, in a login shell: 'sudo -i'") from error
         except BaseException:
             self.close()
             raise
@@ -246,12 +249,13 @@ class Accelerator:
         begin = time.perf_counter()
         if receive:
             self.dma.receive.start(receive.buffer.physical_address, receive.nbytes, deadline)
+        if send:
+            # Before the core starts, so that its cycle counter does not count the host's accesses.
+            first = min(send.nbytes, self.dma.max_bytes)
+            self.dma.send.start(send.buffer.physical_address, first, deadline)
         self.ip.start(mode, count)
         if send:
-            for first in range(0, send.nbytes, self.dma.max_bytes):
-                length = min(self.dma.max_bytes, send.nbytes - first)
-                self.dma.send.start(send.buffer.physical_address + first, length, deadline)
-                self.dma.send.wait(length, deadline)
+            self._send_rest(send, first, deadline)
         if receive:
             self.dma.receive.wait(receive.nbytes, deadline)
         seconds = time.perf_counter() - begin
@@ -259,6 +263,14 @@ class Accelerator:
         if receive:
             receive.buffer.invalidate()
         return seconds
+
+    def _send_rest(self, send: Transfer, started: int, deadline: Deadline) -> None:
+        """Wait for the chunk of ``started`` bytes, and send the others."""
+        self.dma.send.wait(started, deadline)
+        for first in range(started, send.nbytes, self.dma.max_bytes):
+            length = min(self.dma.max_bytes, send.nbytes - first)
+            self.dma.send.start(send.buffer.physical_address + first, length, deadline)
+            self.dma.send.wait(length, deadline)
 
     def load_model(self, model: str | ModelFact) -> None:
         """Load the weights of ``model`` into the design; no new bitstream is needed.
@@ -376,6 +388,15 @@ class Accelerator:
         values = logits * self.model.logit_scale
         shares = np.exp(values - values.max(1, keepdims=True))
         return np.asarray(shares / shares.sum(1, keepdims=True))
+
+
+def _active_device() -> Any:
+    try:
+        return pynq.Device.active_device
+    except RuntimeError as error:
+        raise HostError(
+            f"board: no device ({error}); on a board, use a login shell of root: 'sudo -i'"
+        ) from error
 
 
 def load_vectors(model: ModelFact, manifest: Manifest) -> dict[str, NDArray[Any]]:

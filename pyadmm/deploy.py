@@ -17,24 +17,24 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyadmm.boards import load_board
+from pyadmm.accelerator_file import ACCELERATOR, accelerator_facts, read_accelerator
+from pyadmm.codegen import IDENT_FILE, build_ident
 from pyadmm.container import load
 from pyadmm.errors import PyadmmError
 from pyadmm.layout import weight_image
-from pyadmm.model import Add, AvgPool, CompressedModel, InputSpec, MaxPool, Node
-from pyadmm.plan import AcceleratorPlan, BuildPlan, KernelConfig, Pool, StagePlan
-from pyadmm.spec import LayerSpec, QFormat
+from pyadmm.model import Add, AvgPool, CompressedModel, MaxPool, Node
+from pyadmm.plan import AcceleratorPlan, BuildPlan, files_digest
+from pyadmm.rtlgen import RTL_IDENT_FILE, rtl_ident
 from pyadmm.wheel import build_wheel
 
 MANIFEST = "manifest.json"
-ACCELERATOR = "accelerator.json"
 BUNDLE = "bundle"
 CLOCK_INDEX = 0
 REGISTERS = {"ap_ctrl": 0x00, "mode": 0x10, "count": 0x18, "ident": 0x20, "cycles": 0x30}
@@ -66,6 +66,23 @@ class Design:
             raise PyadmmError("deploy: a bitstream needs its .hwh, and the other way round")
         if re.fullmatch(r"[0-9a-f]{64}", self.digest) is None:
             raise PyadmmError(f"deploy: digest must be a sha256 in hexadecimal, not {self.digest}")
+
+    @classmethod
+    def of(cls, plan: AcceleratorPlan, build: BuildPlan) -> Design:
+        """The design of a build as :func:`~pyadmm.codegen.generate` or ``generate_rtl`` gives it.
+
+        Its digest covers every file but the one that holds the identifier made from it.
+        """
+        kernel: Literal["hls", "rtl"] = "rtl" if RTL_IDENT_FILE in build.files else "hls"
+        named = {RTL_IDENT_FILE, IDENT_FILE}
+        digest = files_digest({k: v for k, v in build.files.items() if k not in named})
+        ident = rtl_ident(build) if kernel == "rtl" else build_ident(build)
+        if ident != int(digest[:8], 16):
+            raise PyadmmError(
+                f"deploy: the build's hardware says it is 0x{ident:08x}, its files say "
+                f"0x{digest[:8]}; pass the build as it was generated"
+            )
+        return cls(plan, digest, kernel)
 
 
 @dataclass(frozen=True)
@@ -106,7 +123,7 @@ def plan_deploy(design: Design, packs: Sequence[ModelPack], curves: str | None =
     files: dict[str, bytes] = {}
     models = [_add_model(files, design.plan, pack) for pack in packs]
     manifest = _manifest(design, packs[0].model, models)
-    files[ACCELERATOR] = _json(_plan_facts(design.plan))
+    files[ACCELERATOR] = _json(accelerator_facts(design.plan))
     if curves is not None:
         manifest["curves"] = _add(files, "curves.json", curves.encode())
     if design.bit is not None and design.hwh is not None:
@@ -268,51 +285,6 @@ def _cpu_node(node: Node) -> dict[str, Any]:
     spec = node.spec
     geometry = {"stride": spec.stride, "padding": spec.padding, "groups": spec.groups}
     return {"op": "conv", **geometry, **common}
-
-
-# The accelerator plan as JSON, so that models can be added to a bundle later.
-
-
-def _plan_facts(plan: AcceleratorPlan) -> dict[str, Any]:
-    facts = asdict(plan)
-    return {**facts, "board": plan.board.name}
-
-
-def read_accelerator(bundle: Path) -> AcceleratorPlan:
-    """The accelerator plan that a bundle was made for.
-
-    :raises PyadmmError: if its file is missing or broken.
-    """
-    try:
-        facts = json.loads((bundle / ACCELERATOR).read_text(encoding="utf-8"))
-        entry = facts["input"]
-        shape = tuple(entry["shape"])
-        form, offset = QFormat(**entry["format"]), tuple(entry["offset"])
-        return AcceleratorPlan(
-            name=facts["name"],
-            board=load_board(facts["board"]),
-            input=InputSpec(shape, form, offset, entry["shift"]),
-            stages=tuple(_stage(stage) for stage in facts["stages"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, PyadmmError):
-            raise
-        raise PyadmmError(f"deploy: {ACCELERATOR} of {bundle} is not readable: {error}") from error
-
-
-def _stage(facts: dict[str, Any]) -> StagePlan:
-    spec = facts["spec"]
-    shapes = {key: tuple(spec[key]) for key in ("weight_shape", "input_shape")}
-    return StagePlan(
-        **{
-            **facts,
-            "spec": LayerSpec(**{**spec, **shapes}),
-            "config": KernelConfig(**facts["config"]),
-            "input": QFormat(**facts["input"]),
-            "output": QFormat(**facts["output"]),
-            "pool": None if facts["pool"] is None else Pool(**facts["pool"]),
-        }
-    )
 
 
 # The folder

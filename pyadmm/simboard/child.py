@@ -15,6 +15,7 @@ from pathlib import Path
 from pyadmm.simboard.core import FaultyCore
 from pyadmm.simboard.device import SimulatedDevice
 from pyadmm.simboard.golden import golden_core
+from pyadmm.simboard.verilated import VerilatedCore
 
 CONFIG_VARIABLE = "PYADMM_SIMBOARD"
 
@@ -22,8 +23,9 @@ CONFIG_VARIABLE = "PYADMM_SIMBOARD"
 def install() -> SimulatedDevice:
     """The simulated board that the environment describes, as pynq's active device."""
     config = json.loads(Path(os.environ[CONFIG_VARIABLE]).read_text(encoding="utf-8"))
-    core = FaultyCore(golden_core(Path(config["bundle"])))
-    return SimulatedDevice.install(core, config["family"], config["name"])
+    bundle, program = Path(config["bundle"]), config["simulator"]
+    core = golden_core(bundle) if program is None else VerilatedCore(Path(program), bundle)
+    return SimulatedDevice.install(FaultyCore(core), config["family"], config["name"])
 
 
 def main() -> None:

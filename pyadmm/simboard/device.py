@@ -18,9 +18,9 @@ from pynqmetadata.frontends import Metadata  # type: ignore[import-not-found]
 
 from pyadmm.simboard.dma import AxiDmaModel, Memory, StreamCore
 
-CYCLES_PER_ACCESS = 20
-"""Clock cycles that one register access of the processor takes, roughly: an access crosses two
-interconnects."""
+CYCLES_PER_ACCESS = 200
+"""Clock cycles that pass with one register access: about what an access from Python takes. The
+core's own cycle counter does not depend on it."""
 ARCHITECTURES = {"zynq7000": "armv7l", "zynqmp": "aarch64"}
 _WORD = 4
 _SLCR, _CRL, _CRF = 0xF8000000, 0xFF5E0000, 0xFD1A0000

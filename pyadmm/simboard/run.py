@@ -69,7 +69,7 @@ class SimulatedMeasurement:
 
 def run(
     deploy: Path,
-    build: Path | None,
+    simulator: Path | None,
     images: NDArray[np.uint8],
     golden: IntArray,
     labels: IntArray | None = None,
@@ -78,8 +78,8 @@ def run(
 ) -> SimulatedMeasurement:
     """Classify ``images`` on the simulated board with the wheel of a deploy folder.
 
-    :param build: folder of the Verilated top, see :mod:`pyadmm.tools.verilator`; None simulates
-        with the stand-in core.
+    :param simulator: program of the Verilated top (``RtlSimulator.program``); None simulates with
+        the stand-in core.
     :param images: uint8 ``(N, C, H, W)``, N at least 1.
     :param golden: logits ``(N, classes)`` of the integer model.
     :param labels: true classes ``(N,)``.
@@ -90,10 +90,9 @@ def run(
             f"simulated board: {len(images)} images and {len(golden)} golden results; give as many "
             "of both, at least one"
         )
-    core = None if build is None else {"build": str(build.resolve())}
     with tempfile.TemporaryDirectory(prefix="pyadmm-board-") as name:
         folder = Path(name)
-        stage = prepare(deploy, folder, core=core)
+        stage = prepare(deploy, folder, simulator=simulator)
         np.save(folder / "images.npy", images, allow_pickle=False)
         files = [str(folder / file) for file in ("images.npy", "logits.npy", "facts.json")]
         done = stage.run("pyadmm.simboard.measure", *files, limit_s=limit_s)
@@ -103,7 +102,7 @@ def run(
         facts = json.loads(Path(files[2]).read_text(encoding="utf-8"))
     cycles = facts["batch_cycles"]
     return SimulatedMeasurement(
-        basis=STAND_IN_BASIS if build is None else RTL_BASIS,
+        basis=STAND_IN_BASIS if simulator is None else RTL_BASIS,
         device=facts["device"],
         clock_mhz=facts["clock_mhz"],
         images=len(images),

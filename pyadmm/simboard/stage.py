@@ -8,7 +8,6 @@ import subprocess
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyadmm
 from pyadmm.boards import load_board
@@ -78,14 +77,15 @@ def prepare(
     deploy: Path,
     folder: Path,
     *,
-    core: dict[str, Any] | None = None,
+    simulator: Path | None = None,
     length_bits: int = LENGTH_BITS,
     create_environment: bool = True,
 ) -> Stage:
     """Fill ``folder`` with what the host code needs to run on the simulated board.
 
     :param deploy: the flow's deploy folder; the wheel in it is what runs, unmodified.
-    :param core: which core to simulate; None is the stand-in that runs the golden model.
+    :param simulator: program of the Verilated top (``RtlSimulator.program``); None is the stand-in
+        core that runs the golden model.
     :param length_bits: width of the DMA's length register.
     :raises ToolError: if there is no Python with pynq; PyadmmError for an incomplete folder.
     """
@@ -116,7 +116,7 @@ def prepare(
         "family": board.family,
         "name": board.name,
         "bundle": str((site / "host" / "bundle").resolve()),
-        "core": core,
+        "simulator": None if simulator is None else str(simulator.resolve()),
     }
     config.write_text(json.dumps(facts, indent=1), encoding="utf-8")
     _add_ipython_startup(folder)

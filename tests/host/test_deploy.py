@@ -116,6 +116,19 @@ def test_the_self_test_passes_and_fails_as_it_should(stage: Stage) -> None:
     assert "no model 'third'" in done.stderr
 
 
+def test_without_a_board_the_host_says_so(stage: Stage) -> None:
+    done = subprocess.run(
+        [str(stage.python), "-W", "ignore", "-m", "host.selftest"],
+        env=stage.environment,
+        cwd=stage.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: board: no device (No Devices Found)")
+
+
 def test_block_design_names_are_those_of_the_vendor_flow() -> None:
     board = load_board("pynq-z2")
     hls = vendor_params(board, project="x", sources=("top.cpp",))

@@ -16,11 +16,12 @@ FLOORS = [
     ["boards", "model", "calibration", "reports", "report", "timing", "tools.batch"],
     ["datasets", "zoo", "settings", "project", "admm", "training", "quantize", "schedule"],
     ["entropy", "sparse_code", "network", "plan", "vendor", "tools.vivado", "tools.yosys"],
-    ["container", "reorder", "trace", "layout", "simboard", "wheel", "tools.vitis"],
-    ["convert", "cost", "deploy"],
+    ["container", "reorder", "trace", "layout", "wheel", "tools.vitis"],
+    ["convert", "cost", "accelerator_file"],
     ["compression", "codegen", "planner"],
     ["rtlgen", "tools.gxx"],
     ["tools.verilator", "search", "breakeven"],
+    ["deploy", "simboard"],
     ["flow"],
 ]
 """Rooms from the ground up: a room imports only itself and rooms of lower floors."""

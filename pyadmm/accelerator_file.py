@@ -1,0 +1,59 @@
+"""The accelerator plan as a JSON file of the bundle, so that models can be added to it later."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pyadmm.boards import load_board
+from pyadmm.errors import PyadmmError
+from pyadmm.model import InputSpec
+from pyadmm.plan import AcceleratorPlan, KernelConfig, Pool, StagePlan
+from pyadmm.spec import LayerSpec, QFormat
+
+ACCELERATOR = "accelerator.json"
+
+
+def accelerator_facts(plan: AcceleratorPlan) -> dict[str, Any]:
+    """The plan as JSON data."""
+    facts = asdict(plan)
+    return {**facts, "board": plan.board.name}
+
+
+def read_accelerator(bundle: Path) -> AcceleratorPlan:
+    """The accelerator plan that a bundle was made for.
+
+    :raises PyadmmError: if its file is missing or broken.
+    """
+    try:
+        facts = json.loads((bundle / ACCELERATOR).read_text(encoding="utf-8"))
+        entry = facts["input"]
+        shape = tuple(entry["shape"])
+        form, offset = QFormat(**entry["format"]), tuple(entry["offset"])
+        return AcceleratorPlan(
+            name=facts["name"],
+            board=load_board(facts["board"]),
+            input=InputSpec(shape, form, offset, entry["shift"]),
+            stages=tuple(_stage(stage) for stage in facts["stages"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, PyadmmError):
+            raise
+        raise PyadmmError(f"deploy: {ACCELERATOR} of {bundle} is not readable: {error}") from error
+
+
+def _stage(facts: dict[str, Any]) -> StagePlan:
+    spec = facts["spec"]
+    shapes = {key: tuple(spec[key]) for key in ("weight_shape", "input_shape")}
+    return StagePlan(
+        **{
+            **facts,
+            "spec": LayerSpec(**{**spec, **shapes}),
+            "config": KernelConfig(**facts["config"]),
+            "input": QFormat(**facts["input"]),
+            "output": QFormat(**facts["output"]),
+            "pool": None if facts["pool"] is None else Pool(**facts["pool"]),
+        }
+    )
