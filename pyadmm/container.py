@@ -56,9 +56,10 @@ WEIGHTS_PER_BYTE = 1 << 10
 FREE_SYMBOLS = 1 << 20
 SYMBOLS_PER_BYTE = 1 << 6
 """The same for the gaps between non-zeros in layers that are coded statically."""
+CHANNEL_LIMIT = 1 << 22
 MAP_LIMIT = 1 << 26
 """Values of one padded feature map."""
-SCALAR_LIMIT = 1 << 20
+SCALAR_LIMIT = 1 << 19
 """Biases, multipliers and scales of a file: they are coded one by one."""
 BIAS_LIMIT = 1 << 48
 
@@ -453,8 +454,11 @@ class _Session:
 
     def _require_map(self, name: str, shape: tuple[int, int, int]) -> None:
         channels, height, width = shape
-        if channels * height * width > MAP_LIMIT:
-            raise PyadmmError(f"{name}: a map of {shape} exceeds the limit of {MAP_LIMIT} values")
+        if channels > CHANNEL_LIMIT or channels * height * width > MAP_LIMIT:
+            raise PyadmmError(
+                f"{name}: a map of {shape} exceeds the limit of {CHANNEL_LIMIT} channels or "
+                f"{MAP_LIMIT} values"
+            )
 
 
 def _letter_prior() -> NDArray[np.float64]:

@@ -218,11 +218,11 @@ class _Lines:
     def _odds(self, seen: Ints) -> Ints:
         """Odds of the cells of the next line, from how often each was occupied so far.
 
-        ``seen + 2 (kernel's seen + 1/2) / taps``, in sixteenths: a cell is as likely as it was,
-        plus a share of what its whole kernel saw.
+        ``seen + (3/2 kernel's seen + 4) / taps + 1/4``, in sixteenths: a cell is as likely as it
+        was, plus a share of what its whole kernel saw.
         """
         kernel = seen.reshape(-1, self.taps).sum(1)
-        odds = 16 * seen + ((32 * kernel + 16) // self.taps + 1).repeat(self.taps)
+        odds = 16 * seen + ((24 * kernel + 64) // self.taps + 4).repeat(self.taps)
         return odds >> max(0, int(odds.max()).bit_length() - _ODDS_BITS) | 1
 
 
@@ -345,25 +345,40 @@ def _code_levels(
     coder: Coder, geometry: Geometry, occupied: NDArray[np.bool_], matrix: Codes | None
 ) -> Codes:
     """Signs, given those of the neighbours before them in the kernel, and magnitudes."""
-    side = geometry.window[3]
     top = 1 << (geometry.weight_bits - 1)
-    signs = [Adaptive(np.ones(2)) for _ in range(3)]
-    magnitudes = Adaptive(np.full(top, 1.0), step=2)
+    signs = [Adaptive(np.ones(2)) for _ in range(5)]
+    magnitudes = Adaptive(np.ones(top))
     result = np.zeros((geometry.rows, geometry.columns), np.int16)
     for row, places in enumerate(_places(occupied)):
         line: dict[int, int] = {}
         for place in places:
-            tap = place % geometry.taps
-            lean = line.get(place - 1, 0) if tap % side else 0
-            lean += line.get(place - side, 0) if tap >= side else 0
-            context = (lean > 0) - (lean < 0) + 1
             level = None if matrix is None else int(matrix[row, place])
+            context = _lean(line, place, geometry.taps, geometry.window[3]) + 2
             negative = signs[context].code(coder, None if level is None else int(level < 0))
             magnitude = magnitudes.code(coder, None if level is None else abs(level) - 1) + 1
             line[place] = -magnitude if negative else magnitude
         if line:
             result[row, places] = list(line.values())
     return result
+
+
+def _lean(line: dict[int, int], place: int, taps: int, side: int) -> int:
+    """-2 … 2: signs of the neighbours left, above (twice each) and diagonally above."""
+    if taps == 1:
+        return 0
+    row, column = divmod(place % taps, side)
+    lean = 0
+    if column:
+        lean += 2 * _sign(line.get(place - 1, 0))
+    if row:
+        lean += 2 * _sign(line.get(place - side, 0))
+        lean += _sign(line.get(place - side - 1, 0)) if column else 0
+        lean += _sign(line.get(place - side + 1, 0)) if column + 1 < side else 0
+    return max(-2, min(2, lean))
+
+
+def _sign(value: int) -> int:
+    return (value > 0) - (value < 0)
 
 
 # --- static --------------------------------------------------------------------------------------

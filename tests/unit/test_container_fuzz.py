@@ -1,0 +1,291 @@
+"""Truncated, damaged and hostile ``.admm`` files: one clear error, in bounded time and memory."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import tracemalloc
+import zlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from pyadmm import container
+from pyadmm.entropy import Decoder, Encoder, Sizes
+from pyadmm.errors import PyadmmError
+from pyadmm.model import (
+    INPUT,
+    AvgPool,
+    CompressedLayer,
+    CompressedModel,
+    InputSpec,
+    MaxPool,
+    Requant,
+)
+from pyadmm.sparse_code import Budget
+from pyadmm.spec import LayerSpec, QFormat
+from tests.unit.arbitrary_models import assert_same, models
+from tests.unit.models import random_lenet5
+
+HEAD = 8
+GOOD = container.encode(random_lenet5(1, kept=(100, 500, 500, 200)))
+SECONDS = 10.0
+"""Generous: the machine may be busy; the largest admissible work takes about 3 s."""
+relaxed = settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+def sealed(content: bytes) -> bytes:
+    """``content`` as a file with a right checksum."""
+    return container.MAGIC + zlib.crc32(content).to_bytes(4, "big") + content
+
+
+def decode_or_error(data: bytes) -> CompressedModel | None:
+    """The model, or ``None`` for a :class:`PyadmmError`; nothing else may come out."""
+    start = time.process_time()
+    model, said = None, ".admm file: "
+    try:
+        model = container.decode(data)
+    except PyadmmError as error:
+        said = str(error)
+    assert said.startswith(".admm file: ")
+    assert "\n" not in said
+    assert time.process_time() - start < SECONDS
+    return model
+
+
+def test_truncation_at_every_length() -> None:
+    for length in range(len(GOOD)):
+        with pytest.raises(PyadmmError, match=r"\.admm file: (checksum|starts|version)"):
+            container.decode(GOOD[:length])
+
+
+@pytest.mark.parametrize("tail", [b"\0", b"\0" * 100, b"x", GOOD])
+def test_trailing_bytes(tail: bytes) -> None:
+    with pytest.raises(PyadmmError, match="checksum is wrong"):
+        container.decode(GOOD + tail)
+
+
+@relaxed
+@given(st.lists(st.integers(0, 8 * len(GOOD) - 1), min_size=1, max_size=20, unique=True))
+def test_flipped_bits(places: list[int]) -> None:
+    data = bytearray(GOOD)
+    for place in places:
+        data[place // 8] ^= 1 << place % 8
+    assert decode_or_error(bytes(data)) is None
+
+
+@relaxed
+@given(st.binary(max_size=400))
+def test_any_bytes(data: bytes) -> None:
+    assert decode_or_error(data) is None
+    assert decode_or_error(container.MAGIC + data) is None
+
+
+@relaxed
+@given(st.binary(max_size=400))
+@example(b"")
+@example(b"\xff" * 400)
+@example(b"\0" * 400)
+def test_any_content_with_a_right_checksum(content: bytes) -> None:
+    model = decode_or_error(sealed(content))
+    if model is not None:
+        assert_same(model, container.decode(container.encode(model)))
+
+
+@relaxed
+@given(st.data())
+def test_changed_content_with_a_right_checksum(data: st.DataObject) -> None:
+    content = bytearray(GOOD[HEAD:])
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.one_of(st.integers(0, 60), st.integers(0, len(content) - 1)))
+        content[place] = data.draw(st.integers(0, 255))
+    del content[data.draw(st.integers(0, len(content))) :]
+    decode_or_error(sealed(bytes(content)))
+
+
+@settings(relaxed, max_examples=40)
+@given(models(), st.data())
+def test_changed_files_of_any_model(model: CompressedModel, data: st.DataObject) -> None:
+    content = bytearray(container.encode(model)[HEAD:])
+    for _ in range(data.draw(st.integers(1, 4))):
+        if content:
+            place = data.draw(st.integers(0, len(content) - 1))
+            content[place] = data.draw(st.integers(0, 255))
+    decode_or_error(sealed(bytes(content)))
+
+
+@settings(relaxed, max_examples=40)
+@given(st.binary(max_size=60), st.binary(min_size=0, max_size=200))
+def test_memory_is_bounded(start: bytes, rest: bytes) -> None:
+    """Half a megabyte may hold a million weights of two bytes; nothing needs much more."""
+    content = GOOD[HEAD : HEAD + len(start) // 2] + start + rest
+    tracemalloc.start()
+    decode_or_error(sealed(content))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100e6
+
+
+# --- files that a hostile encoder makes ----------------------------------------------------------
+
+
+def hostile(monkeypatch: pytest.MonkeyPatch, model: CompressedModel) -> bytes:
+    """A sealed file of ``model`` by an encoder that ignores the limits, ending at its first
+    layer's weights."""
+
+    class Stop(Exception):
+        pass
+
+    def stop(*_: object) -> None:
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        for limit in ("MAP_LIMIT", "SCALAR_LIMIT"):
+            patch.setattr(container, limit, 1 << 60)
+        patch.setattr(container, "code_matrix", stop)
+        encoder = Encoder()
+        with pytest.raises(Stop):
+            container._Session(encoder, 1 << 60, Budget()).model(model)
+    return sealed(encoder.finish())
+
+
+def giant(outputs: int, inputs: int) -> CompressedModel:
+    """A network that declares many weights and holds none in memory."""
+    spec = LayerSpec("fc1", "linear", (outputs, inputs), (inputs, 1, 1))
+    layer = CompressedLayer(
+        replace(spec, weight_shape=(1, inputs)),
+        INPUT,
+        np.zeros((1, inputs), np.int16),
+        1,
+        np.zeros(1, np.int64),
+        Requant(),
+        QFormat(8, False),
+    )
+    object.__setattr__(layer, "spec", spec)
+    entry = InputSpec((inputs, 1, 1), QFormat(8, False))
+    model = CompressedModel("m", entry, (MaxPool("p", INPUT, 1, 1),))
+    object.__setattr__(model, "nodes", (layer,))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("outputs", "inputs"),
+    [(1 << 30, 1), (1 << 16, 1 << 10), (1 << 20, 2), (1, (1 << 20) + 100_000)],
+)
+def test_declared_weights(monkeypatch: pytest.MonkeyPatch, outputs: int, inputs: int) -> None:
+    data = hostile(monkeypatch, giant(outputs, inputs))
+    assert len(data) < 60
+    tracemalloc.start()
+    with pytest.raises(PyadmmError, match="that a file of this length may hold"):
+        container.decode(data)
+    assert tracemalloc.get_traced_memory()[1] < 8e6
+    tracemalloc.stop()
+
+
+def test_declared_outputs_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million rows of one weight each: coded one by one, so limited."""
+    data = hostile(monkeypatch, giant(1 << 20, 1))
+    assert decode_or_error(data) is None
+
+
+def test_endless_multipliers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal multipliers cost next to nothing to code; their number is limited."""
+    wide = Requant((1,) * 65536, 1)
+    entry = InputSpec((1, 1, 1), QFormat(8, False))
+    pool = AvgPool("pool1", INPUT, 1, 1, wide, QFormat(8, False))
+    model = CompressedModel("m", entry, (pool,))
+    data = container.encode(model)
+    assert len(data) < 5000
+    monkeypatch.setattr(container, "SCALAR_LIMIT", 65535)
+    for code in (lambda: container.encode(model), lambda: container.decode(data)):
+        with pytest.raises(PyadmmError, match="more than 65535 biases, multipliers and scales"):
+            code()
+
+
+def full(outputs: int) -> CompressedModel:
+    """One layer of equal weights, 1,000 for each output."""
+    spec = LayerSpec("fc1", "linear", (outputs, 1000), (1000, 1, 1))
+    layer = CompressedLayer(
+        spec,
+        INPUT,
+        np.ones((outputs, 1000), np.int16),
+        1,
+        np.zeros(outputs, np.int64),
+        Requant(),
+        QFormat(8, False),
+    )
+    return CompressedModel("m", InputSpec((1000, 1, 1), QFormat(8, False)), (layer,))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "budget", "reason"),
+    [
+        (200, Budget(1 << 60), "takes too long to decode"),
+        (1100, Budget(), "of this length may hold"),
+    ],
+)
+def test_cheap_full_layers(outputs: int, budget: Budget, reason: str) -> None:
+    """Weights that are all alike cost next to nothing to code; the work on them is limited."""
+    model = full(outputs)
+    assert_same(model, container.decode(container.encode(model)))
+    encoder = Encoder()
+    container._Session(encoder, 1 << 60, budget).model(model)
+    with pytest.raises(PyadmmError, match=reason):
+        container.decode(sealed(encoder.finish()))
+
+
+def test_deep_networks_do_not_exhaust_the_stack() -> None:
+    entry = InputSpec((1, 1, 1), QFormat(8, False))
+    sources = [INPUT, *(f"p{i}" for i in range(container.NODE_LIMIT - 1))]
+    pools = tuple(MaxPool(f"p{i}", source, 1, 1) for i, source in enumerate(sources))
+    model = CompressedModel("deep", entry, pools)
+    back = container.decode(container.encode(model))
+    assert_same(model, back)
+    assert back.format_of(pools[-1].name) == entry.format
+
+
+# --- the coder -----------------------------------------------------------------------------------
+
+
+@relaxed
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 3), st.integers(0, 5))), st.binary())
+def test_coder_round_trip(steps: list[tuple[int, int, int]], junk: bytes) -> None:
+    """Any symbols of any (extreme) weights come back; junk gives symbols in range or an error."""
+    rng = np.random.default_rng(0)
+    weights = [1.0 + (rng.random(n) * 2.0 ** (14 * power)).round() for n, power, _ in steps]
+    symbols = [symbol % len(w) for w, (*_, symbol) in zip(weights, steps, strict=True)]
+    encoder = Encoder()
+    for w, symbol in zip(weights, symbols, strict=True):
+        encoder.symbol(w, symbol)
+    data = encoder.finish()
+    decoder = Decoder(data)
+    assert [decoder.symbol(w, None) for w in weights] == symbols
+    reader = Decoder(junk)
+    with contextlib.suppress(PyadmmError):
+        assert all(0 <= reader.symbol(w, None) < len(w) for w in weights)
+
+
+@pytest.mark.parametrize("value", [0, 1, 2, 1000, 1 << 40, (1 << 48) - 1])
+def test_sizes(value: int) -> None:
+    encoder = Encoder()
+    assert Sizes("x", (1 << 48) - 1).code(encoder, value) == value
+    assert Sizes("x", (1 << 48) - 1).code(Decoder(encoder.finish()), None) == value
+    with pytest.raises(PyadmmError, match="x must be 0 to 5, not 6"):
+        Sizes("x", 5).code(encoder, 6)
+
+
+def test_encoder_wastes_less_than_a_byte() -> None:
+    rng = np.random.default_rng(0)
+    for count in range(40):
+        encoder = Encoder()
+        encoder.mark("all")
+        for _ in range(count):
+            encoder.symbol(np.array([1.0, 2.0, 3.0]), int(rng.integers(3)))
+        assert 8 * len(encoder.finish()) < encoder.sections["all"] + 8
