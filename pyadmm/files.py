@@ -1,4 +1,4 @@
-"""Writing files so that nothing is ever half-written."""
+"""Writing files so that nothing is ever half-written, and where to keep what is made once."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def cache_dir() -> Path:
+    """Where downloads and tool results are kept: ``PYADMM_CACHE``, else ``~/.cache/pyadmm``."""
+    return Path(os.environ.get("PYADMM_CACHE") or "~/.cache/pyadmm").expanduser()

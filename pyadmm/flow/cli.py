@@ -51,6 +51,12 @@ def parser() -> argparse.ArgumentParser:
     add("--out", metavar="DIR", help="run directory (default runs/MODEL-BOARD-PRESET-seedN)")
     add("--seed", type=int, help=f"seed of all random numbers (default {default.seed})")
     add("--until", metavar="STEP", help="last step to run")
+    add(
+        "--simulate-board",
+        action="store_true",
+        default=None,
+        help="end with inference through the board's driver on a simulated board",
+    )
     add("--dry-run", action="store_true", help="check the options, show the steps, do nothing")
     add("--version", action="version", version=f"pyadmm {__version__}")
     return result
@@ -59,14 +65,14 @@ def parser() -> argparse.ArgumentParser:
 def configuration(options: argparse.Namespace) -> FlowConfig:
     """The configuration of parsed options: the file's, overridden by what the line says."""
     base = FlowConfig() if options.config is None else read_config(options.config)
-    names = ("board", "model", "preset", "data_dir", "out", "seed", "until")
+    names = ("board", "model", "preset", "data_dir", "out", "seed", "until", "simulate_board")
     given = {name: getattr(options, name) for name in names}
     return base.override({k: v for k, v in given.items() if v is not None}, "command line")
 
 
 def dry_run(config: FlowConfig, reporter: Reporter) -> None:
     """Check ``config`` and say what would be done."""
-    steps = selected_steps(config.until)
+    steps = selected_steps(config)
     session = Session(config, reporter)
     board = session.board
     reporter.line(f"{config.model} for {board.name} ({board.part}) into {config.run_dir}:")

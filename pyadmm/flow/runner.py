@@ -12,7 +12,7 @@ from pyadmm.errors import MissingToolError, PyadmmError
 from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.console import Reporter
 from pyadmm.flow.session import Session
-from pyadmm.flow.steps import STEPS, Step
+from pyadmm.flow.steps import SIMULATE, STEPS, Step
 from pyadmm.flow.store import StepResult, StepStore
 from pyadmm.flow.summary import NEEDS_VENDOR_TOOLS, Progress, run_record
 from pyadmm.report import ReportPaths, write_report
@@ -33,17 +33,17 @@ class FlowResult:
     report: ReportPaths | None
 
 
-def selected_steps(until: str | None) -> list[Step]:
-    """The prefix of the steps that ends with ``until``; all for ``None``.
+def selected_steps(config: FlowConfig) -> list[Step]:
+    """The prefix of the steps that ends with ``config.until``; all for ``None``.
 
     :raises PyadmmError: for an unknown step; it lists the known ones.
     """
     names = [step.name for step in STEPS]
-    if until is None:
-        return list(STEPS)
-    if until not in names:
-        raise PyadmmError(f"step {until!r} is unknown; choose one of: {', '.join(names)}")
-    return list(STEPS[: names.index(until) + 1])
+    if config.until is not None and config.until not in names:
+        raise PyadmmError(f"step {config.until!r} is unknown; choose one of: {', '.join(names)}")
+    last = len(names) if config.until is None else names.index(config.until) + 1
+    wanted = config.simulate_board or config.until == SIMULATE
+    return [step for step in STEPS[:last] if step.name != SIMULATE or wanted]
 
 
 def run(
@@ -55,7 +55,7 @@ def run(
     :raises PyadmmError: for bad input, failed tools and failed checks.
     """
     reporter = reporter or Reporter()
-    steps = selected_steps(config.until)
+    steps = selected_steps(config)
     session = Session(config, reporter)
     started = datetime.now().replace(microsecond=0).isoformat()
     store = StepStore(session.run_dir)

@@ -18,15 +18,20 @@ from pyadmm.boards import Board, load_board
 from pyadmm.codegen import generate
 from pyadmm.compression import AdmmResult, IntegerResult, PhaseResult
 from pyadmm.datasets import mnist
+from pyadmm.files import cache_dir
 from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.console import Reporter
 from pyadmm.model import CompressedModel
 from pyadmm.network import Network
 from pyadmm.plan import AcceleratorPlan, BuildPlan
 from pyadmm.planner import plan_accelerator
+from pyadmm.rtlgen import generate_rtl
+from pyadmm.tools import verilator
+from pyadmm.tools.verilator import RtlSimulator
 from pyadmm.training import Data, EpochRecord, Images, Teacher, accuracy, seed_of
 
 VALIDATION_IMAGES = 5_000
+TESTBENCH_IMAGES = 20
 VALIDATION_SHARE = 12
 """At most one in so many training images is held out, which matters for small data sets."""
 
@@ -118,12 +123,31 @@ class Session:
         return plan_accelerator(self.model, self.board)
 
     @cached_property
-    def build(self) -> BuildPlan:
-        return generate(self.model, self.plan)
+    def hls_build(self) -> BuildPlan:
+        """The accelerator in HLS C++, its first test images as the testbench's vectors."""
+        return generate(self.model, self.plan, self.mnist.test_images[:TESTBENCH_IMAGES])
+
+    @cached_property
+    def rtl_build(self) -> BuildPlan:
+        """The same accelerator in SystemVerilog."""
+        return generate_rtl(self.plan, model=self.model)
 
     @property
-    def build_dir(self) -> Path:
-        return self.run_dir / "build"
+    def hls_dir(self) -> Path:
+        return self.run_dir / "build" / "hls"
+
+    @property
+    def rtl_dir(self) -> Path:
+        return self.run_dir / "build" / "rtl"
+
+    @property
+    def deploy_dir(self) -> Path:
+        return self.run_dir / "deploy"
+
+    @cached_property
+    def rtl_simulator(self) -> RtlSimulator:
+        """The Verilated accelerator."""
+        return verilator.build_simulator(self.rtl_build, self.plan, cache_dir() / "verilator")
 
     def dense_test_accuracy(self) -> float:
         """Share of the test images that the dense float network gets right."""

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pyadmm import container
+from pyadmm import container, simboard
+from pyadmm.codegen import vendor_context
+from pyadmm.deploy import Design, ModelPack, plan_deploy
 from pyadmm.errors import PyadmmError
 from pyadmm.flow.session import Session
 from pyadmm.layout import weight_image
-from pyadmm.tools import gxx
+from pyadmm.tools import gxx, verilator
 from pyadmm.training import EpochRecord
+from pyadmm.vendor import vendor_files, vendor_params
 
 FRAME_IMAGES = 200
 """Test images on which the integers of every stage are compared, not the logits alone."""
+COSIM_IMAGES = 1_000
+STALLED_IMAGES = 50
+"""Images that are simulated once more with random stalls on both streams."""
+DEPLOY_IMAGES = 100
+BOARD_IMAGES = 100
 
 
 @dataclass(frozen=True)
@@ -140,20 +148,30 @@ def _test(session: Session) -> Outcome:
 
 
 def _codegen(session: Session) -> Outcome:
-    build = session.build
-    build.write(session.build_dir)
-    files = tuple(session.build_dir / name for name in [*build.files, *build.data])
-    stages = {stage.name: asdict(stage.config) for stage in session.plan.stages}
-    chosen = ", ".join(
-        f"{s.name} {s.config.family} {s.groups}x{s.lanes}" for s in session.plan.stages
-    )
-    text = f"{len(build.files)} source files; groups x lanes: {chosen}"
-    return Outcome(text, {"digest": build.digest, "stages": stages}, files)
+    plan, board = session.plan, session.board
+    context = vendor_context(plan)
+    hls, rtl = session.hls_build, session.rtl_build
+    sources = tuple(sorted(name for name in rtl.files if Path(name).suffix in {".sv", ".v"}))
+    params = {
+        session.hls_dir: vendor_params(board, **context),
+        session.rtl_dir: vendor_params(
+            board, project=context["project"], rtl_sources=sources, flavour="rtl"
+        ),
+    }
+    files = []
+    for folder, build in ((session.hls_dir, hls), (session.rtl_dir, rtl)):
+        whole = replace(build, data={**build.data, **vendor_files(params[folder])})
+        whole.write(folder)
+        files += [folder / name for name in [*whole.files, *whole.data]]
+    stages = {stage.name: asdict(stage.config) for stage in plan.stages}
+    chosen = ", ".join(f"{s.name} {s.config.family} {s.groups}x{s.lanes}" for s in plan.stages)
+    facts = {"hls_digest": hls.digest, "rtl_digest": rtl.digest, "stages": stages}
+    return Outcome(f"HLS C++ and SystemVerilog; groups x lanes: {chosen}", facts, tuple(files))
 
 
 def _csim(session: Session) -> Outcome:
     images = session.mnist.test_images
-    simulator = gxx.build_simulator(session.build_dir, session.plan)
+    simulator = gxx.build_simulator(session.hls_dir, session.plan)
     weights = weight_image(session.model, session.plan)
     logits = simulator.infer(images, weights).logits
     _require_equal("csim", "logits", logits, session.model.run(images))
@@ -170,6 +188,64 @@ def _csim(session: Session) -> Outcome:
     return Outcome(text, facts)
 
 
+def _cosim(session: Session) -> Outcome:
+    images = session.mnist.test_images[:COSIM_IMAGES]
+    weights = weight_image(session.model, session.plan)
+    golden = session.model.run(images)
+    simulator = session.rtl_simulator
+    result = verilator.cosim(simulator, weights, images)
+    _require_equal("cosim", "logits", result.logits, golden)
+    stalled = images[:STALLED_IMAGES]
+    bumpy = verilator.cosim(simulator, weights, stalled, stalls=(session.config.seed, 0.3, 0.3))
+    _require_equal("cosim with stalls", "logits", bumpy.logits, golden[: len(stalled)])
+    facts = {
+        "images": len(images),
+        "stalled_images": len(stalled),
+        "latency_cycles": result.latency_cycles,
+        "interval_cycles": result.interval_cycles,
+        "busy_cycles": result.busy_cycles,
+        "version": verilator.verilator_version(),
+    }
+    text = (
+        f"RTL equals the integer model on {len(images):,} images, {len(stalled)} more times with "
+        f"stalling streams; {result.interval_cycles:.0f} cycles an image, "
+        f"latency {result.latency_cycles:,} cycles"
+    )
+    return Outcome(text, facts)
+
+
+def _deploy(session: Session) -> Outcome:
+    """One bundle per kernel flavour: the hardware tells them apart by its ident register."""
+    mnist = session.mnist
+    pack = ModelPack(
+        session.model, mnist.test_images[:DEPLOY_IMAGES], mnist.test_labels[:DEPLOY_IMAGES]
+    )
+    files = []
+    for flavour, build in (("hls", session.hls_build), ("rtl", session.rtl_build)):
+        bundle = plan_deploy(Design.of(session.plan, build), [pack])
+        bundle.write(session.deploy_dir / flavour)
+        files += [session.deploy_dir / flavour / name for name in bundle.files]
+    return Outcome("wheels for the board in deploy/hls and deploy/rtl", {}, tuple(files))
+
+
+def _simulate(session: Session) -> Outcome:
+    mnist = session.mnist
+    images, labels = mnist.test_images[:BOARD_IMAGES], mnist.test_labels[:BOARD_IMAGES]
+    golden = session.model.run(images)
+    deploy, program = session.deploy_dir / "rtl", session.rtl_simulator.program
+    measured = simboard.run(deploy, program, images, golden, labels)
+    if not measured.equal:
+        raise PyadmmError(
+            f"simulated board: {measured.wrong} of {measured.images} images have other logits "
+            "than the integer model; this is a defect of pyadmm: please report it"
+        )
+    text = (
+        f"{measured.basis}: {measured.images} images through the board's driver equal the integer "
+        f"model; {measured.cycles_per_image:.0f} cycles an image"
+    )
+    return Outcome(text, measured.to_dict())
+
+
 def _require_equal(check: str, what: str, found: np.ndarray, golden: np.ndarray) -> None:
     if not np.array_equal(found, golden):
         image = int(np.flatnonzero((found != golden).reshape(len(found), -1).any(1))[0])
@@ -182,6 +258,9 @@ def _require_equal(check: str, what: str, found: np.ndarray, golden: np.ndarray)
 def _nothing(_: Session) -> None:
     return None
 
+
+SIMULATE = "simulate"
+"""Runs only when it is asked for."""
 
 STEPS: tuple[Step, ...] = (
     Step(
@@ -224,5 +303,22 @@ STEPS: tuple[Step, ...] = (
         _codegen,
     ),
     Step("csim", "g++ simulation equals the integer model", ("codegen",), _nothing, _csim),
+    Step(
+        "cosim",
+        "Verilator simulation of the RTL equals the integer model; cycles counted",
+        ("codegen",),
+        _nothing,
+        _cosim,
+    ),
+    Step(
+        "deploy", "bundles for the board: driver, weights, vectors", ("codegen",), _nothing, _deploy
+    ),
+    Step(
+        SIMULATE,
+        "the board's driver on the simulated board (with --simulate-board)",
+        ("deploy",),
+        _nothing,
+        _simulate,
+    ),
 )
 """All steps, in order; the report is written after the last."""

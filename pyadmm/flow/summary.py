@@ -15,6 +15,7 @@ import torch
 from pyadmm import __version__, container
 from pyadmm.cost import initiation_interval, stage_cycles, stage_resources
 from pyadmm.flow.session import Session
+from pyadmm.flow.steps import SIMULATE
 from pyadmm.flow.store import StepResult, file_digest
 from pyadmm.model import CompressedLayer
 from pyadmm.report.record import (
@@ -79,7 +80,7 @@ def run_record(session: Session, progress: Progress, command: str, date: str) ->
         layers=_layers(session, progress),
         history=tuple(_history(progress)),
         file=_file(session),
-        hardware=_hardware(session),
+        hardware=_hardware(session, progress.facts("cosim")),
         checks=tuple(_checks(progress)),
         steps=tuple(
             StepTime(name, result.seconds, name in progress.reused)
@@ -214,13 +215,19 @@ def _decided(decision: Mapping[str, Any]) -> str:
     return "kept dense" if decision["ratio"] == 1 else f"pruned {decision['ratio']:.3g}x"
 
 
-def _hardware(session: Session) -> Hardware:
+def _hardware(session: Session, cosim: Mapping[str, Any]) -> Hardware:
     plan, board = session.plan, session.board
-    cycles = {s.name: stage_cycles(session.model.layer(s.name), s) for s in plan.stages}
+    if cosim:
+        interval = Quantity(cosim["interval_cycles"], "cosim")
+        latency = Quantity(cosim["latency_cycles"], "cosim")
+    else:
+        cycles = {s.name: stage_cycles(session.model.layer(s.name), s) for s in plan.stages}
+        interval, latency = Quantity(initiation_interval(plan, cycles), "modelled"), None
     need = sum((stage_resources(stage) for stage in plan.stages), Resources())
     return Hardware(
         target_clock_mhz=board.clock_mhz,
-        cycles_per_image=Quantity(initiation_interval(plan, cycles), "modelled"),
+        cycles_per_image=interval,
+        latency_cycles=latency,
         resources=tuple(
             ResourceUse(
                 field.name.upper(),
@@ -233,14 +240,22 @@ def _hardware(session: Session) -> Hardware:
 
 
 def _checks(progress: Progress) -> Iterable[Check]:
-    csim = progress.facts("csim")
-    compared = "logits of g++ csim and CompressedModel.run"
+    golden = "CompressedModel.run"
+    csim, cosim, board = (progress.facts(name) for name in ("csim", "cosim", SIMULATE))
     if csim:
-        yield Check("csim", compared, "pass", csim["images"])
+        yield Check("csim", f"logits of g++ csim and {golden}", "pass", csim["images"])
         frames = f"integers of {', '.join(csim['frames'])} in g++ csim and CompressedModel"
         yield Check("csim, every stage", frames, "pass", csim["frame_images"])
-    elif "csim" in progress.skipped:
-        yield Check("csim", compared, "skipped", reason=progress.skipped["csim"])
+    if cosim:
+        compared = f"logits of the RTL in Verilator and {golden}"
+        yield Check("cosim", compared, "pass", cosim["images"])
+        stalled = f"{compared}, with random stalls on both streams"
+        yield Check("cosim with stalls", stalled, "pass", cosim["stalled_images"])
+    if board:
+        compared = f"logits of the board's driver ({board['basis']}) and {golden}"
+        yield Check("simulated board", compared, "pass", board["images"])
+    for name, reason in progress.skipped.items():
+        yield Check(name, f"step {name} of the flow", "skipped", reason=reason)
 
 
 def _done(session: Session, progress: Progress) -> Iterable[str]:

@@ -79,4 +79,4 @@ def test_the_default_run_directory_says_what_is_in_it() -> None:
 
 def test_an_unknown_step_is_an_error_in_python_too() -> None:
     with pytest.raises(PyadmmError, match="step 'x' is unknown"):
-        selected_steps("x")
+        selected_steps(FlowConfig(until="x"))

@@ -61,7 +61,12 @@ def test_a_run_leaves_a_proven_accelerator_and_a_report(finished: Path) -> None:
     assert record.file is not None
     assert record.file.bytes == record.file.itemised == (finished / "lenet5.admm").stat().st_size
     assert {epoch.step for epoch in record.history} == {"dense", "prune", "retrain", "quantize"}
-    for name in ("report.html", "report.xlsx", "build/src/top.cpp", "build/data/weights.bin"):
+    for name in (
+        "report.html",
+        "report.xlsx",
+        "build/hls/src/top.cpp",
+        "build/hls/data/weights.bin",
+    ):
         assert (finished / name).stat().st_size > 0
     assert "subset" in record.notes[0]
 
@@ -81,11 +86,11 @@ def test_damaged_results_are_made_again(config: Path, finished: Path, tmp_path: 
     shutil.copytree(finished, out)
     good = (out / "lenet5.admm").read_bytes()
     (out / "lenet5.admm").write_bytes(good[:-7])
-    (out / "build" / "src" / "top.cpp").unlink()
+    (out / "build" / "hls" / "src" / "top.cpp").unlink()
     done = flow("--config", str(config), "--out", str(out))
     assert done.returncode == 0, done.stderr
     assert (out / "lenet5.admm").read_bytes() == good
-    assert (out / "build" / "src" / "top.cpp").is_file()
+    assert (out / "build" / "hls" / "src" / "top.cpp").is_file()
 
 
 def test_a_damaged_checkpoint_is_named(config: Path, finished: Path, tmp_path: Path) -> None:
