@@ -59,19 +59,7 @@ STEP:
                 }
             }
             if (ends && slot < fills[g][0].slots) {
-                TileOf<Cfg> emitted;
-#pragma HLS ARRAY_PARTITION variable=emitted.acc type=complete dim=0
-            EMIT_ROW:
-                for (int r = 0; r < Cfg::R; ++r) {
-                    PYADMM_UNROLL(Cfg::R)
-                EMIT_LANE:
-                    for (int ow = 0; ow < Cfg::W_OUT; ++ow) {
-                        PYADMM_UNROLL(Cfg::W_OUT)
-                        emitted.acc[r][ow] = acc[g][r][ow];
-                    }
-                }
-                emitted.label(record, tile);
-                tiles[g].write(emitted);
+                emit_tile<Cfg>(acc[g], record, tile, tiles[g]);
             }
         }
 

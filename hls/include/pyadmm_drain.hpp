@@ -31,8 +31,8 @@ struct PoolState {
     static constexpr int LINES = ceil_div(Cfg::POOL, Cfg::POOL_STRIDE);
     static constexpr int END_LINE = (Cfg::POOL - 1) / Cfg::POOL_STRIDE;
     static constexpr int END_PHASE = (Cfg::POOL - 1) % Cfg::POOL_STRIDE;
+    typedef typename Stage<Cfg>::Acc Lines[LINES][Stage<Cfg>::W_POOL];
 
-    typename Stage<Cfg>::Acc line[LINES][Stage<Cfg>::W_POOL];
     Count<Cfg::POOL_STRIDE> phase;
     Count<END_LINE + 1> begun;
     RowCursor<Next> cursor;
@@ -45,7 +45,7 @@ struct PoolState {
     }
 
     // Take one output row; true where a window ends with it: the pooled row is line[END_LINE].
-    bool take(const typename Stage<Cfg>::Acc row[Cfg::W_OUT]) {
+    bool take(const typename Stage<Cfg>::Acc row[Cfg::W_OUT], Lines& line) {
 #pragma HLS INLINE
         const bool begins = phase == 0;
     COLUMN:
@@ -82,14 +82,19 @@ template <class Cfg, class Next>
 void drain_tiles(hls::stream<TileOf<Cfg> > tiles[Cfg::G],
                  typename Next::Row output[Next::COPIES][Next::BANKS][Next::DEPTH]) {
     typedef Stage<Cfg> St;
+    typedef PoolState<Cfg, Next> Pool;
     static_assert(Next::CHANNELS == Cfg::O && Next::HEIGHT == St::H_POOL &&
                       Next::WIDTH == St::W_POOL,
                   "the next stage takes what this one gives");
     static constexpr int ROWS = Cfg::O * Cfg::H_OUT;
-    PoolState<Cfg, Next> pools[Cfg::G];
+    Pool pools[Cfg::G];
 #pragma HLS ARRAY_PARTITION variable=pools type=complete dim=0
-    TileOf<Cfg> tile;
-#pragma HLS ARRAY_PARTITION variable=tile.acc type=complete dim=0
+    typename Pool::Lines lines[Cfg::G];
+#pragma HLS ARRAY_PARTITION variable=lines type=complete dim=0
+    typename St::Acc acc[Cfg::R][Cfg::W_OUT];
+#pragma HLS ARRAY_PARTITION variable=acc type=complete dim=0
+    typename St::OutChannel channel = 0;
+    Requant requant;
     Count<Cfg::G> group = 0;
     typename St::TileRow row = 0, rows_left = 0;
 ROW:
@@ -101,7 +106,18 @@ ROW:
             for (int g = 0; g < Cfg::G; ++g) {
                 PYADMM_UNROLL(Cfg::G)
                 if (g == group && !tiles[g].empty()) {
-                    tile = tiles[g].read();
+                    const TileOf<Cfg> tile = tiles[g].read();
+                TAKE_ROW:
+                    for (int r = 0; r < Cfg::R; ++r) {
+                        PYADMM_UNROLL(Cfg::R)
+                    TAKE_LANE:
+                        for (int ow = 0; ow < Cfg::W_OUT; ++ow) {
+                            PYADMM_UNROLL(Cfg::W_OUT)
+                            acc[r][ow] = tile.acc[r][ow];
+                        }
+                    }
+                    channel = tile.channel;
+                    requant = tile.requant;
                     rows_left = tile.rows;
                     row = 0;
                     if (tile.first) {
@@ -111,15 +127,15 @@ ROW:
             }
         }
         if (rows_left != 0) {
-            if (pools[group].take(tile.acc[row])) {
-                typename Next::Row pooled;
+            if (pools[group].take(acc[row], lines[group])) {
+                typename Next::Act pooled[St::W_POOL];
+#pragma HLS ARRAY_PARTITION variable=pooled type=complete dim=0
             COLUMN:
                 for (int w = 0; w < St::W_POOL; ++w) {
                     PYADMM_UNROLL(Stage<Cfg>::W_POOL)
-                    pooled.col[w] = requantise<Cfg>(
-                        pools[group].line[PoolState<Cfg, Next>::END_LINE][w], tile.requant);
+                    pooled[w] = requantise<Cfg>(lines[group][Pool::END_LINE][w], requant);
                 }
-                write_row<Next>(output, int(tile.channel), pools[group].cursor, pooled);
+                write_row<Next>(output, int(channel), pools[group].cursor, pooled);
                 pools[group].cursor.next();
             }
             ++row;

@@ -29,13 +29,19 @@ struct RowCursor {
 // Write one row word of `channel` to every copy of the frame.
 template <class Shape>
 void write_row(typename Shape::Row frame[Shape::COPIES][Shape::BANKS][Shape::DEPTH], int channel,
-               const RowCursor<Shape>& cursor, const typename Shape::Row& row) {
+               const RowCursor<Shape>& cursor, const typename Shape::Act row[Shape::WIDTH]) {
 #pragma HLS INLINE
     const int address = channel * Shape::BANK_HEIGHT + int(cursor.line);
+    typename Shape::Row word;
+PACK:
+    for (int w = 0; w < Shape::WIDTH; ++w) {
+        PYADMM_UNROLL(Shape::WIDTH)
+        word.col[w] = row[w];
+    }
 COPY:
     for (int copy = 0; copy < Shape::COPIES; ++copy) {
         PYADMM_UNROLL(Shape::COPIES)
-        frame[copy][cursor.bank][address] = row;
+        frame[copy][cursor.bank][address] = word;
     }
 }
 
@@ -54,8 +60,8 @@ void read_window(
     const int channel_base = int(c) * Shape::BANK_HEIGHT;
     const int kernel_row = int(kh);
 
-    typename Shape::Row fetched[St::BANKS];
-#pragma HLS ARRAY_PARTITION variable=fetched type=complete dim=1
+    typename St::Act fetched[St::BANKS][Cfg::W];
+#pragma HLS ARRAY_PARTITION variable=fetched type=complete dim=0
 BANK:
     for (int bank = 0; bank < St::BANKS; ++bank) {
         PYADMM_UNROLL(St::BANKS)
@@ -72,14 +78,14 @@ BANK:
         }
         const int padded = line * St::BANKS + bank;
         const bool stored = padded >= Cfg::PADDING && padded < Cfg::H + Cfg::PADDING;
+        typename Shape::Row word;
         if (stored) {
-            fetched[bank] = frame[bank][channel_base + line];
-        } else {
-        ZERO:
-            for (int w = 0; w < Cfg::W; ++w) {
-                PYADMM_UNROLL(Cfg::W)
-                fetched[bank].col[w] = 0;
-            }
+            word = frame[bank][channel_base + line];
+        }
+    UNPACK:
+        for (int w = 0; w < Cfg::W; ++w) {
+            PYADMM_UNROLL(Cfg::W)
+            fetched[bank][w] = stored ? word.col[w] : typename St::Act(0);
         }
     }
 
@@ -99,7 +105,7 @@ ROW:
     MIDDLE:
         for (int w = 0; w < Cfg::W; ++w) {
             PYADMM_UNROLL(Cfg::W)
-            wide[w + Cfg::PADDING] = fetched[bank].col[w];
+            wide[w + Cfg::PADDING] = fetched[bank][w];
         }
     EDGE:
         for (int w = 0; w < Cfg::PADDING; ++w) {

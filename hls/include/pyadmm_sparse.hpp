@@ -82,8 +82,8 @@ void replay_entries(
     const typename Stage<Cfg>::Input::Row frame[Stage<Cfg>::BANKS][Stage<Cfg>::Input::DEPTH],
     hls::stream<Steps<Cfg> >& steps, hls::stream<Job<Cfg> >& jobs, hls::stream<TileOf<Cfg> >& tiles) {
     typedef Stage<Cfg> St;
-    TileOf<Cfg> tile;
-#pragma HLS ARRAY_PARTITION variable=tile.acc type=complete dim=0
+    typename St::Acc acc[Cfg::R][Cfg::W_OUT];
+#pragma HLS ARRAY_PARTITION variable=acc type=complete dim=0
     Job<Cfg> job;
     typename St::EntryCount address = 0;
     typename St::EntryCount left = 0;
@@ -112,16 +112,15 @@ STEP:
         LANE:
             for (int ow = 0; ow < Cfg::W_OUT; ++ow) {
                 PYADMM_UNROLL(Cfg::W_OUT)
-                const typename St::Acc before = starts ? job.slot.bias : tile.acc[r][ow];
-                tile.acc[r][ow] = before + entry.weight * x[r][ow];
+                const typename St::Acc before = starts ? job.slot.bias : acc[r][ow];
+                acc[r][ow] = before + entry.weight * x[r][ow];
             }
         }
 
         ++address;
         --left;
         if (left == 0) {
-            tile.label(job.slot, job.tile);
-            tiles.write(tile);
+            emit_tile<Cfg>(acc, job.slot, job.tile, tiles);
         }
     }
 }

@@ -2,6 +2,8 @@
 #ifndef PYADMM_STAGE_HPP
 #define PYADMM_STAGE_HPP
 
+#include <hls_stream.h>
+
 #include "pyadmm_types.hpp"
 
 namespace pyadmm {
@@ -128,16 +130,30 @@ struct TileOf {
     bool first;  // of its channel
     typename Stage<Cfg>::OutChannel channel;
     Requant requant;
-
-    void label(const Slot<Cfg>& slot, typename Stage<Cfg>::Tile t) {
-#pragma HLS INLINE
-        const bool is_last = t == Stage<Cfg>::TILES - 1;
-        rows = is_last ? Stage<Cfg>::LAST_ROWS : Cfg::R;
-        first = t == 0;
-        channel = slot.channel;
-        requant = slot.requant;
-    }
 };
+
+// Send the accumulators of tile t of a slot to the drain.
+template <class Cfg>
+void emit_tile(const typename Stage<Cfg>::Acc acc[Cfg::R][Cfg::W_OUT], const Slot<Cfg>& slot,
+               typename Stage<Cfg>::Tile t, hls::stream<TileOf<Cfg> >& tiles) {
+#pragma HLS INLINE
+    TileOf<Cfg> tile;
+ROW:
+    for (int r = 0; r < Cfg::R; ++r) {
+        PYADMM_UNROLL(Cfg::R)
+    LANE:
+        for (int ow = 0; ow < Cfg::W_OUT; ++ow) {
+            PYADMM_UNROLL(Cfg::W_OUT)
+            tile.acc[r][ow] = acc[r][ow];
+        }
+    }
+    const bool is_last = t == Stage<Cfg>::TILES - 1;
+    tile.rows = is_last ? Stage<Cfg>::LAST_ROWS : Cfg::R;
+    tile.first = t == 0;
+    tile.channel = slot.channel;
+    tile.requant = slot.requant;
+    tiles.write(tile);
+}
 
 }  // namespace pyadmm
 

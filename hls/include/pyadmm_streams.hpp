@@ -36,8 +36,8 @@ void unpack_image(AxiStream& stream,
     static constexpr int BYTES = Shape::WIDTH % 4 == 0 ? 4 : Shape::WIDTH % 2 == 0 ? 2 : 1;
     static constexpr int STEPS = Shape::CHANNELS * Shape::HEIGHT * Shape::WIDTH / BYTES;
     typedef NumberOf<Input::BITS, Input::SIGNED> Range;
-    typename Shape::Row row;
-#pragma HLS ARRAY_PARTITION variable=row.col type=complete dim=1
+    typename Shape::Act row[Shape::WIDTH];
+#pragma HLS ARRAY_PARTITION variable=row type=complete dim=0
     RowCursor<Shape> cursor;
     cursor.first();
     uint32_t word = 0;
@@ -54,16 +54,16 @@ STEP:
     SHIFT:
         for (int w = 0; w + BYTES < Shape::WIDTH; ++w) {
             PYADMM_UNROLL(Shape::WIDTH)
-            row.col[w] = row.col[w + BYTES];
+            row[w] = row[w + BYTES];
         }
     BYTE:
         for (int b = 0; b < BYTES; ++b) {
             PYADMM_UNROLL(BYTES)
             const int byte = int(word >> (8 * b)) & 0xff;
             const int x = (byte - Input::offset(int(channel))) >> Input::SHIFT;
-            row.col[Shape::WIDTH - BYTES + b] = x < Range::LO   ? int(Range::LO)
-                                                : x > Range::HI ? int(Range::HI)
-                                                                : x;
+            row[Shape::WIDTH - BYTES + b] = x < Range::LO   ? int(Range::LO)
+                                            : x > Range::HI ? int(Range::HI)
+                                                            : x;
         }
         word >>= 8 * (BYTES % 4);
         phase = phase == 4 / BYTES - 1 ? 0 : int(phase) + 1;
