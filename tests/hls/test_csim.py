@@ -31,6 +31,7 @@ pytestmark = pytest.mark.skipif(
 )
 BOARD = load_board("pynq-z2")
 REPOSITORY = Path(__file__).resolve().parents[2]
+LENET5_KEPT = (250, 1750, 2600, 450)
 S5 = QFormat(5, True)
 U1 = QFormat(1, False)
 U8 = QFormat(8, False)
@@ -115,7 +116,9 @@ def simulator(
     def build(model: CompressedModel, plan: AcceleratorPlan, exact: bool) -> Simulator:
         folder: Path = tmp_path_factory.mktemp("build")
         generate(model, plan).write(folder)
-        return build_simulator(folder, plan, exact_widths=exact, cache_dir=cache)
+        simulator = build_simulator(folder, plan, exact_widths=exact, cache_dir=cache)
+        assert "warning" not in simulator.log.read_text(encoding="utf-8")
+        return simulator
 
     return build
 
@@ -224,7 +227,7 @@ def test_native_integers_and_models_reloaded_at_run_time(simulator) -> None:  # 
 
 
 def test_lenet5_by_default_plan(simulator) -> None:  # type: ignore[no-untyped-def]
-    model = random_lenet5(kept=(250, 1750, 2600, 450))
+    model = random_lenet5(kept=LENET5_KEPT)
     plan = plan_accelerator(model, BOARD)
     images = random_images(np.random.default_rng(7), 100, model.input.shape)
     assert_same(simulator(model, plan, False), [model], images)
@@ -236,7 +239,7 @@ def test_all_mnist_test_images(simulator) -> None:  # type: ignore[no-untyped-de
         pytest.skip(f"no folder {folder}: set PYADMM_DATA to check all MNIST test images")
     images = mnist.load(folder).test_images
     assert len(images) == 10_000
-    model = random_lenet5(seed=3, kept=(250, 1750, 2600, 450))
+    model = random_lenet5(kept=LENET5_KEPT)
     plan = plan_accelerator(model, BOARD)
     logits = simulator(model, plan, False).infer(images, weight_image(model, plan)).logits
     np.testing.assert_array_equal(logits, model.run(images))
