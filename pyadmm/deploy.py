@@ -132,6 +132,14 @@ def plan_deploy(design: Design, packs: Sequence[ModelPack], curves: str | None =
     return _deploy_files(files)
 
 
+def write_deploy(folder: Path, plan: BuildPlan) -> None:
+    """Write the plan; a wheel of earlier content, which has another name, goes."""
+    plan.write(folder)
+    for wheel in folder.glob("pyadmm_host-*.whl"):
+        if wheel.name not in plan.files:
+            wheel.unlink()
+
+
 def add_bitstream(folder: Path, bit: Path) -> BuildPlan:
     """The deploy folder with a bitstream that was built after it; ``.hwh`` lies beside ``bit``.
 
@@ -332,24 +340,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("say what to add: --bitstream or --add-model")
     try:
         if options.bitstream:
-            _rewrite(options.folder, add_bitstream(options.folder, options.bitstream))
+            write_deploy(options.folder, add_bitstream(options.folder, options.bitstream))
         if options.add_model:
             name = options.name or options.add_model.stem
             pack = _pack_like_first(options.folder, replace(load(options.add_model), name=name))
-            _rewrite(options.folder, add_model(options.folder, pack))
+            write_deploy(options.folder, add_model(options.folder, pack))
     except PyadmmError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"{options.folder}: done; copy the wheel to the board and install it again")
     return 0
-
-
-def _rewrite(folder: Path, plan: BuildPlan) -> None:
-    """Write the plan; the wheel that it replaces has another name and goes."""
-    plan.write(folder)
-    for wheel in folder.glob("pyadmm_host-*.whl"):
-        if wheel.name not in plan.files:
-            wheel.unlink()
 
 
 def _pack_like_first(folder: Path, model: CompressedModel) -> ModelPack:

@@ -28,6 +28,7 @@ OTHERS = (
     "reload",
     "buffers_are_freed",
     "overlay_ip_just_works",
+    "vivados_own_hwh",
     "clock_is_set",
     "no_c_path",
     "power",
@@ -97,6 +98,10 @@ def test_pynq_binds_the_driver_by_itself(outcomes: dict[str, Any]) -> None:
     assert result["ident"] == 0x01234567
     assert result["idle"]
     assert result["cycles"] is None
+
+
+def test_a_dma_is_understood_from_vivados_own_hwh(outcomes: dict[str, Any]) -> None:
+    assert outcomes["vivados_own_hwh"] == {"length_bits": 26, "max_bytes": (1 << 26) - 4}
 
 
 def test_the_clock_comes_from_the_manifest(outcomes: dict[str, Any]) -> None:

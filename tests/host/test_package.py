@@ -1,0 +1,48 @@
+"""What runs on the board needs numpy and pynq only, and the Python of the board's images."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pyadmm.wheel import host_files
+
+SOURCES = {name: text.decode() for name, text in host_files().items() if name.endswith(".py")}
+OPTIONAL = {"PIL.Image", "cv2", "ipywidgets", "IPython.display"}
+BOARD_PYTHON = (3, 10)
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield str(node.module).split(".")[0]
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_file_imports_numpy_and_pynq_at_most(name: str) -> None:
+    found = set(imports(ast.parse(SOURCES[name])))
+    assert found - set(sys.stdlib_module_names) <= {"numpy", "pynq"}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_file_is_in_the_boards_python(name: str) -> None:
+    ast.parse(SOURCES[name], feature_version=BOARD_PYTHON)
+
+
+def test_optional_packages_are_only_asked_for_by_name() -> None:
+    """The drawing helpers load them when they are used, with a message where they are missing."""
+    text = SOURCES["host/drawing.py"]
+    assert all(f'_optional("{module}"' in text for module in OPTIONAL)
+
+
+def test_the_package_is_beside_this_checkout() -> None:
+    root = Path(__file__).parents[2] / "host"
+    assert {name.removeprefix("host/") for name in SOURCES} == {
+        path.relative_to(root).as_posix() for path in root.rglob("*.py")
+    }
