@@ -226,7 +226,7 @@ def format_table(result: Benchmark) -> str:
     """The figures as text."""
     lines = [
         f"{result.board}: {result.model}, {result.clock_mhz:g} MHz, {result.basis} "
-        f"on {result.device}",
+        f"({result.device})",
         f"{'path':8}{'batch':>6}  {'what':12}"
         f"{'median':>12}{'95 %':>12}{'99 %':>12}{'images/s':>14}",
     ]
@@ -236,7 +236,7 @@ def format_table(result: Benchmark) -> str:
     for batch, spread in result.cpu.items():
         lines.append(_row("cpu", batch, "end_to_end", spread))
     if result.c_path_missing:
-        lines.append(f"no C path: {result.c_path_missing}")
+        lines.append(result.c_path_missing)
     if result.power is None:
         lines.append("power: not measured (no sensors on this board, no meter given)")
     else:

@@ -51,7 +51,7 @@ def test_quick_start(stage: Stage) -> None:
     assert "classified right: 12 of 12" in outputs[1]
     assert "image/png" in outputs[2]
     assert "processor equal to the golden model: True" in outputs[3]
-    assert "simulated on simulated pynq-z2" in outputs[4]
+    assert "100 MHz, simulated (simulated pynq-z2)" in outputs[4]
     assert "power: not measured" in outputs[4]
     assert "image/png" in outputs[5]
 
