@@ -27,7 +27,7 @@ module dense_engine #(
     parameter int GROUP_BITS = 2,
     parameter int CFG_ADDR_BITS = 16,
     parameter int BANKS = TILE_ROWS * STRIDE,
-    parameter int BANK_HEIGHT = (IN_HEIGHT + 2 * PADDING + BANKS - 1) / BANKS,
+    parameter int BANK_HEIGHT = (IN_HEIGHT + BANKS - 1) / BANKS,
     parameter int FRAME_ADDR_BITS = $clog2(2 * IN_CHANNELS * BANK_HEIGHT),
     parameter int LANES = TILE_ROWS * OUT_WIDTH,
     parameter int TILES = (OUT_HEIGHT + TILE_ROWS - 1) / TILE_ROWS,
@@ -63,6 +63,8 @@ module dense_engine #(
   localparam int KW_BITS = KERNEL_W > 1 ? $clog2(KERNEL_W) : 1;
   localparam int ADDR_BITS = WEIGHT_CAPACITY > 1 ? $clog2(WEIGHT_CAPACITY) : 1;
   localparam int HALF_DEPTH = IN_CHANNELS * BANK_HEIGHT;
+  // window_fetch counts rows from LIFT bank rows above the map.
+  localparam int LIFT = (PADDING + BANKS - 1) / BANKS;
   localparam int SIDE_BITS = ADDR_BITS + SLOT_BITS + 3;
 
   if (CONV_GROUPS > 1 && (OUT_CHANNELS / CONV_GROUPS) % GROUPS != 0) begin : gen_bad_groups
@@ -108,7 +110,7 @@ module dense_engine #(
       addr_reg <= '0;
       slot_start_reg <= '0;
       advance_reg <= 1'b0;
-      group_base_reg <= frame_half ? FRAME_ADDR_BITS'(HALF_DEPTH) : '0;
+      group_base_reg <= frame_half ? FRAME_ADDR_BITS'(HALF_DEPTH - LIFT) : FRAME_ADDR_BITS'(-LIFT);
     end else if (cfg_read) begin
       addr_reg <= cfg_addr[ADDR_BITS-1:0];
     end else if (enable_reg && active_reg) begin
@@ -192,7 +194,8 @@ module dense_engine #(
         .X_SIGNED(X_SIGNED),
         .CODE_BITS(CODE_BITS),
         .ACC_BITS(ACC_BITS),
-        .LANES(LANES),
+        .ROWS(TILE_ROWS),
+        .OUT_WIDTH(OUT_WIDTH),
         .TILES(TILES),
         .WEIGHT_CAPACITY(WEIGHT_CAPACITY),
         .SLOT_CAPACITY(SLOT_CAPACITY),

@@ -5,7 +5,9 @@ module dense_group #(
     parameter bit X_SIGNED = 0,
     parameter int CODE_BITS = 4,
     parameter int ACC_BITS = 20,
-    parameter int LANES = 16,
+    parameter int ROWS = 2,
+    parameter int OUT_WIDTH = 8,
+    parameter int LANES = ROWS * OUT_WIDTH,
     parameter int TILES = 4,
     parameter int WEIGHT_CAPACITY = 200,
     parameter int SLOT_CAPACITY = 2,
@@ -100,7 +102,8 @@ module dense_group #(
   logic [LANES*ACC_BITS-1:0] acc;
   assign has_slot = SLOTS_BITS'(slot) < slots_reg;
   mac_group #(
-      .LANES(LANES),
+      .ROWS(ROWS),
+      .OUT_WIDTH(OUT_WIDTH),
       .X_BITS(X_BITS),
       .X_SIGNED(X_SIGNED),
       .CODE_BITS(CODE_BITS),
@@ -113,6 +116,7 @@ module dense_group #(
       .x_valid(x_valid & has_slot),
       .first(first),
       .last(last),
+      .kw(1'b0),
       .operand(operand_reg),
       .x(x),
       .done(done),

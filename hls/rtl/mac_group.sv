@@ -2,45 +2,125 @@
 //
 // With x_valid, first restarts the accumulators and last completes the tile. done rises with the
 // complete tile and stays until enable lets the pipeline move on; done_next is its next value.
+//
+// ACC_MUX = 0: x holds one activation per lane.
+// ACC_MUX = 1: x holds whole rows; every column is multiplied, and the accumulator of column ow picks
+// the product of column ow + kw - PADDING (stride 1). For KERNEL_W <= 3 that multiplexer shares the
+// LUTs of the accumulator's adder, if nothing else does: so accumulators are cleared by their reset
+// input, in the cycle in which the tile is handed on, and the caller leaves one cycle between tiles.
 module mac_group #(
-    parameter int LANES = 24,
+    parameter int ROWS = 1,
+    parameter int OUT_WIDTH = 24,
+    parameter int IN_WIDTH = 24,
+    parameter int KERNEL_W = 1,
+    parameter int PADDING = 0,
+    parameter bit ACC_MUX = 0,
     parameter int X_BITS = 8,
     parameter bit X_SIGNED = 0,
     parameter int CODE_BITS = 4,
     parameter int ACC_BITS = 20,
     parameter bit USE_DSP = 0,
+    parameter int KW_BITS = KERNEL_W > 1 ? $clog2(KERNEL_W) : 1,
+    parameter int X_WIDTH = ACC_MUX ? IN_WIDTH : OUT_WIDTH,
+    parameter int LANES = ROWS * OUT_WIDTH,
     parameter int OPERAND_BITS = USE_DSP ? CODE_BITS + 1 : 3 * ((CODE_BITS + 1) / 2)
 ) (
-    input  logic                      clk,
-    input  logic                      rst,
-    input  logic                      enable,
-    input  logic                      x_valid,
-    input  logic                      first,
-    input  logic                      last,
-    input  logic [OPERAND_BITS-1:0]   operand,
-    input  logic [LANES*X_BITS-1:0]   x,
-    output logic                      done,
-    output logic                      done_next,
-    output logic [LANES*ACC_BITS-1:0] acc
+    input  logic                           clk,
+    input  logic                           rst,
+    input  logic                           enable,
+    input  logic                           x_valid,
+    input  logic                           first,
+    input  logic                           last,
+    input  logic [KW_BITS-1:0]             kw,
+    input  logic [OPERAND_BITS-1:0]        operand,
+    input  logic [ROWS*X_WIDTH*X_BITS-1:0] x,
+    output logic                           done,
+    output logic                           done_next,
+    output logic [LANES*ACC_BITS-1:0]      acc
 );
-  logic valid_reg, first_reg, last_reg, done_reg;
+  logic valid_reg, first_reg, last_reg, done_reg, carry_reg;
 
-  for (genvar v = 0; v < LANES; v++) begin : gen_lane
-    mac_lane #(
-        .X_BITS(X_BITS),
-        .X_SIGNED(X_SIGNED),
-        .CODE_BITS(CODE_BITS),
-        .ACC_BITS(ACC_BITS),
-        .USE_DSP(USE_DSP)
-    ) lane (
-        .clk(clk),
-        .enable(enable),
-        .accumulate(enable & valid_reg),
-        .first(first_reg),
-        .operand(operand),
-        .x(x[v*X_BITS+:X_BITS]),
-        .acc(acc[v*ACC_BITS+:ACC_BITS])
-    );
+  if (ACC_MUX && USE_DSP) begin : gen_bad_style
+    $error("mac_group: ACC_MUX multiplies in fabric, not in DSP blocks");
+  end
+
+  if (ACC_MUX) begin : gen_acc_mux
+    localparam int PRODUCT_BITS = X_BITS + CODE_BITS;
+    logic [KW_BITS-1:0] kw_reg;
+    logic clear;
+    assign clear = rst | (enable & done_reg);
+    always_ff @(posedge clk) if (enable) kw_reg <= kw;
+    for (genvar r = 0; r < ROWS; r++) begin : gen_row
+      logic [IN_WIDTH*PRODUCT_BITS-1:0] products;
+      for (genvar i = 0; i < IN_WIDTH; i++) begin : gen_column
+        product_lane #(
+            .X_BITS(X_BITS),
+            .X_SIGNED(X_SIGNED),
+            .CODE_BITS(CODE_BITS)
+        ) multiply (
+            .clk(clk),
+            .enable(enable),
+            .operand(operand),
+            .x(x[(r*IN_WIDTH+i)*X_BITS+:X_BITS]),
+            .product(products[i*PRODUCT_BITS+:PRODUCT_BITS])
+        );
+      end
+      for (genvar o = 0; o < OUT_WIDTH; o++) begin : gen_lane
+        // Beyond the map the product is that of x = 0: all ones where digit 0 is inverted.
+        logic [KERNEL_W*PRODUCT_BITS-1:0] choices;
+        logic [PRODUCT_BITS-1:0] chosen;
+        logic [ACC_BITS-1:0] acc_reg;
+        logic [ACC_BITS:0] sum;
+        logic unused;
+        for (genvar k = 0; k < KERNEL_W; k++) begin : gen_choice
+          localparam int COLUMN = o + k - PADDING;
+          if (COLUMN >= 0 && COLUMN < IN_WIDTH) begin : gen_inside
+            assign choices[k*PRODUCT_BITS+:PRODUCT_BITS] = products[COLUMN*PRODUCT_BITS+:PRODUCT_BITS];
+          end else begin : gen_outside
+            assign choices[k*PRODUCT_BITS+:PRODUCT_BITS] = {PRODUCT_BITS{carry_reg}};
+          end
+        end
+        mux_tree #(
+            .WIDTH(PRODUCT_BITS),
+            .COUNT(KERNEL_W),
+            .SELECT_BITS(KW_BITS)
+        ) choose (
+            .select(kw_reg),
+            .choices(choices),
+            .result(chosen)
+        );
+        assign sum = {acc_reg, 1'b1} + {ACC_BITS'($signed(chosen)), carry_reg};
+        assign unused = sum[0];
+        always_ff @(posedge clk) begin
+          if (clear) acc_reg <= '0;
+          else if (enable && valid_reg) acc_reg <= sum[ACC_BITS:1];
+        end
+        assign acc[(r*OUT_WIDTH+o)*ACC_BITS+:ACC_BITS] = acc_reg;
+      end
+    end
+    logic unused;
+    assign unused = first_reg;
+  end else begin : gen_lanes
+    for (genvar v = 0; v < LANES; v++) begin : gen_lane
+      mac_lane #(
+          .X_BITS(X_BITS),
+          .X_SIGNED(X_SIGNED),
+          .CODE_BITS(CODE_BITS),
+          .ACC_BITS(ACC_BITS),
+          .USE_DSP(USE_DSP)
+      ) lane (
+          .clk(clk),
+          .enable(enable),
+          .accumulate(enable & valid_reg),
+          .first(first_reg),
+          .carry(carry_reg),
+          .operand(operand),
+          .x(x[v*X_BITS+:X_BITS]),
+          .acc(acc[v*ACC_BITS+:ACC_BITS])
+      );
+    end
+    logic unused;
+    assign unused = ^kw;
   end
 
   assign done_next = enable ? valid_reg & last_reg : done_reg;
@@ -55,6 +135,7 @@ module mac_group #(
     if (enable) begin
       first_reg <= first;
       last_reg  <= last;
+      carry_reg <= operand[2];
     end
   end
   assign done = done_reg;

@@ -1,5 +1,7 @@
 // Sparse engine, one group (kernel families 1 and 2): one entry per cycle, V lanes, no bubbles
 // between tiles or channels. Entry format, schedule and cfg kinds: docs/kernels.md, docs/rtl.md.
+// ACC_MUX = 1 moves the column multiplexer behind the multipliers (mac_group): smaller for kernels of
+// 2 or 3 columns at stride 1, at the price of one cycle between tiles.
 // All groups of a stage are one module for simulators (no_inline_module), which keeps builds short.
 //
 //   fetch (pc) -> entry -> [window_fetch: base, address, frame, x] -> [mac_group: product, acc] -> tile
@@ -23,9 +25,10 @@ module sparse_engine #(
     parameter int SLOT_CAPACITY = 8,
     parameter int FIFO_DEPTH = 1,
     parameter bit USE_DSP = 0,
+    parameter bit ACC_MUX = 0,
     parameter int CFG_ADDR_BITS = 16,
     parameter int BANKS = TILE_ROWS * STRIDE,
-    parameter int BANK_HEIGHT = (IN_HEIGHT + 2 * PADDING + BANKS - 1) / BANKS,
+    parameter int BANK_HEIGHT = (IN_HEIGHT + BANKS - 1) / BANKS,
     parameter int FRAME_ADDR_BITS = $clog2(2 * IN_CHANNELS * BANK_HEIGHT),
     parameter int LANES = TILE_ROWS * OUT_WIDTH,
     parameter int TILES = (OUT_HEIGHT + TILE_ROWS - 1) / TILE_ROWS,
@@ -70,12 +73,19 @@ module sparse_engine #(
   localparam int ENTRIES_BITS = $clog2(ENTRY_CAPACITY + 1);
   localparam int SLOTS_BITS = $clog2(SLOT_CAPACITY + 1);
   localparam int HALF_DEPTH = IN_CHANNELS * BANK_HEIGHT;
-  localparam int SIDE_BITS = CODE_BITS + 3;
+  // window_fetch counts rows from LIFT bank rows above the map.
+  localparam int LIFT = (PADDING + BANKS - 1) / BANKS;
+  localparam int SIDE_BITS = KW_BITS + CODE_BITS + 3;
+  localparam int WINDOW_KW_BITS = ACC_MUX ? 1 : KW_BITS;
+  localparam int X_WIDTH = ACC_MUX ? IN_WIDTH : OUT_WIDTH;
   localparam int OPERAND_BITS = USE_DSP ? CODE_BITS + 1 : 3 * ((CODE_BITS + 1) / 2);
   localparam logic [TILE_BITS-1:0] LAST_TILE = TILE_BITS'(TILES - 1);
 
   if (INDEX_BITS == 0 && IN_CHANNELS > 1) begin : gen_bad_index
     $error("sparse_engine: INDEX_BITS = 0 needs IN_CHANNELS = 1");
+  end
+  if (ACC_MUX && STRIDE != 1) begin : gen_bad_mux
+    $error("sparse_engine: ACC_MUX needs STRIDE = 1");
   end
   if (ENTRY_BITS > 32) begin : gen_bad_entry
     $error("sparse_engine: an entry must fit a 32-bit word");
@@ -84,7 +94,9 @@ module sparse_engine #(
     $error("sparse_engine: TILE_ROWS must be at most OUT_HEIGHT");
   end
 
-  logic enable_reg;
+  logic enable_reg, advance;
+
+  logic last, tile_last, image_last;
 
   // Weight memory and header registers.
   logic entry_write;
@@ -103,7 +115,7 @@ module sparse_engine #(
       .write_enable(entry_write),
       .write_addr(cfg_addr[ENTRY_ADDR_BITS-1:0]),
       .write_data(cfg_wdata[ENTRY_BITS-1:0]),
-      .read_enable(enable_reg),
+      .read_enable(advance),
       .read_addr(entry_addr),
       .read_data(entry)
   );
@@ -128,10 +140,19 @@ module sparse_engine #(
   end
 
   // Fetch: the address follows the entry that just arrived, so that replays cost no cycle.
-  logic active_reg, entry_valid_reg, first_reg, half_reg, busy_reg;
-  logic last, tile_last, image_last;
+  logic active_reg, entry_valid_reg, first_reg, half_reg, busy_reg, pause_reg;
   logic [TILE_BITS-1:0] tile_reg;
   logic [SLOT_BITS-1:0] slot_reg;
+  // The cycle between tiles: the entry behind the last one waits.
+  assign advance = enable_reg & ~pause_reg;
+  if (ACC_MUX) begin : gen_pause
+    always_ff @(posedge clk) begin
+      if (rst) pause_reg <= 1'b0;
+      else if (enable_reg) pause_reg <= entry_valid_reg & last & ~image_last;
+    end
+  end else begin : gen_no_pause
+    assign pause_reg = 1'b0;
+  end
   assign last = entry[LAST_BIT];
   assign tile_last = tile_reg == LAST_TILE;
   assign image_last = last & tile_last & (SLOTS_BITS'(slot_reg) + 1'b1 == slots_reg);
@@ -144,7 +165,7 @@ module sparse_engine #(
     end else if (start && slots_reg != '0) begin
       active_reg <= 1'b1;
     end else if (enable_reg) begin
-      entry_valid_reg <= active_reg & ~(entry_valid_reg & image_last);
+      entry_valid_reg <= active_reg & ~(entry_valid_reg & (image_last | (ACC_MUX & last)));
       if (entry_valid_reg && image_last) active_reg <= 1'b0;
     end
     if (start) begin
@@ -157,7 +178,7 @@ module sparse_engine #(
     end else if (cfg_read) begin
       pc_reg <= cfg_addr[ENTRY_ADDR_BITS-1:0];
     end else if (enable_reg) begin
-      if (active_reg) pc_reg <= entry_addr + 1'b1;
+      if (active_reg && advance) pc_reg <= entry_addr + 1'b1;
       if (entry_valid_reg) begin
         first_reg <= last;
         if (last) tile_reg <= tile_last ? '0 : tile_reg + 1'b1;
@@ -190,19 +211,22 @@ module sparse_engine #(
   end
 
   // Window.
+  logic [WINDOW_KW_BITS-1:0] window_kw;
+  assign window_kw = ACC_MUX ? '0 : kw[WINDOW_KW_BITS-1:0];
   logic read_valid, x_valid, read_done;
   logic [SIDE_BITS-1:0] read_side, x_side;
-  logic [LANES*X_BITS-1:0] x;
+  logic [TILE_ROWS*X_WIDTH*X_BITS-1:0] x;
   window_fetch #(
       .X_BITS(X_BITS),
       .IN_CHANNELS(IN_CHANNELS),
       .IN_HEIGHT(IN_HEIGHT),
       .IN_WIDTH(IN_WIDTH),
       .KERNEL_H(KERNEL_H),
-      .KERNEL_W(KERNEL_W),
+      .KERNEL_W(ACC_MUX ? 1 : KERNEL_W),
       .STRIDE(STRIDE),
       .PADDING(PADDING),
-      .OUT_WIDTH(OUT_WIDTH),
+      .COLUMN_PADDING(ACC_MUX ? 0 : PADDING),
+      .OUT_WIDTH(X_WIDTH),
       .TILE_ROWS(TILE_ROWS),
       .TILES(TILES),
       .ADVANCE_BITS(ADVANCE_BITS),
@@ -214,12 +238,12 @@ module sparse_engine #(
       .valid(entry_valid_reg),
       .mac(entry[MAC_BIT]),
       .base_load(first_reg),
-      .base_init(half_reg ? FRAME_ADDR_BITS'(HALF_DEPTH) : FRAME_ADDR_BITS'(0)),
+      .base_init(half_reg ? FRAME_ADDR_BITS'(HALF_DEPTH - LIFT) : FRAME_ADDR_BITS'(-LIFT)),
       .dc(dc),
       .kh(kh),
-      .kw(kw),
+      .kw(window_kw),
       .tile(tile_reg),
-      .side({image_last, first_reg, last, entry[CODE_BITS-1:0]}),
+      .side({image_last, first_reg, last, kw, entry[CODE_BITS-1:0]}),
       .frame_enable(frame_enable),
       .read_valid(read_valid),
       .read_side(read_side),
@@ -267,7 +291,12 @@ module sparse_engine #(
   logic done, done_next, full_next;
   logic [LANES*ACC_BITS-1:0] acc;
   mac_group #(
-      .LANES(LANES),
+      .ROWS(TILE_ROWS),
+      .OUT_WIDTH(OUT_WIDTH),
+      .IN_WIDTH(IN_WIDTH),
+      .KERNEL_W(KERNEL_W),
+      .PADDING(PADDING),
+      .ACC_MUX(ACC_MUX),
       .X_BITS(X_BITS),
       .X_SIGNED(X_SIGNED),
       .CODE_BITS(CODE_BITS),
@@ -278,8 +307,9 @@ module sparse_engine #(
       .rst(rst),
       .enable(enable_reg),
       .x_valid(x_valid),
-      .first(x_side[CODE_BITS+1]),
-      .last(x_side[CODE_BITS]),
+      .first(x_side[SIDE_BITS-2]),
+      .last(x_side[SIDE_BITS-3]),
+      .kw(x_side[CODE_BITS+:KW_BITS]),
       .operand(operand_reg),
       .x(x),
       .done(done),

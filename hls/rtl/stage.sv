@@ -1,7 +1,8 @@
 // One weighted layer: input frame, engine, drain (docs/kernels.md, "Stage").
 //
 // SPARSE = 1: GROUPS sparse engines, each with its own frame copy. SPARSE = 0: one dense engine.
-// The first DSP_GROUPS groups multiply in DSP blocks, the others in fabric.
+// The first DSP_GROUPS groups multiply in DSP blocks, the others in fabric; ACC_MUX (sparse, stride 1)
+// places the column multiplexer of the latter behind their multipliers.
 // An image starts when one half of the input frame is full and one half of the next frame is free;
 // the next image starts as soon as all groups have read the last of this one, while tiles of this
 // one still drain.
@@ -29,6 +30,7 @@ module stage #(
     parameter int SLOT_CAPACITY = 2,
     parameter int FIFO_DEPTH = 1,
     parameter int DSP_GROUPS = 0,
+    parameter bit ACC_MUX = 0,
     parameter int Y_BITS = 8,
     parameter bit Y_SIGNED = 0,
     parameter int POOL_KERNEL = 2,
@@ -84,7 +86,7 @@ module stage #(
     output logic                                    busy
 );
   localparam int BANKS = TILE_ROWS * STRIDE;
-  localparam int BANK_HEIGHT = (IN_HEIGHT + 2 * PADDING + BANKS - 1) / BANKS;
+  localparam int BANK_HEIGHT = (IN_HEIGHT + BANKS - 1) / BANKS;
   localparam int FRAME_ADDR_BITS = $clog2(2 * IN_CHANNELS * BANK_HEIGHT);
   localparam int COPIES = SPARSE ? GROUPS : 1;
   localparam int LANES = TILE_ROWS * OUT_WIDTH;
@@ -124,7 +126,6 @@ module stage #(
       .HEIGHT(IN_HEIGHT),
       .WIDTH(IN_WIDTH),
       .X_BITS(X_BITS),
-      .PADDING(PADDING),
       .BANKS(BANKS),
       .COPIES(COPIES),
       .ROWS(IN_ROWS),
@@ -180,6 +181,7 @@ module stage #(
           .SLOT_CAPACITY(SLOT_CAPACITY),
           .FIFO_DEPTH(FIFO_DEPTH),
           .USE_DSP(g < DSP_GROUPS),
+          .ACC_MUX(ACC_MUX && g >= DSP_GROUPS),
           .CFG_ADDR_BITS(CFG_ADDR_BITS)
       ) engine (
           .clk(clk),

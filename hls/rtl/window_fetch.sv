@@ -4,6 +4,10 @@
 // frame address), the kernel position and the tile; two enabled cycles later the frame is read, one
 // more later x holds one activation per lane, zero where mac is low or the row is padding.
 // code travels along and comes out with x. Everything moves only while enable is high.
+//
+// Row h of a channel lies in bank h mod BANKS, bank row h div BANKS. Kernel row kh of a tile begins at
+// row tile*BANKS + kh - PADDING; LIFT*BANKS is added to keep it positive, and base_init is LIFT less
+// than the channel's address. Rows outside the map are read wherever that leads, and replaced by zeros.
 module window_fetch #(
     parameter int X_BITS = 8,
     parameter int IN_CHANNELS = 1,
@@ -13,13 +17,14 @@ module window_fetch #(
     parameter int KERNEL_W = 5,
     parameter int STRIDE = 1,
     parameter int PADDING = 0,
+    parameter int COLUMN_PADDING = PADDING,
     parameter int OUT_WIDTH = 24,
     parameter int TILE_ROWS = 2,
     parameter int TILES = 12,
     parameter int ADVANCE_BITS = 1,
     parameter int SIDE_BITS = 4,
     parameter int BANKS = TILE_ROWS * STRIDE,
-    parameter int BANK_HEIGHT = (IN_HEIGHT + 2 * PADDING + BANKS - 1) / BANKS,
+    parameter int BANK_HEIGHT = (IN_HEIGHT + BANKS - 1) / BANKS,
     parameter int ADDR_BITS = $clog2(2 * IN_CHANNELS * BANK_HEIGHT),
     parameter int TILE_BITS = TILES > 1 ? $clog2(TILES) : 1,
     parameter int KH_BITS = KERNEL_H > 1 ? $clog2(KERNEL_H) : 1,
@@ -51,32 +56,51 @@ module window_fetch #(
 );
   localparam int PHASES = KERNEL_H < BANKS ? KERNEL_H : BANKS;
   localparam int PHASE_BITS = PHASES > 1 ? $clog2(PHASES) : 1;
-  localparam int PADDED_ROW_BITS = $clog2(TILES * BANKS + KERNEL_H) + 1;
+  localparam int PADDED_ROW_BITS = $clog2(TILES * BANKS + KERNEL_H + PADDING + 1);
   localparam int LANE_BITS = OUT_WIDTH * X_BITS;
+  localparam int OFFSET_BITS = $clog2(TILES + KERNEL_H + LIFT);
+  localparam int LIFT = (PADDING + BANKS - 1) / BANKS;
+  localparam int ROW_SHIFT = LIFT * BANKS - PADDING;
+  localparam int SHIFTED_BITS = $clog2(KERNEL_H + ROW_SHIFT + 1);
+  localparam int BANK_BITS = BANKS > 1 ? $clog2(BANKS) : 1;
+  // Banks that the first row of a window can have passed.
+  localparam int WRAP_BANKS = PADDING > 0 ? BANKS : PHASES;
   // Rows beyond the map exist where padding or the last tile reaches below it.
   localparam bit BELOW = (TILES * TILE_ROWS - 1) * STRIDE + KERNEL_H > IN_HEIGHT + PADDING;
 
   // Stage 1: channel base, row offset within the channel, padding rows.
   logic s1_valid_reg, s2_valid_reg, s3_valid_reg, s4_valid_reg;
-  logic [ADDR_BITS-1:0] base_reg, offset_reg, offset_next;
+  logic [ADDR_BITS-1:0] base_reg;
+  logic [OFFSET_BITS-1:0] offset_reg, offset_next;
   logic [PHASE_BITS-1:0] s1_phase_reg, s2_phase_reg, s3_phase_reg, phase_next;
   logic [KW_BITS-1:0] s1_kw_reg, s2_kw_reg, s3_kw_reg;
   logic [TILE_ROWS-1:0] s1_zero_reg, s2_zero_reg, s3_zero_reg, zero_next;
   logic [SIDE_BITS-1:0] s1_side_reg, s2_side_reg, s3_side_reg, s4_side_reg;
   logic [TILE_ROWS*LANE_BITS-1:0] lanes, x_reg;
 
-  logic [KH_BITS-1:0] bank_row, phase_of_kh;
+  logic [KH_BITS-1:0] unused_quotient, phase_of_kh;
   divide_const #(
       .LIMIT(KERNEL_H),
       .DIVISOR(BANKS),
       .VALUE_BITS(KH_BITS)
   ) split_kh (
       .value(kh),
-      .quotient(bank_row),
+      .quotient(unused_quotient),
       .remainder(phase_of_kh)
   );
+  logic [SHIFTED_BITS-1:0] bank_row, first_bank;
+  logic [BANK_BITS-1:0] s1_bank_reg;
+  divide_const #(
+      .LIMIT(KERNEL_H + ROW_SHIFT),
+      .DIVISOR(BANKS),
+      .VALUE_BITS(SHIFTED_BITS)
+  ) split_row (
+      .value(SHIFTED_BITS'(kh) + SHIFTED_BITS'(ROW_SHIFT)),
+      .quotient(bank_row),
+      .remainder(first_bank)
+  );
   assign phase_next = PHASE_BITS'(phase_of_kh);
-  assign offset_next = ADDR_BITS'(tile) + ADDR_BITS'(bank_row);
+  assign offset_next = OFFSET_BITS'(tile) + OFFSET_BITS'(bank_row);
 
   if (PADDING > 0 || BELOW) begin : gen_padding_rows
     logic [PADDED_ROW_BITS-1:0] row, tile_row;
@@ -120,6 +144,7 @@ module window_fetch #(
     if (enable) begin
       if (valid) base_reg <= (base_load ? base_init : base_reg) + advance;
       offset_reg <= offset_next;
+      s1_bank_reg <= BANK_BITS'(first_bank);
     end
   end
 
@@ -127,13 +152,13 @@ module window_fetch #(
   for (genvar b = 0; b < BANKS; b++) begin : gen_bank
     logic [ADDR_BITS-1:0] addr_reg;
     logic carry;
-    if (b < PHASES - 1) begin : gen_wraps
-      assign carry = PHASE_BITS'(b) < s1_phase_reg;
+    if (b < WRAP_BANKS - 1) begin : gen_wraps
+      assign carry = BANK_BITS'(b) < s1_bank_reg;
     end else begin : gen_never_wraps
       assign carry = 1'b0;
     end
     always_ff @(posedge clk) begin
-      if (enable) addr_reg <= base_reg + offset_reg + ADDR_BITS'(carry);
+      if (enable) addr_reg <= base_reg + ADDR_BITS'(offset_reg) + ADDR_BITS'(carry);
     end
     assign frame_addr[b*ADDR_BITS+:ADDR_BITS] = addr_reg;
   end
@@ -148,7 +173,8 @@ module window_fetch #(
       .KERNEL_H(KERNEL_H),
       .KERNEL_W(KERNEL_W),
       .STRIDE(STRIDE),
-      .PADDING(PADDING),
+      .ROW_PADDING(PADDING),
+      .PADDING(COLUMN_PADDING),
       .OUT_WIDTH(OUT_WIDTH),
       .TILE_ROWS(TILE_ROWS),
       .PHASE_BITS(PHASE_BITS),
@@ -206,5 +232,5 @@ module window_fetch #(
   assign x = x_reg;
 
   logic unused;
-  assign unused = ^phase_of_kh;
+  assign unused = ^{phase_of_kh, unused_quotient, first_bank};
 endmodule

@@ -1,8 +1,8 @@
 // From the row words of all banks to one activation per lane; combinational.
 //
 // Lane (r, ow), at bits [(r*OUT_WIDTH + ow)*X_BITS +: X_BITS], gets column ow*STRIDE + column - PADDING
-// of bank (r*STRIDE + row_phase) mod BANKS. Padding columns are zeros by wiring. Rows are selected
-// before columns, and only the row_phase values that a kernel of KERNEL_H rows can give are wired.
+// of bank (r*STRIDE + row_phase - ROW_PADDING) mod BANKS. Padding columns are zeros by wiring. Rows are
+// selected before columns, and only the row_phase values that a kernel of KERNEL_H rows can give are wired.
 module window_mux #(
     parameter int X_BITS = 8,
     parameter int IN_WIDTH = 28,
@@ -10,6 +10,7 @@ module window_mux #(
     parameter int KERNEL_W = 5,
     parameter int STRIDE = 1,
     parameter int PADDING = 0,
+    parameter int ROW_PADDING = PADDING,
     parameter int OUT_WIDTH = 24,
     parameter int TILE_ROWS = 2,
     parameter int PHASE_BITS = 1,
@@ -23,6 +24,7 @@ module window_mux #(
   localparam int BANKS = TILE_ROWS * STRIDE;
   localparam int PHASES = KERNEL_H < BANKS ? KERNEL_H : BANKS;
   localparam int ROW_BITS = IN_WIDTH * X_BITS;
+  localparam int ROW_SHIFT = (ROW_PADDING + BANKS - 1) / BANKS * BANKS - ROW_PADDING;
   localparam int LANE_BITS = OUT_WIDTH * X_BITS;
 
   for (genvar r = 0; r < TILE_ROWS; r++) begin : gen_row
@@ -31,7 +33,7 @@ module window_mux #(
     logic [KERNEL_W*LANE_BITS-1:0] shifted;
 
     for (genvar p = 0; p < PHASES; p++) begin : gen_phase
-      assign rows[p*ROW_BITS+:ROW_BITS] = banks[((r*STRIDE+p)%BANKS)*ROW_BITS+:ROW_BITS];
+      assign rows[p*ROW_BITS+:ROW_BITS] = banks[((r*STRIDE+p+ROW_SHIFT)%BANKS)*ROW_BITS+:ROW_BITS];
     end
     mux_tree #(
         .WIDTH(ROW_BITS),
