@@ -24,6 +24,11 @@ MULT_BITS = 16
 TOP_FILE = f"rtl/{TOP}.v"
 RTL_IDENT_FILE = f"rtl/{TOP}_ident.v"
 _INPUT_BITS_LIMIT = 9
+_DRAIN_SHARE = 0.75
+_ACC_MUX_COLUMNS = (2, 3)
+"""Kernel widths whose multiplexer shares the LUTs of the accumulator's adder."""
+_ACC_MUX_ENTRIES = 32
+"""Least entries per channel at which one more cycle per tile counts little."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +37,18 @@ class RtlOptions:
 
     :param dsp_groups: groups whose lanes multiply in DSP blocks; the others do it in fabric.
     :param fifo_depth: tiles that wait per group, a power of two; 1 is one holding register.
+    :param acc_mux: place the column multiplexer of a sparse stride-1 kernel behind its multipliers,
+        which is smaller but costs a cycle per tile; ``None``: where that is little.
+    :param drain_beats: parts in which the drain takes a tile, dividing its rows; more parts need
+        fewer requantisers. ``None``: as many as do not slow the engine.
     :param shift_range: least and largest requantising shift that the hardware takes; ``None``: any.
         A narrow range saves a barrel shifter per requantiser lane.
     """
 
     dsp_groups: int = 0
     fifo_depth: int = 1
+    acc_mux: bool | None = None
+    drain_beats: int | None = None
     shift_range: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -69,15 +80,49 @@ class RowWrites:
     interval: int
 
 
-def row_writes(writer: StagePlan | None, banks: int) -> RowWrites:
-    """Writes of ``writer`` (``None``: the input stream) to a frame of ``banks`` banks."""
+def row_writes(writer: StagePlan | None, beats: int, banks: int) -> RowWrites:
+    """Writes of ``writer`` (``None``: the input stream) to a frame of ``banks`` banks.
+
+    :param beats: parts in which the writer's drain takes a tile.
+    """
     if writer is None:
         return RowWrites(1, 0, banks == 1, 1)
     kernel, stride = (1, 1) if writer.pool is None else (writer.pool.kernel, writer.pool.stride)
-    rows = -(-writer.tile_rows // stride)
-    aligned = writer.tile_rows % stride == 0 and writer.tile_rows // stride % banks == 0
-    fixed = writer.tiles == 1 or banks == 1 or aligned
+    beat_rows = writer.tile_rows // beats
+    rows = -(-beat_rows // stride)
+    aligned = beat_rows % stride == 0 and beat_rows // stride % banks == 0
+    fixed = writer.tiles * beats == 1 or banks == 1 or aligned
     return RowWrites(rows, (kernel - 1) // stride, fixed, -(-rows // banks))
+
+
+def choose_beats(stage: StagePlan, banks: int) -> int:
+    """The most parts per tile at which the drain keeps well ahead of the stage's engine.
+
+    :param banks: banks of the next frame.
+    """
+    engine_cycles = _DRAIN_SHARE * stage.entry_capacity
+    fitting = [1]
+    for beats in range(2, stage.tile_rows + 1):
+        if stage.tile_rows % beats == 0:
+            drain = stage.spec.outputs * beats * row_writes(stage, beats, banks).interval
+            if drain <= engine_cycles:
+                fitting.append(beats)
+    return max(fitting)
+
+
+def choose_acc_mux(stage: StagePlan) -> bool:
+    """Whether the column multiplexer goes behind the multipliers (``hls/rtl/mac_group.sv``)."""
+    spec = stage.spec
+    return (
+        _acc_mux_possible(stage)
+        and spec.kernel[1] in _ACC_MUX_COLUMNS
+        and spec.input_shape[2] <= spec.output_shape[2]
+        and stage.entry_capacity >= _ACC_MUX_ENTRIES * stage.slot_capacity
+    )
+
+
+def _acc_mux_possible(stage: StagePlan) -> bool:
+    return stage.config.family == "sparse" and stage.spec.stride == 1
 
 
 def rtl_files() -> dict[str, str]:
@@ -141,11 +186,7 @@ def _stage_options(
         raise PyadmmError(f"rtl: options name {odd[0]!r}, which is no layer of {names}")
     chosen = {name: options.get(name, RtlOptions()) for name in names}
     for stage in plan.stages:
-        if chosen[stage.name].dsp_groups > stage.groups:
-            raise PyadmmError(
-                f"{stage.name}: dsp_groups must be at most the {stage.groups} groups, "
-                f"not {chosen[stage.name].dsp_groups}"
-            )
+        _check_options(stage, chosen[stage.name])
     if plan.input.format.bits > _INPUT_BITS_LIMIT:
         raise PyadmmError(
             f"input: the RTL takes at most {_INPUT_BITS_LIMIT} bits, not {plan.input.format.bits}"
@@ -153,12 +194,32 @@ def _stage_options(
     return chosen
 
 
+def _check_options(stage: StagePlan, option: RtlOptions) -> None:
+    if option.dsp_groups > stage.groups:
+        raise PyadmmError(
+            f"{stage.name}: dsp_groups must be at most the {stage.groups} groups, "
+            f"not {option.dsp_groups}"
+        )
+    if option.acc_mux and not _acc_mux_possible(stage):
+        raise PyadmmError(
+            f"{stage.name}: acc_mux needs a sparse kernel of stride 1, not "
+            f"{stage.config.family} of stride {stage.spec.stride}"
+        )
+    beats = option.drain_beats
+    if beats is not None and (beats < 1 or stage.tile_rows % beats):
+        raise PyadmmError(
+            f"{stage.name}: drain_beats must divide the {stage.tile_rows} rows of a tile, "
+            f"not {beats}"
+        )
+
+
 def stage_parameters(
-    stage: StagePlan, writes: RowWrites, interval: int, option: RtlOptions
+    stage: StagePlan, writes: RowWrites, beats: int, interval: int, option: RtlOptions
 ) -> dict[str, int]:
     """Parameters of ``hls/rtl/stage.sv`` for one stage, bus widths excepted.
 
     :param writes: how the stage's input frame is written.
+    :param beats: parts in which the stage's drain takes a tile.
     :param interval: cycles that the next frame takes per write of this stage.
     """
     spec = stage.spec
@@ -191,6 +252,7 @@ def stage_parameters(
         "SLOT_CAPACITY": stage.slot_capacity,
         "FIFO_DEPTH": option.fifo_depth,
         "DSP_GROUPS": option.dsp_groups,
+        "ACC_MUX": int(choose_acc_mux(stage) if option.acc_mux is None else option.acc_mux),
         "Y_BITS": stage.output.bits,
         "Y_SIGNED": int(stage.output.signed),
         "POOL_KERNEL": kernel,
@@ -200,6 +262,7 @@ def stage_parameters(
         "IN_ROWS": writes.rows,
         "IN_ROW_OFFSET": writes.offset,
         "IN_PHASE_FIXED": int(writes.phase_fixed),
+        "DRAIN_BEATS": beats,
         "OUT_INTERVAL": interval,
     }
 
@@ -210,8 +273,12 @@ def rtl_context(plan: AcceleratorPlan, options: Mapping[str, RtlOptions]) -> dic
     names = list(identifiers(stage.name for stage in stages).values())
     links = [f"to_{name}" for name in names] + ["to_logits"]
     banks = [stage.banks for stage in stages] + [1]
-    writers = [None, *stages]
-    writes = [row_writes(w, b) for w, b in zip(writers, banks, strict=True)]
+    beats = [
+        options[stage.name].drain_beats or choose_beats(stage, after)
+        for stage, after in zip(stages, banks[1:], strict=True)
+    ]
+    writers = zip([None, *stages], [1, *beats], banks, strict=True)
+    writes = [row_writes(*writer) for writer in writers]
     bus = _bus_widths(plan)
     return {
         "generated_by": f"Generated by pyadmm {__version__}; do not edit.",
@@ -240,7 +307,11 @@ def rtl_context(plan: AcceleratorPlan, options: Mapping[str, RtlOptions]) -> dic
                 "parameters": _parameters(
                     {
                         **stage_parameters(
-                            stage, writes[i], writes[i + 1].interval, options[stage.name]
+                            stage,
+                            writes[i],
+                            beats[i],
+                            writes[i + 1].interval,
+                            options[stage.name],
                         ),
                         "CFG_GROUP_BITS": bus["group_bits"],
                         "CFG_ADDR_BITS": bus["addr_bits"],

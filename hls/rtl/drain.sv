@@ -1,5 +1,6 @@
-// Drain: takes complete tiles of all groups, one per INTERVAL cycles, and turns them into rows of the
-// next frame: max-pool, bias and requantise with the slot's record, write.
+// Drain: takes complete tiles of all groups, each in BEATS parts of TILE_ROWS / BEATS rows, one part
+// per INTERVAL cycles, and turns them into rows of the next frame: max-pool, bias and requantise with
+// the slot's record, write. More beats need fewer requantiser lanes.
 //
 //   select | payload | pool columns | pool rows | + bias | * mult | + round | clamp -> write
 //
@@ -20,16 +21,18 @@ module drain #(
     parameter int POOL_STRIDE = 2,
     parameter int SHIFT_MIN = 1,
     parameter int SHIFT_MAX = 36,
+    parameter int BEATS = 1,
     parameter int INTERVAL = 1,
     parameter int CFG_ADDR_BITS = 16,
     parameter int LANES = TILE_ROWS * OUT_WIDTH,
+    parameter int BEAT_ROWS = TILE_ROWS / BEATS,
     parameter int TILES = (OUT_HEIGHT + TILE_ROWS - 1) / TILE_ROWS,
     parameter int TILE_BITS = TILES > 1 ? $clog2(TILES) : 1,
     parameter int SLOT_BITS = SLOT_CAPACITY > 1 ? $clog2(SLOT_CAPACITY) : 1,
     parameter int PAYLOAD_BITS = LANES * ACC_BITS + SLOT_BITS + TILE_BITS + 1,
     parameter int POOLED_HEIGHT = (OUT_HEIGHT - POOL_KERNEL) / POOL_STRIDE + 1,
     parameter int POOLED_WIDTH = (OUT_WIDTH - POOL_KERNEL) / POOL_STRIDE + 1,
-    parameter int ROWS = (TILE_ROWS + POOL_STRIDE - 1) / POOL_STRIDE,
+    parameter int ROWS = (BEAT_ROWS + POOL_STRIDE - 1) / POOL_STRIDE,
     parameter int OFFSET = (POOL_KERNEL - 1) / POOL_STRIDE,
     parameter int ROW_BITS = $clog2(POOLED_HEIGHT + OFFSET + ROWS + 1),
     parameter int CHANNEL_BITS = OUT_CHANNELS > 1 ? $clog2(OUT_CHANNELS) : 1
@@ -60,19 +63,33 @@ module drain #(
   localparam int RECORDS = GROUPS * SLOT_CAPACITY;
   localparam int RECORD_ADDR_BITS = RECORDS > 1 ? $clog2(RECORDS) : 1;
   localparam int ACC_BUS = LANES * ACC_BITS;
-  localparam int IMAGE_TILES = OUT_CHANNELS * TILES;
-  localparam int COUNT_BITS = $clog2(IMAGE_TILES + 1);
+  localparam int BEAT_BUS = ACC_BUS / BEATS;
+  localparam int BEAT_TILES = TILES * BEATS;
+  localparam int BEAT_BITS = BEATS > 1 ? $clog2(BEATS) : 1;
+  localparam int BEAT_TILE_BITS = BEAT_TILES > 1 ? $clog2(BEAT_TILES) : 1;
+  localparam int IMAGE_BEATS = OUT_CHANNELS * BEAT_TILES;
+  localparam int COUNT_BITS = $clog2(IMAGE_BEATS + 1);
   localparam int POOLED = ROWS * POOLED_WIDTH;
-  localparam int TAG_BITS = 2 + TILE_BITS + GROUP_BITS;
+  localparam int TAG_BITS = 2 + BEAT_TILE_BITS + GROUP_BITS;
   // Cycles from payload to the pooled rows, and from there to the activations.
   localparam int SCALE_DELAY = 4;
   localparam int DELAY = 2 + SCALE_DELAY;
 
-  // Select: round robin over the groups that wait; a group that was just taken is not seen.
+  if (BEATS < 1 || TILE_ROWS % BEATS != 0) begin : gen_bad_beats
+    $error("drain: BEATS must divide TILE_ROWS");
+  end
+
+  // Select: round robin over the groups that wait; a tile in progress goes first. select_reg tells that
+  // beat beat_reg of group_reg is taken in this cycle; the tile leaves its group with the last one.
   logic [GROUPS-1:0] waiting, above_reg, high, pick, taken_reg;
-  logic select_reg, ready;
+  logic select_reg, open_reg, ready, more, resume, beat_last;
   logic [GROUP_BITS-1:0] group_next, group_reg;
-  assign waiting = tile_valid & ~taken_reg & {GROUPS{ready}};
+  logic [BEAT_BITS-1:0] beat_reg;
+  assign beat_last = beat_reg == BEAT_BITS'(BEATS - 1);
+  assign more = select_reg ? ~beat_last : open_reg;
+  assign resume = more & ready;
+  assign tile_pop = taken_reg & {GROUPS{select_reg & beat_last}};
+  assign waiting = tile_valid & ~tile_pop & {GROUPS{ready & ~more}};
   assign high = waiting & above_reg;
   assign pick = |high ? high & (~high + 1'b1) : waiting & (~waiting + 1'b1);
   always_comb begin
@@ -82,16 +99,22 @@ module drain #(
   always_ff @(posedge clk) begin
     if (rst) begin
       select_reg <= 1'b0;
+      open_reg   <= 1'b0;
       taken_reg  <= '0;
       above_reg  <= '0;
+      beat_reg   <= '0;
     end else begin
-      select_reg <= |pick;
-      taken_reg  <= pick;
-      if (|pick) above_reg <= ~(pick | (pick - 1'b1));
+      select_reg <= resume | (|pick);
+      open_reg   <= more & ~resume;
+      if (resume) beat_reg <= beat_reg + 1'b1;
+      if (|pick) begin
+        taken_reg <= pick;
+        above_reg <= ~(pick | (pick - 1'b1));
+        beat_reg  <= '0;
+      end
     end
-    group_reg <= group_next;
+    if (|pick) group_reg <= group_next;
   end
-  assign tile_pop = taken_reg;
 
   if (INTERVAL > 1) begin : gen_pace
     localparam int PACE_BITS = $clog2(INTERVAL);
@@ -99,7 +122,7 @@ module drain #(
     assign ready = pace_reg == '0;
     always_ff @(posedge clk) begin
       if (rst) pace_reg <= '0;
-      else if (|pick) pace_reg <= PACE_BITS'(INTERVAL - 1);
+      else if (resume || |pick) pace_reg <= PACE_BITS'(INTERVAL - 1);
       else if (!ready) pace_reg <= pace_reg - 1'b1;
     end
   end else begin : gen_full_rate
@@ -108,7 +131,8 @@ module drain #(
 
   // Payload, and the address of the slot's record.
   logic [PAYLOAD_BITS-1:0] payload;
-  logic [ACC_BUS-1:0] acc_reg;
+  logic [BEAT_BUS-1:0] beat_acc, acc_reg;
+  logic [BEAT_TILE_BITS-1:0] first_beat, beat_tile;
   logic [RECORD_ADDR_BITS-1:0] group_base, record_offset, record_addr_reg, record_read_addr_reg;
   mux_tree #(
       .WIDTH(PAYLOAD_BITS),
@@ -129,8 +153,26 @@ module drain #(
   );
   assign record_offset = cfg_write | cfg_read ? RECORD_ADDR_BITS'(cfg_addr)
                                               : RECORD_ADDR_BITS'(payload[ACC_BUS+TILE_BITS+:SLOT_BITS]);
+  mux_tree #(
+      .WIDTH(BEAT_BUS),
+      .COUNT(BEATS),
+      .SELECT_BITS(BEAT_BITS)
+  ) pick_beat (
+      .select(beat_reg),
+      .choices(payload[ACC_BUS-1:0]),
+      .result(beat_acc)
+  );
+  times_const #(
+      .VALUE_BITS(TILE_BITS),
+      .FACTOR(BEATS),
+      .PRODUCT_BITS(BEAT_TILE_BITS)
+  ) tile_beats (
+      .value(payload[ACC_BUS+:TILE_BITS]),
+      .product(first_beat)
+  );
+  assign beat_tile = first_beat + BEAT_TILE_BITS'(beat_reg);
   always_ff @(posedge clk) begin
-    acc_reg <= payload[ACC_BUS-1:0];
+    acc_reg <= beat_acc;
     record_addr_reg <= group_base + record_offset;
     record_read_addr_reg <= record_addr_reg;
   end
@@ -145,7 +187,8 @@ module drain #(
       .STRIDE(POOL_STRIDE),
       .HEIGHT(OUT_HEIGHT),
       .WIDTH(OUT_WIDTH),
-      .TILE_ROWS(TILE_ROWS),
+      .TILE_ROWS(BEAT_ROWS),
+      .TILES(BEAT_TILES),
       .X_BITS(ACC_BITS),
       .X_SIGNED(1),
       .GROUPS(GROUPS),
@@ -154,7 +197,7 @@ module drain #(
       .clk(clk),
       .valid(tag_reg[0][TAG_BITS-1]),
       .group(tag_reg[0][GROUP_BITS-1:0]),
-      .tile(tag_reg[0][GROUP_BITS+:TILE_BITS]),
+      .tile(tag_reg[0][GROUP_BITS+:BEAT_TILE_BITS]),
       .x(acc_reg),
       .out_row(pooled_row),
       .out_mask(pooled_mask),
@@ -225,12 +268,12 @@ module drain #(
       .y(wr_data)
   );
 
-  // What travels beside: {valid, parity, tile, group} from the payload on; row, mask and channel from
+  // What travels beside: {valid, parity, beat, group} from the payload on; row, mask and channel from
   // the pool and the record on.
   localparam int PLACE_BITS = CHANNEL_BITS + ROW_BITS + ROWS;
   logic [PLACE_BITS-1:0] place_reg[SCALE_DELAY];
   always_ff @(posedge clk) begin
-    tag_reg[0] <= {select_reg, payload[PAYLOAD_BITS-1], payload[ACC_BUS+:TILE_BITS], group_reg};
+    tag_reg[0] <= {select_reg, payload[PAYLOAD_BITS-1], beat_tile, group_reg};
     place_reg[0] <= {record_channel, pooled_row, pooled_mask};
     for (int i = 1; i <= DELAY; i++) tag_reg[i] <= tag_reg[i-1];
     for (int i = 1; i < SCALE_DELAY; i++) place_reg[i] <= place_reg[i-1];
@@ -238,13 +281,13 @@ module drain #(
   end
   assign {wr_channel, wr_row, wr_mask} = place_reg[SCALE_DELAY-1];
 
-  // The image's last tile, per parity: tiles of two images may be under way at once.
+  // The image's last beat, per parity: tiles of two images may be under way at once.
   logic [COUNT_BITS-1:0] count_reg[2];
   logic [TAG_BITS-1:0] out_tag;
   assign out_tag = tag_reg[DELAY];
   assign wr_valid = out_tag[TAG_BITS-1];
   assign wr_half = out_tag[TAG_BITS-2];
-  assign wr_last = count_reg[wr_half] == COUNT_BITS'(IMAGE_TILES - 1);
+  assign wr_last = count_reg[wr_half] == COUNT_BITS'(IMAGE_BEATS - 1);
   always_ff @(posedge clk) begin
     for (int h = 0; h < 2; h++) begin
       if (rst) count_reg[h] <= '0;

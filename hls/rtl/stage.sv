@@ -41,7 +41,8 @@ module stage #(
     parameter int IN_ROWS = 1,
     parameter int IN_ROW_OFFSET = 0,
     parameter bit IN_PHASE_FIXED = 0,
-    // Cycles that the next frame takes per write.
+    // Parts in which the drain takes a tile, and cycles that the next frame takes per write.
+    parameter int DRAIN_BEATS = 1,
     parameter int OUT_INTERVAL = 1,
     parameter int GROUP_BITS = GROUPS > 1 ? $clog2(GROUPS) : 1,
     parameter int CFG_GROUP_BITS = GROUP_BITS,
@@ -51,7 +52,7 @@ module stage #(
     parameter int OUT_CHANNEL_BITS = OUT_CHANNELS > 1 ? $clog2(OUT_CHANNELS) : 1,
     parameter int POOLED_HEIGHT = (OUT_HEIGHT - POOL_KERNEL) / POOL_STRIDE + 1,
     parameter int POOLED_WIDTH = (OUT_WIDTH - POOL_KERNEL) / POOL_STRIDE + 1,
-    parameter int OUT_ROWS = (TILE_ROWS + POOL_STRIDE - 1) / POOL_STRIDE,
+    parameter int OUT_ROWS = (TILE_ROWS / DRAIN_BEATS + POOL_STRIDE - 1) / POOL_STRIDE,
     parameter int OUT_ROW_OFFSET = (POOL_KERNEL - 1) / POOL_STRIDE,
     parameter int OUT_ROW_BITS = $clog2(POOLED_HEIGHT + OUT_ROW_OFFSET + OUT_ROWS + 1)
 ) (
@@ -270,6 +271,7 @@ module stage #(
       .POOL_STRIDE(POOL_STRIDE),
       .SHIFT_MIN(SHIFT_MIN),
       .SHIFT_MAX(SHIFT_MAX),
+      .BEATS(DRAIN_BEATS),
       .INTERVAL(OUT_INTERVAL),
       .CFG_ADDR_BITS(CFG_ADDR_BITS)
   ) tail (
