@@ -68,10 +68,6 @@ module mac_group #(
       for (genvar o = 0; o < OUT_WIDTH; o++) begin : gen_lane
         // Beyond the map the product is that of x = 0: all ones where digit 0 is inverted.
         logic [KERNEL_W*PRODUCT_BITS-1:0] choices;
-        logic [PRODUCT_BITS-1:0] chosen;
-        logic [ACC_BITS-1:0] acc_reg;
-        logic [ACC_BITS:0] sum;
-        logic unused;
         for (genvar k = 0; k < KERNEL_W; k++) begin : gen_choice
           localparam int COLUMN = o + k - PADDING;
           if (COLUMN >= 0 && COLUMN < IN_WIDTH) begin : gen_inside
@@ -80,22 +76,20 @@ module mac_group #(
             assign choices[k*PRODUCT_BITS+:PRODUCT_BITS] = {PRODUCT_BITS{carry_reg}};
           end
         end
-        mux_tree #(
-            .WIDTH(PRODUCT_BITS),
+        sum_lane #(
+            .PRODUCT_BITS(PRODUCT_BITS),
             .COUNT(KERNEL_W),
-            .SELECT_BITS(KW_BITS)
-        ) choose (
+            .SELECT_BITS(KW_BITS),
+            .ACC_BITS(ACC_BITS)
+        ) add (
+            .clk(clk),
+            .clear(clear),
+            .accumulate(enable & valid_reg),
+            .carry(carry_reg),
             .select(kw_reg),
             .choices(choices),
-            .result(chosen)
+            .acc(acc[(r*OUT_WIDTH+o)*ACC_BITS+:ACC_BITS])
         );
-        assign sum = {acc_reg, 1'b1} + {ACC_BITS'($signed(chosen)), carry_reg};
-        assign unused = sum[0];
-        always_ff @(posedge clk) begin
-          if (clear) acc_reg <= '0;
-          else if (enable && valid_reg) acc_reg <= sum[ACC_BITS:1];
-        end
-        assign acc[(r*OUT_WIDTH+o)*ACC_BITS+:ACC_BITS] = acc_reg;
       end
     end
     logic unused;
