@@ -7,7 +7,7 @@ else
 BIN := $(CURDIR)/.venv/bin
 endif
 
-.PHONY: setup run test lint format wheel
+.PHONY: setup run test lint format wheel board-sim
 
 setup: $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
@@ -30,6 +30,10 @@ lint:
 format:
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
+
+# A second environment with the real pynq, which pins numpy < 2: for --simulate-board and its tests.
+board-sim:
+	$(BIN)/python -m pyadmm.simboard.environment
 
 wheel:
 	$(BIN)/python -m build --wheel

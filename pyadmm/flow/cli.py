@@ -52,6 +52,12 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, help=f"seed of all random numbers (default {default.seed})")
     add("--until", metavar="STEP", help="last step to run")
     add(
+        "--break-even",
+        action="store_true",
+        default=None,
+        help="measure each layer's break-even pruning ratio by synthesis first, and obey it",
+    )
+    add(
         "--simulate-board",
         action="store_true",
         default=None,
@@ -65,7 +71,17 @@ def parser() -> argparse.ArgumentParser:
 def configuration(options: argparse.Namespace) -> FlowConfig:
     """The configuration of parsed options: the file's, overridden by what the line says."""
     base = FlowConfig() if options.config is None else read_config(options.config)
-    names = ("board", "model", "preset", "data_dir", "out", "seed", "until", "simulate_board")
+    names = (
+        "board",
+        "model",
+        "preset",
+        "data_dir",
+        "out",
+        "seed",
+        "until",
+        "break_even",
+        "simulate_board",
+    )
     given = {name: getattr(options, name) for name in names}
     return base.override({k: v for k, v in given.items() if v is not None}, "command line")
 

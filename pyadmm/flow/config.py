@@ -19,6 +19,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "data_dir": (str, type(None)),
     "out": (str, type(None)),
     "until": (str, type(None)),
+    "break_even": (bool,),
     "simulate_board": (bool,),
     "compress": (dict,),
 }
@@ -34,6 +35,7 @@ class FlowConfig:
     :param data_dir: folder with the data set; ``None``: ``PYADMM_DATA``, cache, mirrors.
     :param out: run directory; ``None``: ``runs/<model>-<board>-<preset>-seed<seed>``.
     :param until: last step to run; ``None``: all.
+    :param break_even: measure break-even ratios by synthesis first, and obey them.
     :param simulate_board: end with inference on the simulated board.
     :param compress: settings of the preset to override, as in a YAML file's ``compress:``.
     """
@@ -45,6 +47,7 @@ class FlowConfig:
     data_dir: str | None = None
     out: str | None = None
     until: str | None = None
+    break_even: bool = False
     simulate_board: bool = False
     compress: Mapping[str, Any] = field(default_factory=dict)
 

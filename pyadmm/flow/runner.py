@@ -12,7 +12,7 @@ from pyadmm.errors import MissingToolError, PyadmmError
 from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.console import Reporter
 from pyadmm.flow.session import Session
-from pyadmm.flow.steps import SIMULATE, STEPS, Step
+from pyadmm.flow.steps import BREAK_EVEN, SIMULATE, STEPS, Step
 from pyadmm.flow.store import StepResult, StepStore
 from pyadmm.flow.summary import NEEDS_VENDOR_TOOLS, Progress, run_record
 from pyadmm.report import ReportPaths, write_report
@@ -42,8 +42,11 @@ def selected_steps(config: FlowConfig) -> list[Step]:
     if config.until is not None and config.until not in names:
         raise PyadmmError(f"step {config.until!r} is unknown; choose one of: {', '.join(names)}")
     last = len(names) if config.until is None else names.index(config.until) + 1
-    wanted = config.simulate_board or config.until == SIMULATE
-    return [step for step in STEPS[:last] if step.name != SIMULATE or wanted]
+    wanted = {
+        BREAK_EVEN: config.break_even or config.until == BREAK_EVEN,
+        SIMULATE: config.simulate_board or config.until == SIMULATE,
+    }
+    return [step for step in STEPS[:last] if wanted.get(step.name, True)]
 
 
 def run(

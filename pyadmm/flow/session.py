@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pyadmm import compression, container, settings, zoo
+from pyadmm import breakeven, compression, container, settings, zoo
 from pyadmm.boards import Board, load_board
+from pyadmm.breakeven import BreakEven
 from pyadmm.codegen import generate
 from pyadmm.compression import AdmmResult, IntegerResult, PhaseResult
 from pyadmm.datasets import mnist
@@ -51,7 +52,6 @@ class Session:
             settings.override(settings.preset(config.preset), config.compress, "compress"),
             seed=config.seed,
         )
-        self.break_even: dict[str, float] = {}
         compression.to_network(self._fresh_model(), self.settings, (1, 28, 28))
 
     @cached_property
@@ -85,8 +85,25 @@ class Session:
         return compression.to_network(self.dense[0], self.settings, self._shape)
 
     @cached_property
+    def break_even(self) -> tuple[BreakEven, ...]:
+        """Break-even of every layer, by synthesis; results are cached by the tool's room."""
+        if self.config.model not in breakeven.model_names():
+            known = ", ".join(breakeven.model_names())
+            raise PyadmmError(f"break-even: {self.config.model} has no layer cases; have {known}")
+        cases = breakeven.model_cases(self.config.model)
+        return tuple(breakeven.break_even(case, self.board) for case in cases)
+
+    @cached_property
+    def floors(self) -> dict[str, float]:
+        """Least pruning ratios by layer; empty where break-even was not asked for."""
+        if not self.config.break_even:
+            return {}
+        found = {result.layer.rpartition(".")[2]: result.ratio for result in self.break_even}
+        return {layer: ratio for layer, ratio in found.items() if ratio is not None}
+
+    @cached_property
     def pruned(self) -> AdmmResult:
-        constrained = replace(self.settings, break_even=self.break_even)
+        constrained = replace(self.settings, break_even=self.floors)
         return compression.admm_phase(self.network, constrained, self.data, **self._resumable)
 
     @cached_property

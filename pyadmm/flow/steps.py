@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from pyadmm import container, simboard
+from pyadmm import breakeven, container, simboard
 from pyadmm.codegen import vendor_context
-from pyadmm.deploy import Design, ModelPack, plan_deploy
+from pyadmm.deploy import Design, ModelPack, plan_deploy, write_deploy
 from pyadmm.errors import PyadmmError
 from pyadmm.flow.session import Session
 from pyadmm.layout import weight_image
@@ -21,6 +21,8 @@ from pyadmm.vendor import vendor_files, vendor_params
 
 FRAME_IMAGES = 200
 """Test images on which the integers of every stage are compared, not the logits alone."""
+EXACT_IMAGES = 100
+"""Test images that are simulated with every number at its hardware width, which is slow."""
 COSIM_IMAGES = 1_000
 STALLED_IMAGES = 50
 """Images that are simulated once more with random stalls on both streams."""
@@ -93,6 +95,22 @@ def _dense(session: Session) -> Outcome:
     validation = max((record.val_accuracy for record in records), default=0.0)
     facts = {"epochs": _epochs(records), "validation_accuracy": validation}
     return Outcome(f"validation accuracy {_percent(validation)}", facts)
+
+
+def _break_even(session: Session) -> Outcome:
+    results = session.break_even
+    files = breakeven.write_outputs(results, session.run_dir / "breakeven")
+    layers = {
+        result.layer.rpartition(".")[2]: {"ratio": result.ratio, "basis": result.basis}
+        for result in results
+    }
+    ratios = ", ".join(
+        f"{name} " + ("none" if facts["ratio"] is None else f"{facts['ratio']:.2f}x")
+        for name, facts in layers.items()
+    )
+    return Outcome(
+        f"by {results[0].tool} ({results[0].basis}): {ratios}", {"layers": layers}, tuple(files)
+    )
 
 
 def _prune(session: Session) -> Outcome:
@@ -180,10 +198,19 @@ def _csim(session: Session) -> Outcome:
     golden = session.model.run_nodes(sample)
     for name, integers in frames.items():
         _require_equal("csim", f"integers of {name}", integers, golden[name])
-    facts = {"images": len(images), "frame_images": len(sample), "frames": list(frames)}
+    exact = gxx.build_simulator(session.hls_dir, session.plan, exact_widths=True)
+    narrow = images[:EXACT_IMAGES]
+    logits = exact.infer(narrow, weights).logits
+    _require_equal("csim at hardware widths", "logits", logits, session.model.run(narrow))
+    facts = {
+        "images": len(images),
+        "frame_images": len(sample),
+        "exact_images": len(narrow),
+        "frames": list(frames),
+    }
     text = (
-        f"g++ equals the integer model: logits of {len(images):,} images, "
-        f"every stage's integers of {len(sample)}"
+        f"g++ equals the integer model: logits of {len(images):,} images, every stage's integers "
+        f"of {len(sample)}, hardware widths on {len(narrow)}"
     )
     return Outcome(text, facts)
 
@@ -220,10 +247,11 @@ def _deploy(session: Session) -> Outcome:
     pack = ModelPack(
         session.model, mnist.test_images[:DEPLOY_IMAGES], mnist.test_labels[:DEPLOY_IMAGES]
     )
+    curves = breakeven.to_json(session.break_even) if session.config.break_even else None
     files = []
     for flavour, build in (("hls", session.hls_build), ("rtl", session.rtl_build)):
-        bundle = plan_deploy(Design.of(session.plan, build), [pack])
-        bundle.write(session.deploy_dir / flavour)
+        bundle = plan_deploy(Design.of(session.plan, build), [pack], curves)
+        write_deploy(session.deploy_dir / flavour, bundle)
         files += [session.deploy_dir / flavour / name for name in bundle.files]
     return Outcome("wheels for the board in deploy/hls and deploy/rtl", {}, tuple(files))
 
@@ -259,8 +287,8 @@ def _nothing(_: Session) -> None:
     return None
 
 
-SIMULATE = "simulate"
-"""Runs only when it is asked for."""
+BREAK_EVEN, SIMULATE = "breakeven", "simulate"
+"""Steps that run only when they are asked for."""
 
 STEPS: tuple[Step, ...] = (
     Step(
@@ -278,10 +306,17 @@ STEPS: tuple[Step, ...] = (
         _dense,
     ),
     Step(
+        BREAK_EVEN,
+        "break-even pruning ratio of every layer by synthesis (with --break-even)",
+        (),
+        lambda session: [session.config.model, asdict(session.board)],
+        _break_even,
+    ),
+    Step(
         "prune",
         "ADMM: joint pruning and quantisation in progressive rounds",
         ("dense",),
-        lambda session: session.settings.to_dict(),
+        lambda session: [session.settings.to_dict(), session.floors],
         _prune,
     ),
     Step(

@@ -15,7 +15,7 @@ import torch
 from pyadmm import __version__, container
 from pyadmm.cost import initiation_interval, stage_cycles, stage_resources
 from pyadmm.flow.session import Session
-from pyadmm.flow.steps import SIMULATE
+from pyadmm.flow.steps import BREAK_EVEN, SIMULATE
 from pyadmm.flow.store import StepResult, file_digest
 from pyadmm.model import CompressedLayer
 from pyadmm.report.record import (
@@ -175,7 +175,7 @@ def _file(session: Session) -> FileRecord:
 def _layers(session: Session, progress: Progress) -> tuple[LayerRecord, ...]:
     parts = _parts(session)
     decisions = {d["layer"]: d for d in progress.facts("prune").get("decisions", [])}
-    floors = progress.facts("breakeven").get("layers", {})
+    floors = progress.facts(BREAK_EVEN).get("layers", {})
     return tuple(
         _layer(session, layer, parts, decisions.get(layer.name, {}), floors.get(layer.name))
         for layer in session.model.layers
@@ -202,7 +202,9 @@ def _layer(
         activation_bits=layer.output.bits,
         scales=tuple(float(scale) for scale in layer.weight_scale),
         parts=tuple(BytePart(part.name.rpartition(".")[2], part.bytes) for part in own),
-        break_even=None if floor is None else Quantity(floor["ratio"], floor["basis"]),
+        break_even=None
+        if not floor or floor["ratio"] is None
+        else Quantity(floor["ratio"], floor["basis"]),
         decision=None if not decision else _decided(decision),
         why=decision.get("reason"),
         kernel=Kernel(
@@ -246,6 +248,8 @@ def _checks(progress: Progress) -> Iterable[Check]:
         yield Check("csim", f"logits of g++ csim and {golden}", "pass", csim["images"])
         frames = f"integers of {', '.join(csim['frames'])} in g++ csim and CompressedModel"
         yield Check("csim, every stage", frames, "pass", csim["frame_images"])
+        widths = f"logits of g++ csim with hardware widths (ap_int) and {golden}"
+        yield Check("csim, exact widths", widths, "pass", csim["exact_images"])
     if cosim:
         compared = f"logits of the RTL in Verilator and {golden}"
         yield Check("cosim", compared, "pass", cosim["images"])

