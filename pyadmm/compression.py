@@ -62,7 +62,8 @@ _FISHER_BATCH = 32
 _CALIBRATION_IMAGES = 2000
 _CLIP_CANDIDATES = 40
 _FISHER_POWER = 0.25
-_SCALE_LR_FACTOR = 1.0
+_LATE_SHARE = 8
+"""One in so many epochs of a phase, the last ones, compete to be its result."""
 
 
 @dataclass(frozen=True)
@@ -407,10 +408,14 @@ def _projected_accuracy(network: Network, z: list[Tensor], data: Images) -> floa
 def _train_masked(
     network: Network, train: TrainSettings, around: _Surroundings
 ) -> list[EpochRecord]:
-    """Train ``network`` in place under its masks; the best epoch of the last half is kept."""
+    """Train ``network`` in place under its masks; the best of the last epochs is kept.
+
+    Only the last ones compete: before, the learning rate is high, and the best of many noisy
+    validations would be luck.
+    """
     groups: list[dict[str, Any]] = [{"params": list(network.trainable())}]
     if network.quantized:
-        scales = {"params": list(network.scales()), "factor": _SCALE_LR_FACTOR, "weight_decay": 0.0}
+        scales = {"params": list(network.scales()), "weight_decay": 0.0}
         groups.append(scales)
     optimizer = _adam(groups, train)
     trainer = around.trainer(network, train, optimizer)
@@ -428,7 +433,7 @@ def _train_masked(
         if isinstance(train, QuantizeSettings):
             for layer in network.layers.values():
                 layer.freeze(train.frozen_share(number))
-        if number >= train.epochs // 2:
+        if number >= train.epochs - max(1, train.epochs // _LATE_SHARE):
             best.offer(right, network)
         return {"loss": loss, "val_accuracy": right, "nnz": network.nnz}, False
 

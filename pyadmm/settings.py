@@ -214,10 +214,39 @@ def _check_bits(where: str, name: str, bits: int | None) -> None:
     _require(bits is None or 1 <= bits <= 8, f"{where}: {name} must be 1 to 8, not {bits}")
 
 
+_GENTLE = AdmmSettings(rounds=7, first_ratio=6.0, iterations=1, rho=0.1, retrain_epochs=1)
+"""Many small rounds: what one takes is little, and the retraining between them mends it."""
+
 PRESETS: dict[str, CompressSettings] = {
-    "quick": CompressSettings(),
-    "standard": CompressSettings(pruning_ratio=167.5),
-    "record": CompressSettings(pruning_ratio=167.5),
+    "quick": CompressSettings(
+        pruning_ratio=110.0,
+        filters_kept=0.55,
+        neurons_kept=0.125,
+        dense=TrainSettings(epochs=8, lr=2e-3, shift_pixels=1),
+        admm=_GENTLE,
+        retrain=TrainSettings(epochs=10, lr=2e-3),
+        quantize=QuantizeSettings(epochs=20, lr=1e-3, freeze_from=0.2),
+    ),
+    "standard": CompressSettings(
+        pruning_ratio=172.0,
+        activation_bits=6,
+        filters_kept=0.6,
+        neurons_kept=0.14,
+        dense=TrainSettings(epochs=20, lr=2e-3, shift_pixels=1),
+        admm=replace(_GENTLE, rounds=10, retrain_epochs=2, shift_pixels=1),
+        retrain=TrainSettings(epochs=40, lr=2e-3, shift_pixels=1),
+        quantize=QuantizeSettings(epochs=50, lr=1e-3, freeze_from=0.3, shift_pixels=1),
+    ),
+    "record": CompressSettings(
+        pruning_ratio=300.0,
+        activation_bits=6,
+        filters_kept=0.6,
+        neurons_kept=0.15,
+        dense=TrainSettings(epochs=40, lr=2e-3, shift_pixels=1),
+        admm=replace(_GENTLE, rounds=16, retrain_epochs=4, shift_pixels=1),
+        retrain=TrainSettings(epochs=100, lr=2e-3, shift_pixels=1),
+        quantize=QuantizeSettings(epochs=150, lr=1e-3, freeze_from=0.3, shift_pixels=1),
+    ),
 }
 """Settings by name; ``quick`` is the default of the flow."""
 

@@ -406,7 +406,7 @@ class EpochTrainer:
             self.teacher.prepare(data, self.shift_pixels)
         for step, batch in enumerate(batches(data, self.batch_size, self.shift_pixels, seed)):
             for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(step / steps) * group.get("factor", 1.0)
+                group["lr"] = learning_rate(step / steps)
             loss = self._step(batch)
             total += loss * len(batch.labels)
             if step % 50 == 0 or step == steps - 1:

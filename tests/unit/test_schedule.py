@@ -38,6 +38,7 @@ def test_patterns_apply_in_order_and_keep_what_they_do_not_say() -> None:
     targets = layer_targets(
         _SPECS,
         _settings(
+            pruning_ratio=85,
             weight_bits=4,
             filters_kept=1,
             neurons_kept=1,
