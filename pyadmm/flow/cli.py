@@ -16,6 +16,7 @@ from pyadmm.flow.runner import run, selected_steps
 from pyadmm.flow.session import Session
 from pyadmm.flow.steps import STEPS
 
+_NOT_FIELDS = {"config", "dry_run"}
 EXIT_ERROR = 2
 EXIT_INCOMPLETE = 3
 _EXAMPLES = """\
@@ -71,18 +72,7 @@ def parser() -> argparse.ArgumentParser:
 def configuration(options: argparse.Namespace) -> FlowConfig:
     """The configuration of parsed options: the file's, overridden by what the line says."""
     base = FlowConfig() if options.config is None else read_config(options.config)
-    names = (
-        "board",
-        "model",
-        "preset",
-        "data_dir",
-        "out",
-        "seed",
-        "until",
-        "break_even",
-        "simulate_board",
-    )
-    given = {name: getattr(options, name) for name in names}
+    given = {name: value for name, value in vars(options).items() if name not in _NOT_FIELDS}
     return base.override({k: v for k, v in given.items() if v is not None}, "command line")
 
 

@@ -19,6 +19,7 @@ from pyadmm.breakeven import BreakEven
 from pyadmm.codegen import generate
 from pyadmm.compression import AdmmResult, IntegerResult, PhaseResult
 from pyadmm.datasets import mnist
+from pyadmm.errors import PyadmmError
 from pyadmm.files import cache_dir
 from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.console import Reporter
@@ -26,6 +27,7 @@ from pyadmm.model import CompressedModel
 from pyadmm.network import Network
 from pyadmm.plan import AcceleratorPlan, BuildPlan
 from pyadmm.planner import plan_accelerator
+from pyadmm.reorder import sort_channels
 from pyadmm.rtlgen import generate_rtl
 from pyadmm.tools import verilator
 from pyadmm.tools.verilator import RtlSimulator
@@ -124,7 +126,9 @@ class Session:
 
     @cached_property
     def integer(self) -> IntegerResult:
-        return compression.to_integer(self.quantized.network, self.data, self.config.model)
+        """The integer model, its hidden channels in the order that makes the smallest file."""
+        found = compression.to_integer(self.quantized.network, self.data, self.config.model)
+        return replace(found, model=sort_channels(found.model))
 
     @cached_property
     def model(self) -> CompressedModel:

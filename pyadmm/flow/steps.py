@@ -108,9 +108,8 @@ def _break_even(session: Session) -> Outcome:
         f"{name} " + ("none" if facts["ratio"] is None else f"{facts['ratio']:.2f}x")
         for name, facts in layers.items()
     )
-    return Outcome(
-        f"by {results[0].tool} ({results[0].basis}): {ratios}", {"layers": layers}, tuple(files)
-    )
+    text = f"by {results[0].tool} ({results[0].basis}): {ratios}"
+    return Outcome(text, {"layers": layers}, tuple(files))
 
 
 def _prune(session: Session) -> Outcome:

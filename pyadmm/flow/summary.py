@@ -202,15 +202,19 @@ def _layer(
         activation_bits=layer.output.bits,
         scales=tuple(float(scale) for scale in layer.weight_scale),
         parts=tuple(BytePart(part.name.rpartition(".")[2], part.bytes) for part in own),
-        break_even=None
-        if not floor or floor["ratio"] is None
-        else Quantity(floor["ratio"], floor["basis"]),
+        break_even=_floor(floor),
         decision=None if not decision else _decided(decision),
         why=decision.get("reason"),
         kernel=Kernel(
             stage.config.family, stage.tile_rows, stage.groups, Quantity(cycles, "modelled")
         ),
     )
+
+
+def _floor(facts: Mapping[str, Any] | None) -> Quantity | None:
+    if not facts or facts["ratio"] is None:
+        return None
+    return Quantity(facts["ratio"], facts["basis"])
 
 
 def _decided(decision: Mapping[str, Any]) -> str:
