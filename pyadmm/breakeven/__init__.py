@@ -1,0 +1,34 @@
+"""Break-even pruning ratio: from where on sparse hardware beats dense hardware on the same area.
+
+Definition (ADMM-NN section 5.1, ``docs/breakeven.md``): the least pruning ratio of a layer at
+which its sparse kernel is not slower than the best dense kernel, where the dense kernel's
+synthesised area is the hard limit for every resource.
+"""
+
+from __future__ import annotations
+
+from pyadmm.breakeven.cases import LayerCase, layer_case, model_cases, model_names
+from pyadmm.breakeven.measure import Measured, OpenFlow, RecordedReports
+from pyadmm.breakeven.outputs import add_sheets, plot, write_outputs
+from pyadmm.breakeven.results import BreakEven, CurvePoint, KernelPoint, from_json, to_json
+from pyadmm.breakeven.search import Settings, break_even
+
+__all__ = [
+    "BreakEven",
+    "CurvePoint",
+    "KernelPoint",
+    "LayerCase",
+    "Measured",
+    "OpenFlow",
+    "RecordedReports",
+    "Settings",
+    "add_sheets",
+    "break_even",
+    "from_json",
+    "layer_case",
+    "model_cases",
+    "model_names",
+    "plot",
+    "to_json",
+    "write_outputs",
+]

@@ -1,0 +1,104 @@
+"""``python -m pyadmm.breakeven --board pynq-z2 --layer alexnet.conv4``: measured break-even."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from pyadmm.boards import board_names, load_board
+from pyadmm.breakeven import (
+    BreakEven,
+    LayerCase,
+    OpenFlow,
+    Settings,
+    break_even,
+    layer_case,
+    model_cases,
+    model_names,
+    write_outputs,
+)
+from pyadmm.errors import PyadmmError
+
+_SHOWN = (0.5, 0.7, 0.8, 0.9)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0; 2 with one line on stderr for bad input; 1 where a layer has no result."""
+    parser = argparse.ArgumentParser(prog="python -m pyadmm.breakeven", description=__doc__)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--layer", action="append", metavar="MODEL.LAYER", help="may be repeated")
+    which.add_argument("--model", choices=model_names(), help="every layer of a network")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--board", action="append", metavar="NAME", help="may be repeated")
+    where.add_argument("--all-boards", action="store_true")
+    parser.add_argument("--out", type=Path, default=Path("breakeven"), help="folder for the files")
+    parser.add_argument("--logic-share", type=float, help="of the chip's LUTs, for a dense kernel")
+    parser.add_argument("--jobs", type=int, help="synthesis runs at once (default: cores)")
+    parser.add_argument("--dask", metavar="tcp://HOST:PORT", help="a Dask scheduler to use instead")
+    options = parser.parse_args(arguments)
+    console = Console()
+    try:
+        cases = (
+            model_cases(options.model)
+            if options.model
+            else tuple(layer_case(label) for label in options.layer)
+        )
+        boards = [load_board(n) for n in (board_names() if options.all_boards else options.board)]
+        settings = Settings(logic_share=options.logic_share) if options.logic_share else Settings()
+    except PyadmmError as error:
+        print(error, file=sys.stderr)
+        return 2
+    results, failed = [], 0
+    for board in boards:
+        for case in cases:
+            try:
+                result = break_even(case, board, OpenFlow(options.jobs, options.dask), settings)
+            except PyadmmError as error:
+                failed += 1
+                print(error, file=sys.stderr)
+                continue
+            results.append(result)
+            console.print(_line(result, case))
+    if results:
+        console.print(_table(results))
+        for path in write_outputs(results, options.out):
+            console.print(f"wrote {path}")
+    return 1 if failed else 0
+
+
+def _line(result: BreakEven, case: LayerCase) -> str:
+    ratio = "none below 90 % pruned" if result.ratio is None else f"{result.ratio:.2f}x"
+    return f"{case.label} on {result.board}: break-even {ratio} ({result.basis}, {result.tool})"
+
+
+def _table(results: Sequence[BreakEven]) -> Table:
+    sources = sorted({f"{r.basis}, {r.tool} {r.version}" for r in results})
+    table = Table(
+        title="Break-even pruning ratio; speedup at portion pruned; " + "; ".join(sources)
+    )
+    for column in ("layer", "board", "weights", "break-even", *(f"{p:.0%}" for p in _SHOWN)):
+        table.add_column(column)
+    table.add_column("dense kernel")
+    table.add_column("area limit: LUT, FF, BRAM18")
+    for result in results:
+        speedups = (result.speedup_at(portion) for portion in _SHOWN)
+        dense, limit = result.dense, result.dense.resources
+        table.add_row(
+            result.layer,
+            result.board,
+            result.storage,
+            "none" if result.ratio is None else f"{result.ratio:.2f}x",
+            *("-" if s is None else f"{s:.2f}x" for s in speedups),
+            f"{dense.config.groups} groups x {dense.config.tile_rows} rows, {dense.cycles:,} cycles",
+            f"{limit.lut:,.0f}, {limit.ff:,.0f}, {limit.bram18:,.0f}",
+        )
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

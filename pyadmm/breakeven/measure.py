@@ -1,0 +1,266 @@
+"""Area and clock of one layer's kernel: engines, weight memories, index decoders, input frames.
+
+The open flow synthesises the project's RTL with Yosys, piece by piece: one sparse engine (a group
+is an exact copy of another), the dense engine with all its groups, and one bank of the input frame.
+The requantiser behind the engines is the same for both families and is left out.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from pyadmm.assets import asset_dir
+from pyadmm.boards import Board
+from pyadmm.errors import PyadmmError
+from pyadmm.plan import StagePlan
+from pyadmm.spec import Resources
+from pyadmm.synthesis import SynthesisReport
+from pyadmm.tools.yosys import Design, synthesise_all
+
+CAPACITY_STEP = 256
+"""Weight memories are built in steps of so many words, so that few of them need synthesis."""
+SMALL_CAPACITY_STEP = 32
+"""The same for memories below one step."""
+_LOGIC_CAPACITY = 512
+"""The engine is synthesised once, with a weight memory of this depth, which is then exchanged for
+the one that is needed."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a tool said of one kernel.
+
+    :param basis: stage of the tool run (``post-synthesis``, ``csynth``, ``post-route``).
+    """
+
+    resources: Resources
+    clock_estimate_ns: float | None
+    basis: str
+    tool: str
+    version: str
+
+
+class Measure(Protocol):
+    """Measures kernels; how is up to the tool behind it."""
+
+    def __call__(self, stages: Sequence[StagePlan], board: Board) -> list[Measured]:
+        """One result per stage, in order."""
+
+
+def rounded_capacity(entries: int) -> int:
+    """Depth of the weight memory built for ``entries`` words.
+
+    >>> rounded_capacity(1), rounded_capacity(33), rounded_capacity(257)
+    (32, 64, 512)
+    """
+    step = CAPACITY_STEP if entries > CAPACITY_STEP else SMALL_CAPACITY_STEP
+    return max(math.ceil(entries / step), 1) * step
+
+
+def kernel_sources(top: str) -> tuple[Path, ...]:
+    """The SystemVerilog files that module ``top`` needs, itself included, one module a file.
+
+    Leaving the others out keeps a cached result valid when they change.
+
+    :raises PyadmmError: where there is no such module.
+    """
+    folder = asset_dir("hls") / "rtl"
+    available = {path.stem: path for path in folder.glob("*.sv")}
+    if top not in available:
+        raise PyadmmError(f"kernels: no module {top} in hls/rtl")
+    needed, open_names = {top}, [top]
+    while open_names:
+        words = set(re.findall(r"\w+", available[open_names.pop()].read_text(encoding="utf-8")))
+        found = (words & set(available)) - needed
+        needed |= found
+        open_names.extend(found)
+    return tuple(available[name] for name in sorted(needed))
+
+
+@dataclass(frozen=True)
+class OpenFlow:
+    """Measures with Yosys.
+
+    :param jobs: synthesis runs at once; the number of cores by default.
+    :param dask_address: a Dask scheduler to run them on instead.
+    """
+
+    jobs: int | None = None
+    dask_address: str | None = None
+
+    def __call__(self, stages: Sequence[StagePlan], board: Board) -> list[Measured]:
+        """Area and clock estimate of every kernel; runs are shared between equal pieces."""
+        pieces = [_Pieces.of(stage, board) for stage in stages]
+        designs = {_key(design): design for piece in pieces for design in piece.designs}
+        reports = synthesise_all(list(designs.values()), self.jobs, self.dask_address)
+        by_key = dict(zip(designs, reports, strict=True))
+        return [piece.total(by_key) for piece in pieces]
+
+
+_Key = tuple[object, ...]
+
+
+def _key(design: Design) -> _Key:
+    """What tells designs of one board from each other."""
+    return (design.top, *sorted(design.parameters.items()))
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """The designs whose areas make up one kernel, and how often each counts.
+
+    The engine is measured with a weight memory of a fixed depth; ``counts`` takes that memory out
+    (negative) and puts the needed one in.
+    """
+
+    designs: tuple[Design, ...]
+    counts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, stage: StagePlan, board: Board) -> _Pieces:
+        sparse = stage.config.family == "sparse"
+        engine = _sparse_engine(stage, board) if sparse else _dense_engine(stage, board)
+        copies = stage.groups if sparse else 1
+        bank = _memory(board, 2 * frame_words(stage), stage.row_bits)
+        parts = [(engine, copies), (bank, stage.banks * stage.frame_copies)]
+        built = engine.parameters["ENTRY_CAPACITY" if sparse else "WEIGHT_CAPACITY"]
+        needed = rounded_capacity(stage.entry_capacity)
+        if built != needed:
+            bits = stage.weight_word_bits
+            parts.append((_memory(board, int(built), bits), -stage.groups))
+            parts.append((_memory(board, needed, bits), stage.groups))
+        return cls(tuple(p[0] for p in parts), tuple(p[1] for p in parts))
+
+    def total(self, reports: dict[_Key, SynthesisReport]) -> Measured:
+        """The kernel's resources and its slowest piece."""
+        total, clock = Resources(), 0.0
+        for design, count in zip(self.designs, self.counts, strict=True):
+            report = reports[_key(design)]
+            total += Resources(**report.resources.known()).scaled(count)
+            if report.clock_estimate_ns is None or report.version is None:
+                raise PyadmmError(f"synthesis of {design.top}: no clock estimate or version")
+            clock = max(clock, report.clock_estimate_ns)
+        last = reports[_key(self.designs[0])]
+        return Measured(total, clock, last.stage, last.tool, str(last.version))
+
+
+def frame_words(stage: StagePlan) -> int:
+    """Row words of one image in one bank of the RTL's input frame, which stores no padding."""
+    channels, height, _ = stage.spec.input_shape
+    return channels * math.ceil(height / stage.banks)
+
+
+def selects_products(stage: StagePlan) -> bool:
+    """Whether a sparse engine selects columns behind its multipliers (RTL parameter ``ACC_MUX``).
+
+    Smaller for kernels of two or three columns at stride 1; costs a cycle between tiles.
+    """
+    sparse = stage.config.family == "sparse"
+    return sparse and stage.spec.stride == 1 and 2 <= stage.spec.kernel[1] <= 3
+
+
+def _memory(board: Board, depth: int, width: int) -> Design:
+    address = max((depth - 1).bit_length(), 1)
+    return _design(board, "ram_sdp", {"WIDTH": width, "DEPTH": depth, "ADDR_BITS": address})
+
+
+def _shape(stage: StagePlan) -> dict[str, int]:
+    spec = stage.spec
+    channels, height, width = spec.input_shape
+    _, out_height, out_width = spec.output_shape
+    return {
+        "X_BITS": stage.input.bits,
+        "X_SIGNED": int(stage.input.signed),
+        "CODE_BITS": stage.weight_bits,
+        "ACC_BITS": stage.acc_bits,
+        "IN_CHANNELS": channels,
+        "IN_HEIGHT": height,
+        "IN_WIDTH": width,
+        "KERNEL_H": spec.kernel[0],
+        "KERNEL_W": spec.kernel[1],
+        "STRIDE": spec.stride,
+        "PADDING": spec.padding,
+        "OUT_HEIGHT": out_height,
+        "OUT_WIDTH": out_width,
+        "TILE_ROWS": stage.tile_rows,
+        "SLOT_CAPACITY": stage.slot_capacity,
+    }
+
+
+def _sparse_engine(stage: StagePlan, board: Board) -> Design:
+    parameters = {
+        **_shape(stage),
+        "INDEX_BITS": stage.config.index_bits,
+        "ENTRY_CAPACITY": _LOGIC_CAPACITY,
+        "ACC_MUX": int(selects_products(stage)),
+    }
+    return _design(board, "sparse_engine", parameters)
+
+
+def _dense_engine(stage: StagePlan, board: Board) -> Design:
+    parameters = {
+        **_shape(stage),
+        "OUT_CHANNELS": stage.spec.outputs,
+        "CONV_GROUPS": stage.spec.groups,
+        "GROUPS": stage.groups,
+        "GROUP_BITS": max((stage.groups - 1).bit_length(), 1),
+        # The dense engine checks that all its weights fit.
+        "WEIGHT_CAPACITY": rounded_capacity(stage.entry_capacity),
+    }
+    return _design(board, "dense_engine", parameters)
+
+
+def _design(board: Board, top: str, parameters: dict[str, int]) -> Design:
+    return Design.for_board(board, top, kernel_sources(top), parameters, use_dsp=False)
+
+
+@dataclass(frozen=True)
+class RecordedReports:
+    """Measures by looking up reports that a vendor's tool has written.
+
+    :param reports: per kernel, keyed ``(family, tile_rows, groups)``; its resources must be those
+        of the whole kernel, weight memories included.
+    """
+
+    reports: dict[tuple[str, int, int], SynthesisReport]
+
+    def __call__(self, stages: Sequence[StagePlan], board: Board) -> list[Measured]:
+        """The recorded figures of every stage.
+
+        :raises PyadmmError: where a report is missing or lacks a figure that the comparison needs.
+        """
+        return [self._one(stage) for stage in stages]
+
+    def _one(self, stage: StagePlan) -> Measured:
+        config = stage.config
+        key = (config.family, config.tile_rows, config.groups)
+        report = self.reports.get(key)
+        if report is None:
+            raise PyadmmError(
+                f"break-even {stage.name}: no report for the {config.family} kernel with "
+                f"{config.tile_rows} rows and {config.groups} groups"
+            )
+        known = report.resources.known()
+        missing = {"lut", "ff", "dsp", "bram18"} - set(known)
+        if missing:
+            raise PyadmmError(
+                f"break-even {stage.name}: the report of {report.design} has no "
+                f"{', '.join(sorted(missing))}"
+            )
+        return Measured(
+            Resources(**known),
+            report.clock_estimate_ns,
+            report.stage,
+            report.tool,
+            report.version or "unknown version",
+        )
+
+
+def with_capacity(stage: StagePlan, entries: int) -> StagePlan:
+    """``stage`` with weight memories for ``entries`` words a group."""
+    return replace(stage, entry_capacity=max(entries, 1))

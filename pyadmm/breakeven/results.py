@@ -1,0 +1,143 @@
+"""What a break-even search gives: one record per layer and board, with its whole curve."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pyadmm.errors import PyadmmError
+from pyadmm.plan import KernelConfig
+from pyadmm.spec import Resources
+
+METRIC = "time per image = cycles x max(board clock period, clock estimate), same area"
+
+
+@dataclass(frozen=True)
+class KernelPoint:
+    """One kernel at one pruned portion.
+
+    :param cycles: clock cycles for one image, weight transfer counted where weights are streamed.
+    :param period_ns: clock period that it runs at, never below the board's.
+    :param clock_estimate_ns: what its own slowest path allows; ``None`` where unknown.
+    :param resources: weight memories, index decoders and input frames included.
+    """
+
+    config: KernelConfig
+    entry_capacity: int
+    cycles: int
+    period_ns: float
+    clock_estimate_ns: float | None
+    resources: Resources
+
+    @property
+    def time_us(self) -> float:
+        """Time for one image, µs."""
+        return self.cycles * self.period_ns / 1e3
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """Sparse against dense at one pruned portion.
+
+    :param sparse: the fastest sparse kernel that fits the dense kernel's area; ``None`` if none.
+    :param speedup: dense time over sparse time; ``None`` where no sparse kernel fits.
+    :param reason: why none fits: resource, need, limit of the closest one.
+    """
+
+    pruned: float
+    sparse: KernelPoint | None
+    speedup: float | None
+    reason: str = ""
+
+    @property
+    def ratio(self) -> float:
+        """Pruning ratio, weights over weights that are left."""
+        return 1 / (1 - self.pruned)
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """Break-even pruning ratio of one layer on one board.
+
+    :param ratio: least pruning ratio at which sparse is not slower than dense on the same area;
+        ``None`` where it is slower over the whole curve.
+    :param basis: stage of the tool run behind the areas and clocks.
+    :param storage: ``resident``: all weights on chip; ``streamed``: loaded from DDR while it runs.
+    :param dense: the best dense kernel found for the budget; its resources are the area limit.
+    """
+
+    layer: str
+    board: str
+    ratio: float | None
+    metric: str
+    basis: str
+    tool: str
+    version: str
+    board_clock_ns: float
+    storage: str
+    weight_bits: int
+    activation_bits: int
+    dense: KernelPoint
+    curve: tuple[CurvePoint, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def pruned(self) -> float | None:
+        """The same as a pruned portion."""
+        return None if self.ratio is None else 1 - 1 / self.ratio
+
+    def speedup_at(self, pruned: float) -> float | None:
+        """Speedup at a pruned portion that is on the curve.
+
+        :raises PyadmmError: where it is not.
+        """
+        for point in self.curve:
+            if abs(point.pruned - pruned) < 1e-9:
+                return point.speedup
+        raise PyadmmError(f"break-even {self.layer}: the curve has no point at {pruned}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> BreakEven:
+        """Inverse of :meth:`to_dict`.
+
+        :raises PyadmmError: for data of another form.
+        """
+        try:
+            curve = tuple(
+                CurvePoint(**{**p, "sparse": None if p["sparse"] is None else _point(p["sparse"])})
+                for p in raw["curve"]
+            )
+            parts = {"curve": curve, "dense": _point(raw["dense"]), "notes": tuple(raw["notes"])}
+            return cls(**{**raw, **parts})
+        except (KeyError, TypeError) as error:
+            raise PyadmmError(f"break-even: not a record of one: {error}") from error
+
+
+def _point(raw: Mapping[str, Any]) -> KernelPoint:
+    config, resources = KernelConfig(**raw["config"]), Resources(**raw["resources"])
+    return KernelPoint(**{**raw, "config": config, "resources": resources})
+
+
+def to_json(results: tuple[BreakEven, ...]) -> str:
+    """Several records as one JSON text."""
+    return json.dumps([result.to_dict() for result in results], indent=1)
+
+
+def from_json(text: str) -> tuple[BreakEven, ...]:
+    """Inverse of :func:`to_json`.
+
+    :raises PyadmmError: for text of another form.
+    """
+    try:
+        raw = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise PyadmmError(f"break-even: not JSON: {error}") from error
+    if not isinstance(raw, list):
+        raise PyadmmError("break-even: must be a JSON list of records")
+    return tuple(BreakEven.from_dict(item) for item in raw)

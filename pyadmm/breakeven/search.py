@@ -1,0 +1,502 @@
+"""The break-even of one layer: best dense kernel, sparse kernels on its area, curve, crossing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pyadmm.boards import Board
+from pyadmm.breakeven.cases import LayerCase
+from pyadmm.breakeven.measure import (
+    Measure,
+    Measured,
+    OpenFlow,
+    frame_words,
+    rounded_capacity,
+    selects_products,
+)
+from pyadmm.breakeven.results import METRIC, BreakEven, CurvePoint, KernelPoint
+from pyadmm.cost import dense_engine_cycles
+from pyadmm.errors import PyadmmError
+from pyadmm.layout import Positions, assign_groups
+from pyadmm.model import CompressedLayer
+from pyadmm.plan import KernelConfig, StagePlan, index_width
+from pyadmm.spec import LayerSpec, Resources
+
+PORTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Pruned portions of every curve (ADMM-NN figure 4); more are added around the crossing."""
+LOGIC_SHARE = 0.35
+"""Share of the chip's LUTs and flip-flops that one layer's dense kernel may take."""
+MEMORY_SHARE = 0.8
+_FINE_STEPS = 4
+MIDDLE = 0.5
+"""The portion at which kernels are matched."""
+_DENSE_TRIALS = 1
+_SPARSE_TRIALS = 2
+_SPARSE_ROUNDS = 2
+_RIVALS = 1
+_GUESS_ERROR = 1.1
+_ENGINE_LUTS, _GROUP_LUTS = 130, 60
+_CROSSING_STEPS = 5
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the comparison is made.
+
+    :param logic_share: of the chip's LUTs and flip-flops that the dense kernel may take; layers
+        that are on chip together divide it. DSP blocks are left to the requantisers: both families
+        multiply in LUTs.
+    :param memory_share: of the chip's block RAM.
+    """
+
+    logic_share: float = LOGIC_SHARE
+    memory_share: float = MEMORY_SHARE
+
+    def __post_init__(self) -> None:
+        for name in ("logic_share", "memory_share"):
+            if not 0 < getattr(self, name) <= 1:
+                raise PyadmmError(f"break-even: {name} must be above 0 and at most 1")
+
+    def budget(self, board: Board, layers: int = 1) -> Resources:
+        """What one of ``layers`` dense kernels may take of ``board``."""
+        chip = board.resources
+        return Resources(
+            lut=chip.lut * self.logic_share / layers,
+            ff=chip.ff * self.logic_share / layers,
+            dsp=0,
+            bram18=chip.bram18 * self.memory_share,
+            uram=0,
+        )
+
+
+def break_even(
+    case: LayerCase,
+    board: Board,
+    measure: Measure | None = None,
+    settings: Settings | None = None,
+    configs: Sequence[KernelConfig] | None = None,
+) -> BreakEven:
+    """Break-even pruning ratio of ``case`` on ``board``.
+
+    :param measure: areas and clocks; :class:`~pyadmm.breakeven.measure.OpenFlow` by default.
+    :param configs: kernels to consider; all that the search can think of by default.
+    :raises PyadmmError: where no dense kernel fits the budget: resource, need, limit.
+    """
+    return _Search(case, board, measure or OpenFlow(), settings or Settings(), configs).run()
+
+
+@dataclass(frozen=True)
+class _Load:
+    """What a sparse kernel has to do at one pruned portion.
+
+    :param cycles: for one image.
+    :param entries: most entries that a group's memory must hold.
+    :param bits: weights to transfer for one image, where they are streamed.
+    """
+
+    cycles: int
+    entries: int
+    bits: int
+
+
+class _Search:
+    """One layer on one board."""
+
+    def __init__(
+        self,
+        case: LayerCase,
+        board: Board,
+        measure: Measure,
+        settings: Settings,
+        configs: Sequence[KernelConfig] | None,
+    ) -> None:
+        self.case = case
+        self.board = board
+        self.measure = measure
+        self.settings = settings
+        self.configs = configs
+        self.layers: dict[float, tuple[CompressedLayer, ...]] = {}
+        # Streamed weights: the convolution groups run one after the other, as layers of their own.
+        self.blocks = 1 if case.resident else case.spec.groups
+        self.spec = case.spec if self.blocks == 1 else _one_group(case.spec)
+
+    def run(self) -> BreakEven:
+        """The whole search."""
+        matches = [self._match(config) for config in self._promising()]
+        dense, sparse, measured = max(matches, key=lambda match: _middle_speedup(match[:2]))
+        shapes = [point.config for point in sparse]
+        points = {portion: self._at(portion, dense, shapes) for portion in PORTIONS}
+        crossing = self._crossing(points, dense, shapes)
+        return BreakEven(
+            layer=self.case.label,
+            board=self.board.name,
+            ratio=None if crossing is None else 1 / (1 - crossing),
+            metric=METRIC,
+            basis=measured.basis,
+            tool=measured.tool,
+            version=measured.version,
+            board_clock_ns=self.board.clock_ns,
+            storage="resident" if self.case.resident else "streamed",
+            weight_bits=self.case.weight_bits,
+            activation_bits=self.case.activation_bits,
+            dense=dense,
+            curve=tuple(points[portion] for portion in sorted(points)),
+            notes=self._notes(),
+        )
+
+    def _notes(self) -> tuple[str, ...]:
+        notes = [
+            "patterns: uniformly random positions, output channels balanced over groups",
+            "kernel: engine, weight memories, index decoder, input frame; requantiser left out",
+        ]
+        if not self.case.resident:
+            notes.append(
+                "weights streamed from DDR at its peak rate through double buffers of one channel "
+                f"per group ({self.board.memory_bandwidth_mb_s:g} MB/s)"
+            )
+        return tuple(notes)
+
+    # Dense
+
+    def _promising(self) -> list[KernelConfig]:
+        """Dense kernels to measure: fast for their area, and matched well by a sparse kernel.
+
+        Kernels come in steps (a row of lanes more, a group more), and a budget that falls between
+        two steps of one family would compare step sizes. So the budget is the area of a dense
+        kernel that is the fastest of its area, and of these the one that a sparse kernel fills
+        best, between half of the largest such area and the share of the chip in the settings.
+
+        :raises PyadmmError: where no dense kernel fits the budget.
+        """
+        budget = self.settings.budget(self.board, self.case.layers_on_chip)
+        shapes = self._shapes("dense")
+        if self.configs is not None:
+            return shapes
+        guesses = {config: self._guess(config) for config in shapes}
+        shapes = [config for config in shapes if guesses[config].fits(budget)]
+        if not shapes:
+            smallest = min(guesses, key=lambda c: guesses[c].lut)
+            raise PyadmmError(
+                f"break-even {self.case.label} on {self.board.name}: not even the smallest dense "
+                f"kernel fits its budget; {_needs(guesses[smallest].over(budget))} (modelled)"
+            )
+        shapes.sort(key=lambda c: (self._dense_cycles(c), guesses[c].lut))
+        fastest = [
+            config
+            for place, config in enumerate(shapes)
+            if not any(guesses[config].lut >= guesses[other].lut for other in shapes[:place])
+        ]
+        # A kernel of one lane breaks even at once and says nothing: stay in the upper half.
+        largest = max(guesses[config].lut for config in fastest)
+        fastest = [config for config in fastest if guesses[config].lut >= largest / 2]
+        sparse = [(config, self._guess(config)) for config in self._shapes("sparse")]
+
+        def match(config: KernelConfig) -> float:
+            limit = guesses[config]
+            rivals = [self._rough_cycles(c) for c, guess in sparse if guess.fits(limit)]
+            return self._dense_cycles(config) / min(rivals, default=math.inf)
+
+        fastest.sort(key=match, reverse=True)
+        return fastest[:_DENSE_TRIALS]
+
+    def _match(self, config: KernelConfig) -> tuple[KernelPoint, list[KernelPoint], Measured]:
+        """The best dense and the best sparse kernels on the area of the dense kernel ``config``."""
+        measured = self._measured([config])[0]
+        own = self._dense_point(config, measured)
+        rivals = [] if self.configs is not None else self._rivals(config)
+        dense = own
+        for rival, result in zip(rivals, self._measured(rivals), strict=True):
+            point = self._dense_point(rival, result)
+            if result.resources.fits(own.resources) and point.time_us < dense.time_us:
+                dense = replace(point, resources=own.resources)
+        return dense, self._fitting_sparse(own.resources), measured
+
+    def _rivals(self, config: KernelConfig) -> list[KernelConfig]:
+        """Faster dense kernels that might fit the area of ``config`` where the guess errs."""
+        lut, cycles = self._guess(config).lut, self._dense_cycles(config)
+        near = [
+            c
+            for c in self._shapes("dense")
+            if self._dense_cycles(c) < cycles and self._guess(c).lut <= _GUESS_ERROR * lut
+        ]
+        return sorted(near, key=lambda c: self._guess(c).lut)[:_RIVALS]
+
+    def _dense_cycles(self, config: KernelConfig) -> int:
+        stage = self._stage(config, 1)
+        whole = replace(stage, spec=self.spec)
+        return self._transferred(
+            self.blocks * dense_engine_cycles(whole),
+            self.case.spec.weights * (self.case.weight_bits + 1),
+        )
+
+    def _dense_point(self, config: KernelConfig, measured: Measured) -> KernelPoint:
+        return self._point(
+            config, self._dense_entries(config), self._dense_cycles(config), measured
+        )
+
+    def _dense_entries(self, config: KernelConfig) -> int:
+        slots = 2 if not self.case.resident else math.ceil(self.spec.outputs / config.groups)
+        return slots * (self.spec.weights // self.spec.outputs)
+
+    # Sparse
+
+    def _fitting_sparse(self, limit: Resources) -> list[KernelPoint]:
+        """The fastest sparse kernels that fit ``limit`` with half of the weights pruned.
+
+        Falls back to the portion of 90 % where half of the weights are too many to be stored.
+        """
+        shapes = self._shapes("sparse")
+        if self.configs is None:
+            shapes = [c for c in shapes if self._might_fit(c, limit)]
+        shapes.sort(key=lambda c: (self._rough_cycles(c), self._guess(c).lut))
+        for start in range(0, _SPARSE_ROUNDS * _SPARSE_TRIALS, _SPARSE_TRIALS):
+            for portion in (MIDDLE, PORTIONS[-1]):
+                kept = self._fitting(shapes[start : start + _SPARSE_TRIALS], portion, limit)
+                if kept:
+                    return kept
+        return []
+
+    def _might_fit(self, config: KernelConfig, limit: Resources) -> bool:
+        guess = self._guess(config)
+        return guess.lut <= _GUESS_ERROR * limit.lut and guess.bram18 <= limit.bram18
+
+    def _fitting(
+        self, shapes: Sequence[KernelConfig], pruned: float, limit: Resources
+    ) -> list[KernelPoint]:
+        """Those of ``shapes`` that fit ``limit`` at one pruned portion."""
+        shapes = [self._with_index_bits(config, pruned) for config in shapes]
+        loads = [self._load(config, pruned) for config in shapes]
+        measured = self._measured(shapes, [load.entries for load in loads])
+        return [
+            self._point(config, load.entries, load.cycles, result)
+            for config, load, result in zip(shapes, loads, measured, strict=True)
+            if result.resources.fits(limit)
+        ]
+
+    def _rough_cycles(self, config: KernelConfig) -> float:
+        """Cycles with half of the weights pruned, but for balance and fillers."""
+        stage = self._stage(config, 1)
+        slots = math.ceil(self.spec.outputs / config.groups)
+        window = self.spec.weights / self.spec.outputs
+        return self.blocks * stage.tiles * slots * window * MIDDLE
+
+    def _at(self, pruned: float, dense: KernelPoint, configs: Sequence[KernelConfig]) -> CurvePoint:
+        """The fastest of ``configs`` that fits the dense area at one pruned portion."""
+        if not configs:
+            return CurvePoint(pruned, None, None, "no sparse kernel fits the dense kernel's area")
+        fitting = self._fitting(configs, pruned, dense.resources)
+        if not fitting:
+            stages = [self._with_index_bits(config, pruned) for config in configs]
+            entries = [self._load(config, pruned).entries for config in stages]
+            over = self._measured(stages, entries)[0].resources.over(dense.resources)
+            return CurvePoint(pruned, None, None, _needs(over))
+        best = min(fitting, key=lambda point: point.time_us)
+        return CurvePoint(pruned, best, dense.time_us / best.time_us)
+
+    def _crossing(
+        self,
+        points: dict[float, CurvePoint],
+        dense: KernelPoint,
+        configs: Sequence[KernelConfig],
+    ) -> float | None:
+        """Least pruned portion with a speedup of 1, by bisection; adds its points to ``points``."""
+        wins = [p for p in PORTIONS if _wins(points[p])]
+        if not wins:
+            return None
+        high = wins[0]
+        index = PORTIONS.index(high)
+        low = PORTIONS[index - 1] if index else 0.0
+        for portion in np.linspace(low, high, _FINE_STEPS + 1)[1:-1].round(4).tolist():
+            points[portion] = self._at(portion, dense, configs)
+            if _wins(points[portion]):
+                high = min(high, portion)
+            elif portion < high:
+                low = portion
+        for _ in range(_CROSSING_STEPS):
+            middle = round((low + high) / 2, 4)
+            if middle in (low, high):
+                break
+            points[middle] = self._at(middle, dense, configs)
+            low, high = (low, middle) if _wins(points[middle]) else (middle, high)
+        return high
+
+    def _layers_at(self, pruned: float) -> tuple[CompressedLayer, ...]:
+        if pruned not in self.layers:
+            whole = self.case.pruned_layer(pruned)
+            if self.blocks == 1:
+                self.layers[pruned] = (whole,)
+            else:
+                codes = np.split(whole.codes, self.blocks)
+                bias = np.zeros(self.spec.outputs, np.int64)
+                self.layers[pruned] = tuple(
+                    replace(whole, spec=self.spec, codes=part.copy(), bias=bias) for part in codes
+                )
+        return self.layers[pruned]
+
+    def _load(self, config: KernelConfig, pruned: float) -> _Load:
+        """Exact cycles of the schedule in ``docs/kernels.md``."""
+        stage = self._stage(config, 1)
+        pause = int(selects_products(stage))
+        cycles, entries, total = 0, 0, 0
+        for layer in self._layers_at(pruned):
+            counts = Positions.of(layer).entries_per_output(config.index_bits)
+            groups = [counts[members] for members in assign_groups(counts, config.groups)]
+            loads = [int(group.sum()) for group in groups]
+            busy = [load + pause * len(group) for load, group in zip(loads, groups, strict=True)]
+            cycles += stage.tiles * max(busy)
+            total += sum(loads)
+            held = 2 * int(counts.max()) if not self.case.resident else max(loads)
+            entries = max(entries, held)
+        bits = total * stage.entry_format.bits
+        return _Load(self._transferred(cycles, bits), entries, bits)
+
+    def _with_index_bits(self, config: KernelConfig, pruned: float) -> KernelConfig:
+        """``config`` with the index width of the least cycles, then of the narrowest entry."""
+        channels = self.spec.input_shape[0]
+        if self.configs is not None or channels == 1:
+            return config
+        options = [replace(config, index_bits=d) for d in range(1, index_width(channels) + 1)]
+        loads = {c.index_bits: self._load(c, pruned) for c in options}
+        least = min(load.cycles for load in loads.values())
+        # A bit of index costs memory in every entry; half a percent of cycles is not worth it.
+        return next(c for c in options if loads[c.index_bits].cycles <= 1.005 * least)
+
+    # Both
+
+    def _transferred(self, cycles: int, bits: int) -> int:
+        """``cycles``, or those that loading ``bits`` takes where weights are streamed."""
+        if self.case.resident:
+            return cycles
+        bits_per_cycle = 8 * self.board.memory_bandwidth_mb_s / self.board.clock_mhz
+        return max(cycles, math.ceil(bits / bits_per_cycle))
+
+    def _stage(self, config: KernelConfig, entries: int) -> StagePlan:
+        """The kernel to build. Streamed weights: one that holds two channels per group."""
+        case = replace(self.case, spec=self.spec)
+        slots = 2 if not self.case.resident else math.ceil(self.spec.outputs / config.groups)
+        stage = case.stage(config, entries, slots)
+        if self.case.resident or config.family == "sparse":
+            return stage
+        outputs = min(2 * config.groups, self.spec.outputs)
+        shape = (outputs, *self.spec.weight_shape[1:])
+        return replace(stage, spec=replace(self.spec, weight_shape=shape))
+
+    def _measured(
+        self, configs: Sequence[KernelConfig], entries: Sequence[int] | None = None
+    ) -> list[Measured]:
+        held = entries or [self._dense_entries(config) for config in configs]
+        stages = [
+            self._stage(config, rounded_capacity(count))
+            for config, count in zip(configs, held, strict=True)
+        ]
+        return self.measure(stages, self.board)
+
+    def _point(
+        self, config: KernelConfig, entries: int, cycles: int, measured: Measured
+    ) -> KernelPoint:
+        estimate = measured.clock_estimate_ns
+        period = max(self.board.clock_ns, estimate or 0.0)
+        return KernelPoint(
+            config, rounded_capacity(entries), cycles, period, estimate, measured.resources
+        )
+
+    def _shapes(self, family: str) -> list[KernelConfig]:
+        """Kernels of one family, fewest lanes last."""
+        if self.configs is not None:
+            return [config for config in self.configs if config.family == family]
+        shapes = list(self._all_shapes(family))
+        shapes.sort(key=lambda c: -c.tile_rows * c.groups)
+        return shapes
+
+    def _all_shapes(self, family: str) -> Iterator[KernelConfig]:
+        _, rows, columns = self.spec.output_shape
+        channels = self.spec.input_shape[0]
+        budget = self.settings.budget(self.board, self.case.layers_on_chip)
+        most_lanes = budget.lut / _lane_luts(self.case)
+        for tile_rows in _useful_rows(rows):
+            for groups in _useful_groups(self.spec.outputs):
+                if tile_rows * columns * groups > most_lanes:
+                    continue
+                if family == "sparse":
+                    yield KernelConfig("sparse", tile_rows, groups, min(2, index_width(channels)))
+                elif self.spec.groups == 1 or self.spec.outputs // self.spec.groups % groups == 0:
+                    yield KernelConfig("dense", tile_rows, groups)
+
+    def _guess(self, config: KernelConfig) -> Resources:
+        """A rough area, only to decide what is worth a synthesis run."""
+        stage = self._stage(config, 1)
+        rows, columns = self.spec.kernel
+        row_bits, lane_bits = stage.tile_rows * stage.row_bits, stage.lanes * stage.input.bits
+        columns = 1 if selects_products(stage) else columns
+        selection = row_bits * _mux_luts(min(rows, stage.banks)) + lane_bits * _mux_luts(columns)
+        copies = stage.frame_copies
+        luts = stage.lanes * config.groups * _lane_luts(self.case)
+        luts += copies * (selection + _ENGINE_LUTS) + config.groups * _GROUP_LUTS
+        frame = stage.banks * copies * _memory_halves(2 * frame_words(stage), stage.row_bits)
+        words = self._dense_entries(config)
+        if config.family == "sparse":
+            words = math.ceil(words * MIDDLE)
+        depth = rounded_capacity(words)
+        weights = config.groups * _memory_halves(depth, stage.weight_word_bits)
+        return Resources(lut=luts, bram18=frame + weights)
+
+
+def _mux_luts(choices: int) -> int:
+    """6-input LUTs of a one-bit multiplexer; each takes in three more choices."""
+    return math.ceil((choices - 1) / 3)
+
+
+def _memory_halves(depth: int, width: int) -> int:
+    """18 Kb block RAMs of one memory, by the best of their shapes; none for a shallow one."""
+    if depth <= 64:
+        return 0
+    return min(
+        math.ceil(width / bits) * math.ceil(depth * bits / 18 / 1024)
+        if bits >= 9
+        else math.ceil(width / bits) * math.ceil(depth * bits / 16 / 1024)
+        for bits in (1, 2, 4, 9, 18, 36)
+    )
+
+
+def _middle_speedup(match: tuple[KernelPoint, list[KernelPoint]]) -> float:
+    dense, sparse = match
+    return max((dense.time_us / point.time_us for point in sparse), default=0.0)
+
+
+def _lane_luts(case: LayerCase) -> int:
+    """LUTs of a fabric lane, to within some 15 %."""
+    digits = (case.weight_bits + 1) // 2
+    product = case.weight_bits + case.activation_bits
+    return case.acc_bits + round(0.95 * digits * product)
+
+
+def _one_group(spec: LayerSpec) -> LayerSpec:
+    outputs, channels = spec.outputs // spec.groups, spec.kernel_channels
+    shape = (outputs, *spec.weight_shape[1:])
+    return replace(
+        spec, weight_shape=shape, input_shape=(channels, *spec.input_shape[1:]), groups=1
+    )
+
+
+def _useful_rows(rows: int) -> list[int]:
+    """Tile heights that need fewer tiles than the next smaller one."""
+    return sorted({math.ceil(rows / tiles) for tiles in range(1, rows + 1)})
+
+
+def _useful_groups(outputs: int) -> list[int]:
+    """Numbers of groups that need fewer slots than the next smaller one."""
+    return sorted({math.ceil(outputs / slots) for slots in range(1, outputs + 1)})
+
+
+def _wins(point: CurvePoint) -> bool:
+    return point.speedup is not None and point.speedup >= 1
+
+
+def _needs(over: dict[str, tuple[float, float]]) -> str:
+    return "; ".join(
+        f"{name}: needs {need:g}, limit {limit:g}" for name, (need, limit) in over.items()
+    )
