@@ -12,16 +12,15 @@ ROOT = Path(__file__).parents[2]
 
 FLOORS = [
     ["pyadmm", "errors", "files", "assets"],
-    ["spec", "synthesis", "tools.process"],
-    ["boards", "model", "calibration", "reports", "report", "timing", "tools.batch"],
-    ["datasets", "zoo", "settings", "project", "admm", "training", "quantize", "schedule"],
-    ["entropy", "sparse_code", "network", "plan", "vendor", "tools.vivado", "tools.yosys"],
-    ["container", "reorder", "trace", "layout", "wheel", "tools.vitis"],
-    ["convert", "cost", "accelerator_file"],
-    ["compression", "codegen", "planner"],
+    ["spec", "synthesis", "settings", "project", "training", "entropy", "timing", "tools.process"],
+    ["boards", "model", "admm", "datasets", "zoo", "reports", "report", "calibration"],
+    ["quantize", "schedule", "sparse_code", "reorder", "plan", "vendor", "tools.batch"],
+    ["container", "network", "layout", "wheel", "accelerator_file", "tools.vivado", "tools.yosys"],
+    ["trace", "convert", "cost", "tools.vitis"],
+    ["compression", "planner", "codegen", "breakeven"],
     ["rtlgen", "tools.gxx"],
-    ["tools.verilator", "search", "breakeven"],
-    ["deploy", "simboard"],
+    ["deploy", "tools.verilator"],
+    ["simboard"],
     ["flow"],
 ]
 """Rooms from the ground up: a room imports only itself and rooms of lower floors."""
