@@ -33,12 +33,6 @@ _CHUNK = 1 << 16
 _TAR_OVERHEAD = 1 << 22
 
 
-def cache_dir() -> Path:
-    """Folder that downloads are kept in: ``PYADMM_CACHE``, else ``~/.cache/pyadmm``."""
-    given = os.environ.get("PYADMM_CACHE")
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "pyadmm"
-
-
 def notice(text: str) -> None:
     """Tell the user on stderr what the loader does."""
     print(f"pyadmm: {text}", file=sys.stderr, flush=True)

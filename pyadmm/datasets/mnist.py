@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyadmm.datasets.fetch import (
-    cache_dir,
     download,
     gunzip_bounded,
     notice,
@@ -26,7 +25,7 @@ from pyadmm.datasets.fetch import (
     sha256,
 )
 from pyadmm.errors import PyadmmError
-from pyadmm.files import write_atomic
+from pyadmm.files import cache_dir, write_atomic
 
 MIRRORS: tuple[str, ...] = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",

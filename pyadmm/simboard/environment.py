@@ -14,10 +14,10 @@ import tempfile
 from pathlib import Path
 
 from pyadmm.assets import asset_dir
-from pyadmm.errors import PyadmmError, ToolError
+from pyadmm.errors import MissingToolError, PyadmmError
+from pyadmm.files import cache_dir
 
 PYTHON_VARIABLE = "PYADMM_HOST_PYTHON"
-CACHE_VARIABLE = "XDG_CACHE_HOME"
 _REQUIREMENTS = "requirements-sim.txt"
 _INSTALL_LIMIT_S = 900
 _CHECK_LIMIT_S = 60
@@ -34,20 +34,20 @@ def host_python(*, create: bool = True) -> Path:
     made on first use.
 
     :param create: whether to make it where it does not exist yet.
-    :raises ToolError: if there is none and it cannot, or must not, be made.
+    :raises MissingToolError: if there is none and it cannot, or must not, be made.
     """
     given = os.environ.get(PYTHON_VARIABLE)
     if given:
         path = Path(given)
         if not _has_pynq(path):
-            raise ToolError(f"{PYTHON_VARIABLE}: {given} cannot import pynq; {_REMEDY}")
+            raise MissingToolError(f"{PYTHON_VARIABLE}: {given} cannot import pynq; {_REMEDY}")
         return path
     folder = environment_folder()
     python = folder / "bin" / "python"
     if python.is_file():
         return python
     if not create:
-        raise ToolError(
+        raise MissingToolError(
             f"simulated board: no Python with pynq at {folder}; "
             f"'python -m pyadmm.simboard.environment' makes it, or {_REMEDY}"
         )
@@ -60,8 +60,7 @@ def environment_folder() -> Path:
     requirements = asset_dir("host") / _REQUIREMENTS
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     digest = hashlib.sha256(requirements.read_bytes() + version.encode()).hexdigest()[:12]
-    cache = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache")
-    return cache / "pyadmm" / f"host-{digest}"
+    return cache_dir() / f"host-{digest}"
 
 
 def _has_pynq(python: Path) -> bool:
@@ -91,7 +90,7 @@ def _create(folder: Path) -> None:
         _run([sys.executable, "-m", "venv", str(partial)])
         _run([python, "-m", "pip", "install", "--quiet", "-r", str(requirements)])
         if not _has_pynq(Path(python)):
-            raise ToolError(
+            raise MissingToolError(
                 f"simulated board: pynq was installed but cannot be imported; {_REMEDY}"
             )
         try:
@@ -109,10 +108,14 @@ def _run(command: list[str]) -> None:
             command, capture_output=True, text=True, timeout=_INSTALL_LIMIT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ToolError(f"simulated board: {command[2:4]} failed: {error}; {_REMEDY}") from error
+        raise MissingToolError(
+            f"simulated board: {command[2:4]} failed: {error}; {_REMEDY}"
+        ) from error
     if done.returncode:
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-5:])
-        raise ToolError(f"simulated board: cannot make a Python with pynq:\n{tail}\n{_REMEDY}")
+        raise MissingToolError(
+            f"simulated board: cannot make a Python with pynq:\n{tail}\n{_REMEDY}"
+        )
 
 
 def main() -> int:

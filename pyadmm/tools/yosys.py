@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Literal
 
 from pyadmm.boards import Board
-from pyadmm.errors import PyadmmError, ToolError
-from pyadmm.files import write_atomic
+from pyadmm.errors import MissingToolError, PyadmmError, ToolError
+from pyadmm.files import cache_dir, write_atomic
 from pyadmm.synthesis import ResourceUse, SynthesisReport
 from pyadmm.timing import DELAYS, METHOD
 from pyadmm.tools.process import run_tool
@@ -164,14 +164,9 @@ def tool_version() -> str:
     try:
         return importlib.metadata.version("pyosys")
     except importlib.metadata.PackageNotFoundError as error:
-        raise ToolError(
+        raise MissingToolError(
             "yosys: the package pyosys is not installed; pip install 'pyadmm[rtl]'"
         ) from error
-
-
-def cache_dir() -> Path:
-    """Where results are kept: ``$PYADMM_CACHE``, else ``~/.cache/pyadmm``."""
-    return Path(os.environ.get("PYADMM_CACHE", "~/.cache/pyadmm")).expanduser()
 
 
 def count_resources(cells: Mapping[str, int]) -> ResourceUse:

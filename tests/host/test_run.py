@@ -50,7 +50,7 @@ def test_a_missing_environment_says_how_to_get_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PYADMM_HOST_PYTHON", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PYADMM_CACHE", str(tmp_path))
     with pytest.raises(ToolError, match=r"python -m pyadmm\.simboard\.environment"):
         environment.host_python(create=False)
     monkeypatch.setenv("PYADMM_HOST_PYTHON", str(tmp_path / "python"))

@@ -20,7 +20,7 @@ FLOORS = [
     ["compression", "planner", "codegen", "breakeven"],
     ["rtlgen", "tools.gxx"],
     ["deploy", "tools.verilator"],
-    ["simboard"],
+    ["simboard", "cosim"],
     ["flow"],
 ]
 """Rooms from the ground up: a room imports only itself and rooms of lower floors."""
