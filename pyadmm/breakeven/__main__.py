@@ -94,7 +94,7 @@ def _table(results: Sequence[BreakEven]) -> Table:
             result.storage,
             "none" if result.ratio is None else f"{result.ratio:.2f}x",
             *("-" if s is None else f"{s:.2f}x" for s in speedups),
-            f"{dense.config.groups} groups x {dense.config.tile_rows} rows, {dense.cycles:,} cycles",
+            f"G={dense.config.groups} R={dense.config.tile_rows}, {dense.cycles:,} cycles",
             f"{limit.lut:,.0f}, {limit.ff:,.0f}, {limit.bram18:,.0f}",
         )
     return table

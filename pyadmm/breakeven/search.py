@@ -262,7 +262,9 @@ class _Search:
 
     def _might_fit(self, config: KernelConfig, limit: Resources) -> bool:
         guess = self._guess(config)
-        return guess.lut <= _GUESS_ERROR * limit.lut and guess.bram18 <= limit.bram18
+        # Small memories may turn out as LUT RAM, which the guess counts as one block each.
+        halves = limit.bram18 + config.groups
+        return guess.lut <= _GUESS_ERROR * limit.lut and guess.bram18 <= halves
 
     def _fitting(
         self, shapes: Sequence[KernelConfig], pruned: float, limit: Resources
