@@ -1,0 +1,80 @@
+"""Awkward designs on every option of the RTL, bit-exact, each with and without stalls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pyadmm.model import InputSpec
+from pyadmm.rtlgen import RtlOptions, generate_rtl
+from pyadmm.spec import QFormat
+from pyadmm.tools.verilator import build_simulator, cosim
+from tests.hls.chains import Recipe
+from tests.rtl.designs import Design, dense, design, sparse
+
+U8 = QFormat(8, False)
+Case = tuple[Design, Mapping[str, RtlOptions]]
+
+
+def columns_behind_the_multipliers() -> Case:
+    """Signed input, whole maps as tiles, overlapping pools, scales per channel."""
+    recipes = [
+        Recipe(
+            5, (3, 3), padding=1, density=0.5, pool=(3, 2), weight_bits=4, output=U8,
+            per_channel=True,
+        ),
+        Recipe(4, (2, 2), padding=1, weight_bits=5, output=QFormat(6, True)),
+    ]  # fmt: skip
+    spec = InputSpec((3, 7, 6), QFormat(8, True), offset=(128, 100, 90))
+    options = {
+        "layer0": RtlOptions(acc_mux=True, drain_beats=7),
+        "layer1": RtlOptions(acc_mux=True, drain_beats=1, shift_range=(12, 12)),
+    }
+    return design("columns", spec, recipes, [sparse(7, 2, 2), sparse(2, 3, 2)]), options
+
+
+def strides_and_ragged_tiles() -> Case:
+    """Rows that split words, strides, tiles that reach below the map, 1 and 8 weight bits."""
+    recipes = [
+        Recipe(5, (5, 3), stride=2, padding=2, density=0.5, pool=(2, 2), weight_bits=2, output=U8),
+        Recipe(7, (2, 2), output=U8, pool=(2, 1), weight_bits=1),
+        Recipe(3, output=None, weight_bits=8),
+    ]
+    spec = InputSpec((2, 13, 11), QFormat(8, False))
+    options = {"layer0": RtlOptions(drain_beats=3), "layer1": RtlOptions(fifo_depth=2)}
+    configs = [sparse(3, 2, 1), sparse(1, 2, 3), sparse(1, 3, 2)]
+    return design("ragged", spec, recipes, configs), options
+
+
+def convolution_groups_and_dsp() -> Case:
+    """Grouped convolutions on both families, part of the lanes in DSP blocks."""
+    recipes = [
+        Recipe(8, (3, 3), padding=1, groups=2, density=0.6, weight_bits=6, output=U8),
+        Recipe(6, (3, 3), padding=1, groups=2, output=U8, pool=(3, 3)),
+        Recipe(9, weight_bits=7, output=QFormat(12, True)),
+    ]
+    spec = InputSpec((4, 6, 6), QFormat(4, False), shift=4)
+    options = {
+        "layer0": RtlOptions(drain_beats=2, dsp_groups=2),
+        "layer1": RtlOptions(acc_mux=True, dsp_groups=1, shift_range=(10, 13)),
+    }
+    return design("grouped", spec, recipes, [dense(6, 4), sparse(3, 4, 2), dense(1, 4)]), options
+
+
+@pytest.mark.parametrize(
+    "case",
+    [columns_behind_the_multipliers, strides_and_ragged_tiles, convolution_groups_and_dsp],
+)
+def test_logits_are_bit_exact(case: Callable[[], Case], simulators: Path) -> None:
+    built, options = case()
+    build = generate_rtl(built.plan, options, built.model)
+    simulator = build_simulator(build, built.plan, simulators)
+    images = built.images(5)
+    golden = built.model.run(images)
+    free = cosim(simulator, built.weights, images)
+    np.testing.assert_array_equal(free.logits, golden)
+    stalled = cosim(simulator, built.weights, images, stalls=(4, 0.3, 0.3))
+    np.testing.assert_array_equal(stalled.logits, golden)
