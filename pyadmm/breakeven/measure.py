@@ -75,8 +75,8 @@ def kernel_sources(top: str) -> tuple[Path, ...]:
         raise PyadmmError(f"kernels: no module {top} in hls/rtl")
     needed, open_names = {top}, [top]
     while open_names:
-        words = set(re.findall(r"\w+", available[open_names.pop()].read_text(encoding="utf-8")))
-        found = (words & set(available)) - needed
+        text = available[open_names.pop()].read_text(encoding="utf-8")
+        found = (set(re.findall(r"(\w+)\s+#\(", text)) & set(available)) - needed
         needed |= found
         open_names.extend(found)
     return tuple(available[name] for name in sorted(needed))

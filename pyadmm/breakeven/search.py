@@ -36,7 +36,7 @@ MIDDLE = 0.5
 """The portion at which kernels are matched."""
 _DENSE_TRIALS = 1
 _SPARSE_TRIALS = 2
-_SPARSE_ROUNDS = 2
+_SPARSE_ROUNDS = 4
 _RIVALS = 1
 _GUESS_ERROR = 1.1
 _ENGINE_LUTS, _GROUP_LUTS = 130, 60
@@ -213,7 +213,7 @@ class _Search:
             point = self._dense_point(rival, result)
             if result.resources.fits(own.resources) and point.time_us < dense.time_us:
                 dense = replace(point, resources=own.resources)
-        return dense, self._fitting_sparse(own.resources), measured
+        return dense, self._fitting_sparse(config, own.resources), measured
 
     def _rivals(self, config: KernelConfig) -> list[KernelConfig]:
         """Faster dense kernels that might fit the area of ``config`` where the guess errs."""
@@ -244,14 +244,14 @@ class _Search:
 
     # Sparse
 
-    def _fitting_sparse(self, limit: Resources) -> list[KernelPoint]:
+    def _fitting_sparse(self, dense: KernelConfig, limit: Resources) -> list[KernelPoint]:
         """The fastest sparse kernels that fit ``limit`` with half of the weights pruned.
 
         Falls back to the portion of 90 % where half of the weights are too many to be stored.
         """
         shapes = self._shapes("sparse")
         if self.configs is None:
-            shapes = [c for c in shapes if self._might_fit(c, limit)]
+            shapes = [c for c in shapes if self._might_fit(c, dense, limit)]
         shapes.sort(key=lambda c: (self._rough_cycles(c), self._guess(c).lut))
         for start in range(0, _SPARSE_ROUNDS * _SPARSE_TRIALS, _SPARSE_TRIALS):
             for portion in (MIDDLE, PORTIONS[-1]):
@@ -260,11 +260,11 @@ class _Search:
                     return kept
         return []
 
-    def _might_fit(self, config: KernelConfig, limit: Resources) -> bool:
-        guess = self._guess(config)
+    def _might_fit(self, config: KernelConfig, dense: KernelConfig, limit: Resources) -> bool:
+        guess, luts = self._guess(config), self._guess(dense).lut
         # Small memories may turn out as LUT RAM, which the guess counts as one block each.
         halves = limit.bram18 + config.groups
-        return guess.lut <= _GUESS_ERROR * limit.lut and guess.bram18 <= halves
+        return guess.lut <= _GUESS_ERROR * luts and guess.bram18 <= halves
 
     def _fitting(
         self, shapes: Sequence[KernelConfig], pruned: float, limit: Resources

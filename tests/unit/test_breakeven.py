@@ -1,0 +1,171 @@
+"""Break-even: patterns, area limit, crossing and files, with recorded and synthetic areas."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import openpyxl
+import pytest
+
+from pyadmm.boards import Board, load_board
+from pyadmm.breakeven import (
+    BreakEven,
+    LayerCase,
+    Measured,
+    RecordedReports,
+    break_even,
+    from_json,
+    layer_case,
+    model_cases,
+    to_json,
+    write_outputs,
+)
+from pyadmm.breakeven.__main__ import main
+from pyadmm.breakeven.measure import kernel_sources, rounded_capacity
+from pyadmm.errors import PyadmmError
+from pyadmm.plan import KernelConfig, StagePlan
+from pyadmm.spec import LayerSpec, Resources
+from pyadmm.synthesis import ResourceUse, SynthesisReport
+
+BOARD = load_board("pynq-z2")
+CASE = LayerCase("", LayerSpec("c", "conv", (8, 4, 3, 3), (4, 8, 8)), 3, 4, resident=True)
+
+
+def by_lanes(overhead: float) -> object:
+    """Areas of 10 LUTs a lane, sparse groups ``overhead`` LUTs more; memories by their bits."""
+
+    def measure(stages: Sequence[StagePlan], board: Board) -> list[Measured]:
+        def one(stage: StagePlan) -> Measured:
+            lut = 10 * stage.lanes * stage.groups
+            if stage.config.family == "sparse":
+                lut += overhead * stage.groups
+            return Measured(Resources(lut=lut, ff=lut), 8.0, "post-synthesis", "test", "1")
+
+        return [one(stage) for stage in stages]
+
+    return measure
+
+
+def run(overhead: float) -> BreakEven:
+    return break_even(CASE, BOARD, by_lanes(overhead))  # type: ignore[arg-type]
+
+
+def test_patterns_have_the_exact_density_and_nest() -> None:
+    previous = None
+    for pruned in (0.9, 0.5, 0.25, 0.0):
+        layer = CASE.pruned_layer(pruned)
+        assert layer.nnz == round((1 - pruned) * CASE.spec.weights)
+        if previous is not None:
+            assert np.all(layer.codes[previous.codes != 0] == previous.codes[previous.codes != 0])
+        previous = layer
+    with pytest.raises(PyadmmError, match="pruned portion"):
+        CASE.pruned_layer(1.0)
+
+
+def test_without_overhead_sparse_wins_early() -> None:
+    result = run(overhead=0)
+    assert result.ratio is not None
+    assert result.ratio < 1.6
+    assert result.basis == "post-synthesis"
+
+
+def test_every_sparse_point_fits_the_dense_area() -> None:
+    result = run(overhead=30)
+    assert result.ratio is not None
+    for point in result.curve:
+        assert point.sparse is not None
+        assert point.sparse.resources.fits(result.dense.resources)
+        assert point.speedup == pytest.approx(result.dense.time_us / point.sparse.time_us)
+    assert run(overhead=0).speedup_at(0.9) >= result.speedup_at(0.9)  # type: ignore[operator]
+
+
+def test_where_nothing_fits_the_reason_is_said() -> None:
+    result = run(overhead=1e6)
+    assert result.ratio is None
+    assert all(point.speedup is None and point.reason for point in result.curve)
+
+
+def report(lut: float, clock_ns: float = 8.0, dsp: float | None = 0) -> SynthesisReport:
+    return SynthesisReport(
+        "k", "Vitis HLS", "csynth", "2024.2", clock_estimate_ns=clock_ns,
+        resources=ResourceUse(lut=lut, ff=lut, dsp=dsp, bram18=2, uram=0),
+    )  # fmt: skip
+
+
+CONFIGS = (KernelConfig("dense", 2, 4), KernelConfig("sparse", 2, 3, 2))
+DENSE, SPARSE = ("dense", 2, 4), ("sparse", 2, 3)
+
+
+def test_vendor_reports_feed_the_same_calculator() -> None:
+    measure = RecordedReports({DENSE: report(900), SPARSE: report(800)})
+    result = break_even(CASE, BOARD, measure, configs=CONFIGS)
+    assert (result.basis, result.tool, result.version) == ("csynth", "Vitis HLS", "2024.2")
+    # 3 of 4 groups: sparse must prune a quarter, and a little for what does not balance.
+    assert result.ratio is not None
+    assert 1.3 < result.ratio < 1.6
+
+
+def test_a_slower_clock_raises_the_break_even() -> None:
+    fast = RecordedReports({DENSE: report(900), SPARSE: report(800)})
+    slow = RecordedReports({DENSE: report(900), SPARSE: report(800, clock_ns=15.0)})
+    quick, late = (break_even(CASE, BOARD, m, configs=CONFIGS).ratio for m in (fast, slow))
+    assert quick is not None
+    assert late is not None
+    assert late == pytest.approx(1.5 * quick, rel=0.1)
+
+
+def test_an_unknown_figure_is_no_zero() -> None:
+    measure = RecordedReports({DENSE: report(900, dsp=None), SPARSE: report(800)})
+    with pytest.raises(PyadmmError, match="has no dsp"):
+        break_even(CASE, BOARD, measure, configs=CONFIGS)
+    with pytest.raises(PyadmmError, match="no report for the dense kernel"):
+        break_even(CASE, BOARD, RecordedReports({}), configs=CONFIGS)
+
+
+def test_records_round_trip_and_files_say_their_source(tmp_path: Path) -> None:
+    results = (run(overhead=30),)
+    assert from_json(to_json(results)) == results
+    paths = {path.name: path for path in write_outputs(results, tmp_path)}
+    rows = list(csv.DictReader(io.StringIO(paths["breakeven.csv"].read_text())))
+    assert rows[0]["basis"] == "post-synthesis"
+    assert float(rows[0]["break_even_ratio"]) == pytest.approx(results[0].ratio)
+    curves = list(csv.DictReader(io.StringIO(paths["breakeven_curves.csv"].read_text())))
+    assert len(curves) == len(results[0].curve)
+    book = openpyxl.load_workbook(paths["breakeven.xlsx"])
+    assert book.sheetnames == ["Break-even", "Break-even curves"]
+    assert book["Break-even"]["F2"].value == "post-synthesis"
+    assert paths["breakeven.png"].read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in paths["breakeven.svg"].read_text()
+    for text in ("", "{}", "[{}]", "[1]"):
+        with pytest.raises(PyadmmError, match="break-even"):
+            from_json(text)
+
+
+def test_reference_layers_have_the_papers_sizes() -> None:
+    assert sum(case.spec.weights for case in model_cases("lenet5")) == 430_500
+    macs = {case.spec.name: case.spec.macs for case in model_cases("alexnet")}
+    # The paper counts multiplications and additions: 211, 448, 299, 224 and 150 million.
+    assert [round(2 * macs[f"conv{i}"] / 1e6) for i in range(1, 6)] == [211, 448, 299, 224, 150]
+    assert layer_case("alexnet.conv4").spec.weight_shape == (384, 192, 3, 3)
+
+
+def test_kernel_sources_are_what_a_module_needs() -> None:
+    names = {path.stem for path in kernel_sources("sparse_engine")}
+    assert {"sparse_engine", "mac_lane", "ram_sdp", "window_fetch"} <= names
+    assert "dense_engine" not in names
+    with pytest.raises(PyadmmError, match="no module"):
+        kernel_sources("nothing")
+    assert rounded_capacity(300) == 512
+
+
+def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = ["--out", str(tmp_path)]
+    assert main(["--board", "pynq-z9", "--layer", "lenet5.fc2", *out]) == 2
+    assert "unknown; choose one of" in capsys.readouterr().err
+    assert main(["--board", "pynq-z2", "--layer", "lenet5.conv9", *out]) == 2
+    assert "lenet5.conv1" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
