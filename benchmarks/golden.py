@@ -1,4 +1,4 @@
-"""Speed of the golden integer model, images a second: ``python benchmarks/golden.py MODEL.admm``."""
+"""Speed of the golden integer model: ``python benchmarks/golden.py MODEL.admm``."""
 
 from __future__ import annotations
 
