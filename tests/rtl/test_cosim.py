@@ -23,6 +23,7 @@ from pyadmm.tools.verilator import (
     RtlSimulator,
     build_simulator,
     cosim,
+    cosim_report,
     image_words,
     infer,
     load_weights,
@@ -47,6 +48,11 @@ def test_back_to_back_images_are_bit_exact(lenet: Design, top: RtlSimulator) -> 
     np.testing.assert_array_equal(result.logits, lenet.model.run(images))
     assert result.interval_cycles is not None
     assert result.interval_cycles < result.latency_cycles
+    report = cosim_report(result, lenet.plan, "digest")
+    assert report.latency.exact == result.latency_cycles
+    assert (report.interval.least, report.interval.most) == result.interval_range
+    assert [module.name for module in report.modules] == [s.name for s in lenet.plan.stages]
+    assert report.resources.known() == {}
 
 
 @pytest.mark.parametrize(("source", "sink"), [(0.5, 0.0), (0.0, 0.7), (0.3, 0.3)])
