@@ -31,7 +31,7 @@ PORTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 LOGIC_SHARE = 0.35
 """Share of the chip's LUTs and flip-flops that one layer's dense kernel may take."""
 MEMORY_SHARE = 0.8
-_FINE_STEPS = 4
+_FINE_STEPS = 3
 MIDDLE = 0.5
 """The portion at which kernels are matched."""
 _DENSE_TRIALS = 1
@@ -40,7 +40,7 @@ _SPARSE_ROUNDS = 4
 _RIVALS = 1
 _GUESS_ERROR = 1.1
 _ENGINE_LUTS, _GROUP_LUTS = 130, 60
-_CROSSING_STEPS = 5
+_CROSSING_STEPS = 3
 
 
 @dataclass(frozen=True)
