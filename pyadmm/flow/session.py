@@ -29,6 +29,7 @@ from pyadmm.plan import AcceleratorPlan, BuildPlan
 from pyadmm.planner import plan_accelerator
 from pyadmm.reorder import sort_channels
 from pyadmm.rtlgen import generate_rtl
+from pyadmm.search import SearchResult, search
 from pyadmm.tools import verilator
 from pyadmm.tools.verilator import RtlSimulator
 from pyadmm.training import Data, EpochRecord, Images, Teacher, accuracy, seed_of
@@ -140,8 +141,13 @@ class Session:
         return self.run_dir / f"{self.config.model}.admm"
 
     @cached_property
+    def kernels(self) -> SearchResult:
+        """The kernel of every layer: the design-space search's choice and its runners-up."""
+        return search(self.model, self.board)
+
+    @cached_property
     def plan(self) -> AcceleratorPlan:
-        return plan_accelerator(self.model, self.board)
+        return plan_accelerator(self.model, self.board, self.kernels.best.configs)
 
     @cached_property
     def hls_build(self) -> BuildPlan:

@@ -13,6 +13,7 @@ from pyadmm import breakeven, container, simboard
 from pyadmm.codegen import vendor_context
 from pyadmm.deploy import Design, ModelPack, plan_deploy, write_deploy
 from pyadmm.errors import PyadmmError
+from pyadmm.files import write_atomic
 from pyadmm.flow.session import Session
 from pyadmm.layout import weight_image
 from pyadmm.tools import gxx, verilator
@@ -180,10 +181,14 @@ def _codegen(session: Session) -> Outcome:
         whole = replace(build, data={**build.data, **vendor_files(params[folder])})
         whole.write(folder)
         files += [folder / name for name in [*whole.files, *whole.data]]
+    choices = session.run_dir / "build" / "kernels.txt"
+    write_atomic(choices, session.kernels.table() + "\n")
+    files.append(choices)
     stages = {stage.name: asdict(stage.config) for stage in plan.stages}
     chosen = ", ".join(f"{s.name} {s.config.family} {s.groups}x{s.lanes}" for s in plan.stages)
     facts = {"hls_digest": hls.digest, "rtl_digest": rtl.digest, "stages": stages}
-    return Outcome(f"HLS C++ and SystemVerilog; groups x lanes: {chosen}", facts, tuple(files))
+    text = f"HLS C++ and SystemVerilog; groups x lanes: {chosen}; runners-up in {choices.name}"
+    return Outcome(text, facts, tuple(files))
 
 
 def _csim(session: Session) -> Outcome:

@@ -18,7 +18,7 @@ FLOORS = [
     ["container", "network", "layout", "wheel", "accelerator_file", "tools.vivado", "tools.yosys"],
     ["trace", "convert", "cost", "tools.vitis"],
     ["compression", "planner", "codegen", "breakeven"],
-    ["rtlgen", "tools.gxx"],
+    ["rtlgen", "search", "tools.gxx"],
     ["deploy", "tools.verilator"],
     ["simboard", "cosim"],
     ["flow"],
