@@ -6,15 +6,12 @@ together with ``hls/cosim/harness.cpp``. Builds are cached by the digest of all 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import importlib.metadata
 import importlib.util
 import struct
 import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,17 +20,11 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from pyadmm import container
 from pyadmm.assets import asset_dir
-from pyadmm.boards import load_board
 from pyadmm.codegen import TOP
-from pyadmm.datasets import mnist
 from pyadmm.errors import MissingToolError, PyadmmError, ToolError
 from pyadmm.files import write_atomic
-from pyadmm.layout import weight_image
 from pyadmm.plan import AcceleratorPlan, BuildPlan
-from pyadmm.planner import plan_accelerator
-from pyadmm.rtlgen import generate_rtl
 from pyadmm.synthesis import CycleRange, ModuleReport, SynthesisReport
 from pyadmm.tools.gxx import compiler
 from pyadmm.tools.process import last_lines, run_tool
@@ -452,49 +443,3 @@ def cosim_report(result: CosimResult, plan: AcceleratorPlan, digest: str) -> Syn
         plan_digest=digest,
         notes=(f"{len(result.logits)} images, back to back; total {result.total_cycles} cycles",),
     )
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """``python -m pyadmm.tools.verilator MODEL.admm``: a model on its RTL, on MNIST test images.
-
-    Exit status 0 where every logit is the integer model's, 1 where one is not or a tool fails.
-    """
-    parser = argparse.ArgumentParser(
-        prog="python -m pyadmm.tools.verilator",
-        description="Simulate the RTL of a compressed model on MNIST images against its integers.",
-    )
-    parser.add_argument("model", type=Path, help="an .admm file with a 1 x 28 x 28 input")
-    parser.add_argument("--board", default="pynq-z2")
-    parser.add_argument("--images", type=int, default=1000, help="test images, 1 to 10000")
-    parser.add_argument("--data", type=Path, help="folder with the MNIST files")
-    parser.add_argument("--cache", type=Path, default=Path("build/verilator"))
-    parser.add_argument("--stall", type=float, default=0.0, help="share of stalled stream cycles")
-    options = parser.parse_args(argv)
-    try:
-        return _compare(options)
-    except PyadmmError as error:
-        print(error, file=sys.stderr)
-        return 1
-
-
-def _compare(options: argparse.Namespace) -> int:
-    model = container.load(options.model)
-    plan = plan_accelerator(model, load_board(options.board))
-    images = mnist.load(options.data).test_images[: options.images]
-    simulator = build_simulator(generate_rtl(plan, model=model), plan, options.cache)
-    stalls = (1, options.stall, options.stall) if options.stall else None
-    start = time.monotonic()
-    result = cosim(simulator, weight_image(model, plan), images, stalls=stalls)
-    wrong = int((result.logits != model.run(images)).any(1).sum())
-    print(
-        f"{len(images)} images in {time.monotonic() - start:.1f} s, {wrong} with wrong logits; "
-        f"latency {result.latency_cycles} cycles, interval {result.interval_cycles} "
-        f"{result.interval_range}, total {result.total_cycles}"
-    )
-    for name, cycles in result.busy_cycles.items():
-        print(f"  {name}: engines busy {cycles:.1f} cycles per image")
-    return 1 if wrong else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
