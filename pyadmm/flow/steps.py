@@ -15,6 +15,7 @@ from pyadmm.deploy import Design, ModelPack, plan_deploy, write_deploy
 from pyadmm.errors import PyadmmError
 from pyadmm.files import write_atomic
 from pyadmm.flow.session import Session
+from pyadmm.flow.vendor_reports import set_aside
 from pyadmm.layout import weight_image
 from pyadmm.tools import gxx, verilator
 from pyadmm.training import EpochRecord
@@ -179,6 +180,7 @@ def _codegen(session: Session) -> Outcome:
     files = []
     for folder, build in ((session.hls_dir, hls), (session.rtl_dir, rtl)):
         whole = replace(build, data={**build.data, **vendor_files(params[folder])})
+        set_aside(folder, build.digest)
         whole.write(folder)
         files += [folder / name for name in [*whole.files, *whole.data]]
     choices = session.run_dir / "build" / "kernels.txt"

@@ -7,20 +7,22 @@ import platform
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
 
 from pyadmm import __version__, container
-from pyadmm.cost import initiation_interval, stage_cycles, stage_resources
+from pyadmm.cost import initiation_interval, stage_cycles
 from pyadmm.flow.session import Session
 from pyadmm.flow.steps import BREAK_EVEN, SIMULATE
 from pyadmm.flow.store import StepResult, file_digest
+from pyadmm.flow.vendor_reports import nearest_report
 from pyadmm.model import CompressedLayer
 from pyadmm.report.record import (
     Accuracies,
     Accuracy,
+    Basis,
     BytePart,
     Check,
     Dataset,
@@ -36,6 +38,7 @@ from pyadmm.report.record import (
     StepTime,
 )
 from pyadmm.spec import Resources
+from pyadmm.synthesis import SynthesisReport
 
 _DENSE_BYTES_PER_PARAMETER = 4
 _TRAINING_STEPS = ("dense", "prune", "retrain", "quantize")
@@ -229,20 +232,36 @@ def _hardware(session: Session, cosim: Mapping[str, Any]) -> Hardware:
     else:
         cycles = {s.name: stage_cycles(session.model.layer(s.name), s) for s in plan.stages}
         interval, latency = Quantity(initiation_interval(plan, cycles), "modelled"), None
-    need = sum((stage_resources(stage) for stage in plan.stages), Resources())
+    report = nearest_report([session.hls_dir, session.rtl_dir])
+    limits = {f.name: int(getattr(board.resources, f.name)) for f in fields(Resources)}
     return Hardware(
         target_clock_mhz=board.clock_mhz,
+        clock_mhz=None if report is None else _clock(report),
         cycles_per_image=interval,
         latency_cycles=latency,
         resources=tuple(
-            ResourceUse(
-                field.name.upper(),
-                Quantity(getattr(need, field.name), "modelled"),
-                int(getattr(board.resources, field.name)),
-            )
-            for field in fields(Resources)
+            ResourceUse(name.upper(), _used(session, report, name), limit)
+            for name, limit in limits.items()
         ),
     )
+
+
+def _used(session: Session, report: SynthesisReport | None, name: str) -> Quantity | None:
+    """One resource: from a vendor report where there is one, else by the search's model."""
+    if report is None:
+        return Quantity(getattr(session.kernels.best.resources, name), "modelled")
+    value = getattr(report.resources, name)
+    return None if value is None else Quantity(value, _basis(report))
+
+
+def _clock(report: SynthesisReport) -> Quantity | None:
+    period_ns = report.clock_estimate_ns
+    return None if period_ns is None else Quantity(1e3 / period_ns, _basis(report))
+
+
+def _basis(report: SynthesisReport) -> Basis:
+    assert report.stage in get_args(Basis), report.stage
+    return cast(Basis, report.stage)
 
 
 def _checks(progress: Progress) -> Iterable[Check]:

@@ -1,0 +1,52 @@
+"""Reports that the vendor's tools left in a run's build folders, for the next run of the flow.
+
+The flow never starts a vendor tool: ``docs/vitis.md`` says how. Where their reports are found, the
+figures nearest to the chip take the place of the modelled ones.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyadmm.calibration import best_basis
+from pyadmm.synthesis import SynthesisReport
+from pyadmm.tools import vitis, vivado
+
+INSTANCE = "pyadmm_top_0"
+"""The accelerator in the block design of ``build.tcl``, without DMA and interconnect."""
+
+
+def find_reports(build_dirs: list[Path]) -> list[SynthesisReport]:
+    """Every synthesis and implementation report of the accelerator in ``build_dirs``.
+
+    :raises PyadmmError: for a report that is there but truncated or foreign.
+    """
+    reports = []
+    for folder in build_dirs:
+        if (folder / "reports" / "csynth.xml").is_file():
+            reports.append(vitis.read_csynth(folder))
+        if (folder / "reports" / "post_route_utilization.rpt").is_file():
+            whole = vivado.read_implementation(folder)
+            reports.append(vivado.instance_report(whole, INSTANCE))
+    return reports
+
+
+def set_aside(build_dir: Path, digest: str) -> None:
+    """Keep the reports of a build that is about to be replaced, but not as those of the new one.
+
+    :param digest: of the new build; names the folder that the old reports go to.
+    """
+    reports = build_dir / "reports"
+    if reports.is_dir():
+        kept = build_dir / f"reports-before-{digest[:8]}"
+        number = 2
+        while kept.exists():
+            kept = build_dir / f"reports-before-{digest[:8]}-{number}"
+            number += 1
+        reports.rename(kept)
+
+
+def nearest_report(build_dirs: list[Path]) -> SynthesisReport | None:
+    """The report nearest to the chip; ``None`` where no vendor tool has run."""
+    reports = find_reports(build_dirs)
+    return best_basis(reports) if reports else None
