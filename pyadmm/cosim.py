@@ -16,6 +16,7 @@ from pyadmm.files import cache_dir
 from pyadmm.layout import weight_image
 from pyadmm.planner import plan_accelerator
 from pyadmm.rtlgen import generate_rtl
+from pyadmm.search import search
 from pyadmm.tools.verilator import build_simulator, cosim
 
 
@@ -43,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     model = container.load(options.model)
-    plan = plan_accelerator(model, load_board(options.board))
+    board = load_board(options.board)
+    plan = plan_accelerator(model, board, search(model, board).configs)
     images = mnist.load(options.data).test_images[: options.images]
     simulator = build_simulator(generate_rtl(plan, model=model), plan, cache_dir() / "verilator")
     stalls = (1, options.stall, options.stall) if options.stall else None
