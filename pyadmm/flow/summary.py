@@ -17,7 +17,7 @@ from pyadmm.cost import initiation_interval, stage_cycles
 from pyadmm.flow.session import Session
 from pyadmm.flow.steps import BREAK_EVEN, SIMULATE
 from pyadmm.flow.store import StepResult, file_digest
-from pyadmm.flow.vendor_reports import nearest_report
+from pyadmm.flow.vendor_reports import calibration_lines, find_reports, nearest_report
 from pyadmm.model import CompressedLayer
 from pyadmm.report.record import (
     Accuracies,
@@ -293,6 +293,7 @@ def _done(session: Session, progress: Progress) -> Iterable[str]:
         f"{session.admm_file.stat().st_size:,} bytes."
     )
     yield f"Generated its accelerator for {session.board.name} ({session.board.part})."
+    yield from calibration_lines(find_reports([session.hls_dir]))
     for check in _checks(progress):
         if check.result == "pass":
             yield f"Checked on {check.images:,} images: {check.compared}."

@@ -6,9 +6,10 @@ figures nearest to the chip take the place of the modelled ones.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from pyadmm.calibration import best_basis
+from pyadmm.calibration import TRUST, best_basis, calibrate
 from pyadmm.synthesis import SynthesisReport
 from pyadmm.tools import vitis, vivado
 
@@ -29,6 +30,21 @@ def find_reports(build_dirs: list[Path]) -> list[SynthesisReport]:
             whole = vivado.read_implementation(folder)
             reports.append(vivado.instance_report(whole, INSTANCE))
     return reports
+
+
+def calibration_lines(reports: Sequence[SynthesisReport]) -> list[str]:
+    """How far the earliest stage's estimates are from the latest one's figures, with error bands.
+
+    :param reports: of one accelerator; fewer than two stages give nothing to compare.
+    """
+    usable = sorted(reports, key=lambda report: TRUST.index(report.stage))
+    if len(usable) < 2 or usable[0].stage == usable[-1].stage:
+        return []
+    made = calibrate([(usable[0], usable[-1])])
+    factors = ", ".join(f"{name} {factor.text()}" for name, factor in made.factors.items())
+    return [
+        f"Calibrated {made.tool} ({made.stage}) by {made.target_tool} ({made.target}): {factors}."
+    ]
 
 
 def set_aside(build_dir: Path, digest: str) -> None:

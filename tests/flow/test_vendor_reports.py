@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pyadmm.errors import PyadmmError
-from pyadmm.flow.vendor_reports import nearest_report, set_aside
+from pyadmm.flow.vendor_reports import calibration_lines, nearest_report, set_aside
+from pyadmm.synthesis import ResourceUse, SynthesisReport
 
 RECORDED = Path(__file__).parents[1] / "vendor" / "reports" / "vitis_hls_2023.2_xck26_csynth.xml"
 
@@ -44,3 +45,16 @@ def test_reports_of_a_replaced_build_are_kept_but_not_used(tmp_path: Path) -> No
     assert nearest_report([tmp_path]) is None
     kept = sorted(path.name for path in tmp_path.iterdir())
     assert kept == ["reports-before-01234567", "reports-before-01234567-2"]
+
+
+def test_a_routed_report_calibrates_the_estimate() -> None:
+    part = "xc7z020clg400-1"
+    estimate = SynthesisReport(
+        "pyadmm_top", "Vitis HLS", "csynth", part=part, resources=ResourceUse(lut=20_000)
+    )
+    routed = SynthesisReport(
+        "pyadmm_top_0", "Vivado", "post-route", part=part, resources=ResourceUse(lut=10_000)
+    )
+    (line,) = calibration_lines([routed, estimate])
+    assert "Vitis HLS (csynth) by Vivado (post-route): lut × 0.5 (one design" in line
+    assert calibration_lines([estimate]) == []
