@@ -45,7 +45,14 @@ INTEGER_LIMIT = 2**53
 NUMBER_LIMIT = 1e15
 
 Basis = Literal[
-    "modelled", "csim", "cosim", "csynth", "post-synthesis", "post-route", "measured on board"
+    "modelled",
+    "csim",
+    "cosim",
+    "csynth",
+    "post-synthesis",
+    "post-place",
+    "post-route",
+    "measured on board",
 ]
 """How a figure was found, from an analytic model to the board itself."""
 CheckResult = Literal["pass", "fail", "skipped"]
