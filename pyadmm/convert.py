@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyadmm.errors import PyadmmError
+from pyadmm.fold import fold_dead
 from pyadmm.model import (
     INPUT,
     MULT_LIMIT,
@@ -63,8 +64,9 @@ def snap_scales(network: Network) -> None:
 def to_compressed(network: Network, name: str) -> CompressedModel:
     """The integer model that computes what the quantised ``network`` computes.
 
-    Cut-off channels come back as zeros, so the layers have their original shapes. The integers
-    agree with :meth:`Network.forward` after :func:`snap_scales`, as far as floats hold them.
+    Cut-off channels come back as zeros, so the layers have their original shapes; what has become
+    constant or unread by quantisation is folded (:mod:`pyadmm.fold`). The integers agree with
+    :meth:`Network.forward` after :func:`snap_scales`, as far as floats hold them.
     """
     if not network.quantized:
         raise PyadmmError(f"model {name}: must be quantised before it becomes integers")
@@ -82,7 +84,7 @@ def to_compressed(network: Network, name: str) -> CompressedModel:
             nodes.append(average := _avg_pool(step.facts, source, form))
             form = average.output
         source = nodes[-1].name
-    return CompressedModel(name, network.input, tuple(nodes))
+    return fold_dead(CompressedModel(name, network.input, tuple(nodes)))
 
 
 def _layer(step: WeightedStep, source: str, form: QFormat) -> CompressedLayer:

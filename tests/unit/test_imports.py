@@ -14,7 +14,7 @@ FLOORS = [
     ["pyadmm", "errors", "files", "assets"],
     ["spec", "synthesis", "settings", "project", "training", "entropy", "timing", "tools.process"],
     ["boards", "model", "admm", "datasets", "zoo", "reports", "report", "calibration"],
-    ["quantize", "schedule", "sparse_code", "reorder", "plan", "vendor", "tools.batch"],
+    ["quantize", "schedule", "sparse_code", "reorder", "fold", "plan", "vendor", "tools.batch"],
     ["container", "network", "layout", "wheel", "accelerator_file", "tools.vivado", "tools.yosys"],
     ["trace", "convert", "cost", "tools.vitis"],
     ["compression", "planner", "codegen", "breakeven"],
