@@ -16,7 +16,7 @@ FLOORS = [
     ["boards", "model", "admm", "datasets", "zoo", "reports", "report", "calibration"],
     ["quantize", "schedule", "sparse_code", "reorder", "fold", "plan", "vendor", "tools.batch"],
     ["container", "network", "layout", "wheel", "accelerator_file", "tools.vivado", "tools.yosys"],
-    ["trace", "convert", "cost", "tools.vitis"],
+    ["trace", "convert", "cost", "export", "tools.vitis"],
     ["compression", "planner", "codegen", "breakeven"],
     ["rtlgen", "search", "tools.gxx"],
     ["deploy", "tools.verilator"],
