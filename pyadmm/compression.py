@@ -22,6 +22,7 @@ from pyadmm.errors import PyadmmError
 from pyadmm.model import CompressedModel, InputSpec
 from pyadmm.network import Network, WeightedStep
 from pyadmm.project import (
+    crowded_mask,
     joint_scale,
     optimal_scale,
     project_cardinality,
@@ -126,7 +127,14 @@ def train_dense(
 
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _adam([{"params": list(model.parameters())}], train)
-    trainer = EpochTrainer(forward, encoder.encode, optimizer, train.batch_size, train.shift_pixels)
+    trainer = EpochTrainer(
+        forward,
+        encoder.encode,
+        optimizer,
+        train.batch_size,
+        train.shift_pixels,
+        precision=train.precision,
+    )
     best = Best()
     parts: dict[str, Stateful] = {"network": model, "optimizer": optimizer, "best": best}
     start = (settings.dense, settings.input, _data_digest(data), settings.seed, model.state_dict())
@@ -180,14 +188,17 @@ def admm_phase(
     *,
     checkpoint_dir: Path | None = None,
     progress: Progress | None = None,
+    teacher: Network | None = None,
 ) -> AdmmResult:
     """Prune ``network`` in progressive ADMM rounds; the last round projects onto levels as well.
 
     Each round: allocate the weights over the layers, ADMM, project for good, cut off dead channels,
-    retrain what is left. The dense ``network`` (not changed) is the teacher.
+    retrain what is left. ``network`` (not changed) may be pruned already; what it lost stays lost.
+
+    :param teacher: whose logits are distilled, ``network`` itself by default.
     """
     admm = settings.admm
-    teacher = Teacher(network, network.encode)
+    tutor = _teacher(network if teacher is None else teacher, settings)
     targets = _targets(network, settings)
     targets, decisions = _respect_break_even(network, targets, settings, data)
     ratios = round_ratios(admm.first_ratio, settings.pruning_ratio, admm.rounds)
@@ -196,17 +207,16 @@ def admm_phase(
     current = network.copy()
     for number, ratio in enumerate(ratios):
         surroundings = _Surroundings(
-            f"admm-{number + 1}", settings, data, teacher, checkpoint_dir, progress
+            f"admm-{number + 1}", settings, data, tutor, checkpoint_dir, progress
         )
         counts = _counts(current, targets, settings, data, ratio)
-        joint = number == len(ratios) - 1
+        joint = number == len(ratios) - 1 and admm.iterations > 0
         epochs, outcome = _admm_round(current, counts, targets, joint, surroundings)
         records += epochs
         status.append(outcome)
         current = current.shrink()
         retrain = replace(surroundings, name=f"retrain-{number + 1}")
-        plain = TrainSettings(admm.retrain_epochs, admm.lr, admm.batch_size, admm.shift_pixels)
-        records += _train_masked(current, plain, retrain)
+        records += _train_masked(current, admm.retraining, retrain)
     return AdmmResult(current, records, tuple(status), tuple(decisions))
 
 
@@ -222,7 +232,7 @@ def retrain(
     """Masked retraining in floats: only the weights that are left move."""
     current = network.copy()
     surroundings = _Surroundings(
-        "retrain", settings, data, _teacher(teacher), checkpoint_dir, progress
+        "retrain", settings, data, _teacher(teacher, settings), checkpoint_dir, progress
     )
     return PhaseResult(current, _train_masked(current, settings.retrain, surroundings))
 
@@ -241,7 +251,7 @@ def quantize(
     calibrate(current, data.train)
     current.quantized = True
     surroundings = _Surroundings(
-        "quantize", settings, data, _teacher(teacher), checkpoint_dir, progress
+        "quantize", settings, data, _teacher(teacher, settings), checkpoint_dir, progress
     )
     records = _train_masked(current, settings.quantize, surroundings)
     snap_scales(current)
@@ -330,6 +340,7 @@ class _Surroundings:
             self.teacher,
             distill.weight,
             distill.temperature,
+            train.precision,
             before_step,
             after_step,
         )
@@ -346,12 +357,16 @@ def _admm_round(
     settings = around.settings.admm
     layers = network.layers
     projections = [
-        _projection(counts[name], targets[name], len(layer.outputs), joint)
+        _projection(counts[name], targets[name], len(layer.outputs), joint, settings.crowding)
         for name, layer in layers.items()
     ]
+    if settings.iterations == 0:
+        for layer, project in zip(layers.values(), projections, strict=True):
+            layer.apply_mask(project(layer.weight.detach()) != 0)
+        return [], "magnitude"
     weights = [layer.weight for layer in layers.values()]
     admm = Admm(weights, projections, settings.rho, settings.growth)
-    plain = TrainSettings(1, settings.lr, settings.batch_size, settings.shift_pixels)
+    plain = replace(settings.retraining, epochs=1)
     optimizer = _adam([{"params": list(network.trainable())}], plain)
     trainer = around.trainer(network, plain, optimizer, admm.add_penalty_gradient)
     phase = around.phase(settings.iterations, network, settings, dict(counts), targets, joint)
@@ -379,13 +394,17 @@ def _admm_round(
     return records, "converged" if ended.below(settings.tolerance) else "iteration limit"
 
 
-def _projection(count: int, target: Target, outputs: int, joint: bool) -> Projection:
+def _projection(
+    count: int, target: Target, outputs: int, joint: bool, crowding: float
+) -> Projection:
     """The projection of one layer: cardinality, living outputs, and levels if ``joint``."""
     bits, rows = target.weight_bits, target.outputs
 
     def project(w: Tensor) -> Tensor:
         if rows is not None and rows < outputs:
             w = w * row_mask(w, count, rows)
+        if crowding > 0:
+            w = w * crowded_mask(w, count, crowding)
         if joint and count == w.numel():
             return project_levels(w, optimal_scale(w, bits), bits)
         if joint:
@@ -544,8 +563,8 @@ def _targets(network: Network, settings: CompressSettings) -> dict[str, Target]:
     return layer_targets([layer.facts.spec for layer in network.layers.values()], settings)
 
 
-def _teacher(network: Network | None) -> Teacher | None:
-    return None if network is None else Teacher(network, network.encode)
+def _teacher(network: Network | None, settings: CompressSettings) -> Teacher | None:
+    return None if network is None else Teacher(network, network.encode, settings.distill.views)
 
 
 def _shape(data: Data) -> tuple[int, int, int]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from pyadmm.errors import PyadmmError
 
 _JOINT_SWEEPS = 20
+_CROWDING_SWEEPS = 3
 
 
 def top_mask(score: Tensor, count: int) -> Tensor:
@@ -41,6 +42,24 @@ def row_mask(w: Tensor, count: int, rows: int) -> Tensor:
     energy = (w * top_mask(w.abs(), min(count, w.numel()))).square().flatten(1).sum(1)
     mask = top_mask(energy, min(rows, len(energy)))
     return mask.reshape(-1, *[1] * (w.ndim - 1))
+
+
+def crowded_mask(w: Tensor, count: int, strength: float) -> Tensor:
+    """Mask of the ``count`` entries with the largest ``|w| (rows * columns)**strength``.
+
+    ``rows`` and ``columns`` count the non-zeros (plus one) that share the entry's output or its
+    input and place in the kernel. An entropy coder spends about ``-log2`` of their product on a
+    position, so this trades magnitude for bytes, and whole rows and columns die.
+
+    >>> crowded_mask(torch.tensor([[3.0, 2.0], [2.1, 0.0]]), 2, 0.0).tolist()
+    [[True, False], [True, False]]
+    """
+    magnitude = w.abs().flatten(1)
+    mask = top_mask(magnitude, count)
+    for _ in range(_CROWDING_SWEEPS):
+        crowd = (mask.sum(1, keepdim=True) + 1) * (mask.sum(0, keepdim=True) + 1)
+        mask = top_mask(magnitude * crowd**strength, count)
+    return mask.reshape(w.shape)
 
 
 def level_codes(w: Tensor, q: float | Tensor, bits: int) -> Tensor:

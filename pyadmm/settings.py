@@ -23,6 +23,13 @@ def _require(holds: bool, message: str) -> None:
         raise PyadmmError(message)
 
 
+def _check_precision(where: str, precision: str) -> None:
+    known = "float32", "bfloat16"
+    _require(
+        precision in known, f"{where}: precision must be {' or '.join(known)}, not {precision!r}"
+    )
+
+
 @dataclass(frozen=True)
 class LayerTarget:
     """What the layers whose name matches ``pattern`` (``fnmatch``) are compressed to.
@@ -71,6 +78,8 @@ class TrainSettings:
     """One plain training phase: Adam, one learning-rate arc from ``lr`` to nothing.
 
     :param shift_pixels: images are moved by up to so many pixels, at random.
+    :param precision: of products: ``float32``, or ``bfloat16`` (sums and weights stay float32),
+        which is faster where the processor multiplies it and gives other weights.
     """
 
     epochs: int
@@ -78,12 +87,14 @@ class TrainSettings:
     batch_size: int = 128
     shift_pixels: int = 0
     weight_decay: float = 0.0
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 0, f"settings: epochs must not be negative, but is {self.epochs}")
         _require(self.lr > 0, f"settings: lr must be positive, not {self.lr}")
         _require(self.batch_size >= 1, "settings: batch_size must be at least 1")
         _require(0 <= self.shift_pixels <= 8, "settings: shift_pixels must be 0 to 8")
+        _check_precision("settings", self.precision)
 
 
 @dataclass(frozen=True)
@@ -100,6 +111,11 @@ class QuantizeSettings(TrainSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         _require(0 <= self.freeze_from <= 1, "settings, quantize: freeze_from must be 0 to 1")
+        _require(
+            self.precision == "float32",
+            f"settings, quantize: precision must be float32, not {self.precision!r}: codes are "
+            "integers, which bfloat16 rounds",
+        )
 
     def frozen_share(self, epoch: int) -> float:
         """Share of the weights that is frozen after ``epoch`` (counted from 0) is trained.
@@ -122,10 +138,12 @@ class AdmmSettings:
 
     :param first_ratio: global pruning ratio of the first round; the rounds between it and the
         target grow geometrically.
-    :param iterations: most ADMM iterations of a round.
+    :param iterations: most ADMM iterations of a round; 0 prunes by magnitude instead.
     :param rho: penalty at the start of a round; it grows by ``growth`` per iteration.
     :param tolerance: a round ends early once both residuals, relative to the norm of W, are below.
     :param retrain_epochs: masked epochs that end a round.
+    :param crowding: how much the projections favour entries in crowded rows and columns, whose
+        positions cost fewer bytes: magnitudes count ``(row's non-zeros * column's)**crowding``.
     """
 
     rounds: int = 3
@@ -138,10 +156,12 @@ class AdmmSettings:
     lr: float = 1e-3
     batch_size: int = 128
     shift_pixels: int = 0
+    precision: str = "float32"
+    crowding: float = 0.0
 
     def __post_init__(self) -> None:
         _require(self.rounds >= 1, f"settings, admm: rounds must be at least 1, not {self.rounds}")
-        _require(self.iterations >= 1, "settings, admm: iterations must be at least 1")
+        _require(self.iterations >= 0, "settings, admm: iterations must not be negative")
         _require(self.retrain_epochs >= 0, "settings, admm: retrain_epochs must not be negative")
         _require(self.first_ratio >= 1, "settings, admm: first_ratio must be at least 1")
         for name in ("rho", "lr", "tolerance"):
@@ -149,18 +169,37 @@ class AdmmSettings:
         _require(self.growth >= 1, f"settings, admm: growth must be at least 1, not {self.growth}")
         _require(self.batch_size >= 1, "settings, admm: batch_size must be at least 1")
         _require(0 <= self.shift_pixels <= 8, "settings, admm: shift_pixels must be 0 to 8")
+        _require(0 <= self.crowding <= 2, "settings, admm: crowding must be 0 to 2")
+        _check_precision("settings, admm", self.precision)
+
+    @property
+    def retraining(self) -> TrainSettings:
+        """The masked retraining that ends a round."""
+        return TrainSettings(
+            self.retrain_epochs,
+            self.lr,
+            self.batch_size,
+            self.shift_pixels,
+            precision=self.precision,
+        )
 
 
 @dataclass(frozen=True)
 class DistillSettings:
-    """Distillation from the dense network: ``(1 - weight) CE + weight T^2 KL(dense | pruned)``."""
+    """Distillation from the dense network: ``(1 - weight) CE + weight T^2 KL(dense | pruned)``.
+
+    :param views: an image's goal is the mean of the dense network's logits over all shifts of it by
+        up to so many pixels; 0 takes the logits of the image as it is trained on.
+    """
 
     weight: float = 0.7
     temperature: float = 4.0
+    views: int = 0
 
     def __post_init__(self) -> None:
         _require(0 <= self.weight <= 1, "settings, distill: weight must be 0 to 1")
         _require(self.temperature > 0, "settings, distill: temperature must be positive")
+        _require(0 <= self.views <= 8, "settings, distill: views must be 0 to 8")
 
 
 @dataclass(frozen=True)

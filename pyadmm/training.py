@@ -160,22 +160,41 @@ def shifted(images: Tensor, pixels: int, shift: Tensor) -> Tensor:
 
 
 class Teacher:
-    """Logits of the dense network for training batches, computed once where memory allows."""
+    """Logits of the dense network for training batches, computed once where memory allows.
 
-    def __init__(self, network: nn.Module, encode: Callable[[Tensor], Tensor]) -> None:
+    :param views: an image's logits are the mean over all its shifts by up to so many pixels.
+    """
+
+    def __init__(
+        self, network: nn.Module, encode: Callable[[Tensor], Tensor], views: int = 0
+    ) -> None:
         self.network = network.eval()
         self.encode = encode
+        self.views = views
+        self._mean: Tensor | None = None
         self._cache: dict[int, Tensor] = {}
 
     @torch.no_grad()
     def prepare(self, data: Images, shift_pixels: int) -> None:
         """Compute the logits of all images in all shifts, if they fit the cache."""
+        if self.views > 0:
+            self._prepare_mean(data)
+            return
         shifts = (2 * shift_pixels + 1) ** 2
         classes = self.network(self.encode(data.images[:1])).shape[1]
         needed = shifts * len(data) * classes * 4
         if shift_pixels not in self._cache and needed <= _TEACHER_CACHE_BYTES:
             rows = [self._logits_of(data, shift_pixels, shift) for shift in range(shifts)]
             self._cache[shift_pixels] = torch.stack(rows)
+
+    def _prepare_mean(self, data: Images) -> None:
+        """The mean logits of every image over its views, once."""
+        if self._mean is None:
+            views = (2 * self.views + 1) ** 2
+            total = self._logits_of(data, self.views, 0)
+            for view in range(1, views):
+                total += self._logits_of(data, self.views, view)
+            self._mean = total / views
 
     def _logits_of(self, data: Images, shift_pixels: int, shift: int) -> Tensor:
         parts = [
@@ -187,6 +206,8 @@ class Teacher:
     @torch.no_grad()
     def logits(self, batch: Batch, codes: Tensor, shift_pixels: int) -> Tensor:
         """Logits for ``batch``, whose input codes are ``codes``."""
+        if self._mean is not None:
+            return self._mean[batch.index]
         if shift_pixels in self._cache:
             return self._cache[shift_pixels][batch.shift, batch.index]
         return self.network(codes)
@@ -378,6 +399,7 @@ class EpochTrainer:
 
     :param forward: logits of input codes.
     :param learning_rate: of the share of the epoch that is done.
+    :param precision: of the products of ``forward``, as in ``TrainSettings``.
     :param before_step: after ``backward``, before the optimizer (ADMM's penalty).
     :param after_step: after the optimizer (masks).
     """
@@ -390,6 +412,7 @@ class EpochTrainer:
     teacher: Teacher | None = None
     distill_weight: float = 0.0
     temperature: float = 1.0
+    precision: str = "float32"
     before_step: Callable[[], None] | None = None
     after_step: Callable[[], None] | None = None
 
@@ -419,7 +442,8 @@ class EpochTrainer:
         if self.teacher is not None:
             goal = self.teacher.logits(batch, codes, self.shift_pixels)
         self.optimizer.zero_grad(set_to_none=False)
-        logits = self.forward(codes)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16"):
+            logits = self.forward(codes).float()
         loss = distillation_loss(logits, batch.labels, goal, self.distill_weight, self.temperature)
         loss.backward()
         if self.before_step is not None:
