@@ -188,14 +188,15 @@ def admm_phase(
     *,
     checkpoint_dir: Path | None = None,
     progress: Progress | None = None,
-    teacher: Network | None = None,
+    teacher: Network | Teacher | None = None,
 ) -> AdmmResult:
     """Prune ``network`` in progressive ADMM rounds; the last round projects onto levels as well.
 
     Each round: allocate the weights over the layers, ADMM, project for good, cut off dead channels,
     retrain what is left. ``network`` (not changed) may be pruned already; what it lost stays lost.
 
-    :param teacher: whose logits are distilled, ``network`` itself by default.
+    :param teacher: whose logits are distilled, ``network`` itself by default. A :class:`Teacher`
+        keeps its logits, so one that several phases share computes them once.
     """
     admm = settings.admm
     tutor = _teacher(network if teacher is None else teacher, settings)
@@ -227,7 +228,7 @@ def retrain(
     *,
     checkpoint_dir: Path | None = None,
     progress: Progress | None = None,
-    teacher: Network | None = None,
+    teacher: Network | Teacher | None = None,
 ) -> PhaseResult:
     """Masked retraining in floats: only the weights that are left move."""
     current = network.copy()
@@ -244,7 +245,7 @@ def quantize(
     *,
     checkpoint_dir: Path | None = None,
     progress: Progress | None = None,
-    teacher: Network | None = None,
+    teacher: Network | Teacher | None = None,
 ) -> PhaseResult:
     """Masked retraining with quantised weights and activations (straight-through gradients)."""
     current = network.copy()
@@ -286,14 +287,14 @@ def compress(
     """
     data = Data(Images.of(train_loader), Images.of(val_loader))
     dense = to_network(model, config, _shape(data))
-    pruned = admm_phase(dense, config, data, checkpoint_dir=checkpoint_dir, progress=progress)
-    after: dict[str, Any] = {
+    common: dict[str, Any] = {
         "checkpoint_dir": checkpoint_dir,
         "progress": progress,
-        "teacher": dense,
+        "teacher": Teacher(dense, dense.encode, config.distill.views),
     }
-    tuned = retrain(pruned.network, config, data, **after)
-    quantized = quantize(tuned.network, config, data, **after)
+    pruned = admm_phase(dense, config, data, **common)
+    tuned = retrain(pruned.network, config, data, **common)
+    quantized = quantize(tuned.network, config, data, **common)
     return to_integer(quantized.network, data, name).model
 
 
@@ -309,7 +310,8 @@ class _Surroundings:
     progress: Progress | None
 
     def phase(self, epochs: int, network: Network, *extra: object) -> Phase:
-        teacher = None if self.teacher is None else self.teacher.network.state_dict()
+        tutor = self.teacher
+        teacher = None if tutor is None else (tutor.network.state_dict(), tutor.views)
         start = (self.settings.distill, _data_digest(self.data), network.state(), teacher, *extra)
         seed = self.settings.seed
         return Phase("compress", self.name, epochs, seed, start, self.folder, self.progress)
@@ -563,8 +565,10 @@ def _targets(network: Network, settings: CompressSettings) -> dict[str, Target]:
     return layer_targets([layer.facts.spec for layer in network.layers.values()], settings)
 
 
-def _teacher(network: Network | None, settings: CompressSettings) -> Teacher | None:
-    return None if network is None else Teacher(network, network.encode, settings.distill.views)
+def _teacher(teacher: Network | Teacher | None, settings: CompressSettings) -> Teacher | None:
+    if isinstance(teacher, Network):
+        return Teacher(teacher, teacher.encode, settings.distill.views)
+    return teacher
 
 
 def _shape(data: Data) -> tuple[int, int, int]:
