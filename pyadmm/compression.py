@@ -29,6 +29,7 @@ from pyadmm.project import (
     project_joint,
     project_levels,
     row_mask,
+    top_mask,
 )
 from pyadmm.schedule import (
     Decision,
@@ -40,7 +41,13 @@ from pyadmm.schedule import (
     plan_ratios,
     round_ratios,
 )
-from pyadmm.settings import CompressSettings, InputSettings, QuantizeSettings, TrainSettings
+from pyadmm.settings import (
+    AdmmSettings,
+    CompressSettings,
+    InputSettings,
+    QuantizeSettings,
+    TrainSettings,
+)
 from pyadmm.spec import QFormat
 from pyadmm.trace import trace
 from pyadmm.training import (
@@ -63,6 +70,8 @@ _FISHER_BATCH = 32
 _CALIBRATION_IMAGES = 2000
 _CLIP_CANDIDATES = 40
 _FISHER_POWER = 0.25
+_FISHER_FLOOR = 0.05
+"""Added to a weight's Fisher information, in units of its layer's mean: an estimate may be 0."""
 _LATE_SHARE = 8
 """One in so many epochs of a phase, the last ones, compete to be its result."""
 
@@ -210,9 +219,12 @@ def admm_phase(
         surroundings = _Surroundings(
             f"admm-{number + 1}", settings, data, tutor, checkpoint_dir, progress
         )
-        counts = _counts(current, targets, settings, data, ratio)
+        matters = importance(current, data.train, settings.seed, admm.curvature)
+        counts = _counts(current, targets, settings, ratio, matters)
         joint = number == len(ratios) - 1 and admm.iterations > 0
-        epochs, outcome = _admm_round(current, counts, targets, joint, surroundings)
+        epochs, outcome = _admm_round(
+            current, _Round(counts, matters, targets, joint), surroundings
+        )
         records += epochs
         status.append(outcome)
         current = current.shrink()
@@ -348,20 +360,30 @@ class _Surroundings:
         )
 
 
+@dataclass(frozen=True)
+class _Round:
+    """What one round of ADMM aims at: the weights that each layer keeps, on levels if ``joint``."""
+
+    counts: Mapping[str, int]
+    matters: Mapping[str, Tensor]
+    targets: Mapping[str, Target]
+    joint: bool
+
+    def projections(self, settings: AdmmSettings) -> list[Projection]:
+        """One for each layer."""
+        return [
+            _projection(count, self.targets[name], self.matters[name], self.joint, settings)
+            for name, count in self.counts.items()
+        ]
+
+
 def _admm_round(
-    network: Network,
-    counts: Mapping[str, int],
-    targets: Mapping[str, Target],
-    joint: bool,
-    around: _Surroundings,
+    network: Network, aim: _Round, around: _Surroundings
 ) -> tuple[list[EpochRecord], str]:
     """ADMM on ``network`` in place, ending with the hard projection."""
     settings = around.settings.admm
     layers = network.layers
-    projections = [
-        _projection(counts[name], targets[name], len(layer.outputs), joint, settings.crowding)
-        for name, layer in layers.items()
-    ]
+    projections = aim.projections(settings)
     if settings.iterations == 0:
         for layer, project in zip(layers.values(), projections, strict=True):
             layer.apply_mask(project(layer.weight.detach()) != 0)
@@ -371,8 +393,8 @@ def _admm_round(
     plain = replace(settings.retraining, epochs=1)
     optimizer = _adam([{"params": list(network.trainable())}], plain)
     trainer = around.trainer(network, plain, optimizer, admm.add_penalty_gradient)
-    phase = around.phase(settings.iterations, network, settings, dict(counts), targets, joint)
-    nnz = sum(counts.values())
+    phase = around.phase(settings.iterations, network, settings, *vars(aim).values())
+    nnz = sum(aim.counts.values())
 
     def w_step(number: int) -> float:
         where = f"{around.name}, iteration {number}"
@@ -397,16 +419,18 @@ def _admm_round(
 
 
 def _projection(
-    count: int, target: Target, outputs: int, joint: bool, crowding: float
+    count: int, target: Target, matters: Tensor, joint: bool, settings: AdmmSettings
 ) -> Projection:
     """The projection of one layer: cardinality, living outputs, and levels if ``joint``."""
     bits, rows = target.weight_bits, target.outputs
 
     def project(w: Tensor) -> Tensor:
-        if rows is not None and rows < outputs:
+        if rows is not None and rows < len(w):
             w = w * row_mask(w, count, rows)
-        if crowding > 0:
-            w = w * crowded_mask(w, count, crowding)
+        if settings.curvature > 0:
+            w = w * top_mask((w * matters).abs(), count)
+        if settings.crowding > 0:
+            w = w * crowded_mask(w, count, settings.crowding)
         if joint and count == w.numel():
             return project_levels(w, optimal_scale(w, bits), bits)
         if joint:
@@ -493,38 +517,47 @@ def _clip_scale(values: Tensor, form: QFormat) -> float:
     return min(steps, key=error)
 
 
-def sensitivity(network: Network, images: Images, seed: int) -> dict[str, Tensor]:
-    """How much each weight matters: ``w**2 * F**(1/4)``, ``F`` the mean Fisher of its layer.
+def importance(
+    network: Network, images: Images, seed: int, curvature: float = 0.0
+) -> dict[str, Tensor]:
+    """How much a change of each weight matters, per unit of it: ``(w * importance)**2`` ranks them.
 
-    ``w**2 F / 2`` would be the second-order change of the loss when ``w`` is pruned, but that holds
-    only nearby: far out it starves the large layers, as plain magnitude starves the small ones. The
-    power lies between; measured in ``docs/admm.md``. Labels are drawn from the network's own
+    From ``F``, the Fisher information on some training images. ``w**2 F / 2`` would be the
+    second-order change of the loss when ``w`` is pruned, but that holds only nearby: far out it
+    starves the large layers, as plain magnitude starves the small ones. With ``curvature`` 0 all
+    weights of a layer count alike, by the power 1/4 of the layer's mean ``F``; else each by this
+    power of its own. Measured in ``docs/admm.md``. Labels are drawn from the network's own
     predictions, so ``F`` does not vanish on a network that fits its data.
     """
     generator = torch.Generator().manual_seed(seed_of(seed, "fisher"))
     order = torch.randperm(len(images), generator=generator)[:_FISHER_IMAGES]
     layers = network.layers
-    fisher = dict.fromkeys(layers, 0.0)
+    fisher = {name: torch.zeros_like(layer.mask) for name, layer in layers.items()}
     for index in order.split(_FISHER_BATCH):
         logits = network(network.encode(images.images[index]))
         drawn = torch.multinomial(logits.detach().softmax(1), 1, generator=generator)[:, 0]
         loss = F.cross_entropy(logits, drawn)
         gradients = torch.autograd.grad(loss, [layer.weight for layer in layers.values()])
         for name, gradient in zip(layers, gradients, strict=True):
-            living = gradient[layers[name].mask > 0]
-            fisher[name] += float(living.square().mean())
+            fisher[name] += gradient.square()
     return {
-        name: layer.weight.detach().square() * layer.mask * fisher[name] ** _FISHER_POWER
-        for name, layer in layers.items()
+        name: _importance(fisher[name], layer.mask, curvature) for name, layer in layers.items()
     }
+
+
+def _importance(fisher: Tensor, mask: Tensor, curvature: float) -> Tensor:
+    mean = fisher[mask > 0].mean()
+    if curvature == 0:
+        return (mean ** (_FISHER_POWER / 2)).expand_as(fisher)
+    return (fisher + _FISHER_FLOOR * mean) ** (curvature / 2)
 
 
 def _counts(
     network: Network,
     targets: Mapping[str, Target],
     settings: CompressSettings,
-    data: Data,
     ratio: float,
+    matters: Mapping[str, Tensor],
 ) -> dict[str, int]:
     """Weights that each layer keeps in a round whose global pruning ratio is ``ratio``."""
     layers = network.layers
@@ -537,10 +570,12 @@ def _counts(
             counts[name] = min(wanted, layers[name].nnz)
     free = [name for name in layers if name not in counts]
     if free:
-        saliency = sensitivity(network, data.train, settings.seed)
+        saliency = {
+            n: (layers[n].weight.detach() * matters[n] * layers[n].mask).square() for n in free
+        }
         budget = math.floor(network.weights / ratio) - sum(counts.values())
         total = max(len(free), min(budget, sum(layers[name].nnz for name in free)))
-        counts |= allocate({name: saliency[name] for name in free}, total)
+        counts |= allocate(saliency, total)
     return {name: counts[name] for name in layers}
 
 
@@ -550,7 +585,8 @@ def _respect_break_even(
     """Targets with ``ratio == 1 or ratio >= break_even``, and why."""
     if not settings.break_even:
         return targets, []
-    counts = _counts(network, targets, settings, data, settings.pruning_ratio)
+    matters = importance(network, data.train, settings.seed, settings.admm.curvature)
+    counts = _counts(network, targets, settings, settings.pruning_ratio, matters)
     weights = {name: layer.facts.spec.weights for name, layer in network.layers.items()}
     ratios = {name: weights[name] / counts[name] for name in weights}
     decisions = plan_ratios(weights, ratios, settings.break_even, settings.pruning_ratio)

@@ -142,6 +142,8 @@ class AdmmSettings:
     :param rho: penalty at the start of a round; it grows by ``growth`` per iteration.
     :param tolerance: a round ends early once both residuals, relative to the norm of W, are below.
     :param retrain_epochs: masked epochs that end a round.
+    :param curvature: power of a weight's own Fisher information in its rank, 1 being a second-order
+        model of the loss; 0 ranks a layer's weights by magnitude.
     :param crowding: how much the projections favour entries in crowded rows and columns, whose
         positions cost fewer bytes: magnitudes count ``(row's non-zeros * column's)**crowding``.
     """
@@ -157,6 +159,7 @@ class AdmmSettings:
     batch_size: int = 128
     shift_pixels: int = 0
     precision: str = "float32"
+    curvature: float = 0.0
     crowding: float = 0.0
 
     def __post_init__(self) -> None:
@@ -169,6 +172,7 @@ class AdmmSettings:
         _require(self.growth >= 1, f"settings, admm: growth must be at least 1, not {self.growth}")
         _require(self.batch_size >= 1, "settings, admm: batch_size must be at least 1")
         _require(0 <= self.shift_pixels <= 8, "settings, admm: shift_pixels must be 0 to 8")
+        _require(0 <= self.curvature <= 1, "settings, admm: curvature must be 0 to 1")
         _require(0 <= self.crowding <= 2, "settings, admm: crowding must be 0 to 2")
         _check_precision("settings, admm", self.precision)
 

@@ -34,10 +34,7 @@ from pyadmm.tools import verilator
 from pyadmm.tools.verilator import RtlSimulator
 from pyadmm.training import Data, EpochRecord, Images, Teacher, accuracy, seed_of
 
-VALIDATION_IMAGES = 5_000
 TESTBENCH_IMAGES = 20
-VALIDATION_SHARE = 12
-"""At most one in so many training images is held out, which matters for small data sets."""
 
 
 class Session:
@@ -65,15 +62,7 @@ class Session:
     @cached_property
     def data(self) -> Data:
         """Training and validation images; the test images are not in it."""
-        everything = Images.from_numpy(self.mnist.train_images, self.mnist.train_labels)
-        count = min(VALIDATION_IMAGES, len(everything) // VALIDATION_SHARE)
-        generator = torch.Generator().manual_seed(seed_of(0, "validation split"))
-        order = torch.randperm(len(everything), generator=generator)
-        held_out, kept = order[:count], order[count:]
-        return Data(
-            Images(everything.images[kept], everything.labels[kept]),
-            Images(everything.images[held_out], everything.labels[held_out]),
-        )
+        return Data.split(Images.from_numpy(self.mnist.train_images, self.mnist.train_labels))
 
     @cached_property
     def dense(self) -> tuple[nn.Module, list[EpochRecord]]:

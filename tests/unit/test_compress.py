@@ -18,8 +18,17 @@ from torch.utils.data import DataLoader, TensorDataset
 import pyadmm
 from pyadmm.compression import admm_phase, quantize, retrain, to_integer, to_network, train_dense
 from pyadmm.errors import PyadmmError
+from pyadmm.network import Network
 from pyadmm.settings import CompressSettings, from_dict
-from pyadmm.training import Data, EpochRecord, Images, batches, distillation_loss, shifted
+from pyadmm.training import (
+    Data,
+    EpochRecord,
+    Images,
+    Teacher,
+    batches,
+    distillation_loss,
+    shifted,
+)
 
 torch.set_num_threads(1)
 
@@ -223,6 +232,95 @@ def test_killed_runs_resume_to_the_same_bits(tmp_path: Path) -> None:
     for name, tensor in expected.state_dict().items():
         assert torch.equal(network.state_dict()[name], tensor), name
     assert [_timeless(r) for r in records] == [_timeless(r) for r in undisturbed]
+
+
+def test_a_pruned_network_is_pruned_further_within_its_mask() -> None:
+    """The next of several goals starts from the float network of the one before."""
+    settings, data = _settings(), _data()
+    teacher = _teacher(settings)
+    parent = admm_phase(teacher.network, settings, data, teacher=teacher).network
+    further = replace(settings, pruning_ratio=16.0)
+    child = admm_phase(parent, further, data, teacher=teacher).network
+    assert parent.nnz <= parent.weights // 8
+    assert child.nnz <= child.weights // 16
+    assert all(_positions(child)[name] <= _positions(parent)[name] for name in child.layers)
+
+
+def _teacher(settings: CompressSettings, views: int = 0) -> Teacher:
+    dense = to_network(_model(), settings, (1, 8, 8))
+    return Teacher(dense, dense.encode, views)
+
+
+def _positions(network: Network) -> dict[str, set[tuple[int, ...]]]:
+    """Where each layer has weights, in the channels of the uncut network."""
+    places = {}
+    for name, layer in network.layers.items():
+        kept = torch.nonzero(layer.as_windows(layer.mask)).tolist()
+        outputs, inputs = layer.outputs.tolist(), layer.inputs.tolist()
+        places[name] = {(outputs[o], inputs[i], k) for o, i, k in kept}
+    return places
+
+
+def test_no_iterations_prune_by_magnitude() -> None:
+    """The plain comparison: no W-step, the largest weights stay."""
+    small = _settings().admm
+    settings = replace(_settings(), admm=replace(small, rounds=1, iterations=0, retrain_epochs=0))
+    dense = to_network(_model(), settings, (1, 8, 8))
+    result = admm_phase(dense, settings, _data())
+    assert result.status == ("magnitude",)
+    assert result.records == []
+    for name, places in _positions(result.network).items():
+        magnitude = dense.layers[name].as_windows(dense.layers[name].weight.detach()).abs()
+        largest = magnitude.flatten().sort(descending=True).values
+        floor = largest[min(dense.weights // 8, len(largest)) - 1]
+        assert min(magnitude[place] for place in places) >= floor
+
+
+def test_curvature_and_crowding_change_who_stays() -> None:
+    settings, data = _settings(), _data()
+    dense = to_network(_model(), settings, (1, 8, 8))
+    chosen = []
+    for change in ({}, {"curvature": 0.5}, {"crowding": 1.0}):
+        admm = replace(settings.admm, rounds=1, iterations=0, retrain_epochs=0, **change)
+        network = admm_phase(dense, replace(settings, admm=admm), data).network
+        assert network.nnz <= network.weights // 8
+        chosen.append(_positions(network))
+    assert chosen[0] != chosen[1] != chosen[2] != chosen[0]
+
+
+def test_bfloat16_trains_in_its_own_way_and_repeats() -> None:
+    settings = _settings(
+        dense={"precision": "bfloat16"}, admm={"precision": "bfloat16"}, quantize={"epochs": 1}
+    )
+    (one, records), (other, _) = _run(None, settings), _run(None, settings)
+    plain, _ = _run(None, _settings(quantize={"epochs": 1}))
+    assert [r for r in records if r.phase == "dense"][-1].val_accuracy > 0.95
+    assert all(torch.equal(v, other.state_dict()[k]) for k, v in one.state_dict().items())
+    weights = [network.layers["0"].weight for network in (one, plain)]
+    assert weights[0].shape != weights[1].shape or not torch.equal(*weights)
+
+
+def test_views_average_the_teacher_over_shifts() -> None:
+    data, settings = _data(), _settings()
+    teacher = _teacher(settings, views=1)
+    teacher.prepare(data.train, 0)
+    batch = next(iter(batches(data.train, 16, 0, seed=1)))
+    shifts = [shifted(batch.images, 1, torch.full((16,), shift)) for shift in range(9)]
+    network = teacher.network
+    assert isinstance(network, Network)
+    with torch.no_grad():
+        mean = torch.stack([network(network.encode(images)) for images in shifts]).mean(0)
+    found = teacher.logits(batch, network.encode(batch.images), 0)
+    torch.testing.assert_close(found, mean)
+
+
+def test_a_split_holds_out_the_same_images_every_time() -> None:
+    everything = _images(600, 3)
+    one, other = Data.split(everything), Data.split(everything)
+    assert len(one.validation) == 50
+    assert len(one.train) == 550
+    assert torch.equal(one.validation.images, other.validation.images)
+    assert one.train.digest() == other.train.digest()
 
 
 def _timeless(record: EpochRecord) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch
 
 from pyadmm.errors import PyadmmError
 from pyadmm.project import (
+    crowded_mask,
     joint_scale,
     level_codes,
     optimal_scale,
@@ -135,6 +136,18 @@ def test_joint_scale_beats_a_grid_search_or_ties(bits: int) -> None:
 def test_row_mask_keeps_the_rows_with_the_most_energy() -> None:
     w = torch.tensor([[3.0, 0.1], [1.0, 1.0], [0.0, 5.0]])
     assert row_mask(w, 3, 2).flatten().tolist() == [True, False, True]
+
+
+def test_crowding_moves_weights_into_shared_rows_and_columns() -> None:
+    """The more it counts, the fewer rows and columns the same number of weights occupies."""
+    w = torch.randn(40, 30, generator=torch.Generator().manual_seed(5))
+    lines = []
+    for strength in (0.0, 0.25, 1.0):
+        mask = crowded_mask(w, 60, strength)
+        assert int(mask.sum()) == 60
+        lines.append(int(mask.any(1).sum() + mask.any(0).sum()))
+    assert torch.equal(crowded_mask(w, 60, 0.0), top_mask(w.abs(), 60))
+    assert lines[0] > lines[1] > lines[2]
 
 
 def test_projection_is_idempotent() -> None:
