@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pyadmm import container
 from pyadmm.boards import load_board
+from pyadmm.compact import compact
 from pyadmm.datasets import mnist
 from pyadmm.errors import PyadmmError
 from pyadmm.files import cache_dir
@@ -43,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    model = container.load(options.model)
+    original = container.load(options.model)
+    model = compact(original)
     board = load_board(options.board)
     plan = plan_accelerator(model, board, search(model, board).configs)
     images = mnist.load(options.data).test_images[: options.images]
@@ -51,7 +53,7 @@ def _compare(options: argparse.Namespace) -> int:
     stalls = (1, options.stall, options.stall) if options.stall else None
     start = time.monotonic()
     result = cosim(simulator, weight_image(model, plan), images, stalls=stalls)
-    wrong = int((result.logits != model.run(images)).any(1).sum())
+    wrong = int((result.logits != original.run(images)).any(1).sum())
     print(
         f"{len(images)} images in {time.monotonic() - start:.1f} s, {wrong} with wrong logits; "
         f"latency {result.latency_cycles} cycles, interval {result.interval_cycles} "

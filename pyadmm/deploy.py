@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from pyadmm.accelerator_file import ACCELERATOR, accelerator_facts, read_accelerator
 from pyadmm.codegen import IDENT_FILE, build_ident
+from pyadmm.compact import fitted
 from pyadmm.container import load
 from pyadmm.errors import PyadmmError
 from pyadmm.layout import weight_image
@@ -246,7 +247,7 @@ def _manifest(
 
 def _add_model(files: dict[str, bytes], plan: AcceleratorPlan, pack: ModelPack) -> dict[str, Any]:
     """Add the files of one model; gives its entry in the manifest."""
-    model, name = pack.model, pack.model.name
+    model, name = fitted(pack.model, plan), pack.model.name
     image = weight_image(model, plan)
     layers, offset = [], 0
     for stage in plan.stages:

@@ -17,6 +17,7 @@ from pyadmm import breakeven, compression, container, settings, zoo
 from pyadmm.boards import Board, load_board
 from pyadmm.breakeven import BreakEven
 from pyadmm.codegen import generate
+from pyadmm.compact import compact
 from pyadmm.compression import AdmmResult, IntegerResult, PhaseResult
 from pyadmm.datasets import mnist
 from pyadmm.errors import PyadmmError
@@ -130,23 +131,28 @@ class Session:
         return self.run_dir / f"{self.config.model}.admm"
 
     @cached_property
+    def compact(self) -> CompressedModel:
+        """The model that hardware is made for: the same logits without dead channels."""
+        return compact(self.model)
+
+    @cached_property
     def kernels(self) -> SearchResult:
         """The kernel of every layer: the design-space search's choice and its runners-up."""
-        return search(self.model, self.board)
+        return search(self.compact, self.board)
 
     @cached_property
     def plan(self) -> AcceleratorPlan:
-        return plan_accelerator(self.model, self.board, self.kernels.best.configs)
+        return plan_accelerator(self.compact, self.board, self.kernels.best.configs)
 
     @cached_property
     def hls_build(self) -> BuildPlan:
         """The accelerator in HLS C++, its first test images as the testbench's vectors."""
-        return generate(self.model, self.plan, self.mnist.test_images[:TESTBENCH_IMAGES])
+        return generate(self.compact, self.plan, self.mnist.test_images[:TESTBENCH_IMAGES])
 
     @cached_property
     def rtl_build(self) -> BuildPlan:
         """The same accelerator in SystemVerilog."""
-        return generate_rtl(self.plan, model=self.model)
+        return generate_rtl(self.plan, model=self.compact)
 
     @property
     def hls_dir(self) -> Path:

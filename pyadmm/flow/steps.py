@@ -196,12 +196,12 @@ def _codegen(session: Session) -> Outcome:
 def _csim(session: Session) -> Outcome:
     images = session.mnist.test_images
     simulator = gxx.build_simulator(session.hls_dir, session.plan)
-    weights = weight_image(session.model, session.plan)
+    weights = weight_image(session.compact, session.plan)
     logits = simulator.infer(images, weights).logits
     _require_equal("csim", "logits", logits, session.model.run(images))
     sample = images[:FRAME_IMAGES]
     frames = simulator.infer(sample, weights, frames=True).frames
-    golden = session.model.run_nodes(sample)
+    golden = session.compact.run_nodes(sample)
     for name, integers in frames.items():
         _require_equal("csim", f"integers of {name}", integers, golden[name])
     exact = gxx.build_simulator(session.hls_dir, session.plan, exact_widths=True)
@@ -223,7 +223,7 @@ def _csim(session: Session) -> Outcome:
 
 def _cosim(session: Session) -> Outcome:
     images = session.mnist.test_images[:COSIM_IMAGES]
-    weights = weight_image(session.model, session.plan)
+    weights = weight_image(session.compact, session.plan)
     golden = session.model.run(images)
     simulator = session.rtl_simulator
     result = verilator.cosim(simulator, weights, images)

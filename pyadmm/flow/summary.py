@@ -193,7 +193,7 @@ def _layer(
     floor: Mapping[str, Any] | None,
 ) -> LayerRecord:
     stage = session.plan.stage(layer.name)
-    cycles = stage_cycles(layer, stage).initiation_interval
+    cycles = stage_cycles(session.compact.layer(layer.name), stage).initiation_interval
     own = [part for part in parts if part.name.rpartition(".")[0] == layer.name]
     return LayerRecord(
         name=layer.name,
@@ -230,7 +230,8 @@ def _hardware(session: Session, cosim: Mapping[str, Any]) -> Hardware:
         interval = Quantity(cosim["interval_cycles"], "cosim")
         latency = Quantity(cosim["latency_cycles"], "cosim")
     else:
-        cycles = {s.name: stage_cycles(session.model.layer(s.name), s) for s in plan.stages}
+        model = session.compact
+        cycles = {s.name: stage_cycles(model.layer(s.name), s) for s in plan.stages}
         interval, latency = Quantity(initiation_interval(plan, cycles), "modelled"), None
     report = nearest_report([session.hls_dir, session.rtl_dir])
     limits = {f.name: int(getattr(board.resources, f.name)) for f in fields(Resources)}

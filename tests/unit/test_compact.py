@@ -1,0 +1,100 @@
+"""Compact networks: the same logits from fewer channels, on hardware of other widths too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from pyadmm import container
+from pyadmm.boards import load_board
+from pyadmm.compact import compact, fitted, widen
+from pyadmm.datasets import mnist
+from pyadmm.errors import PyadmmError
+from pyadmm.layout import weight_image
+from pyadmm.model import CompressedLayer, CompressedModel
+from pyadmm.planner import plan_accelerator
+from tests.unit.arbitrary_models import assert_same, models
+from tests.unit.models import random_images, random_lenet5
+
+MODELS = sorted((Path(__file__).parents[2] / "models").glob("*.admm"))
+BESIDE = Path(__file__).parents[3] / "shared" / "data" / "mnist"
+RELAXED = settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+@RELAXED
+@given(models())
+def test_logits_stay_and_no_shape_grows(model: CompressedModel) -> None:
+    images = random_images(np.random.default_rng(0), 3, model.input.shape)
+    small = compact(model)
+    np.testing.assert_array_equal(small.run(images), model.run(images))
+    assert [node.name for node in small.nodes] == [node.name for node in model.nodes]
+    for node in model.nodes:
+        assert small.shape_of(node.name)[0] <= model.shape_of(node.name)[0]
+        assert small.shape_of(node.name)[1:] == model.shape_of(node.name)[1:]
+    assert_same(compact(small), small)
+
+
+def sparse_lenet5(seed: int = 0, live: tuple[int, ...] = (9, 20, 40)) -> CompressedModel:
+    """A LeNet-5 in which only the first ``live`` channels of each hidden layer have weights."""
+    model = random_lenet5(seed)
+    counts = dict(zip(("conv1", "conv2", "fc1"), live, strict=True))
+
+    def emptied(layer: CompressedLayer) -> CompressedLayer:
+        codes = layer.codes.copy()
+        codes[counts.get(layer.name, layer.spec.outputs) :] = 0
+        return replace(layer, codes=codes)
+
+    nodes = (emptied(n) if isinstance(n, CompressedLayer) else n for n in model.nodes)
+    return replace(model, nodes=tuple(nodes))
+
+
+def test_dead_channels_leave_the_shapes() -> None:
+    small = compact(sparse_lenet5())
+    shapes = {layer.name: layer.spec.window_shape for layer in small.layers}
+    assert shapes["conv1"][0] <= 9
+    assert shapes["conv2"][0] <= 20
+    assert shapes["fc1"][0] <= 40
+    assert shapes["conv2"][1] == shapes["conv1"][0]
+    assert shapes["fc1"][1:] == (shapes["conv2"][0], 4, 4)
+    assert shapes["fc2"] == (10, shapes["fc1"][0], 1, 1)
+
+
+def test_a_smaller_model_loads_into_wider_hardware() -> None:
+    board = load_board("pynq-z2")
+    large, small = (compact(sparse_lenet5(live=live)) for live in ((9, 20, 40), (7, 12, 30)))
+    plan = plan_accelerator(large, board)
+    with pytest.raises(PyadmmError, match="shape .* differs from the accelerator's"):
+        weight_image(small, plan)
+    loaded = fitted(small, plan)
+    assert [layer.spec for layer in loaded.layers] == [stage.spec for stage in plan.stages]
+    images = random_images(np.random.default_rng(1), 5, large.input.shape)
+    np.testing.assert_array_equal(loaded.run(images), small.run(images))
+    assert fitted(large, plan) is large
+
+
+def test_a_larger_model_is_refused() -> None:
+    small, large = (compact(sparse_lenet5(live=live)) for live in ((7, 12, 30), (9, 20, 40)))
+    plan = plan_accelerator(small, load_board("pynq-z2"))
+    with pytest.raises(PyadmmError, match=r"conv1: \d+ channels of model lenet5 do not fit \d"):
+        fitted(large, plan)
+    with pytest.raises(PyadmmError, match="fc2: 10 channels of model lenet5 do not fit 11"):
+        widen(small, {"fc2": 11})
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+def test_shipped_models_keep_every_logit(path: Path) -> None:
+    data = mnist.load(BESIDE if BESIDE.is_dir() else None)
+    if not data.complete:
+        pytest.skip(f"the full MNIST is not to be had here, only {data.source}")
+    model = container.load(path)
+    small = compact(model)
+    assert small.weights < model.weights / 4
+    np.testing.assert_array_equal(small.run(data.test_images), model.run(data.test_images))
