@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from pyadmm.admm import Admm, Projection, Residuals
 from pyadmm.convert import snap_scales, to_compressed
 from pyadmm.errors import PyadmmError
-from pyadmm.model import CompressedModel, InputSpec
-from pyadmm.network import Network, WeightedStep
+from pyadmm.model import INPUT, CompressedModel, InputSpec
+from pyadmm.network import AddStep, Network, PoolStep, WeightedStep
 from pyadmm.project import (
     crowded_mask,
     joint_scale,
@@ -69,9 +69,11 @@ _FISHER_IMAGES = 4096
 _FISHER_BATCH = 32
 _CALIBRATION_IMAGES = 2000
 _CLIP_CANDIDATES = 40
+_CLIP_VALUES = 1 << 23
 _FISHER_POWER = 0.25
 _FISHER_FLOOR = 0.05
 """Added to a weight's Fisher information, in units of its layer's mean: an estimate may be 0."""
+_MOMENTUM = 0.9
 _LATE_SHARE = 8
 """One in so many epochs of a phase, the last ones, compete to be its result."""
 
@@ -107,11 +109,30 @@ def input_spec(settings: InputSettings, shape: tuple[int, int, int]) -> InputSpe
     QFormat(bits=4, signed=False, scale=0.06666666666666667)
     """
     shift = 8 - settings.bits
-    if any(settings.offset):
-        form = QFormat(settings.bits + 1, True, settings.scale * 2**shift / 255)
+    offset, scale = settings.offset, settings.scale
+    if settings.mean:
+        _require_channels(settings, shape)
+        offset = tuple(round(255 * mean) for mean in settings.mean)
+        scale = len(settings.std) / sum(settings.std)
+    if any(offset):
+        form = QFormat(settings.bits + 1, True, scale * 2**shift / 255)
     else:
-        form = QFormat(settings.bits, False, settings.scale / (2**settings.bits - 1))
-    return InputSpec(shape, form, settings.offset, shift)
+        form = QFormat(settings.bits, False, scale / (2**settings.bits - 1))
+    return InputSpec(shape, form, offset, shift)
+
+
+def _require_channels(settings: InputSettings, shape: tuple[int, int, int]) -> None:
+    if len(settings.mean) != shape[0]:
+        raise PyadmmError(
+            f"settings, input: mean and std have {len(settings.mean)} values, but images have "
+            f"{shape[0]} channels; give one value per channel"
+        )
+
+
+def _channel_gain(settings: InputSettings) -> Tensor:
+    """What is left of the normalisation per channel, ``(C, 1, 1)``, once all share one scale."""
+    std = torch.tensor(settings.std or (1.0,))
+    return (std.reciprocal() * std.mean()).reshape(-1, 1, 1)
 
 
 def train_dense(
@@ -129,13 +150,13 @@ def train_dense(
     train = settings.dense
     spec = input_spec(settings.input, _shape(data))
     encoder = Network(spec, [])
-    scale = spec.format.scale
+    scale = spec.format.scale * _channel_gain(settings.input)
 
     def forward(codes: Tensor) -> Tensor:
         return model(codes * scale).flatten(1)
 
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = _adam([{"params": list(model.parameters())}], train)
+    optimizer = _optimizer([{"params": list(model.parameters())}], train)
     trainer = EpochTrainer(
         forward,
         encoder.encode,
@@ -143,6 +164,7 @@ def train_dense(
         train.batch_size,
         train.shift_pixels,
         precision=train.precision,
+        flip=train.flip,
     )
     best = Best()
     parts: dict[str, Stateful] = {"network": model, "optimizer": optimizer, "best": best}
@@ -179,6 +201,7 @@ def to_network(
     :raises PyadmmError: for unsupported layers, unknown layer names, impossible targets.
     """
     network = trace(model, input_spec(settings.input, shape))
+    _merge_normalisation(network, settings.input)
     targets = _targets(network, settings)
     for name, layer in network.layers.items():
         target = targets[name]
@@ -187,7 +210,27 @@ def to_network(
             weight_bits=target.weight_bits,
             activation_bits=target.activation_bits,
         )
+    for step in network.chain:
+        if isinstance(step, AddStep | PoolStep):
+            step.facts = replace(step.facts, activation_bits=settings.activation_bits)
     return network
+
+
+@torch.no_grad()
+def _merge_normalisation(network: Network, settings: InputSettings) -> None:
+    """Multiply the weights that read the input by what :func:`_channel_gain` leaves to do."""
+    if len(set(settings.std)) <= 1:
+        return
+    for step in network.chain:
+        if INPUT not in network.sources[step.name]:
+            continue
+        if not isinstance(step, WeightedStep) or step.facts.spec.groups > 1:
+            raise PyadmmError(
+                f"layer {step.name}: reads the input, so it must be a layer without groups to take "
+                f"up a std per channel, {settings.std}; use equal values"
+            )
+        scaled = step.as_windows(step.weight) * _channel_gain(settings)[..., 0]
+        step.weight.copy_(scaled.reshape(step.weight.shape))
 
 
 def admm_phase(
@@ -259,14 +302,22 @@ def quantize(
     progress: Progress | None = None,
     teacher: Network | Teacher | None = None,
 ) -> PhaseResult:
-    """Masked retraining with quantised weights and activations (straight-through gradients)."""
+    """Masked retraining with quantised weights and activations (straight-through gradients).
+
+    While batch norms learn, the factor of a channel is a real number; folding them makes it an
+    integer multiplier, and the rest of the training sees the very integers of the chip.
+    """
     current = network.copy()
     calibrate(current, data.train)
     current.quantized = True
     surroundings = _Surroundings(
-        "quantize", settings, data, _teacher(teacher, settings), checkpoint_dir, progress
+        "quantize-norms", settings, data, _teacher(teacher, settings), checkpoint_dir, progress
     )
-    records = _train_masked(current, settings.quantize, surroundings)
+    records = []
+    if current.norms:
+        records += _train_masked(current, settings.quantize_norms, surroundings)
+        current = current.fold_norms()
+    records += _train_masked(current, settings.quantize, replace(surroundings, name="quantize"))
     snap_scales(current)
     return PhaseResult(current, records)
 
@@ -355,6 +406,7 @@ class _Surroundings:
             distill.weight,
             distill.temperature,
             train.precision,
+            train.flip,
             before_step,
             after_step,
         )
@@ -391,7 +443,7 @@ def _admm_round(
     weights = [layer.weight for layer in layers.values()]
     admm = Admm(weights, projections, settings.rho, settings.growth)
     plain = replace(settings.retraining, epochs=1)
-    optimizer = _adam([{"params": list(network.trainable())}], plain)
+    optimizer = _optimizer([{"params": list(network.trainable())}], plain)
     trainer = around.trainer(network, plain, optimizer, admm.add_penalty_gradient)
     phase = around.phase(settings.iterations, network, settings, *vars(aim).values())
     nnz = sum(aim.counts.values())
@@ -399,7 +451,10 @@ def _admm_round(
     def w_step(number: int) -> float:
         where = f"{around.name}, iteration {number}"
         seed = phase.epoch_seed(number)
-        return trainer.train(around.data.train, seed, where, lambda d: cosine(settings.lr, d))
+        network.train()
+        loss = trainer.train(around.data.train, seed, where, lambda d: cosine(settings.lr, d))
+        network.eval()
+        return loss
 
     def iteration(number: int) -> tuple[dict[str, Any], bool]:
         loss = w_step(number)  # W := argmin f(W) + rho/2 |W - Z + U|^2
@@ -462,18 +517,20 @@ def _train_masked(
     if network.quantized:
         scales = {"params": list(network.scales()), "weight_decay": 0.0}
         groups.append(scales)
-    optimizer = _adam(groups, train)
+    optimizer = _optimizer(groups, train)
     trainer = around.trainer(network, train, optimizer)
     best = Best()
     phase = around.phase(train.epochs, network, train)
 
     def epoch(number: int) -> tuple[dict[str, Any], bool]:
+        network.train()
         loss = trainer.train(
             around.data.train,
             phase.epoch_seed(number),
             f"{around.name}, epoch {number}",
             lambda done: cosine(train.lr, (number + done) / train.epochs),
         )
+        network.eval()
         right = accuracy(lambda x: network(network.encode(x)), around.data.validation)
         if isinstance(train, QuantizeSettings):
             for layer in network.layers.values():
@@ -488,25 +545,26 @@ def _train_masked(
     return records
 
 
-def _adam(groups: list[dict[str, Any]], train: TrainSettings) -> torch.optim.Adam:
-    return torch.optim.Adam(groups, lr=train.lr, weight_decay=train.weight_decay, fused=True)
+def _optimizer(groups: list[dict[str, Any]], train: TrainSettings) -> torch.optim.Optimizer:
+    common: dict[str, Any] = {"lr": train.lr, "weight_decay": train.weight_decay, "fused": True}
+    if train.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=_MOMENTUM, nesterov=True, **common)
+    return torch.optim.Adam(groups, **common)
 
 
 @torch.no_grad()
 def calibrate(network: Network, images: Images) -> None:
     """Set weight and activation scales to those of least squared error on some training images."""
-    values = network.encode(images.images[:_CALIBRATION_IMAGES]) * network.input.format.scale
-    for step in network.chain:
-        values = step(values)
-        if not isinstance(step, WeightedStep):
-            continue
-        step.fit_weight_scale()
-        if not step.facts.last:
-            step.log_s.fill_(math.log(_clip_scale(values, step.facts.output)))
+    for step, values in network.walk(network.encode(images.images[:_CALIBRATION_IMAGES])):
+        if isinstance(step, WeightedStep):
+            step.fit_weight_scale()
+        if step.output is not None:
+            step.log_s.fill_(math.log(_clip_scale(values, step.output)))
 
 
 def _clip_scale(values: Tensor, form: QFormat) -> float:
     """The step of ``form`` with the least squared error on ``values``, of some candidates."""
+    values = values.flatten()[:: 1 + values.numel() // _CLIP_VALUES]
     peak = max(float(values.abs().max()), torch.finfo(torch.float32).tiny)
     steps = [peak * (i + 1) / _CLIP_CANDIDATES / form.hi for i in range(_CLIP_CANDIDATES)]
 
@@ -527,8 +585,11 @@ def importance(
     starves the large layers, as plain magnitude starves the small ones. With ``curvature`` 0 all
     weights of a layer count alike, by the power 1/4 of the layer's mean ``F``; else each by this
     power of its own. Measured in ``docs/admm.md``. Labels are drawn from the network's own
-    predictions, so ``F`` does not vanish on a network that fits its data.
+    predictions, so ``F`` does not vanish on a network that fits its data. A weight before a batch
+    norm counts as what it is once the norm is folded.
     """
+    factors = {name: layer.row_factor for name, layer in network.layers.items()}
+    network = network.fold_norms()
     generator = torch.Generator().manual_seed(seed_of(seed, "fisher"))
     order = torch.randperm(len(images), generator=generator)[:_FISHER_IMAGES]
     layers = network.layers
@@ -541,7 +602,8 @@ def importance(
         for name, gradient in zip(layers, gradients, strict=True):
             fisher[name] += gradient.square()
     return {
-        name: _importance(fisher[name], layer.mask, curvature) for name, layer in layers.items()
+        name: _importance(fisher[name], layer.mask, curvature) * factors[name]
+        for name, layer in layers.items()
     }
 
 

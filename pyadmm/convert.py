@@ -16,6 +16,7 @@ from pyadmm.model import (
     INPUT,
     MULT_LIMIT,
     SHIFT_LIMIT,
+    Add,
     AvgPool,
     CompressedLayer,
     CompressedModel,
@@ -23,9 +24,16 @@ from pyadmm.model import (
     Node,
     Requant,
 )
-from pyadmm.network import LayerFacts, Network, PoolFacts, WeightedStep
-from pyadmm.quantize import quantize_weight
-from pyadmm.spec import QFormat, signed_bits
+from pyadmm.network import (
+    AddStep,
+    Network,
+    PoolFacts,
+    PoolStep,
+    ShortcutFacts,
+    WeightedStep,
+)
+from pyadmm.quantize import snapped_ratios
+from pyadmm.spec import LayerSpec, QFormat, signed_bits
 
 
 def requant_of(ratio: float) -> Requant:
@@ -47,18 +55,19 @@ def requant_of(ratio: float) -> Requant:
 
 @torch.no_grad()
 def snap_scales(network: Network) -> None:
-    """Move each activation scale to where the layer's requantiser is exactly ``mult / 2**shift``.
+    """Move each layer's activation scale to where its requantiser is exactly ``mult / 2**shift``.
 
-    The shift is at most 2**-16 of the scale; afterwards network and integer model agree.
+    The shift is at most 2**-16 of the scale; afterwards network and integer model agree. (Sums,
+    averages and layers with a multiplier per channel need no move: theirs are integers already.)
     """
-    scale = network.input.format.scale
-    for layer in network.layers.values():
-        if layer.facts.last:
-            return
-        unit = float(layer.log_q.exp()) * scale
-        requant = requant_of(unit / float(layer.log_s.exp()))
-        layer.log_s.fill_(math.log(unit * 2**requant.shift / requant.mult[0]))
-        scale = float(layer.log_s.exp())
+    scales = {INPUT: network.input.format.scale}
+    for step in network.chain:
+        scale = scales[network.sources[step.name][0]]
+        if isinstance(step, WeightedStep) and not step.facts.last and step.log_q.ndim == 0:
+            unit = float(step.log_q.exp()) * scale
+            requant = requant_of(unit / float(step.log_s.exp()))
+            step.log_s.fill_(math.log(unit * 2**requant.shift / requant.mult[0]))
+        scales[step.name] = scale if step.output is None else float(step.log_s.exp())
 
 
 def to_compressed(network: Network, name: str) -> CompressedModel:
@@ -66,68 +75,109 @@ def to_compressed(network: Network, name: str) -> CompressedModel:
 
     Cut-off channels come back as zeros, so the layers have their original shapes; what has become
     constant or unread by quantisation is folded (:mod:`pyadmm.fold`). The integers agree with
-    :meth:`Network.forward` after :func:`snap_scales`, as far as floats hold them.
+    :meth:`Network.forward` after :func:`snap_scales`, as far as floats hold them. A shortcut
+    without weights becomes a 1x1 convolution of ones, which counts as weights there.
     """
     if not network.quantized:
         raise PyadmmError(f"model {name}: must be quantised before it becomes integers")
     nodes: list[Node] = []
-    source, form = INPUT, network.input.format
+    made: dict[str, tuple[str, QFormat]] = {INPUT: (INPUT, network.input.format)}
     for step in network.chain:
+        inputs = [made[source] for source in network.sources[step.name]]
+        source, form = inputs[0]
         if isinstance(step, WeightedStep):
             nodes.append(layer := _layer(step, source, form))
             form = layer.output
             if step.facts.pool is not None:
                 nodes.append(_max_pool(step.facts.pool, layer.name))
+        elif isinstance(step, AddStep):
+            nodes.append(total := _add(step, inputs))
+            form = total.output
+        elif not isinstance(step, PoolStep):
+            nodes.append(_shortcut(step.facts, source, form))
         elif step.facts.kind == "max":
             nodes.append(_max_pool(step.facts, source))
         else:
-            nodes.append(average := _avg_pool(step.facts, source, form))
+            nodes.append(average := _avg_pool(step, source, form))
             form = average.output
-        source = nodes[-1].name
+        made[step.name] = nodes[-1].name, form
     return fold_dead(CompressedModel(name, network.input, tuple(nodes)))
 
 
 def _layer(step: WeightedStep, source: str, form: QFormat) -> CompressedLayer:
-    facts, scale = step.facts, form.scale
+    facts = step.facts
     with torch.no_grad():
-        q = step.log_q.exp()
-        codes = quantize_weight(step.weight, q, facts.weight_bits, step.mask)
+        scale = torch.tensor(form.scale)
+        unit = step.log_q.exp() * scale
         full = torch.zeros(facts.spec.window_shape).flatten(2)
         inputs = step.inputs[: full.shape[1]]
-        full[step.outputs[:, None], inputs[None, :]] = step.as_windows(codes)
+        full[step.outputs[:, None], inputs[None, :]] = step.as_windows(step.weight_codes())
         bias = torch.zeros(facts.spec.outputs)
-        bias[step.outputs] = step.bias_codes(q * scale)
-        step_size, unit = float(step.log_s.exp()), float(q) * scale
+        bias[step.outputs] = step.bias_codes(unit)
+        requant, output = _output(step, scale)
+        q = step.log_q.exp().double()
+    scales = torch.full((facts.spec.outputs,), float(q.max())).double()
+    scales[step.outputs] = q
     layer = CompressedLayer(
         facts.spec,
         source,
         _integers(full).reshape(facts.spec.weight_shape).astype(np.int16),
         facts.weight_bits,
         _integers(bias),
-        *_output(facts, unit, step_size),
-        weight_scale=(float(q),),
+        requant,
+        output,
+        weight_scale=(float(q),) if q.ndim == 0 else tuple(scales.tolist()),
     )
     if not facts.last:
         return layer
     bits = signed_bits(layer.accumulator_magnitude(form.max_magnitude))
-    return replace(layer, output=QFormat(bits, True, unit))
+    return replace(layer, output=QFormat(bits, True, float(unit)))
 
 
-def _output(facts: LayerFacts, unit: float, step_size: float) -> tuple[Requant, QFormat]:
+def _output(step: WeightedStep, scale: Tensor) -> tuple[Requant, QFormat]:
     """Requantiser and output format; raw accumulators for the last layer."""
+    facts, step_size = step.facts, float(step.log_s.exp())
     if facts.last:
-        return Requant(), QFormat(48, True, unit)
-    return requant_of(unit / step_size), QFormat(facts.activation_bits, not facts.relu, step_size)
+        return Requant(), QFormat(48, True)
+    output = replace(facts.output, scale=step_size)
+    if step.log_q.ndim == 0:
+        return requant_of(float(step.log_q.exp() * scale) / step_size), output
+    mult, shift = step.channel_multipliers(scale)
+    full = torch.ones(facts.spec.outputs, dtype=torch.int64)
+    full[step.outputs] = torch.tensor(mult)
+    return Requant(tuple(full.tolist()), shift), output
 
 
 def _max_pool(pool: PoolFacts, source: str) -> MaxPool:
     return MaxPool(pool.name, source, pool.kernel, pool.stride)
 
 
-def _avg_pool(pool: PoolFacts, source: str, form: QFormat) -> AvgPool:
-    output = QFormat(form.bits, form.signed and not pool.relu, form.scale)
-    requant = requant_of(1 / pool.kernel**2)
-    return AvgPool(pool.name, source, pool.kernel, pool.stride, requant, output)
+@torch.no_grad()
+def _avg_pool(step: PoolStep, source: str, form: QFormat) -> AvgPool:
+    facts, scale = step.facts, step.log_s.exp()
+    _, mult, shift = snapped_ratios((form.scale / (facts.kernel**2 * scale)).reshape(1))
+    output = replace(facts.output, scale=float(scale))
+    return AvgPool(facts.name, source, facts.kernel, facts.stride, Requant(mult, shift), output)
+
+
+@torch.no_grad()
+def _add(step: AddStep, inputs: list[tuple[str, QFormat]]) -> Add:
+    (first, a), (second, b) = inputs
+    scale = step.log_s.exp()
+    _, mult, shift = snapped_ratios(torch.tensor([a.scale, b.scale]) / scale)
+    output = replace(step.facts.output, scale=float(scale))
+    return Add(step.name, (first, second), (mult[0], mult[1]), shift, output)
+
+
+def _shortcut(facts: ShortcutFacts, source: str, form: QFormat) -> CompressedLayer:
+    """The 1x1 convolution that moves channel ``c`` to ``before + c`` as it is."""
+    channels = facts.input_shape[0]
+    outputs = facts.before + channels + facts.after
+    shape = (outputs, channels, 1, 1)
+    spec = LayerSpec(facts.name, "conv", shape, facts.input_shape, facts.stride)
+    codes = np.eye(outputs, channels, -facts.before, dtype=np.int16).reshape(shape)
+    bias = np.zeros(outputs, np.int64)
+    return CompressedLayer(spec, source, codes, 1, bias, Requant(), form)
 
 
 def _integers(values: Tensor) -> NDArray[np.int64]:

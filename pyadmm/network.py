@@ -1,44 +1,103 @@
-"""The network under compression: a chain of weighted steps and pools, float or fake-quantised.
+"""The network under compression: a graph of layers, pools and sums, float or fake-quantised.
 
 One :class:`Network` goes through the whole pipeline. While ``quantized`` is off it computes the
 float network; when on, activations are integer codes and every step does in floats what
-:mod:`pyadmm.model` does in integers. Dead channels can be cut off (:meth:`Network.shrink`), which
-makes later epochs cheaper; index buffers remember where the living ones were.
+:mod:`pyadmm.model` does in integers. Batch norms train on in the float network and are folded into
+their layers before it is quantised (:meth:`Network.fold_norms`). Dead channels can be cut off
+(:meth:`Network.shrink`), which makes later epochs cheaper; index buffers remember where the living
+ones were.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyadmm.model import InputSpec
+from pyadmm.model import INPUT, InputSpec
 from pyadmm.project import joint_scale, level_codes, top_mask
-from pyadmm.quantize import quantize_weight, requantize, round_half_up, straight_through
+from pyadmm.quantize import (
+    quantize_weight,
+    requantize,
+    round_half_up,
+    snapped_ratios,
+    straight_through,
+)
 from pyadmm.spec import LayerSpec, QFormat
 
 _BIAS_FRACTION_BITS = 2
 """A bias is kept to 2**-2 of an output step: trailing zeros, hence few bytes."""
 _LOGIT_STEP = 0.25
 """What counts as output step of the last layer, in units of the logit."""
+_CHANNEL_RATIO_BITS = 16
+"""Width of the multipliers of a layer that has one per channel."""
+_LEAST_GAIN = 2.0**-12
+"""Of a norm's channel, relative to its layer's largest."""
+
+Coded: TypeAlias = tuple[Tensor, Tensor]
+"""Integer codes, as floats, and the scale that makes them real numbers."""
+Norm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d
 
 
 @dataclass(frozen=True)
 class PoolFacts:
-    """A square pool without padding; ``relu`` where a ReLU follows an average."""
+    """A square pool; ``relu`` where a ReLU follows an average.
+
+    :param padding: of a maximum, on all sides; what is outside never wins.
+    :param signed: whether an average's output has negative values.
+    :param activation_bits: ``a`` of an average's output, once quantised.
+    """
 
     name: str
     kind: str
     kernel: int
     stride: int
     relu: bool = False
+    padding: int = 0
+    signed: bool = False
+    activation_bits: int = 8
+
+    @property
+    def output(self) -> QFormat:
+        """Format of an average's output codes (scale not filled in)."""
+        return QFormat(self.activation_bits, self.signed and not self.relu)
+
+
+@dataclass(frozen=True)
+class AddFacts:
+    """A residual sum of two maps of one shape, and the ReLU that may follow."""
+
+    name: str
+    relu: bool = False
+    activation_bits: int = 8
+
+    @property
+    def output(self) -> QFormat:
+        """Format of the output codes (scale not filled in)."""
+        return QFormat(self.activation_bits, signed=not self.relu)
+
+
+@dataclass(frozen=True)
+class ShortcutFacts:
+    """A shortcut without weights (option A of He et al. 2016, section 4.2).
+
+    Every ``stride``-th row and column of a map ``(C, H, W)``, between ``before`` and ``after``
+    channels of zeros.
+    """
+
+    name: str
+    input_shape: tuple[int, int, int]
+    stride: int = 1
+    before: int = 0
+    after: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,10 +125,12 @@ class LayerFacts:
 
 
 class WeightedStep(nn.Module):
-    """Convolution or linear layer, then max-pool, ReLU and requantisation, if any.
+    """Convolution or linear layer, then batch norm, max-pool, ReLU, requantisation, if any.
 
     ``weight`` is the latent weight of the channels that live; ``mask`` is 0 where it is pruned;
-    ``frozen`` holds the level codes that no longer change, 0 where they still may.
+    ``frozen`` holds the level codes that no longer change, 0 where they still may. ``norm`` is
+    ``None`` where the layer has none, or it is folded. ``log_q`` is the logarithm of the weight
+    scale ``q``: one number, or one per output channel where a norm was folded.
     """
 
     mask: Tensor
@@ -77,9 +138,12 @@ class WeightedStep(nn.Module):
     outputs: Tensor
     inputs: Tensor
 
-    def __init__(self, facts: LayerFacts, weight: Tensor, bias: Tensor) -> None:
+    def __init__(
+        self, facts: LayerFacts, weight: Tensor, bias: Tensor, norm: Norm | None = None
+    ) -> None:
         super().__init__()
         self.facts = facts
+        self.norm = norm
         self.weight = nn.Parameter(weight.detach().clone())
         self.bias = nn.Parameter(bias.detach().clone())
         self.log_q = nn.Parameter(torch.zeros(()))
@@ -102,35 +166,83 @@ class WeightedStep(nn.Module):
         """A tensor of the weight's shape as ``(O, C / groups, KH * KW)``, for both kinds."""
         return tensor.reshape(len(self.outputs), -1, math.prod(self.facts.spec.kernel))
 
+    @property
+    def output(self) -> QFormat | None:
+        """Format of the output codes (scale not filled in); ``None`` for logits."""
+        return None if self.facts.last else self.facts.output
+
     def product(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """Accumulators, max-pooled if a pool follows (it commutes with what is monotone)."""
-        spec, pool = self.facts.spec, self.facts.pool
+        """Accumulators."""
+        spec = self.facts.spec
         if spec.kind == "linear":
-            acc = F.linear(x.flatten(1), weight, bias)
-        else:
-            acc = F.conv2d(x, weight, bias, spec.stride, spec.padding, 1, spec.groups)
-        return acc if pool is None else F.max_pool2d(acc, pool.kernel, pool.stride)
+            return F.linear(x.flatten(1), weight, bias)
+        return F.conv2d(x, weight, bias, spec.stride, spec.padding, 1, spec.groups)
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Max-pooled if a pool follows (it commutes with what is monotone)."""
+        pool = self.facts.pool
+        return x if pool is None else F.max_pool2d(x, pool.kernel, pool.stride, pool.padding)
 
     def forward(self, x: Tensor) -> Tensor:
         """Real outputs of real inputs."""
         acc = self.product(x, self.weight, self.bias)
+        acc = self.pooled(acc if self.norm is None else self.norm(acc))
         return F.relu(acc) if self.facts.relu else acc
 
-    def forward_codes(self, codes: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_codes(self, x: Coded) -> Coded:
         """Output codes and their scale, from input codes and theirs; real logits if last."""
-        q = self.log_q.exp()
-        weight = quantize_weight(self.weight, q, self.facts.weight_bits, self.mask)
-        acc = self.product(codes, weight, self.bias_codes(q * scale))
+        codes, scale = x
+        unit, step, output = self.log_q.exp() * scale, self.log_s.exp(), self.facts.output
+        acc = self.product(codes, self.weight_codes(), self.bias_codes(unit))
+        if self.norm is not None:
+            real = self.pooled(self.norm(acc * unit))
+            return requantize(real, 1 / step, output.lo, output.hi), step
         if self.facts.last:
-            return acc * (q * scale), scale
-        output, step = self.facts.output, self.log_s.exp()
-        return requantize(acc, q * scale / step, output.lo, output.hi), step
+            return self.pooled(acc) * self.per_channel(unit), scale
+        ratio = self.per_channel(self.ratio(scale))
+        return requantize(self.pooled(acc), ratio, output.lo, output.hi), step
+
+    def weight_codes(self) -> Tensor:
+        """Level codes of the weights, 0 where they are pruned."""
+        return quantize_weight(self.weight, self.row_q, self.facts.weight_bits, self.mask)
+
+    def ratio(self, scale: Tensor) -> Tensor:
+        """What accumulators are multiplied with to become output codes, per channel or for all.
+
+        :param scale: of the input codes.
+        """
+        ratio = self.log_q.exp() * scale / self.log_s.exp()
+        return ratio if ratio.ndim == 0 else snapped_ratios(ratio, _CHANNEL_RATIO_BITS)[0]
+
+    def channel_multipliers(self, scale: Tensor) -> tuple[tuple[int, ...], int]:
+        """Multipliers of the living channels and their shift, where each channel has its own."""
+        ratio = self.log_q.exp() * scale / self.log_s.exp()
+        return snapped_ratios(ratio, _CHANNEL_RATIO_BITS)[1:]
+
+    @property
+    def row_q(self) -> Tensor:
+        """``q``, of a shape that divides the weight."""
+        q = self.log_q.exp()
+        return q if q.ndim == 0 else q.reshape(-1, *[1] * (self.weight.ndim - 1))
+
+    @property
+    def row_factor(self) -> Tensor:
+        """Magnitude of what the norm multiplies each output with, of a shape for the weight."""
+        factor = self._norm_factor()
+        if factor is None:
+            return torch.ones_like(self.mask)
+        return factor.abs().reshape(-1, *[1] * (self.weight.ndim - 1)).expand_as(self.mask)
+
+    def per_channel(self, values: Tensor) -> Tensor:
+        """``values``, one or one per output channel, of a shape that multiplies accumulators."""
+        spatial = self.facts.spec.kind == "conv" and values.ndim == 1
+        return values.reshape(-1, 1, 1) if spatial else values
 
     def bias_codes(self, unit: Tensor) -> Tensor:
         """The bias in integers of accumulator ``unit``, with trailing zeros where harmless."""
-        step = _LOGIT_STEP if self.facts.last else float(self.log_s.detach().exp())
-        shift = math.floor(math.log2(step / float(unit.detach()))) - _BIAS_FRACTION_BITS
-        grain = 2.0 ** max(shift, 0)
+        step = _LOGIT_STEP if self.facts.last else self.log_s.detach().exp()
+        shift = torch.floor(torch.log2(step / unit.detach())) - _BIAS_FRACTION_BITS
+        grain = torch.exp2(shift.clamp(min=0))
         smooth = self.bias / unit
         return straight_through(round_half_up(smooth.detach() / grain) * grain, smooth)
 
@@ -143,7 +255,7 @@ class WeightedStep(nn.Module):
     @torch.no_grad()
     def freeze(self, share: float) -> None:
         """Freeze ``share`` of the weights at their levels: those nearest to them."""
-        smooth = self.weight / self.log_q.exp()
+        smooth = self.weight / self.row_q
         codes = level_codes(smooth, 1.0, self.facts.weight_bits) * self.mask
         distance = (smooth - codes).abs()
         distance[self.frozen != 0] = -1.0
@@ -154,14 +266,48 @@ class WeightedStep(nn.Module):
     @torch.no_grad()
     def hold_frozen(self) -> None:
         """Bring the latent weights that are frozen back to their levels."""
-        self.weight.copy_(
-            torch.where(self.frozen != 0, self.frozen * self.log_q.exp(), self.weight)
-        )
+        self.weight.copy_(torch.where(self.frozen != 0, self.frozen * self.row_q, self.weight))
 
     def fit_weight_scale(self) -> None:
         """Set ``q`` to the exact least-squares scale of the weights that are left."""
         q = joint_scale(self.weight.detach(), self.nnz, self.facts.weight_bits)
-        self.log_q.data.fill_(math.log(q))
+        self.log_q = nn.Parameter(torch.tensor(math.log(q)))
+
+    @torch.no_grad()
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias with the norm ``gamma (y - mean) / sqrt(var + eps) + beta`` in them.
+
+        They equal the layer in evaluation mode; without a norm they are the layer's own.
+        """
+        factor = self._norm_factor()
+        if self.norm is None or factor is None:
+            return self.weight.detach(), self.bias.detach()
+        assert self.norm.running_mean is not None
+        weight = self.weight * factor.reshape(-1, *[1] * (self.weight.ndim - 1))
+        return weight, (self.bias - self.norm.running_mean) * factor + self.norm.bias
+
+    def without_norm(self) -> WeightedStep:
+        """A copy with its norm folded; each channel's ``q`` takes the norm's factor, codes stay."""
+        step = copy.deepcopy(self)
+        weight, bias = self.folded()
+        factor = self._norm_factor()
+        if factor is None:
+            return step
+        step.weight.data.copy_(weight)
+        step.bias.data.copy_(bias)
+        step.frozen.mul_(factor.sign().reshape(-1, *[1] * (self.weight.ndim - 1)))
+        gain = factor.abs().clamp(min=_LEAST_GAIN * float(factor.abs().max()))
+        gain[~self.as_windows(self.mask).flatten(1).any(1)] = gain.max()  # dead: any scale will do
+        step.log_q = nn.Parameter(self.log_q.detach() + gain.log())
+        step.norm = None
+        return step
+
+    def _norm_factor(self) -> Tensor | None:
+        """``gamma / sqrt(var + eps)`` of the norm, by channel."""
+        if self.norm is None:
+            return None
+        assert self.norm.running_var is not None
+        return (self.norm.weight / torch.sqrt(self.norm.running_var + self.norm.eps)).detach()
 
     def select(self, outputs: Tensor, inputs: Tensor) -> WeightedStep:
         """A copy with only these living output and input channels (positions, not names)."""
@@ -170,11 +316,13 @@ class WeightedStep(nn.Module):
         shape: tuple[int, ...] = (len(outputs), -1)
         if self.facts.spec.kind == "conv":
             shape = (len(outputs), weight.shape[1], *self.facts.spec.kernel)
-        step = WeightedStep(self.facts, weight.reshape(shape), self.bias[outputs])
+        norm = None if self.norm is None else _selected_norm(self.norm, outputs)
+        step = WeightedStep(self.facts, weight.reshape(shape), self.bias[outputs], norm)
         step.mask = mask.reshape(shape).clone()
         step.frozen = torch.zeros_like(step.mask)
         step.outputs, step.inputs = self.outputs[outputs], self.inputs[inputs]
-        step.log_q.data.copy_(self.log_q.data)
+        log_q = self.log_q.detach()
+        step.log_q = nn.Parameter(log_q[outputs] if log_q.ndim else log_q.clone())
         step.log_s.data.copy_(self.log_s.data)
         return step
 
@@ -185,40 +333,121 @@ class PoolStep(nn.Module):
     def __init__(self, facts: PoolFacts) -> None:
         super().__init__()
         self.facts = facts
+        self.log_s = nn.Parameter(torch.zeros(()))
+
+    @property
+    def name(self) -> str:
+        return self.facts.name
+
+    @property
+    def output(self) -> QFormat | None:
+        """Format of the output codes (scale not filled in); ``None`` where it is the input's."""
+        return None if self.facts.kind == "max" else self.facts.output
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pooled values."""
+        if self.facts.kind == "max":
+            return F.max_pool2d(x, self.facts.kernel, self.facts.stride, self.facts.padding)
+        y = F.avg_pool2d(x, self.facts.kernel, self.facts.stride)
+        return F.relu(y) if self.facts.relu else y
+
+    def forward_codes(self, x: Coded) -> Coded:
+        """Pooled codes; an average has a scale of its own."""
+        codes, scale = x
+        if self.facts.kind == "max":
+            return self.forward(codes), scale
+        area, step, output = self.facts.kernel**2, self.log_s.exp(), self.facts.output
+        total = F.avg_pool2d(codes, self.facts.kernel, self.facts.stride, divisor_override=1)
+        ratio, _, _ = snapped_ratios((scale / (area * step)).reshape(1))
+        return requantize(total, ratio[0], output.lo, output.hi), step
+
+
+class AddStep(nn.Module):
+    """A residual sum, then ReLU, if any."""
+
+    def __init__(self, facts: AddFacts) -> None:
+        super().__init__()
+        self.facts = facts
+        self.log_s = nn.Parameter(torch.zeros(()))
+
+    @property
+    def name(self) -> str:
+        return self.facts.name
+
+    @property
+    def output(self) -> QFormat | None:
+        """Format of the output codes (scale not filled in)."""
+        return self.facts.output
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """The sum of real inputs."""
+        return F.relu(a + b) if self.facts.relu else a + b
+
+    def forward_codes(self, a: Coded, b: Coded) -> Coded:
+        """Codes of the sum, both inputs brought to its scale and rounded once."""
+        step, output = self.log_s.exp(), self.facts.output
+        ratio, _, _ = snapped_ratios(torch.stack([a[1], b[1]]) / step)
+        total = a[0] * ratio[0] + b[0] * ratio[1]
+        return round_half_up(total.clamp(output.lo, output.hi)), step
+
+
+class ShortcutStep(nn.Module):
+    """A shortcut without weights: it moves codes, and its output has the scale of its input."""
+
+    output = None
+
+    def __init__(self, facts: ShortcutFacts) -> None:
+        super().__init__()
+        self.facts = facts
 
     @property
     def name(self) -> str:
         return self.facts.name
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pooled values."""
-        if self.facts.kind == "max":
-            return F.max_pool2d(x, self.facts.kernel, self.facts.stride)
-        y = F.avg_pool2d(x, self.facts.kernel, self.facts.stride)
-        return F.relu(y) if self.facts.relu else y
+        """Subsampled values between channels of zeros."""
+        facts = self.facts
+        x = x[:, :, :: facts.stride, :: facts.stride]
+        return F.pad(x, (0, 0, 0, 0, facts.before, facts.after))
 
-    def forward_codes(self, codes: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled codes; an average is rounded to the scale of its input."""
-        y = self.forward(codes)
-        return (y if self.facts.kind == "max" else round_half_up(y)), scale
+    def forward_codes(self, x: Coded) -> Coded:
+        """The same of codes."""
+        return self.forward(x[0]), x[1]
 
 
-Step = WeightedStep | PoolStep
+Step = WeightedStep | PoolStep | AddStep | ShortcutStep
 
 
 class Network(nn.Module):
-    """A chain of steps on input codes ``(N, C, H, W)`` (floats with the integers of ``input``)."""
+    """A graph of steps on input codes ``(N, C, H, W)`` (floats with the integers of ``input``).
 
-    def __init__(self, input_spec: InputSpec, steps: list[Step], quantized: bool = False) -> None:
+    It is made in evaluation mode; norms go on learning their statistics after :meth:`train`.
+
+    :param steps: in topological order; the last one gives the logits.
+    :param sources: step -> the steps that it reads (:data:`~pyadmm.model.INPUT` for the input);
+        ``None`` for a chain.
+    """
+
+    def __init__(
+        self,
+        input_spec: InputSpec,
+        steps: Sequence[Step],
+        quantized: bool = False,
+        sources: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
         super().__init__()
         self.input = input_spec
         self.steps = nn.ModuleList(steps)
         self.quantized = quantized
+        names = [INPUT, *(step.name for step in steps)]
+        chain = {name: (source,) for source, name in pairwise(names)}
+        self.sources = dict(chain if sources is None else sources)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.eval()
 
     @property
     def chain(self) -> list[Step]:
-        """All steps in order."""
+        """All steps in topological order."""
         return list(self.steps)  # type: ignore[arg-type]
 
     @property
@@ -239,14 +468,42 @@ class Network(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         """Real logits ``(N, classes)`` of input codes."""
         if not self.quantized:
-            x = codes * self.input.format.scale
-            for step in self.chain:
-                x = step(x)
-            return x.flatten(1)
+            for _, x in self.walk(codes):
+                logits = x
+            return logits.flatten(1)
         scale = torch.tensor(self.input.format.scale, dtype=codes.dtype)
-        for step in self.chain:
-            codes, scale = step.forward_codes(codes, scale)
-        return codes.flatten(1)
+        values: dict[str, Coded] = {INPUT: (codes, scale)}
+        for step, inputs in self._inputs(values):
+            values[step.name] = step.forward_codes(*inputs)
+        return values[step.name][0].flatten(1)
+
+    def walk(self, codes: Tensor) -> Iterator[tuple[Step, Tensor]]:
+        """Every step of the float network with its real outputs, in order."""
+        values: dict[str, Tensor] = {INPUT: codes * self.input.format.scale}
+        for step, inputs in self._inputs(values):
+            values[step.name] = step(*inputs)
+            yield step, values[step.name]
+
+    def _inputs(self, values: dict[str, Any]) -> Iterator[tuple[Step, list[Any]]]:
+        """Every step with what it reads; what nobody reads any more leaves ``values``."""
+        chain = self.chain
+        last_use = {s: i for i, step in enumerate(chain) for s in self.sources[step.name]}
+        for place, step in enumerate(chain):
+            sources = self.sources[step.name]
+            inputs = [values[source] for source in sources]
+            for source in {s for s in sources if last_use[s] == place}:
+                del values[source]
+            yield step, inputs
+
+    @property
+    def norms(self) -> list[Norm]:
+        """Batch norms that are not folded."""
+        return [layer.norm for layer in self.layers.values() if layer.norm is not None]
+
+    def fold_norms(self) -> Network:
+        """An equal network (in evaluation mode) without batch norms."""
+        steps = [s.without_norm() if isinstance(s, WeightedStep) else s for s in self.copy().chain]
+        return Network(self.input, steps, self.quantized, self.sources)
 
     def encode(self, images: Tensor) -> Tensor:
         """Input codes (float) of byte images ``(N, C, H, W)``; equals ``InputSpec.quantize``."""
@@ -262,23 +519,41 @@ class Network(nn.Module):
     def shrink(self) -> Network:
         """An equal network without dead channels: constant outputs and inputs nobody reads.
 
-        An output without weights is the constant ``relu(bias)``; it moves into the next bias (where
-        the next layer pads, only if it is 0). An output that no later weight reads goes too, with
-        the weights that made it, so ``nnz`` can fall.
+        An output without weights is a constant; it moves into the next bias (where the next layer
+        pads, only if it is 0). An output that no later weight reads goes too, with the weights that
+        made it, so ``nnz`` can fall. Outputs that reach several layers, a sum or a grouped
+        convolution stay.
         """
-        steps = self.chain
+        steps = {step.name: step for step in self.chain}
+        pairs = [pair for name in steps if (pair := self._pair(steps, name)) is not None]
+        while sum(_cut(steps, *pair) for pair in pairs):
+            pass
+        return Network(self.input, list(steps.values()), self.quantized, self.sources)
+
+    def _pair(self, steps: Mapping[str, Step], name: str) -> tuple[str, list[str], str] | None:
+        """``name``, the pools after it and the one layer that reads it, if all of that is so."""
+        readers: list[str] = []
+        current = name
         while True:
-            cut = _cut_once(steps)
-            if cut is None:
-                return Network(self.input, steps, self.quantized)
-            steps = cut
+            reading = [reader for reader, read in self.sources.items() if current in read]
+            if len(reading) != 1 or not isinstance(steps[reading[0]], PoolStep | WeightedStep):
+                return None
+            current = reading[0]
+            if isinstance(steps[current], WeightedStep):
+                break
+            readers.append(current)
+        for end in (steps[name], steps[current]):
+            if not isinstance(end, WeightedStep) or end.facts.spec.groups > 1:
+                return None
+        return name, readers, current
 
     def state(self) -> dict[str, Any]:
         """Everything, as tensors and text: what :meth:`from_state` takes."""
         structure = {
             "quantized": self.quantized,
             "input": asdict(self.input),
-            "steps": [asdict(step.facts) for step in self.chain],
+            "steps": [_step_to_json(step) for step in self.chain],
+            "sources": self.sources,
         }
         tensors = {name: value.detach().clone() for name, value in self.state_dict().items()}
         return {"structure": json.dumps(structure), "tensors": tensors}
@@ -295,68 +570,110 @@ class Network(nn.Module):
             facts["shift"],
         )
         steps = [_step_from_json(s, tensors, i) for i, s in enumerate(structure["steps"])]
-        return cls(input_spec, steps, structure["quantized"])
+        sources = {name: tuple(read) for name, read in structure["sources"].items()}
+        return cls(input_spec, steps, structure["quantized"], sources)
 
     def copy(self) -> Network:
         """An independent copy."""
         return Network.from_state(self.state())
 
     def trainable(self) -> Iterator[nn.Parameter]:
-        """Weights and biases, without the scales of quantisation."""
+        """Weights, biases and norms, without the scales of quantisation.
+
+        A bias before a norm has no effect and is left out.
+        """
         for layer in self.layers.values():
             yield layer.weight
-            yield layer.bias
+            yield from (layer.bias,) if layer.norm is None else layer.norm.parameters()
 
     def scales(self) -> Iterator[nn.Parameter]:
         """Logarithms of the scales that matter."""
-        for layer in self.layers.values():
-            yield layer.log_q
-            if not layer.facts.last:
-                yield layer.log_s
+        for step in self.chain:
+            if isinstance(step, WeightedStep):
+                yield step.log_q
+            if step.output is not None:
+                yield step.log_s
 
 
-def _step_from_json(facts: dict[str, Any], tensors: Mapping[str, Tensor], index: int) -> Step:
-    if "spec" not in facts:
-        return PoolStep(PoolFacts(**facts))
+_FACTS: dict[str, Any] = {
+    "weighted": LayerFacts,
+    "pool": PoolFacts,
+    "add": AddFacts,
+    "shortcut": ShortcutFacts,
+}
+_STEPS: dict[str, Any] = {"pool": PoolStep, "add": AddStep, "shortcut": ShortcutStep}
+
+
+def _step_to_json(step: Step) -> dict[str, Any]:
+    kind = next(kind for kind, facts in _FACTS.items() if isinstance(step.facts, facts))
+    norm = step.norm if isinstance(step, WeightedStep) else None
+    eps = None if norm is None else [norm.eps, norm.momentum]
+    return {"kind": kind, "norm": eps, "facts": asdict(step.facts)}
+
+
+def _step_from_json(described: dict[str, Any], tensors: Mapping[str, Tensor], index: int) -> Step:
     own = {k.split(".", 2)[2]: v for k, v in tensors.items() if k.startswith(f"steps.{index}.")}
+    kind, facts = described["kind"], described["facts"]
+    step: Step
+    if kind == "weighted":
+        step = _weighted_from_json(facts, described["norm"], own)
+    else:
+        if kind == "shortcut":
+            facts["input_shape"] = tuple(facts["input_shape"])
+        step = _STEPS[kind](_FACTS[kind](**facts))
+    step.load_state_dict(own)
+    return step
+
+
+def _weighted_from_json(
+    facts: dict[str, Any], norm: list[float] | None, own: Mapping[str, Tensor]
+) -> WeightedStep:
     spec = facts.pop("spec")
     for key in ("weight_shape", "input_shape"):
         spec[key] = tuple(spec[key])
     pool = facts.pop("pool")
     pool = None if pool is None else PoolFacts(**pool)
-    step = WeightedStep(
-        LayerFacts(spec=LayerSpec(**spec), pool=pool, **facts), own["weight"], own["bias"]
-    )
+    made = LayerFacts(spec=LayerSpec(**spec), pool=pool, **facts)
+    fresh = None if norm is None else new_norm(spec["kind"], len(own["bias"]), *norm)
+    step = WeightedStep(made, own["weight"], own["bias"], fresh)
     step.outputs, step.inputs = own["outputs"].clone(), own["inputs"].clone()
-    step.load_state_dict(own)
+    step.log_q = nn.Parameter(own["log_q"].clone())
     return step
 
 
-def _cut_once(steps: list[Step]) -> list[Step] | None:
-    """One producer/consumer pair relieved of dead channels; None where nothing is dead."""
-    indices = [i for i, step in enumerate(steps) if isinstance(step, WeightedStep)]
-    for first, second in pairwise(indices):
-        producer, consumer = steps[first], steps[second]
-        assert isinstance(producer, WeightedStep)
-        assert isinstance(consumer, WeightedStep)
-        if producer.facts.spec.groups > 1 or consumer.facts.spec.groups > 1:
-            continue
-        constants = _constants(producer, steps[first + 1 : second])
-        keep = torch.nonzero(_living(producer, consumer, constants)).flatten()
-        if len(keep) == len(producer.outputs):
-            continue
-        steps = list(steps)
-        steps[first] = producer.select(keep, torch.arange(len(producer.inputs)))
-        steps[second] = _without_inputs(consumer, keep, constants)
-        return steps
-    return None
+def new_norm(kind: str, channels: int, eps: float, momentum: float | None) -> Norm:
+    """A fresh batch norm for the outputs of a ``conv`` or ``linear`` layer."""
+    return (nn.BatchNorm2d if kind == "conv" else nn.BatchNorm1d)(channels, eps, momentum)
+
+
+@torch.no_grad()
+def _selected_norm(norm: Norm, channels: Tensor) -> Norm:
+    """A copy of ``norm`` for some of its channels."""
+    chosen = type(norm)(len(channels), norm.eps, norm.momentum)
+    for name, value in norm.state_dict().items():
+        chosen.state_dict()[name].copy_(value[channels] if value.ndim else value)
+    return chosen.train(norm.training)
+
+
+def _cut(steps: dict[str, Step], first: str, pools: list[str], second: str) -> bool:
+    """Relieve a producer and its one consumer of dead channels, in ``steps``; whether any was."""
+    producer, consumer = steps[first], steps[second]
+    assert isinstance(producer, WeightedStep)
+    assert isinstance(consumer, WeightedStep)
+    constants = _constants(producer, [steps[name] for name in pools])
+    keep = torch.nonzero(_living(producer, consumer, constants)).flatten()
+    if len(keep) == len(producer.outputs):
+        return False
+    steps[first] = producer.select(keep, torch.arange(len(producer.inputs)))
+    steps[second] = _without_inputs(consumer, keep, constants)
+    return True
 
 
 def _constants(producer: WeightedStep, pools: list[Step]) -> Tensor:
     """What the consumer would read of an output that has no weights."""
-    bias = producer.bias.detach()
-    relu = producer.facts.relu or any(pool.facts.relu for pool in pools)
-    return F.relu(bias) if relu else bias
+    _, bias = producer.folded()
+    relus = [producer.facts.relu, *(isinstance(p, PoolStep) and p.facts.relu for p in pools)]
+    return F.relu(bias) if any(relus) else bias
 
 
 def _living(producer: WeightedStep, consumer: WeightedStep, constants: Tensor) -> Tensor:

@@ -6,10 +6,16 @@ stay ordinary factors, so that autograd gives them the gradient of learned-step-
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from pyadmm.project import level_codes
+
+_RATIO_BITS = 12
+"""Width of the multipliers of sums and averages: their products are exact in a float."""
+_SHIFT_LIMIT = 40
 
 
 def straight_through(rounded: Tensor, smooth: Tensor) -> Tensor:
@@ -32,3 +38,19 @@ def round_half_up(x: Tensor) -> Tensor:
 def requantize(acc: Tensor, ratio: Tensor, lo: int, hi: int) -> Tensor:
     """``clamp(round(acc * ratio), lo, hi)``, with gradients inside the range."""
     return round_half_up((acc * ratio).clamp(lo, hi))
+
+
+def snapped_ratios(ratios: Tensor, bits: int = _RATIO_BITS) -> tuple[Tensor, tuple[int, ...], int]:
+    """``ratios`` of shape ``(R,)`` at ``mult / 2**shift``, with gradients; the ``mult``; the shift.
+
+    All share the shift at which the largest multiplier has ``bits``; a multiplier is at least 1.
+
+    >>> snapped_ratios(torch.tensor([0.5, 0.3]))[1:]
+    ((2048, 1229), 12)
+    """
+    smooth = ratios.detach()
+    largest = float(smooth.max())
+    shift = min(max(bits - math.frexp(largest)[1], 1), _SHIFT_LIMIT)
+    mult = torch.floor(smooth * 2.0**shift + 0.5).clamp(1, (1 << 16) - 1)
+    snapped = straight_through(mult / 2.0**shift, ratios)
+    return snapped, tuple(int(m) for m in mult), shift

@@ -30,6 +30,13 @@ def _check_precision(where: str, precision: str) -> None:
     )
 
 
+def _check_optimizer(where: str, optimizer: str) -> None:
+    known = "adam", "sgd"
+    _require(
+        optimizer in known, f"{where}: optimizer must be {' or '.join(known)}, not {optimizer!r}"
+    )
+
+
 @dataclass(frozen=True)
 class LayerTarget:
     """What the layers whose name matches ``pattern`` (``fnmatch``) are compressed to.
@@ -62,24 +69,37 @@ class InputSettings:
 
     ``x = (byte - offset) * scale / 255``, cut to ``bits`` by a right shift of ``8 - bits``. A
     network trained on pixels in 0 … 1 has the defaults ``offset`` 0, ``scale`` 1.
+
+    :param offset: one byte, or one per channel.
+    :param mean: with ``std``, a normalisation ``(byte / 255 - mean) / std`` per channel that the
+        network was trained with, as torchvision writes it. It is merged into the first layer, what
+        is left of a byte becomes ``offset`` and ``scale``. Not together with these two.
     """
 
     bits: int = 4
     offset: tuple[int, ...] = (0,)
     scale: float = 1.0
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         _check_bits("settings, input", "bits", self.bits)
         _require(self.scale > 0, f"settings, input: scale must be positive, not {self.scale}")
+        _require(len(self.mean) == len(self.std), "settings, input: mean and std must be as long")
+        _require(all(s > 0 for s in self.std), "settings, input: std must be positive")
+        plain = self.offset == (0,) and self.scale == 1.0
+        _require(not self.mean or plain, "settings, input: give mean and std, or offset and scale")
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """One plain training phase: Adam, one learning-rate arc from ``lr`` to nothing.
+    """One plain training phase: one learning-rate arc from ``lr`` to nothing.
 
     :param shift_pixels: images are moved by up to so many pixels, at random.
     :param precision: of products: ``float32``, or ``bfloat16`` (sums and weights stay float32),
         which is faster where the processor multiplies it and gives other weights.
+    :param flip: images are mirrored left to right, at random.
+    :param optimizer: ``adam``, or ``sgd`` with Nesterov's momentum of 0.9, for networks with norms.
     """
 
     epochs: int
@@ -88,6 +108,8 @@ class TrainSettings:
     shift_pixels: int = 0
     weight_decay: float = 0.0
     precision: str = "float32"
+    flip: bool = False
+    optimizer: str = "adam"
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 0, f"settings: epochs must not be negative, but is {self.epochs}")
@@ -95,6 +117,7 @@ class TrainSettings:
         _require(self.batch_size >= 1, "settings: batch_size must be at least 1")
         _require(0 <= self.shift_pixels <= 8, "settings: shift_pixels must be 0 to 8")
         _check_precision("settings", self.precision)
+        _check_optimizer("settings", self.optimizer)
 
 
 @dataclass(frozen=True)
@@ -161,6 +184,8 @@ class AdmmSettings:
     precision: str = "float32"
     curvature: float = 0.0
     crowding: float = 0.0
+    flip: bool = False
+    optimizer: str = "adam"
 
     def __post_init__(self) -> None:
         _require(self.rounds >= 1, f"settings, admm: rounds must be at least 1, not {self.rounds}")
@@ -175,6 +200,7 @@ class AdmmSettings:
         _require(0 <= self.curvature <= 1, "settings, admm: curvature must be 0 to 1")
         _require(0 <= self.crowding <= 2, "settings, admm: crowding must be 0 to 2")
         _check_precision("settings, admm", self.precision)
+        _check_optimizer("settings, admm", self.optimizer)
 
     @property
     def retraining(self) -> TrainSettings:
@@ -185,6 +211,8 @@ class AdmmSettings:
             self.batch_size,
             self.shift_pixels,
             precision=self.precision,
+            flip=self.flip,
+            optimizer=self.optimizer,
         )
 
 
@@ -219,6 +247,8 @@ class CompressSettings:
     :param break_even: layer -> least pruning ratio at which its hardware gains.
     :param dense: training of the dense network.
     :param retrain: masked retraining after ADMM, float.
+    :param quantize_norms: the same as ``quantize``, before it, while batch norms still learn; after
+        it they are folded. Only for networks that have some.
     :param quantize: masked retraining with quantised weights and activations.
     """
 
@@ -234,6 +264,7 @@ class CompressSettings:
     dense: TrainSettings = TrainSettings(epochs=10, lr=2e-3)
     admm: AdmmSettings = field(default_factory=AdmmSettings)
     retrain: TrainSettings = TrainSettings(epochs=8, lr=2e-3)
+    quantize_norms: TrainSettings = TrainSettings(epochs=0, lr=1e-3)
     quantize: QuantizeSettings = QuantizeSettings(epochs=15, lr=1e-3)
     distill: DistillSettings = field(default_factory=DistillSettings)
 

@@ -30,6 +30,8 @@ VALIDATION_IMAGES = 5_000
 VALIDATION_SHARE = 12
 """At most one in so many training images is held out, which matters for small data sets."""
 _TEACHER_CACHE_BYTES = 1 << 28
+_TEACHER_CACHE_SHIFTS = 9
+"""Computing the logits of more shifts than this costs more than most phases have epochs."""
 
 
 @dataclass(frozen=True)
@@ -143,25 +145,35 @@ Progress = Callable[[EpochRecord, int], None]
 
 @dataclass(frozen=True)
 class Batch:
-    """Some training images: bytes, labels, and where they come from (for the teacher's logits)."""
+    """Some training images: bytes, labels, and where they come from (for the teacher's logits).
+
+    :param shift: of each image, as in :func:`shifted`.
+    :param flips: whether images may be mirrored.
+    """
 
     images: Tensor
     labels: Tensor
     index: Tensor
     shift: Tensor
+    flips: bool = False
 
 
-def batches(data: Images, size: int, shift_pixels: int, seed: int) -> Iterator[Batch]:
-    """All of ``data`` once, in an order and with random shifts that ``seed`` decides."""
+def batches(
+    data: Images, size: int, shift_pixels: int, seed: int, flip: bool = False
+) -> Iterator[Batch]:
+    """All of ``data`` once, in an order and with random shifts and flips that ``seed`` decides."""
     generator = torch.Generator().manual_seed(seed)
     count = len(data)
     order = torch.randperm(count, generator=generator)
     span = 2 * shift_pixels + 1
     shifts = torch.randint(span * span, (count,), generator=generator)
+    mirrored = torch.rand(count, generator=generator) < (0.5 if flip else 0.0)
     for index in order.split(size):
         shift = shifts[index]
         images = shifted(data.images[index], shift_pixels, shift)
-        yield Batch(images, data.labels[index], index, shift)
+        if flip:
+            images = torch.where(mirrored[index, None, None, None], images.flip(3), images)
+        yield Batch(images, data.labels[index], index, shift, flip)
 
 
 def shifted(images: Tensor, pixels: int, shift: Tensor) -> Tensor:
@@ -198,7 +210,8 @@ class Teacher:
         shifts = (2 * shift_pixels + 1) ** 2
         classes = self.network(self.encode(data.images[:1])).shape[1]
         needed = shifts * len(data) * classes * 4
-        if shift_pixels not in self._cache and needed <= _TEACHER_CACHE_BYTES:
+        affordable = needed <= _TEACHER_CACHE_BYTES and shifts <= _TEACHER_CACHE_SHIFTS
+        if shift_pixels not in self._cache and affordable:
             rows = [self._logits_of(data, shift_pixels, shift) for shift in range(shifts)]
             self._cache[shift_pixels] = torch.stack(rows)
 
@@ -223,9 +236,10 @@ class Teacher:
         """Logits for ``batch``, whose input codes are ``codes``."""
         if self._mean is not None:
             return self._mean[batch.index]
-        if shift_pixels in self._cache:
+        if shift_pixels in self._cache and not batch.flips:
             return self._cache[shift_pixels][batch.shift, batch.index]
-        return self.network(codes)
+        logits: Tensor = self.network(codes).float()
+        return logits
 
 
 def distillation_loss(
@@ -428,6 +442,7 @@ class EpochTrainer:
     distill_weight: float = 0.0
     temperature: float = 1.0
     precision: str = "float32"
+    flip: bool = False
     before_step: Callable[[], None] | None = None
     after_step: Callable[[], None] | None = None
 
@@ -440,9 +455,10 @@ class EpochTrainer:
         """
         total = torch.zeros(())
         steps = math.ceil(len(data) / self.batch_size)
-        if self.teacher is not None:
+        if self.teacher is not None and (self.teacher.views > 0 or not self.flip):
             self.teacher.prepare(data, self.shift_pixels)
-        for step, batch in enumerate(batches(data, self.batch_size, self.shift_pixels, seed)):
+        drawn = batches(data, self.batch_size, self.shift_pixels, seed, self.flip)
+        for step, batch in enumerate(drawn):
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(step / steps)
             loss = self._step(batch)
@@ -454,10 +470,10 @@ class EpochTrainer:
     def _step(self, batch: Batch) -> Tensor:
         codes = self.encode(batch.images)
         goal = None
-        if self.teacher is not None:
-            goal = self.teacher.logits(batch, codes, self.shift_pixels)
         self.optimizer.zero_grad(set_to_none=False)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16"):
+            if self.teacher is not None:
+                goal = self.teacher.logits(batch, codes, self.shift_pixels)
             logits = self.forward(codes).float()
         loss = distillation_loss(logits, batch.labels, goal, self.distill_weight, self.temperature)
         loss.backward()

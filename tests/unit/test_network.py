@@ -27,6 +27,40 @@ def _network(settings: InputSettings | None = None, *, average: bool = False) ->
     return trace(model, input_spec(settings or InputSettings(), (2, 10, 10)))
 
 
+class _Block(nn.Module):
+    """Two residual blocks, one with each kind of shortcut, and an average."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 6, 3, padding=1, bias=False)
+        self.a = nn.Sequential(
+            nn.Conv2d(6, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 10, 1)
+        )
+        self.b = nn.Sequential(nn.Conv2d(10, 10, 3, padding=1, groups=2), nn.BatchNorm2d(10))
+        self.side = nn.Sequential(nn.Conv2d(10, 10, 1, bias=False), nn.BatchNorm2d(10))
+        self.pool = nn.AvgPool2d(5)
+        self.fc = nn.Linear(10, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x).relu()
+        x = (self.a(x) + nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2))).relu()
+        x = self.b(x) + self.side(x)
+        return self.fc(self.pool(x).flatten(1))
+
+
+def _graph(settings: InputSettings | None = None) -> Network:
+    torch.manual_seed(5)
+    model = _Block()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias, std=0.3)
+            module.running_mean = 0.1 * torch.randn(module.num_features)
+            module.running_var = torch.rand(module.num_features) + 0.5
+    spec = input_spec(settings or InputSettings(8), (2, 10, 10))
+    return trace(model, spec)
+
+
 def _images(count: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(9)
     return torch.randint(0, 256, (count, 2, 10, 10), generator=generator, dtype=torch.uint8)
@@ -76,6 +110,76 @@ def test_shrinking_changes_nothing_but_the_size(share: float, average: bool) -> 
         assert torch.allclose(network(codes), small(codes), atol=1e-5)
     assert small.nnz <= network.nnz
     assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in network.parameters())
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3])
+def test_shrinking_a_graph_changes_nothing(share: float) -> None:
+    network = _graph()
+    _prune(network, share)
+    if share < 0.1:
+        network.layers["a.0"].apply_mask(torch.zeros_like(network.layers["a.0"].mask))
+    small = network.shrink()
+    codes = network.encode(_images(20))
+    with torch.no_grad():
+        assert torch.allclose(network(codes), small(codes), atol=1e-4)
+        assert torch.allclose(network(codes), small.fold_norms()(codes), atol=1e-4)
+    assert len(small.layers["first"].outputs) == 6
+    if share < 0.1:
+        assert len(small.layers["a.0"].outputs) < 8
+        norm = small.layers["a.0"].norm
+        assert norm is not None
+        assert norm.num_features == len(small.layers["a.0"].outputs)
+
+
+def test_state_of_a_graph_gives_an_equal_graph_back() -> None:
+    network = _graph()
+    copy = network.copy()
+    codes = network.encode(_images(4))
+    assert torch.equal(network(codes), copy(codes))
+    assert copy.sources == network.sources
+    assert [step.facts for step in copy.chain] == [step.facts for step in network.chain]
+    calibrate(network, Images(_images(20), torch.zeros(20, dtype=torch.int64)))
+    network.quantized = True
+    folded = network.fold_norms()
+    assert torch.equal(folded(codes), folded.copy()(codes))
+
+
+@pytest.mark.parametrize("settings", [InputSettings(8), InputSettings(5, (100, 7), 2.0)])
+def test_integer_graph_equals_the_quantised_network(settings: InputSettings) -> None:
+    """In double precision, where every product of integers is exact: equal on every image."""
+    network = _graph(settings)
+    _prune(network, 0.6)
+    images = _images(200)
+    calibrate(network, Images(images, torch.zeros(200, dtype=torch.int64)))
+    network.quantized = True
+    network = network.fold_norms()
+    snap_scales(network)
+    model = to_compressed(network, "m")
+    single = network(network.encode(images)).detach()
+    double = network.double()
+    with torch.no_grad():
+        logits = double(double.encode(images).double())
+    unit = model.layers[-1].output.scale
+    golden = model.run(images.numpy())
+    np.testing.assert_array_equal(np.rint(logits.numpy() / unit), golden)
+    assert np.isclose(single.numpy() / unit, golden, atol=1e-2).all(1).mean() > 0.97
+    kinds = [type(node).__name__ for node in model.nodes]
+    assert kinds.count("Add") == 2
+    assert kinds.count("AvgPool") == 1
+    assert len(model.layer("side.0").requant.mult) == 10
+    assert len(model.layer("first").requant.mult) == 1
+    assert len(np.unique(golden)) > 20
+
+
+def test_a_folded_norm_keeps_the_codes_up_to_the_sign_of_its_factor() -> None:
+    network = _graph()
+    network.layers["side.0"].fit_weight_scale()
+    before = network.layers["side.0"]
+    after = network.fold_norms().layers["side.0"]
+    assert before.norm is not None
+    sign = before.norm.weight.detach().sign().reshape(-1, 1, 1, 1)
+    assert torch.equal(before.weight_codes() * sign, after.weight_codes())
+    assert after.norm is None
 
 
 def test_state_gives_an_equal_network_back() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -75,24 +78,135 @@ def test_network_equals_module(name: str) -> None:
         assert torch.allclose(trace(model, _BYTES)(codes), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", zoo.names())
-def test_zoo_is_traced(name: str) -> None:
-    spec = InputSpec((1, 28, 28), QFormat(4, False, 1 / 15), shift=4)
+class OptionA(nn.Module):
+    """Blocks with shortcuts without weights and with 1x1 convolutions, sums in all spellings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(2, 4, 3, padding=1)
+        self.b = nn.Conv2d(4, 8, 3, stride=2, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.side = nn.Sequential(nn.Conv2d(8, 8, 1, stride=2), nn.BatchNorm2d(8))
+        self.c = nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=2)
+        self.fc = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x).relu()
+        y = self.norm(self.b(x))
+        x = F.relu(y + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 1, 3)))
+        z = self.c(x)
+        z += self.side(x)
+        z = torch.add(z, F.max_pool2d(x, 3, 2, 1))
+        z = F.avg_pool2d(z, z.size(3))
+        return self.fc(F.dropout(torch.flatten(z, 1), 0.3, self.training))
+
+
+def test_graph_with_every_kind_of_shortcut() -> None:
     torch.manual_seed(1)
-    model = zoo.build(name)
+    model = OptionA().eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight)
+            module.running_var = torch.rand(module.num_features) + 0.5
+    network = trace(model, _BYTES)
+    codes = _codes(5, _BYTES)
+    with torch.no_grad():
+        expected = model(codes / 255)
+        assert torch.allclose(network(codes), expected, atol=1e-5)
+        assert torch.allclose(network.fold_norms()(codes), expected, atol=1e-5)
+    assert len(network.norms) == 2
+    assert network.sources == {
+        "a": ("input",),
+        "b": ("a",),
+        "getitem": ("a",),
+        "add": ("b", "getitem"),
+        "c": ("add",),
+        "side.0": ("add",),
+        "add_1": ("c", "side.0"),
+        "max_pool2d": ("add",),
+        "add_2": ("add_1", "max_pool2d"),
+        "avg_pool2d": ("add_2",),
+        "fc": ("avg_pool2d",),
+    }
+
+
+def test_training_norms_learns_like_the_module() -> None:
+    torch.manual_seed(1)
+    model = OptionA()
+    network = trace(model, _BYTES).train()
+    model.train()
+    codes = _codes(8, _BYTES)
+    network(codes)
+    x = model.a(codes / 255).relu()
+    model.norm(model.b(x))
+    norm = network.layers["b"].norm
+    assert norm is not None
+    assert norm.running_var is not None
+    assert model.norm.running_var is not None
+    assert torch.allclose(norm.running_var, model.norm.running_var)
+    assert {id(p) for p in norm.parameters()} <= {id(p) for p in network.trainable()}
+    assert all(p is not network.layers["b"].bias for p in network.trainable())
+
+
+ZOO = {
+    "lenet5": (430_500, 4),
+    "lenet300": (266_200, 3),
+    "resnet20": (268_336, 20),
+    "resnet56": (848_944, 56),
+    "alexnet": (60_954_656, 8),
+    "alexnet-torchvision": (61_090_496, 8),
+    "vgg16": (138_344_128, 16),
+    "resnet50": (25_502_912, 54),
+}
+
+
+def test_every_network_of_the_zoo_has_its_size_here() -> None:
+    assert sorted(ZOO) == zoo.names()
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(ZOO) if ZOO[name][0] < 1e6])
+def test_zoo_is_traced(name: str) -> None:
+    spec = InputSpec(zoo.entry(name).shape, QFormat(4, False, 1 / 15), shift=4)
+    torch.manual_seed(1)
+    model = zoo.build(name).eval()
     codes = _codes(3, spec)
     network = trace(model, spec)
-    assert torch.allclose(network(codes), model(codes / 15), atol=1e-5)
-    assert network.weights == {"lenet5": 430_500, "lenet300": 266_200}[name]
+    with torch.no_grad():
+        assert torch.allclose(network(codes), model(codes / 15), atol=1e-5)
+    assert (network.weights, len(network.layers)) == ZOO[name]
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(ZOO) if ZOO[name][0] > 1e6])
+def test_large_networks_have_their_weights(name: str) -> None:
+    """Counted without making the weights: the meta device has shapes only."""
+    with torch.device("meta"):
+        model = zoo.build(name)
+        layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+        shape = model(torch.zeros(2, *zoo.entry(name).shape)).shape
+    assert (sum(m.weight.numel() for m in layers), len(layers)) == ZOO[name]
+    assert shape == (2, 1000)
+
+
+def test_resnet50_is_traced_on_a_small_image() -> None:
+    torch.manual_seed(1)
+    model = zoo.build("resnet50").eval()
+    spec = InputSpec((3, 64, 64), QFormat(8, False, 1 / 255))
+    codes = _codes(2, spec)
+    network = trace(model, spec)
+    with torch.no_grad():
+        expected = model(codes / 255)
+        assert torch.allclose(network(codes), expected, rtol=1e-3, atol=1e-4)
+    assert (network.weights, len(network.layers)) == ZOO["resnet50"]
+    assert network.sources["layer1.0.add"] == ("layer1.0.conv3", "layer1.0.downsample.0")
 
 
 def test_unknown_zoo_name_lists_the_known() -> None:
-    with pytest.raises(PyadmmError, match="'lenet6' is unknown; choose one of: lenet300, lenet5"):
+    with pytest.raises(PyadmmError, match="'lenet6' is unknown; choose one of: alexnet, .*lenet5"):
         zoo.build("lenet6")
 
 
 class Residual(nn.Module):
-    """A branch."""
+    """A sum as the last step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,6 +216,48 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.a(x)
         return self.b(y) + y
+
+
+_TAILS: dict[str, Callable[[Any, Tensor, Tensor], Tensor]] = {
+    "cat": lambda m, x, y: m.wide(torch.cat([x, y], 1)),
+    "relu": lambda m, x, y: m.b(F.relu(y) + y),
+    "norm": lambda m, x, y: m.b(m.norm(y) + y),
+    "twice": lambda m, x, y: m.b(m.a(y)),
+    "scaled": lambda m, x, y: m.b(torch.add(x, y, alpha=2)),
+    "difference": lambda m, x, y: m.b(y - x),
+    "broadcast": lambda m, x, y: m.b(y + m.c(x)),
+    "cropped": lambda m, x, y: m.c(y[:, :, 1:, 1:]),
+    "reflected": lambda m, x, y: m.b(F.pad(y, (1, 1, 1, 1))),
+}
+
+
+class Joined(nn.Module):
+    """What a graph may not do with the input ``x`` and the map ``y = a(x)``."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.a = nn.Conv2d(2, 2, 3, padding=1)
+        self.b = nn.Conv2d(2, 3, 9)
+        self.c = nn.Conv2d(2, 1, 1)
+        self.wide = nn.Conv2d(4, 3, 9)
+        self.norm = nn.BatchNorm2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _TAILS[self.kind](self, x, self.a(x))
+
+
+class Unread(nn.Module):
+    """A layer whose output nobody reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(2, 2, 3)
+        self.b = nn.Conv2d(2, 2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.a(x)
+        return self.b(x)
 
 
 class Branching(nn.Module):
@@ -117,13 +273,24 @@ class Branching(nn.Module):
         (nn.Sequential(nn.Conv2d(2, 3, 3), nn.Sigmoid()), "layer 1: Sigmoid is not supported"),
         (nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU()), "must end with a Conv2d or Linear"),
         (nn.Sequential(nn.Flatten()), "must end with"),
-        (Residual(), "only a chain of layers is supported"),
+        (Residual(), "must end with a Conv2d or Linear"),
+        (Joined("cat"), "node cat: reads x, a; only a residual sum may join maps"),
+        (Joined("relu"), "layer relu: follows a, whose output is also read by add"),
+        (Joined("norm"), "layer norm: follows a, whose output is also read by add"),
+        (Joined("twice"), "layer a: is used twice"),
+        (Joined("scaled"), "layer add: only the plain sum"),
+        (Joined("difference"), "node sub: reads a, x; only a residual sum"),
+        (Joined("broadcast"), r"layer add: cannot add maps of shapes \(2, 9, 9\), \(1, 9, 9\)"),
+        (Joined("cropped"), r"layer getitem: only x\[:, :, ::s, ::s\]"),
+        (Joined("reflected"), "layer pad: only channels of zeros can be padded"),
+        (Unread(), "layer a: nothing reads its output"),
         (Branching(), "cannot be traced"),
         (nn.Sequential(nn.Conv2d(3, 3, 3)), "cannot be traced on an input of shape"),
         (nn.Sequential(nn.Conv2d(2, 3, (3, 1), (2, 1))), "stride must be the same in both"),
         (nn.Sequential(nn.Conv2d(2, 3, 3, dilation=2)), "dilation is not supported"),
         (nn.Sequential(nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular")), "padding must"),
-        (nn.Sequential(nn.Conv2d(2, 3, 3), nn.MaxPool2d(3, padding=1)), "must have no padding"),
+        (nn.Sequential(nn.Conv2d(2, 3, 3), nn.AvgPool2d(3, padding=1)), "must have no padding"),
+        (nn.Sequential(nn.Conv2d(2, 3, 3), nn.MaxPool2d(2, ceil_mode=True)), "no dilation or ceil"),
         (nn.Sequential(nn.Conv2d(2, 3, 3), nn.AdaptiveAvgPool2d(2)), "can be averaged, to 1x1"),
         (nn.Sequential(nn.ReLU(), nn.Conv2d(2, 3, 3)), "a ReLU must follow"),
         (nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 3, 3)), "a BatchNorm must directly follow"),
