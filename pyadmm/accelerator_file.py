@@ -11,6 +11,7 @@ from pyadmm.boards import load_board
 from pyadmm.errors import PyadmmError
 from pyadmm.model import InputSpec
 from pyadmm.plan import AcceleratorPlan, KernelConfig, Pool, StagePlan
+from pyadmm.rowstage import RowStagePlan
 from pyadmm.spec import LayerSpec, QFormat
 
 ACCELERATOR = "accelerator.json"
@@ -37,6 +38,7 @@ def read_accelerator(bundle: Path) -> AcceleratorPlan:
             board=load_board(facts["board"]),
             input=InputSpec(shape, form, offset, entry["shift"]),
             stages=tuple(_stage(stage) for stage in facts["stages"]),
+            rows=tuple(_row(row) for row in facts["rows"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, PyadmmError):
@@ -56,4 +58,12 @@ def _stage(facts: dict[str, Any]) -> StagePlan:
             "output": QFormat(**facts["output"]),
             "pool": None if facts["pool"] is None else Pool(**facts["pool"]),
         }
+    )
+
+
+def _row(facts: dict[str, Any]) -> RowStagePlan:
+    lists = {key: tuple(facts[key]) for key in ("sources", "shape", "frames")}
+    inputs = tuple(QFormat(**form) for form in facts["inputs"])
+    return RowStagePlan(
+        **{**facts, **lists, "inputs": inputs, "output": QFormat(**facts["output"])}
     )

@@ -14,6 +14,7 @@ from typing import Literal
 from pyadmm.layout import Positions, group_loads
 from pyadmm.model import CompressedLayer
 from pyadmm.plan import AcceleratorPlan, StagePlan, index_width
+from pyadmm.rowstage import RowStagePlan
 from pyadmm.spec import Resources
 
 BASIS = "modelled"
@@ -73,7 +74,8 @@ def input_cycles(plan: AcceleratorPlan) -> int:
 def initiation_interval(plan: AcceleratorPlan, cycles: dict[str, StageCycles]) -> int:
     """Modelled cycles between two images of the whole accelerator: its slowest part."""
     stages = (cycles[stage.name].initiation_interval for stage in plan.stages)
-    return max(input_cycles(plan), plan.logits, *stages)
+    rows = (row.steps for row in plan.rows)
+    return max(input_cycles(plan), plan.logits, *stages, *rows)
 
 
 def storage_impl(depth: int) -> Literal["lutram", "bram"]:
@@ -165,6 +167,27 @@ def _drain(stage: StagePlan) -> Resources:
     return tile + requantise.scaled(columns) + pool
 
 
+def row_resources(row: RowStagePlan) -> Resources:
+    """Modelled resources of a stage without weights: frames, column selection, lanes, one row."""
+    channels, height, width = row.shape
+    memories = (
+        memory_resources(frames * row.frame_depth, width * form.bits)
+        for frames, form in zip(row.frames, row.inputs, strict=True)
+    )
+    select = sum(form.bits for form in row.inputs) * _mux_luts(width)
+    multipliers = [form.bits for form in row.inputs] if row.kind == "add" else [row.sum_bits]
+    scale = Resources()
+    if row.scales:
+        products = (multiplier_resources(bits, _MULT_BITS) for bits in multipliers)
+        shifter = Resources(lut=6 * row.sum_bits, ff=_DRAIN_PIPELINE * row.sum_bits)
+        scale = sum(products, shifter)
+    window = Resources(lut=select + row.sum_bits, ff=select + row.sum_bits)
+    place = index_width(max(row.frames) * row.frame_depth + 1) + index_width(channels * height + 1)
+    row_register = Resources(lut=4 * place, ff=row.output_shape[2] * row.output.bits + 4 * place)
+    return sum(memories, (window + scale).scaled(row.lanes) + row_register)
+
+
 def plan_resources(plan: AcceleratorPlan) -> Resources:
     """Modelled resources of the whole accelerator."""
-    return sum((stage_resources(stage) for stage in plan.stages), Resources())
+    rows = (row_resources(row) for row in plan.rows)
+    return sum((stage_resources(stage) for stage in plan.stages), sum(rows, Resources()))

@@ -31,7 +31,7 @@ from pyadmm.container import load
 from pyadmm.errors import PyadmmError
 from pyadmm.layout import weight_image
 from pyadmm.model import Add, AvgPool, CompressedModel, MaxPool, Node
-from pyadmm.plan import AcceleratorPlan, BuildPlan, files_digest
+from pyadmm.plan import AcceleratorPlan, BuildPlan, Unit, files_digest
 from pyadmm.rtlgen import RTL_IDENT_FILE, rtl_ident
 from pyadmm.wheel import build_wheel
 
@@ -250,9 +250,10 @@ def _add_model(files: dict[str, bytes], plan: AcceleratorPlan, pack: ModelPack) 
     model, name = fitted(pack.model, plan), pack.model.name
     image = weight_image(model, plan)
     layers, offset = [], 0
-    for stage in plan.stages:
-        layers.append({"name": stage.name, "offset": offset, "words": stage.weight_words})
-        offset += stage.weight_words
+    units: list[Unit] = [*plan.stages, *(row for row in plan.rows if row.scales)]
+    for unit in units:
+        layers.append({"name": unit.name, "offset": offset, "words": unit.weight_words})
+        offset += unit.weight_words
     arrays = io.BytesIO()
     np.savez_compressed(arrays, **_cpu_arrays(model))  # type: ignore[arg-type]
     logits = model.run(pack.images).astype(np.int32)

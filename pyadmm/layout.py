@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyadmm.errors import PyadmmError
-from pyadmm.model import CompressedLayer, CompressedModel, InputSpec
+from pyadmm.model import Add, AvgPool, CompressedLayer, CompressedModel, InputSpec, MaxPool
 from pyadmm.plan import (
     HEADER_WORDS,
     SLOT_WORDS,
@@ -24,6 +24,7 @@ from pyadmm.plan import (
     EntryFormat,
     StagePlan,
 )
+from pyadmm.rowstage import RowStagePlan
 from pyadmm.spec import IntArray, LayerSpec, QFormat
 
 Words = NDArray[np.uint32]
@@ -228,7 +229,7 @@ def weight_image(model: CompressedModel, plan: AcceleratorPlan) -> Words:
     if _input_facts(model.input) != _input_facts(plan.input):
         raise PyadmmError(f"model {model.name}: its input is not that of accelerator {plan.name}")
     parts = [_stage_image(model, stage) for stage in plan.stages]
-    return np.concatenate(parts)
+    return np.concatenate([*parts, *(_scale_image(model, row) for row in plan.rows)])
 
 
 def _input_facts(spec: InputSpec) -> tuple[object, ...]:
@@ -263,6 +264,34 @@ def _stage_image(model: CompressedModel, stage: StagePlan) -> Words:
     return image.ravel()
 
 
+def _scale_image(model: CompressedModel, row: RowStagePlan) -> Words:
+    """The words of a stage without weights: a group of one weight, the mult of a sum's second
+    source, and one slot record that holds the mult of the first source and the shift."""
+    node = next((node for node in model.nodes if node.name == row.name), None)
+    facts = {
+        "node": (type(node).__name__.lower(), row.kind),
+        "output": (
+            None if node is None else _format_facts(model.format_of(row.name)),
+            _format_facts(row.output),
+        ),
+        "sources": (None if node is None else node.sources, row.sources),
+    }
+    for what, (has, wants) in facts.items():
+        if has != wants:
+            raise PyadmmError(f"{row.name}: {what} {has} differs from the accelerator's {wants}")
+    if isinstance(node, Add):
+        mult, second, shift = *node.mult, node.shift
+    elif isinstance(node, AvgPool):
+        mult, second, shift = node.requant.mult[0], 0, node.requant.shift
+    else:
+        return np.zeros(0, np.uint32)
+    return np.array([1, 1, second, 0, 0, mult | shift << 16], np.uint32)
+
+
+def _format_facts(form: QFormat) -> tuple[int, bool]:
+    return form.bits, form.signed
+
+
 def never_saturates(model: CompressedModel, layer: CompressedLayer) -> bool:
     """Whether no input can reach the limits of the layer's output format: raw logits."""
     x = model.format_of(layer.source).max_magnitude
@@ -277,9 +306,17 @@ def hardware_output(model: CompressedModel, layer: CompressedLayer) -> QFormat:
     Logits that never saturate get a whole word of the output stream, so that models whose logits
     have other ranges run on the same accelerator; every other layer has its own format.
     """
-    if layer is model.layers[-1] and never_saturates(model, layer):
+    if _gives_logits(model, layer) and never_saturates(model, layer):
         return QFormat(WORD_BITS, True, layer.output.scale)
     return layer.output
+
+
+def _gives_logits(model: CompressedModel, layer: CompressedLayer) -> bool:
+    """Whether nothing but a max-pool comes behind ``layer``."""
+    readers = [node for node in model.nodes if layer.name in node.sources]
+    if not readers:
+        return True
+    return len(readers) == 1 and readers[0] is model.nodes[-1] and isinstance(readers[0], MaxPool)
 
 
 def _check_fits(model: CompressedModel, layer: CompressedLayer, stage: StagePlan) -> None:
@@ -287,6 +324,7 @@ def _check_fits(model: CompressedModel, layer: CompressedLayer, stage: StagePlan
     output = hardware_output(model, layer)
     needs = {
         "shape": (layer.spec, stage.spec),
+        "source": (layer.source, stage.source),
         "input bits": ((source.bits, source.signed), (stage.input.bits, stage.input.signed)),
         "output bits": (
             (output.bits, output.signed),

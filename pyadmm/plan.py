@@ -12,12 +12,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 from pyadmm.boards import Board
 from pyadmm.errors import PyadmmError
 from pyadmm.files import write_atomic
-from pyadmm.model import InputSpec
+from pyadmm.model import INPUT, InputSpec
+from pyadmm.rowstage import RowStagePlan
 from pyadmm.spec import LayerSpec, QFormat
 
 KernelFamily = Literal["sparse", "dense"]
@@ -135,6 +136,7 @@ class StagePlan:
     :param node: name of the model's node whose integers leave the stage (the pool's or layer's).
     :param entry_capacity: resolved entries (sparse) or weights (dense) per group.
     :param slot_capacity: resolved output channels per group.
+    :param source: name of the node whose frame the stage reads.
     """
 
     spec: LayerSpec
@@ -147,6 +149,7 @@ class StagePlan:
     node: str
     entry_capacity: int
     slot_capacity: int
+    source: str = INPUT
 
     def __post_init__(self) -> None:
         name, config, spec = self.name, self.config, self.spec
@@ -200,6 +203,11 @@ class StagePlan:
     def name(self) -> str:
         """The layer's name."""
         return self.spec.name
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the nodes whose frames the stage reads."""
+        return (self.source,)
 
     @property
     def groups(self) -> int:
@@ -285,18 +293,51 @@ class StagePlan:
         return self.groups * self.group_words
 
 
+Unit: TypeAlias = StagePlan | RowStagePlan
+
+
 @dataclass(frozen=True)
 class AcceleratorPlan:
-    """A whole accelerator: stages that stream into each other, in order.
+    """A whole accelerator: stages that stream into each other.
 
     :param name: the model's name.
     :param input: how the bytes of the input stream become the first frame.
+    :param stages: the weighted layers, in the model's order.
+    :param rows: the stages without weights, in the model's order.
     """
 
     name: str
     board: Board
     input: InputSpec
     stages: tuple[StagePlan, ...]
+    rows: tuple[RowStagePlan, ...] = ()
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """All stages, each behind those whose frames it reads; the last one gives the logits."""
+        waiting: list[Unit] = [*self.stages, *self.rows]
+        ready, order = {INPUT}, list[Unit]()
+        while waiting:
+            unit = next(u for u in waiting if ready.issuperset(u.sources))
+            waiting.remove(unit)
+            order.append(unit)
+            ready.add(unit.node)
+        return tuple(order)
+
+    @property
+    def last(self) -> Unit:
+        """The stage that gives the logits: the one whose frame no other reads."""
+        read = {source for unit in self.units for source in unit.sources}
+        return next(unit for unit in self.units if unit.node not in read)
+
+    def readers(self, node: str) -> tuple[tuple[Unit, int], ...]:
+        """Who reads the frame of ``node``: stages, and which of their sources it is."""
+        return tuple(
+            (unit, place)
+            for unit in self.units
+            for place, source in enumerate(unit.sources)
+            if source == node
+        )
 
     @property
     def image_words(self) -> int:
@@ -316,12 +357,12 @@ class AcceleratorPlan:
     @property
     def logits(self) -> int:
         """Words of the output stream for one image."""
-        return math.prod(self.stages[-1].output_shape)
+        return math.prod(self.last.output_shape)
 
     @property
     def weight_words(self) -> int:
         """Words of a weight image."""
-        return sum(stage.weight_words for stage in self.stages)
+        return sum(unit.weight_words for unit in self.units)
 
     def stage(self, name: str) -> StagePlan:
         """The stage of layer ``name``."""

@@ -1,12 +1,14 @@
-"""From a model to an accelerator plan: the chain of stages and the kernel of each."""
+"""From a model to an accelerator plan: the graph of stages and the kernel of each."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from pyadmm.boards import Board
-from pyadmm.cost import drained_cycles, stage_resources
+from pyadmm.cost import drained_cycles, row_resources, stage_resources
 from pyadmm.errors import PyadmmError
 from pyadmm.layout import (
     Positions,
@@ -15,18 +17,20 @@ from pyadmm.layout import (
     needed_capacities,
     sparse_capacities,
 )
-from pyadmm.model import INPUT, CompressedLayer, CompressedModel, MaxPool, Node
+from pyadmm.model import INPUT, Add, AvgPool, CompressedLayer, CompressedModel, MaxPool
 from pyadmm.plan import AcceleratorPlan, KernelConfig, Pool, StagePlan, index_width
+from pyadmm.rowstage import RowKind, RowStagePlan, fewest_lanes
 from pyadmm.spec import IntArray, Resources
 
 BUDGET_SHARE = 0.7
 """Share of a chip that the default choice may fill by the model's reckoning; the rest is for DMA,
 interconnect and the model's error."""
+RowNode: TypeAlias = Add | AvgPool | MaxPool
 
 
 @dataclass(frozen=True)
 class ChainLink:
-    """One weighted layer of a sequential model, and the max-pool behind it."""
+    """One weighted layer, and the max-pool that is fused into its stage."""
 
     layer: CompressedLayer
     pool: MaxPool | None
@@ -37,35 +41,53 @@ class ChainLink:
         return self.layer.name if self.pool is None else self.pool.name
 
 
-def sequential_chain(model: CompressedModel) -> tuple[ChainLink, ...]:
-    """The stages of ``model`` in order.
+def layer_links(model: CompressedModel) -> tuple[ChainLink, ...]:
+    """The weighted stages of ``model``: a max-pool that alone reads a layer belongs to its stage.
 
-    :raises PyadmmError: naming the first node that the kernels cannot take: a residual sum, an
-        average pool, a pool without a layer before it, or a branch.
+    :raises PyadmmError: naming what the kernels cannot take.
     """
-    links: list[ChainLink] = []
-    for node in model.nodes:
-        tail = links[-1].node if links else INPUT
-        _require_chained(node, tail)
-        if isinstance(node, CompressedLayer):
-            links.append(ChainLink(node, None))
-        elif isinstance(node, MaxPool) and links and links[-1].pool is None:
-            links[-1] = replace(links[-1], pool=node)
-        else:
-            kind = type(node).__name__
+    _require_supported(model)
+    pools = _fused_pools(model)
+    return tuple(ChainLink(layer, pools.get(layer.name)) for layer in model.layers)
+
+
+def row_nodes(model: CompressedModel) -> tuple[RowNode, ...]:
+    """The nodes of ``model`` that are stages of their own without weights."""
+    fused = {pool.name for pool in _fused_pools(model).values()}
+    return tuple(
+        node
+        for node in model.nodes
+        if not isinstance(node, CompressedLayer) and node.name not in fused
+    )
+
+
+def _fused_pools(model: CompressedModel) -> dict[str, MaxPool]:
+    """Max-pools that run in the drain of a weighted stage, by the layer's name."""
+    reads = Counter(source for node in model.nodes for source in node.sources)
+    layers = {layer.name for layer in model.layers}
+    return {
+        node.source: node
+        for node in model.nodes
+        if isinstance(node, MaxPool) and node.source in layers and reads[node.source] == 1
+    }
+
+
+def _require_supported(model: CompressedModel) -> None:
+    reads = Counter(source for node in model.nodes for source in node.sources)
+    if not model.layers:
+        raise PyadmmError(f"model {model.name}: the kernels need at least one weighted layer")
+    for node in model.nodes[:-1]:
+        if not reads[node.name]:
             raise PyadmmError(
-                f"{node.name}: the kernels have no {kind} here; supported are convolutions and "
-                "linear layers in sequence, each with at most one max-pool behind it"
+                f"{node.name}: no node reads it, but only {model.nodes[-1].name} may end the "
+                "network; the kernels have one output, so remove it"
             )
-    return tuple(links)
-
-
-def _require_chained(node: Node, tail: str) -> None:
-    if node.sources != (tail,):
-        raise PyadmmError(
-            f"{node.name}: reads {', '.join(node.sources)}, but the kernels stream layer into "
-            f"layer and expect {tail}; branches and residual sums are not supported"
-        )
+    for node in model.nodes:
+        if isinstance(node, AvgPool) and len(node.requant.mult) > 1:
+            raise PyadmmError(
+                f"{node.name}: an average pool of the kernels has one mult, not "
+                f"{len(node.requant.mult)}; scale the layer before it per channel"
+            )
 
 
 def plan_accelerator(
@@ -77,19 +99,59 @@ def plan_accelerator(
 ) -> AcceleratorPlan:
     """The accelerator of ``model`` for ``board``.
 
+    Stages without weights get the fewest lanes that keep up with the slowest weighted one.
+
     :param configs: kernel of every layer, by name; ``None``: :func:`choose_configs`.
     :param spare_acc_bits: accumulator bits beyond what this model needs, for models loaded later.
     :raises PyadmmError: for a model or a config that the kernels cannot take.
     """
-    chain = sequential_chain(model)
+    links = layer_links(model)
     if configs is None:
         configs = choose_configs(model, board)
-    names = [link.layer.name for link in chain]
+    names = [link.layer.name for link in links]
     if set(configs) != set(names):
         odd = ", ".join(sorted(set(configs) ^ set(names)))
         raise PyadmmError(f"accelerator {model.name}: configs must name every layer; odd: {odd}")
-    stages = [plan_stage(model, link, configs[link.layer.name], spare_acc_bits) for link in chain]
-    return AcceleratorPlan(model.name, board, model.input, tuple(stages))
+    stages = [plan_stage(model, link, configs[link.layer.name], spare_acc_bits) for link in links]
+    interval = max(stage.tiles * stage.entry_capacity for stage in stages)
+    rows = plan_rows(model, interval)
+    return AcceleratorPlan(model.name, board, model.input, tuple(stages), rows)
+
+
+def plan_rows(model: CompressedModel, interval: int) -> tuple[RowStagePlan, ...]:
+    """The stages without weights, each with the fewest lanes for ``interval`` cycles an image."""
+    levels = _levels(model)
+    return tuple(_plan_row(model, node, levels, interval) for node in row_nodes(model))
+
+
+def _levels(model: CompressedModel) -> dict[str, int]:
+    """How many stages an image has passed, on its longest way, when a node's frame is written."""
+    fused = {pool.name for pool in _fused_pools(model).values()}
+    levels = {INPUT: 0}
+    for node in model.nodes:
+        levels[node.name] = max(levels[s] for s in node.sources) + (node.name not in fused)
+    return levels
+
+
+def _plan_row(
+    model: CompressedModel, node: RowNode, levels: Mapping[str, int], interval: int
+) -> RowStagePlan:
+    kind: RowKind = "add" if isinstance(node, Add) else "maxpool"
+    kind = "avgpool" if isinstance(node, AvgPool) else kind
+    kernel, stride = (1, 1) if isinstance(node, Add) else (node.kernel, node.stride)
+    return RowStagePlan(
+        name=node.name,
+        kind=kind,
+        sources=node.sources,
+        shape=model.shape_of(node.sources[0]),
+        inputs=tuple(model.format_of(source) for source in node.sources),
+        output=model.format_of(node.name),
+        # One frame is written and one read; the others wait for the longer branch.
+        frames=tuple(levels[node.name] - levels[source] + 1 for source in node.sources),
+        kernel=kernel,
+        stride=stride,
+        lanes=fewest_lanes(model.shape_of(node.name), kernel**2, interval),
+    )
 
 
 def plan_stage(
@@ -108,6 +170,7 @@ def plan_stage(
         node=link.node,
         entry_capacity=config.entry_capacity or 1,
         slot_capacity=config.slot_capacity or 1,
+        source=layer.source,
     )
     if config.entry_capacity is not None and config.slot_capacity is not None:
         return stage
@@ -211,7 +274,7 @@ def choose_configs(model: CompressedModel, board: Board) -> dict[str, KernelConf
 
     :raises PyadmmError: where not even the smallest mappings fit.
     """
-    chain = sequential_chain(model)
+    chain = layer_links(model)
     options = {link.layer.name: stage_candidates(model, link, board) for link in chain}
     budget = board.resources.scaled(BUDGET_SHARE)
     targets = sorted({c.cycles for candidates in options.values() for c in candidates})
@@ -221,19 +284,25 @@ def choose_configs(model: CompressedModel, board: Board) -> dict[str, KernelConf
     while low < high:
         middle = (low + high) // 2
         picked = _pick(options, targets[middle]) if targets[middle] >= slowest else None
-        if picked and sum((c.resources for c in picked.values()), Resources()).fits(budget):
+        if picked and _need(model, picked, targets[middle]).fits(budget):
             chosen, high = picked, middle
         else:
             low = middle + 1
     if chosen is None:
         smallest = _pick(options, targets[-1])
-        need = sum((c.resources for c in smallest.values()), Resources())
+        need = _need(model, smallest, targets[-1])
         over = ", ".join(f"{n} {a:.0f} of {b:.0f}" for n, (a, b) in need.over(budget).items())
         raise PyadmmError(
             f"model {model.name}: does not fit {board.name}, modelled need of "
             f"{BUDGET_SHARE:.0%} of the chip: {over}; prune further or take a larger board"
         )
     return {name: candidate.config for name, candidate in chosen.items()}
+
+
+def _need(model: CompressedModel, picked: Mapping[str, Candidate], target: int) -> Resources:
+    """Resources of the picked mappings and of the stages without weights that keep up with them."""
+    rows = (row_resources(row) for row in plan_rows(model, target))
+    return sum((c.resources for c in picked.values()), sum(rows, Resources()))
 
 
 def _pick(options: Mapping[str, list[Candidate]], target: int) -> dict[str, Candidate]:

@@ -13,7 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pyadmm.boards import Board
-from pyadmm.cost import dense_engine_cycles, input_cycles, memory_resources, multiplier_resources
+from pyadmm.cost import (
+    dense_engine_cycles,
+    input_cycles,
+    memory_resources,
+    multiplier_resources,
+    row_resources,
+)
 from pyadmm.errors import PyadmmError
 from pyadmm.layout import Positions, group_loads
 from pyadmm.model import CompressedModel
@@ -21,10 +27,12 @@ from pyadmm.plan import KernelConfig, StagePlan
 from pyadmm.planner import (
     ChainLink,
     best_index_bits,
+    layer_links,
     plan_accelerator,
+    plan_rows,
     plan_stage,
-    sequential_chain,
 )
+from pyadmm.rowstage import RowStagePlan
 from pyadmm.spec import Resources
 
 BASIS = "modelled"
@@ -56,12 +64,14 @@ class Choice:
     """Kernels for the whole network.
 
     :param interval: cycles between two images, set by :attr:`slowest`.
+    :param rows: the stages without weights.
     """
 
     kernels: Mapping[str, LayerKernel]
     interval: int
     slowest: str
     resources: Resources
+    rows: tuple[RowStagePlan, ...] = ()
 
     @property
     def configs(self) -> dict[str, KernelConfig]:
@@ -95,6 +105,7 @@ class SearchResult:
         for place, choice in enumerate((self.best, *self.runners_up)):
             lines.append("chosen" if place == 0 else f"runner-up {place}")
             lines.extend(_line(name, kernel) for name, kernel in choice.kernels.items())
+            lines.extend(_row_line(row) for row in choice.rows)
             use = choice.resources
             lines.append(
                 f"  total: interval {choice.interval:,}; LUT {use.lut:,.0f} of "
@@ -114,6 +125,15 @@ def _line(name: str, kernel: LayerKernel) -> str:
     )
 
 
+def _row_line(row: RowStagePlan) -> str:
+    use = row_resources(row)
+    frames = " and ".join(map(str, row.frames))
+    return (
+        f"  {row.name}: {row.kind}, {row.lanes} lanes, {frames} frames, "
+        f"{row.steps:,} cycles, LUT {use.lut:,.0f}, BRAM18 {use.bram18:,.0f}, DSP {use.dsp:,.0f}"
+    )
+
+
 def search(
     model: CompressedModel,
     board: Board,
@@ -125,12 +145,12 @@ def search(
     :param family: only ``sparse`` or only ``dense`` kernels, for a comparison.
     :raises PyadmmError: where nothing fits: resource, need, limit, and the largest part that fits.
     """
-    chain = sequential_chain(model)
-    options = {link.layer.name: _options(model, link, family) for link in chain}
+    options = {link.layer.name: _options(model, link, family) for link in layer_links(model)}
     budget = board.resources.scaled(share)
     floor = max(min(option.cycles for option in listed) for listed in options.values())
+    floor = max(floor, *(row.steps for row in plan_rows(model, 1)), 1)
     targets = sorted({option.cycles for listed in options.values() for option in listed})
-    targets = [target for target in targets if target >= floor]
+    targets = [target for target in targets if target >= floor] or [floor]
     smallest = _choice(options, targets[-1])
     plan = plan_accelerator(model, board, smallest.configs)
     streams = max(input_cycles(plan), plan.logits)
@@ -138,13 +158,14 @@ def search(
     targets = [max(streams, floor), *(target for target in targets if target > streams)]
     fitting: list[Choice] = []
     for target in targets:
-        choice = _choice(options, target)
+        choice = _with_rows(_choice(options, target), plan_rows(model, target))
         if choice.resources.fits(budget) and choice.configs not in [f.configs for f in fitting]:
             fitting.append(choice)
         if len(fitting) > _RUNNERS_UP:
             break
     if not fitting:
-        raise PyadmmError(_does_not_fit(model.name, board, options, targets[-1], budget))
+        smallest = _with_rows(smallest, plan_rows(model, targets[-1]))
+        raise PyadmmError(_does_not_fit(model.name, board, smallest, budget))
     return SearchResult(board.name, fitting[0], tuple(fitting[1:]), budget)
 
 
@@ -160,6 +181,14 @@ def _choice(options: Mapping[str, Sequence[LayerKernel]], target: int) -> Choice
     slowest = max(kernels, key=lambda name: kernels[name].cycles)
     total = sum((kernel.resources for kernel in kernels.values()), Resources())
     return Choice(kernels, kernels[slowest].cycles, slowest, total)
+
+
+def _with_rows(choice: Choice, rows: tuple[RowStagePlan, ...]) -> Choice:
+    """``choice`` and the stages without weights beside it."""
+    resources = sum((row_resources(row) for row in rows), choice.resources)
+    steps = {row.name: row.steps for row in rows} | {choice.slowest: choice.interval}
+    slowest = max(steps, key=lambda name: steps[name])
+    return Choice(choice.kernels, steps[slowest], slowest, resources, rows)
 
 
 def _options(model: CompressedModel, link: ChainLink, family: str | None) -> list[LayerKernel]:
@@ -225,12 +254,10 @@ def _mux(choices: int) -> int:
 def _does_not_fit(
     name: str,
     board: Board,
-    options: Mapping[str, Sequence[LayerKernel]],
-    target: int,
+    smallest: Choice,
     budget: Resources,
 ) -> str:
     """Resource, need, limit, and the largest part of the network that fits."""
-    smallest = _choice(options, target)
     over = smallest.resources.over(budget)
     needs = "; ".join(
         f"{r}: needs {need:,.0f}, limit {cap:,.0f}" for r, (need, cap) in over.items()

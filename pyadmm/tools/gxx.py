@@ -132,7 +132,7 @@ class Simulator:
         if not frames:
             return Inference(logits, {})
         shapes = {INPUT: self.plan.input.shape}
-        shapes |= {stage.node: stage.output_shape for stage in self.plan.stages}
+        shapes |= {stage.node: stage.output_shape for stage in self.plan.units}
         sizes = [int(np.prod(shape)) for shape in shapes.values()]
         flat = np.fromfile(folder / f"frames{index}.bin", "<i4").astype(np.int64)
         flat = flat.reshape(count, sum(sizes))

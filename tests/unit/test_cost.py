@@ -118,12 +118,15 @@ def model_of(recipes: list[Recipe]) -> CompressedModel:
 
 def test_nodes_that_kernels_cannot_take_are_named() -> None:
     model = model_of([Recipe(2, (3, 3), padding=1)])
-    add = Add("sum", (INPUT, "layer0"), (1, 1), 1, U4)
-    with pytest.raises(PyadmmError, match="sum: reads input, layer0"):
-        plan_accelerator(CompressedModel("m", model.input, (*model.nodes, add)), BOARD)
-    twice = (*model.nodes, MaxPool("p1", "layer0", 2, 2), MaxPool("p2", "p1", 2, 2))
-    with pytest.raises(PyadmmError, match="p2: the kernels have no MaxPool here"):
-        plan_accelerator(CompressedModel("m", model.input, twice), BOARD)
+    dead = (*model.nodes, MaxPool("p1", "layer0", 2, 2), MaxPool("p2", "layer0", 2, 2))
+    with pytest.raises(PyadmmError, match="p1: no node reads it, but only p2 may end"):
+        plan_accelerator(CompressedModel("m", model.input, dead), BOARD)
+    per_channel = AvgPool("mean", "layer0", 2, 2, Requant((3, 5), 2), U4)
+    with pytest.raises(PyadmmError, match="mean: an average pool of the kernels has one mult, not 2"):
+        plan_accelerator(CompressedModel("m", model.input, (*model.nodes, per_channel)), BOARD)
+    pool = MaxPool("pool", INPUT, 2, 2)
+    with pytest.raises(PyadmmError, match="needs at least one weighted layer"):
+        plan_accelerator(CompressedModel("m", model.input, (pool,)), BOARD)
 
 
 @pytest.mark.parametrize(
