@@ -142,6 +142,8 @@ def generate_rtl(
     :param model: its weight image goes into the build's data.
     :raises PyadmmError: for options that name no layer or do not fit the plan or the model.
     """
+    if plan.rows:
+        raise PyadmmError(f"rtl: {plan.rows[0].name}: stages without weights have no RTL yet")
     chosen = _stage_options(plan, options or {})
     files: dict[str, str | bytes] = dict(rtl_files())
     context = rtl_context(plan, chosen)

@@ -98,6 +98,12 @@ struct Requant {
     UInt<6> shift;
 };
 
+// How a stage without weights scales: one multiplier per source.
+struct Scale {
+    UInt<16> mult[2];
+    UInt<6> shift;
+};
+
 // A group's record of one output channel. `entries` (sparse only) is counted while loading.
 template <class Cfg>
 struct Slot {

@@ -73,6 +73,29 @@ GROUP:
     }
 }
 
+// The scaling of a stage without weights, in the form of a dense group of one weight: the entry is
+// the multiplier of a sum's second source, the slot record holds the first one and the shift.
+inline void load_scale(AxiStream& stream, Scale scale[1]) {
+    read_word(stream);
+    read_word(stream);
+    scale[0].mult[1] = field<0, 16>(read_word(stream));
+    read_word(stream);
+    read_word(stream);
+    const uint32_t first = read_word(stream);
+    scale[0].mult[0] = field<0, 16>(first);
+    scale[0].shift = field<16, 6>(first);
+}
+
+// The inverse of load_scale; `last_stage` sets TLAST on its last word.
+inline void read_back_scale(const Scale scale[1], AxiStream& stream, bool last_stage) {
+    write_word(stream, 1, false);
+    write_word(stream, 1, false);
+    write_word(stream, to_word(scale[0].mult[1]), false);
+    write_word(stream, 0, false);
+    write_word(stream, 0, false);
+    write_word(stream, to_word(scale[0].mult[0]) | to_word(scale[0].shift) << 16, last_stage);
+}
+
 }  // namespace pyadmm
 
 #endif

@@ -17,7 +17,7 @@ from pyadmm.cost import (
 )
 from pyadmm.errors import PyadmmError
 from pyadmm.layout import weight_image
-from pyadmm.model import INPUT, Add, CompressedModel, InputSpec, MaxPool
+from pyadmm.model import INPUT, AvgPool, CompressedModel, InputSpec, MaxPool, Requant
 from pyadmm.plan import HEADER_WORDS, AcceleratorPlan, KernelConfig
 from pyadmm.planner import best_index_bits, choose_configs, plan_accelerator
 from pyadmm.spec import QFormat, Resources
@@ -122,10 +122,12 @@ def test_nodes_that_kernels_cannot_take_are_named() -> None:
     with pytest.raises(PyadmmError, match="p1: no node reads it, but only p2 may end"):
         plan_accelerator(CompressedModel("m", model.input, dead), BOARD)
     per_channel = AvgPool("mean", "layer0", 2, 2, Requant((3, 5), 2), U4)
-    with pytest.raises(PyadmmError, match="mean: an average pool of the kernels has one mult, not 2"):
+    with pytest.raises(
+        PyadmmError, match="mean: an average pool of the kernels has one mult, not 2"
+    ):
         plan_accelerator(CompressedModel("m", model.input, (*model.nodes, per_channel)), BOARD)
     pool = MaxPool("pool", INPUT, 2, 2)
-    with pytest.raises(PyadmmError, match="needs at least one weighted layer"):
+    with pytest.raises(PyadmmError, match="need at least one weighted layer"):
         plan_accelerator(CompressedModel("m", model.input, (pool,)), BOARD)
 
 

@@ -3,6 +3,7 @@
 #ifndef PYADMM_CONFIG_HPP
 #define PYADMM_CONFIG_HPP
 
+#include "pyadmm_rows.hpp"
 #include "pyadmm_stage.hpp"
 
 // How a byte of the input stream becomes an activation.

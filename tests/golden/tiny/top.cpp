@@ -4,6 +4,7 @@
 #include "config.hpp"
 #include "ident.hpp"
 #include "pyadmm_dense.hpp"
+#include "pyadmm_rows.hpp"
 #include "pyadmm_sparse.hpp"
 #include "pyadmm_weights.hpp"
 
