@@ -209,6 +209,7 @@ def to_network(
             layer.facts,
             weight_bits=target.weight_bits,
             activation_bits=target.activation_bits,
+            bias_fraction_bits=target.bias_fraction_bits,
         )
     for step in network.chain:
         if isinstance(step, AddStep | PoolStep):
@@ -318,7 +319,7 @@ def quantize(
         records += _train_masked(current, settings.quantize_norms, surroundings)
         current = current.fold_norms()
     records += _train_masked(current, settings.quantize, replace(surroundings, name="quantize"))
-    snap_scales(current)
+    snap_scales(current, settings.mult_bits)
     return PhaseResult(current, records)
 
 

@@ -1,8 +1,8 @@
 """The ``.admm`` file: a :class:`CompressedModel` in as few bytes as we can, and back bit for bit.
 
-A file is ``magic and version (4 bytes) · CRC-32 of the rest (4 bytes, big-endian) · coded data``.
+A file is ``magic and version (1 byte) · CRC-24 of the rest (3 bytes, big-endian) · coded data``.
 The coded data are one range-coder stream of the network's nodes in order, a layer's weights right
-after its description. ``docs/container.md`` describes the format.
+after its shape. ``docs/container.md`` describes the format.
 
 Decoding is bounded: what a file may make us allocate or compute is limited by its own length and
 by the constants below, whatever it declares.
@@ -15,7 +15,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,11 +39,12 @@ from pyadmm.model import (
     Node,
     Requant,
 )
+from pyadmm.outline import NodeOutline, Outline, find_outline, outlines_known
 from pyadmm.sparse_code import SYMBOL_LIMIT, Budget, Geometry, code_matrix
-from pyadmm.spec import LayerSpec, QFormat
+from pyadmm.spec import LayerSpec, QFormat, signed_bits
 
-MAGIC = b"ADM\x01"
-"""Three letters and the version of the format."""
+MAGIC = b"\xa2"
+"""``a``, and the version of the format; no UTF-8 text starts with such a byte."""
 FILE_LIMIT = 1 << 28
 NODE_LIMIT = 500
 """Format look-ups recurse through pools: the limit keeps them far from Python's."""
@@ -63,7 +64,8 @@ SCALAR_LIMIT = 1 << 19
 """Biases, multipliers and scales of a file: they are coded one by one."""
 BIAS_LIMIT = 1 << 48
 
-_HEAD = 8
+_HEAD = 4
+_CRC_MASK = (1 << 24) - 1
 _DAMAGED = "get the file again"
 _KINDS = ("conv", "linear", "maxpool", "avgpool", "add")
 _STEMS = ("conv", "fc", "pool", "pool", "add")
@@ -90,7 +92,15 @@ def _encode(model: CompressedModel) -> tuple[bytes, dict[str, float]]:
         -(-(SYMBOL_LIMIT - session.budget.symbols - FREE_SYMBOLS) // SYMBOLS_PER_BYTE),
     )
     content = encoder.finish().ljust(owed - _HEAD, b"\0")
-    return MAGIC + zlib.crc32(content).to_bytes(4, "big") + content, encoder.sections
+    return seal(content), encoder.sections
+
+
+def seal(content: bytes) -> bytes:
+    """The file of coded data ``content``: magic, version and checksum before it.
+
+    The checksum is the lower 24 bits of CRC-32.
+    """
+    return MAGIC + (zlib.crc32(content) & _CRC_MASK).to_bytes(_HEAD - 1, "big") + content
 
 
 def decode(data: bytes) -> CompressedModel:
@@ -98,17 +108,18 @@ def decode(data: bytes) -> CompressedModel:
 
     :raises PyadmmError: for anything else than such a file.
     """
-    if data[:3] != MAGIC[:3]:
-        raise PyadmmError(f".admm file: starts with {bytes(data[:4])!r}, so it is none; {_DAMAGED}")
-    if data[3:4] != MAGIC[3:]:
+    if data[:3] == b"ADM" or (data and data[0] >> 4 == MAGIC[0] >> 4 and data[:1] != MAGIC):
+        version = data[3] if data[:3] == b"ADM" and len(data) > 3 else data[0] & 15
         raise PyadmmError(
-            f".admm file: version must be {MAGIC[3]}, not {data[3:4].hex() or 'missing'}; "
+            f".admm file: version must be {MAGIC[0] & 15}, not {version}; "
             "read it with the pyadmm that wrote it"
         )
+    if data[:1] != MAGIC:
+        raise PyadmmError(f".admm file: starts with {bytes(data[:4])!r}, so it is none; {_DAMAGED}")
     if len(data) > FILE_LIMIT:
         raise PyadmmError(f".admm file: must be at most {FILE_LIMIT} bytes, not {len(data)}")
     content = bytes(data[_HEAD:])
-    if zlib.crc32(content).to_bytes(4, "big") != data[4:_HEAD]:
+    if seal(content) != data:
         raise PyadmmError(f".admm file: checksum is wrong, it is damaged or truncated; {_DAMAGED}")
     weights = min(WEIGHT_LIMIT, FREE_WEIGHTS + WEIGHTS_PER_BYTE * len(data))
     symbols = min(SYMBOL_LIMIT, FREE_SYMBOLS + SYMBOLS_PER_BYTE * len(data))
@@ -170,13 +181,15 @@ class _Session:
     counters: dict[str, int] = field(default_factory=dict)
     letters: Adaptive = field(default_factory=lambda: Adaptive(_letter_prior(), step=4))
     shapes: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    formats: dict[str, QFormat] = field(default_factory=dict)
+    grain: int = -2
     alive: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
 
     # --- scalars -----------------------------------------------------------------------------
 
     def flag(self, name: str, value: bool | None, likely: bool = True) -> bool:
         """A yes or no of field ``name``; the ``likely`` one is cheaper from the start."""
-        prior = np.array([1.0, 3.0] if likely else [3.0, 1.0])
+        prior = np.array([1.0, 7.0] if likely else [7.0, 1.0])
         model = self.hits.setdefault(name, Adaptive(prior))
         return bool(model.code(self.coder, None if value is None else int(value)))
 
@@ -206,8 +219,10 @@ class _Session:
         except UnicodeDecodeError as error:
             raise PyadmmError(f"a name is no UTF-8: {coded!r}") from error
 
-    def real(self, value: float | None) -> float:
-        """A float64: 1, a power of two, or as many bytes as it needs."""
+    def real(self, name: str, value: float | None, expected: float) -> float:
+        """A float64 of field ``name``: the expected one, or as many bytes as it needs."""
+        if self.flag(f"{name} as expected", None if value is None else value == expected):
+            return expected
         form = None if value is None else _scale_form(value)
         prior = self.hits.setdefault("scale form", Adaptive(np.array([8.0, 1.0, 2.0, 1.0])))
         form = prior.code(self.coder, form)
@@ -241,45 +256,80 @@ class _Session:
             return usual
         return self.size(name, count, 1 << 16)
 
-    def number_format(self, value: QFormat | None) -> QFormat:
-        """A :class:`QFormat`."""
-        bits = self.guessed("bits", None if value is None else value.bits, 8, 48)
+    def number_format(self, value: QFormat | None, expected: QFormat) -> QFormat:
+        """A :class:`QFormat`; one flag where it is as expected."""
+        if self.flag("format as expected", None if value is None else value == expected):
+            return expected
+        bits = self.guessed("bits", None if value is None else value.bits, expected.bits, 48)
         signed = self.flag("signed", None if value is None else value.signed, likely=False)
-        return QFormat(bits, signed, self.real(None if value is None else value.scale))
+        scale = self.real("scale", None if value is None else value.scale, expected.scale)
+        return QFormat(bits, signed, scale)
 
-    def requant(self, value: Requant | None, outputs: int) -> Requant:
-        """A :class:`Requant`; the identity takes one flag."""
+    def requant(self, value: Requant | None, outputs: int, last: bool = False) -> Requant:
+        """A :class:`Requant`; the identity, usual in the last node, takes one flag."""
         identity = Requant()
-        if self.flag("identity", None if value is None else value == identity, likely=False):
+        where = "identity at the end" if last else "identity"
+        if self.flag(where, None if value is None else value == identity, likely=last):
             return identity
         mult = None if value is None else value.mult
-        shift = None if value is None else value.shift
-        coded = self.series("mult", mult, outputs, (1 << 16) - 1)
-        return Requant(tuple(coded), self.size("shift", shift, 63))
+        coded = tuple(self.series("mult", mult, outputs, (1 << 16) - 1))
+        if not coded:
+            raise PyadmmError("a requantiser has no multiplier")
+        exponent = None if value is None else value.shift - value.mult[0].bit_length() + 16
+        prior = self.hits.setdefault("exponent", Adaptive(_exponent_prior()))
+        exponent = prior.code(self.coder, exponent)
+        return Requant(coded, exponent - 16 + coded[0].bit_length())
 
     # --- network -----------------------------------------------------------------------------
 
     def model(self, model: CompressedModel | None) -> CompressedModel:
         """The whole network."""
         self.coder.mark("header")
-        known = None if model is None else _known_name(model.name)
-        known = self.coder.number(len(_MODEL_NAMES) + 1, known)
-        own = known == len(_MODEL_NAMES)
-        name = self.text(None if model is None else model.name) if own else _MODEL_NAMES[known]
-        count = self.size("nodes", None if model is None else len(model.nodes), NODE_LIMIT)
-        entry = self._input(None if model is None else model.input)
+        outline = self._outline(model)
+        name = self._model_name(model, outline)
+        if outline is None:
+            count = self.size("nodes", None if model is None else len(model.nodes), NODE_LIMIT)
+        else:
+            count = len(outline.nodes)
+        entry = self._input(
+            None if model is None else model.input, None if outline is None else outline.input_shape
+        )
         self.shapes[INPUT] = entry.shape
+        self.formats[INPUT] = entry.format
         self.alive[INPUT] = np.ones(entry.shape[0], bool)
         nodes: list[Node] = []
         for place in range(count):
-            node = self._node(None if model is None else model.nodes[place])
+            node = self._node(
+                None if model is None else model.nodes[place],
+                None if outline is None else outline.nodes[place],
+                place == count - 1,
+            )
             self._require_map(node.name, node.output_shape([self.shapes[s] for s in node.sources]))
             nodes.append(node)
         self.coder.mark("header")
         return CompressedModel(name, entry, tuple(nodes))
 
-    def _input(self, value: InputSpec | None) -> InputSpec:
-        shape = tuple(
+    def _outline(self, model: CompressedModel | None) -> Outline | None:
+        """The well-known network that this one looks like, if any."""
+        outlines = outlines_known()
+        found = None if model is None else find_outline(model)
+        weights = np.array([*(6.0 for _ in outlines), 1.0])
+        place = self.coder.symbol(weights, found)
+        return outlines[place] if place < len(outlines) else None
+
+    def _model_name(self, model: CompressedModel | None, outline: Outline | None) -> str:
+        value = None if model is None else model.name
+        if outline is not None:
+            if self.flag("model name", None if value is None else value == outline.name):
+                return outline.name
+            return self.text(value)
+        known = self.coder.number(
+            len(_MODEL_NAMES) + 1, None if value is None else _known_name(value)
+        )
+        return self.text(value) if known == len(_MODEL_NAMES) else _MODEL_NAMES[known]
+
+    def _input(self, value: InputSpec | None, known: tuple[int, int, int] | None) -> InputSpec:
+        shape = known or tuple(
             self.guessed("input size", None if value is None else value.shape[i], guess)
             for i, guess in enumerate((1, 28, 28))
         )
@@ -287,32 +337,48 @@ class _Session:
         if min(shape) < 1:
             raise PyadmmError(f"input: sizes must be at least 1, not {shape}")
         self._require_map(INPUT, shape)
-        form = self.number_format(None if value is None else value.format)
+        bits = self.guessed("input bits", None if value is None else value.format.bits, 4, 48)
+        signed = self.flag(
+            "input signed", None if value is None else value.format.signed, likely=False
+        )
+        plain = QFormat(bits, signed)
+        scale = self.real("scale", None if value is None else value.format.scale, 1 / plain.hi)
         offset = self.series("offset", None if value is None else value.offset, shape[0], 255)
-        shift = self.guessed("input shift", None if value is None else value.shift, 0, 7)
-        return InputSpec(shape, form, tuple(offset), shift)
+        shift = self.guessed(
+            "input shift", None if value is None else value.shift, max(0, 8 - bits), 7
+        )
+        return InputSpec(shape, replace(plain, scale=scale), tuple(offset), shift)
 
-    def _node(self, node: Node | None) -> Node:
+    def _node(self, node: Node | None, outline: NodeOutline | None, last: bool) -> Node:
         self.coder.mark(
             "header" if not isinstance(node, CompressedLayer) else f"{node.name}.header"
         )
-        prior = self.hits.setdefault("kind", Adaptive(np.ones(len(_KINDS))))
-        kind = prior.code(self.coder, None if node is None else _kind(node))
-        name = self._name(kind, None if node is None else node.name)
-        previous = next(reversed(self.shapes))
-        first = self._source(None if node is None else node.sources[0], previous)
+        if outline is not None:
+            kind, name, first = outline.kind, outline.name, outline.source
+        else:
+            prior = self.hits.setdefault("kind", Adaptive(np.ones(len(_KINDS))))
+            kind = prior.code(self.coder, None if node is None else _kind(node))
+            name = self._name(kind, None if node is None else node.name)
+            previous = next(reversed(self.shapes))
+            first = self._source(None if node is None else node.sources[0], previous)
         made: Node
         if kind < 2:
             assert node is None or isinstance(node, CompressedLayer)
-            made = self._layer(node, kind, name, first)
+            spec = outline.spec if outline is not None else None
+            if spec is None:
+                spec = self._spec(None if node is None else node.spec, kind, name, first)
+            made = self._layer(node, spec, first, last)
         elif kind == 4:
             assert node is None or isinstance(node, Add)
             second = self._source(None if node is None else node.sources[1], INPUT)
             made = self._add(node, name, (first, second))
+        elif outline is not None:
+            made = MaxPool(name, first, 2, 2)
         else:
             assert node is None or isinstance(node, MaxPool | AvgPool)
             made = self._pool(node, kind, name, first)
         self.shapes[name] = made.output_shape([self.shapes[s] for s in made.sources])
+        self.formats[name] = self.formats[first] if isinstance(made, MaxPool) else made.output
         if not isinstance(made, CompressedLayer):
             self.alive[name] = np.logical_or.reduce([self.alive[s] for s in made.sources])
         return made
@@ -347,14 +413,8 @@ class _Session:
             return MaxPool(name, source, kernel, stride)
         assert node is None or isinstance(node, AvgPool)
         requant = self.requant(None if node is None else node.requant, self.shapes[source][0])
-        return AvgPool(
-            name,
-            source,
-            kernel,
-            stride,
-            requant,
-            self.number_format(None if node is None else node.output),
-        )
+        output = self.number_format(None if node is None else node.output, self.formats[source])
+        return AvgPool(name, source, kernel, stride, requant, output)
 
     def _add(self, node: Add | None, name: str, sources: tuple[str, str]) -> Add:
         mult = [
@@ -362,13 +422,13 @@ class _Session:
             for i in range(2)
         ]
         shift = self.size("shift", None if node is None else node.shift, 63)
-        output = self.number_format(None if node is None else node.output)
+        output = self.number_format(None if node is None else node.output, self.formats[sources[0]])
         return Add(name, sources, (mult[0], mult[1]), shift, output)
 
     def _layer(
-        self, layer: CompressedLayer | None, kind: int, name: str, source: str
+        self, layer: CompressedLayer | None, spec: LayerSpec, source: str, last: bool
     ) -> CompressedLayer:
-        spec = self._spec(None if layer is None else layer.spec, kind, name, self.shapes[source])
+        name = spec.name
         self._require_map(f"layer {name}", _padded(spec))
         self.weights += spec.weights
         if self.weights > self.weight_limit:
@@ -379,11 +439,13 @@ class _Session:
         weight_bits = self.guessed("weight bits", None if layer is None else layer.weight_bits, 3)
         if not 1 <= weight_bits <= 8:
             raise PyadmmError(f"layer {name}: weight bits must be 1 to 8, not {weight_bits}")
-        output = self.number_format(None if layer is None else layer.output)
-        requant = self.requant(None if layer is None else layer.requant, spec.outputs)
+        requant = self.requant(None if layer is None else layer.requant, spec.outputs, last)
         scales = None if layer is None else layer.weight_scale
         count = self._count("scale count", None if scales is None else len(scales), spec.outputs)
-        scale = tuple(self.real(None if scales is None else scales[i]) for i in range(count))
+        scale = tuple(
+            self.real("weight scale", None if scales is None else scales[i], 1.0)
+            for i in range(count)
+        )
         alive = self._alive_inputs(spec, source)
         geometry = Geometry(name, spec.window_shape, weight_bits, alive)
         codes = code_matrix(
@@ -391,18 +453,36 @@ class _Session:
         ).reshape(spec.weight_shape)
         self.coder.mark(f"{name}.biases")
         live: NDArray[np.bool_] = np.any(codes.reshape(spec.outputs, -1), axis=1)
-        bias = self._biases(None if layer is None else layer.bias, live)
+        bias = self._biases(None if layer is None else layer.bias, live, requant)
         self.alive[name] = live | (bias != 0)
-        return CompressedLayer(spec, source, codes, weight_bits, bias, requant, output, scale)
+        self.coder.mark(f"{name}.header")
+        made = CompressedLayer(
+            spec, source, codes, weight_bits, bias, requant, self.formats[source], scale
+        )
+        expected = self._expected_output(made)
+        output = self.number_format(None if layer is None else layer.output, expected)
+        return replace(made, output=output)
+
+    def _expected_output(self, layer: CompressedLayer) -> QFormat:
+        """Raw accumulators as wide as they must be, or activations as wide as the last ones."""
+        form = self.formats[layer.source]
+        scale = layer.requant.output_scale(layer.weight_scale[0] * form.scale)
+        if not (scale > 0 and np.isfinite(scale)):
+            scale = 1.0
+        if layer.requant == Requant():
+            magnitude = layer.accumulator_magnitude(form.max_magnitude)
+            bits = min(max(signed_bits(magnitude), 2), 48)
+            return QFormat(bits, True, scale)
+        return QFormat(self.guesses.get("bits", form.bits), False, scale)
 
     def _alive_inputs(self, spec: LayerSpec, source: str) -> NDArray[np.bool_]:
         """Which of the ``C // groups`` channels of a window may matter (all, with groups)."""
         alive = self.alive[source]
         return alive if spec.groups == 1 else np.ones(spec.kernel_channels, bool)
 
-    def _spec(
-        self, spec: LayerSpec | None, kind: int, name: str, shape: tuple[int, int, int]
-    ) -> LayerSpec:
+    def _spec(self, spec: LayerSpec | None, kind: int, name: str, source: str) -> LayerSpec:
+        shape = self.shapes[source]
+
         def of(get: Callable[[LayerSpec], int]) -> int | None:
             return None if spec is None else get(spec)
 
@@ -423,15 +503,16 @@ class _Session:
         weight_shape = (outputs, shape[0] // groups, rows, columns)
         return LayerSpec(name, "conv", weight_shape, shape, stride, padding, groups)
 
-    def _biases(self, bias: NDArray[np.int64] | None, live: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def _biases(
+        self, bias: NDArray[np.int64] | None, live: NDArray[np.bool_], requant: Requant
+    ) -> NDArray[np.int64]:
         """Biases: common trailing zeros once, then per output zero or not, sign, magnitude."""
         self._require_scalars(len(live))
         values = None if bias is None else [int(b) for b in bias]
-        shift = None if values is None else _trailing_zeros(values)
-        shift = self.size("bias shift", shift, 47)
-        zero = {True: Adaptive(np.array([3.0, 1.0])), False: Adaptive(np.array([1.0, 3.0]))}
+        shift = self._bias_shift(None if values is None else _trailing_zeros(values), requant)
+        zero = {True: Adaptive(np.array([3.0, 1.0])), False: Adaptive(np.array([1.0, 15.0]))}
         sign = Adaptive(np.ones(2))
-        magnitudes = Sizes("a bias", BIAS_LIMIT - 1, spread=2)
+        magnitudes = Sizes("a bias", BIAS_LIMIT - 1, likely=5)
         result = np.zeros(len(live), np.int64)
         for i, is_live in enumerate(live.tolist()):
             value = None if values is None else values[i]
@@ -446,6 +527,16 @@ class _Session:
                 raise PyadmmError(f"a bias must be within ±{BIAS_LIMIT}, not {value}")
             result[i] = value
         return result
+
+    def _bias_shift(self, value: int | None, requant: Requant) -> int:
+        """Common trailing zeros; layers round their biases to the same share of an output step."""
+        exponent = requant.shift - requant.mult[0].bit_length()
+        guess = max(0, exponent + self.grain)
+        if self.flag("bias shift as expected", None if value is None else value == guess):
+            return guess
+        coded = self.size("bias shift", value, 47)
+        self.grain = coded - exponent
+        return coded
 
     def _require_scalars(self, count: int) -> None:
         self.scalars += count
@@ -464,6 +555,13 @@ class _Session:
 def _letter_prior() -> NDArray[np.float64]:
     prior = np.ones(256)
     prior[list(b"abcdefghijklmnopqrstuvwxyz0123456789._-")] = 16.0
+    return prior
+
+
+def _exponent_prior() -> NDArray[np.float64]:
+    """Of a requantiser's ``shift - bits of mult + 16``: mostly a ratio of 1/256 to 1."""
+    prior = np.ones(64)
+    prior[16:24] += 15.0
     return prior
 
 

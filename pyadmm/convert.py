@@ -36,37 +36,43 @@ from pyadmm.quantize import snapped_ratios
 from pyadmm.spec import LayerSpec, QFormat, signed_bits
 
 
-def requant_of(ratio: float) -> Requant:
-    """The requantiser whose ``mult / 2**shift`` is nearest to ``ratio``.
+def requant_of(ratio: float, bits: int = 16) -> Requant:
+    """The requantiser whose ``mult / 2**shift`` is nearest to ``ratio``, in lowest terms.
 
-    >>> requant_of(0.3)
-    Requant(mult=(39322,), shift=17)
+    :param bits: significant bits of ``mult``; ratios of ``2**(bits - 1)`` and more take more.
+
+    >>> requant_of(0.3), requant_of(0.3, 4)
+    (Requant(mult=(19661,), shift=16), Requant(mult=(5,), shift=4))
     """
     if not 0 < ratio < MULT_LIMIT / 2:
         raise PyadmmError(f"requantise: ratio must be above 0 and below 32768, not {ratio}")
-    shift = min(MULT_LIMIT.bit_length() - 2 - math.frexp(ratio)[1] + 1, SHIFT_LIMIT)
+    shift = min(max(bits - math.frexp(ratio)[1], 1), SHIFT_LIMIT)
     mult = round(math.ldexp(ratio, shift))
     if mult == MULT_LIMIT:
         mult, shift = mult >> 1, shift - 1
     if mult < 1 or shift < 1:
         raise PyadmmError(f"requantise: ratio {ratio} needs a shift outside 1 to {SHIFT_LIMIT}")
+    while mult % 2 == 0 and shift > 1:
+        mult, shift = mult >> 1, shift - 1
     return Requant((mult,), shift)
 
 
 @torch.no_grad()
-def snap_scales(network: Network) -> None:
+def snap_scales(network: Network, mult_bits: int = 16) -> None:
     """Move each layer's activation scale to where its requantiser is exactly ``mult / 2**shift``.
 
-    The shift is at most 2**-16 of the scale; afterwards network and integer model agree. (Sums,
-    averages and layers with a multiplier per channel need no move: theirs are integers already.)
+    The shift is at most ``2**-mult_bits`` of the scale; afterwards network and integer model agree
+    but for exact ties, of which few bits make more and which a float may round the other way.
+    (Sums, averages and layers with a multiplier per channel need no move: theirs are integers
+    already.)
     """
     scales = {INPUT: network.input.format.scale}
     for step in network.chain:
         scale = scales[network.sources[step.name][0]]
         if isinstance(step, WeightedStep) and not step.facts.last and step.log_q.ndim == 0:
             unit = float(step.log_q.exp()) * scale
-            requant = requant_of(unit / float(step.log_s.exp()))
-            step.log_s.fill_(math.log(unit * 2**requant.shift / requant.mult[0]))
+            requant = requant_of(unit / float(step.log_s.exp()), mult_bits)
+            step.log_s.fill_(math.log(requant.output_scale(unit)))
         scales[step.name] = scale if step.output is None else float(step.log_s.exp())
 
 
@@ -128,10 +134,13 @@ def _layer(step: WeightedStep, source: str, form: QFormat) -> CompressedLayer:
         output,
         weight_scale=(float(q),) if q.ndim == 0 else tuple(scales.tolist()),
     )
+    if step.log_q.ndim == 0:
+        exact = requant.output_scale(layer.weight_scale[0] * form.scale)
+        layer = replace(layer, output=replace(output, scale=exact))
     if not facts.last:
         return layer
     bits = signed_bits(layer.accumulator_magnitude(form.max_magnitude))
-    return replace(layer, output=QFormat(bits, True, float(unit)))
+    return replace(layer, output=replace(layer.output, bits=bits))
 
 
 def _output(step: WeightedStep, scale: Tensor) -> tuple[Requant, QFormat]:

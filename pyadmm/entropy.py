@@ -29,6 +29,7 @@ _RAW_BITS = 16
 _STATE_BITS = 64
 _WORD_BITS = 32
 _HALVE_AT = 1 << 16
+_LIKELY = 7.0
 
 T = TypeVar("T")
 
@@ -203,12 +204,15 @@ class Sizes:
     """Whole numbers ``0 … limit``: an adaptive bit length, then the bits below the leading one.
 
     :param subject: what the numbers are, for the error message.
+    :param likely: so many bit lengths, from 0 on, are likely at first.
     """
 
-    def __init__(self, subject: str, limit: int, spread: int = 1) -> None:
+    def __init__(self, subject: str, limit: int, spread: int = 1, likely: int = 0) -> None:
         self._subject = subject
         self._limit = limit
-        self._lengths = Adaptive(np.ones(limit.bit_length() + 1), step=4, spread=spread)
+        prior = np.ones(limit.bit_length() + 1)
+        prior[:likely] += _LIKELY
+        self._lengths = Adaptive(prior, step=4, spread=spread)
 
     def code(self, coder: Coder, value: int | None) -> int:
         """Code one number.

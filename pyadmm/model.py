@@ -60,6 +60,14 @@ class Requant:
         y >>= self.shift
         return np.clip(y, output.lo, output.hi, out=y)
 
+    def output_scale(self, unit: float) -> float:
+        """Real value of one output step, if one step of the accumulator is worth ``unit``.
+
+        >>> Requant((3,), 2).output_scale(0.75)
+        1.0
+        """
+        return unit * 2.0**self.shift / self.mult[0]
+
 
 @dataclass(frozen=True)
 class InputSpec:
@@ -403,9 +411,21 @@ class CompressedModel:
         return float(np.mean(self.run(images).argmax(1) == labels))
 
     def without_scales(self) -> CompressedModel:
-        """The same integers with every ``weight_scale`` dropped to 1, which saves file bytes."""
-        nodes = tuple(
-            replace(n, weight_scale=(1.0,)) if isinstance(n, CompressedLayer) else n
-            for n in self.nodes
-        )
-        return replace(self, nodes=nodes)
+        """The same integers with every ``weight_scale`` dropped to 1, which saves file bytes.
+
+        The scales of all outputs are those that follow from it: logits in units of their own.
+        """
+        scales = {INPUT: self.input.format.scale}
+        nodes: list[Node] = []
+        for node in self.nodes:
+            scale = scales[node.sources[0]]
+            if isinstance(node, CompressedLayer):
+                scale = node.requant.output_scale(scale)
+                output = replace(node.output, scale=scale)
+                nodes.append(replace(node, weight_scale=(1.0,), output=output))
+            elif isinstance(node, MaxPool):
+                nodes.append(node)
+            else:
+                nodes.append(replace(node, output=replace(node.output, scale=scale)))
+            scales[node.name] = scale
+        return replace(self, nodes=tuple(nodes))

@@ -33,8 +33,6 @@ from pyadmm.quantize import (
 )
 from pyadmm.spec import LayerSpec, QFormat
 
-_BIAS_FRACTION_BITS = 2
-"""A bias is kept to 2**-2 of an output step: trailing zeros, hence few bytes."""
 _LOGIT_STEP = 0.25
 """What counts as output step of the last layer, in units of the logit."""
 _CHANNEL_RATIO_BITS = 16
@@ -109,6 +107,8 @@ class LayerFacts:
     :param last: it gives the logits, which are not requantised.
     :param weight_bits: ``n`` of the levels, once quantised.
     :param activation_bits: ``a`` of its output, once quantised.
+    :param bias_fraction_bits: ``f``; a bias is kept to ``2**-f`` of an output step, once quantised:
+        trailing zeros, hence few bytes.
     """
 
     spec: LayerSpec
@@ -117,6 +117,7 @@ class LayerFacts:
     last: bool = False
     weight_bits: int = 8
     activation_bits: int = 8
+    bias_fraction_bits: int = 2
 
     @property
     def output(self) -> QFormat:
@@ -241,7 +242,7 @@ class WeightedStep(nn.Module):
     def bias_codes(self, unit: Tensor) -> Tensor:
         """The bias in integers of accumulator ``unit``, with trailing zeros where harmless."""
         step = _LOGIT_STEP if self.facts.last else self.log_s.detach().exp()
-        shift = torch.floor(torch.log2(step / unit.detach())) - _BIAS_FRACTION_BITS
+        shift = torch.floor(torch.log2(step / unit.detach())) - self.facts.bias_fraction_bits
         grain = torch.exp2(shift.clamp(min=0))
         smooth = self.bias / unit
         return straight_through(round_half_up(smooth.detach() / grain) * grain, smooth)

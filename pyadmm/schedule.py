@@ -24,6 +24,7 @@ class Target:
     ratio: float | None
     weight_bits: int
     activation_bits: int
+    bias_fraction_bits: int
     outputs: int | None
 
 
@@ -67,6 +68,7 @@ def _target(spec: LayerSpec, settings: CompressSettings, last: bool) -> Target:
         "ratio": None,
         "weight_bits": settings.weight_bits,
         "activation_bits": settings.activation_bits,
+        "bias_fraction_bits": settings.bias_fraction_bits,
         "outputs": None,
     }
     for entry in settings.layers:

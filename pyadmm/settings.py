@@ -46,6 +46,8 @@ class LayerTarget:
 
     :param ratio: pruning ratio, dense weights over weights that are left; 1 keeps the layer dense.
     :param outputs: most output channels (filters, neurons) that may keep weights.
+    :param bias_fraction_bits: a bias is a multiple of ``2**-f`` output steps (``f`` may be
+        negative: of several steps); fewer bits make a smaller file.
     """
 
     pattern: str
@@ -53,6 +55,7 @@ class LayerTarget:
     weight_bits: int | None = None
     activation_bits: int | None = None
     outputs: int | None = None
+    bias_fraction_bits: int | None = None
 
     def __post_init__(self) -> None:
         where = f"settings, layer {self.pattern!r}"
@@ -61,6 +64,7 @@ class LayerTarget:
         _require(self.outputs is None or self.outputs >= 1, f"{where}: outputs must be at least 1")
         _check_bits(where, "weight_bits", self.weight_bits)
         _check_bits(where, "activation_bits", self.activation_bits)
+        _check_fraction(where, self.bias_fraction_bits)
 
 
 @dataclass(frozen=True)
@@ -241,6 +245,9 @@ class CompressSettings:
     :param pruning_ratio: global target, shared out over the layers that have no ratio of their own.
     :param weight_bits: ``n`` of the ``2**n`` levels, for layers that do not say.
     :param activation_bits: width of hidden activations, for layers that do not say.
+    :param bias_fraction_bits: a bias is a multiple of ``2**-f`` output steps, for layers that do
+        not say.
+    :param mult_bits: significant bits of a requantiser's multiplier.
     :param filters_kept: most of a hidden convolution's filters that may keep weights, as a share;
         fewer living filters train faster and make positions cheaper to store.
     :param neurons_kept: the same for a hidden linear layer.
@@ -255,6 +262,8 @@ class CompressSettings:
     pruning_ratio: float = 85.0
     weight_bits: int = 3
     activation_bits: int = 4
+    bias_fraction_bits: int = 2
+    mult_bits: int = 16
     filters_kept: float = 1.0
     neurons_kept: float = 1.0
     seed: int = 0
@@ -276,12 +285,21 @@ class CompressSettings:
         _require(self.seed >= 0, f"settings: seed must not be negative, but is {self.seed}")
         _check_bits("settings", "weight_bits", self.weight_bits)
         _check_bits("settings", "activation_bits", self.activation_bits)
+        _check_fraction("settings", self.bias_fraction_bits)
+        bits = self.mult_bits
+        _require(1 <= bits <= 16, f"settings: mult_bits must be 1 to 16, not {bits}")
         for name, floor in self.break_even.items():
             _require(floor >= 1, f"settings, break_even: {name} must be at least 1, not {floor}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; :func:`from_dict` gives equal settings back."""
         return asdict(self)
+
+
+def _check_fraction(where: str, bits: int | None) -> None:
+    _require(
+        bits is None or -8 <= bits <= 8, f"{where}: bias_fraction_bits must be -8 to 8, not {bits}"
+    )
 
 
 def _check_bits(where: str, name: str, bits: int | None) -> None:

@@ -103,7 +103,9 @@ def code_matrix(coder: Coder, geometry: Geometry, codes: Codes | None, budget: B
     matrix = None if codes is None else codes.reshape(geometry.rows, geometry.columns)
     coder.mark(f"{geometry.name}.positions")
     mode = None if matrix is None else _choose(geometry, matrix, budget)
-    mode = coder.number(3, mode)
+    usual = np.ones(3)
+    usual[_BY_COLUMNS if _long(geometry) else _BY_ROWS] = 14.0
+    mode = coder.symbol(usual, mode)
     if mode == _STATIC:
         return _code_static(coder, geometry, matrix, budget)
     occupied = _code_occupancy(coder, geometry, matrix, mode == _BY_COLUMNS, budget)
@@ -112,11 +114,15 @@ def code_matrix(coder: Coder, geometry: Geometry, codes: Codes | None, budget: B
 
 
 def _choose(geometry: Geometry, matrix: Codes, budget: Budget) -> int:
-    """Layers with far more inputs than outputs go by columns: their lines are the short ones."""
-    by_columns = geometry.taps == 1 and geometry.columns > 8 * geometry.rows
+    by_columns = _long(geometry)
     lines, cells = (geometry.rows, geometry.columns)[:: -1 if by_columns else 1]
     fits = Budget(budget.left).affords(int(np.count_nonzero(matrix)), lines, cells)
     return (_BY_COLUMNS if by_columns else _BY_ROWS) if fits else _STATIC
+
+
+def _long(geometry: Geometry) -> bool:
+    """Layers with far more inputs than outputs go by columns: their lines are the short ones."""
+    return geometry.taps == 1 and geometry.columns > 8 * geometry.rows
 
 
 # --- adaptive: occupancy -------------------------------------------------------------------------
@@ -150,7 +156,7 @@ def _used_channels(
     if occupied is not None:
         used = np.any(occupied.reshape(geometry.window), axis=(0, 2, 3))
         odd = np.flatnonzero(np.take(used, dead)).tolist()
-    count = Sizes("the number of dead channels with weights", len(dead)).code(
+    count = Sizes("the number of dead channels with weights", len(dead), likely=1).code(
         coder, None if odd is None else len(odd)
     )
     flags = Adaptive(np.array([max(len(dead) - count, 1.0), max(count, 1.0)]), step=0)
@@ -181,7 +187,8 @@ class _Lines:
         places = None if occupied is None else _places(occupied)
         result = np.zeros((self.lines, self.cells), bool)
         descending = None if places is None else _descending(places)
-        descending = bool(coder.number(2, None if descending is None else int(descending)))
+        sorted_flag = None if descending is None else int(descending)
+        descending = bool(coder.symbol(np.array([1.0, 7.0]), sorted_flag))
         counts = self._counts(
             coder, None if places is None else [len(p) for p in places], descending
         )
@@ -203,7 +210,7 @@ class _Lines:
 
     def _counts(self, coder: Coder, counts: list[int] | None, descending: bool) -> list[int]:
         """Non-zeros of each line."""
-        sizes = Sizes("non-zeros of a line", self.cells)
+        sizes = Sizes("non-zeros of a line", self.cells, likely=4)
         if not descending:
             given = (None if counts is None else counts[line] for line in range(self.lines))
             return [sizes.code(coder, count) for count in given]

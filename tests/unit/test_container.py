@@ -130,8 +130,18 @@ def test_lenet5_header_is_small() -> None:
     model = random_lenet5(0)
     parts = dict(container.breakdown(container.encode(model)))
     header = sum(bits for part, bits in parts.items() if part.endswith("header"))
-    assert header / 8 < 30
-    assert parts["checksum"] == 64
+    assert header / 8 < 15
+    assert parts["checksum"] == 32
+
+
+def test_scales_that_follow_from_others_are_free() -> None:
+    """Without weight scales, all of a LeNet-5's scales follow from its multipliers."""
+    model = random_lenet5(0)
+    sizes = [len(container.encode(m)) for m in (model, model.without_scales())]
+    assert sizes[1] < sizes[0]
+    layer = replace(model.layer("fc1"), weight_scale=(0.3,))
+    scaled = replace(model, nodes=tuple(layer if n.name == "fc1" else n for n in model.nodes))
+    assert len(container.encode(scaled.without_scales())) == sizes[1]
 
 
 def test_runs_the_same_after_saving(tmp_path: Path) -> None:
@@ -161,11 +171,11 @@ def test_format_is_stable() -> None:
     codes = np.zeros((3, 8), np.int16)
     codes[0, 1], codes[2, 5], codes[2, 6] = 1, -4, 2
     data = container.encode(one_layer(codes, bias=np.array([8, 0, -16])))
-    assert data[:4] == b"ADM\x01"
+    assert data[:1] == container.MAGIC
     assert data.hex() == FIXED
 
 
-FIXED = "41444d01b8f78dc6c34cd158a100ecf68cadc42728"
+FIXED = "a2de103afb53b1182640606c1cdeb1efae3e0f"
 
 
 @pytest.mark.parametrize(
@@ -212,7 +222,7 @@ def test_inspect_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert f"good, {path.stat().st_size} bytes, 6 nodes, {model.nnz} of 430500 weights" in said
     assert container.main(["inspect", str(path)]) == 0
     said = capsys.readouterr().out
-    for text in ("conv1", "fc2", "500x800", "checksum 8.0 bytes"):
+    for text in ("conv1", "fc2", "500x800", "checksum 4.0 bytes"):
         assert text in said
 
 
@@ -222,7 +232,8 @@ def test_verify_of_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         ("empty", b"", "so it is none"),
         ("text", b"hello world", "so it is none"),
         ("half", good[: len(good) // 2], "checksum is wrong"),
-        ("newer", good[:3] + b"\x07" + good[4:], "version must be 1"),
+        ("older", b"ADM\x01" + good[4:], "version must be 2, not 1"),
+        ("newer", b"\xa7" + good[1:], "version must be 2, not 7"),
     ):
         (tmp_path / name).write_bytes(content)
         assert container.main(["verify", str(tmp_path / name)]) == 1

@@ -14,6 +14,7 @@ FLOORS = [
     ["pyadmm", "errors", "files", "assets"],
     ["spec", "synthesis", "settings", "project", "training", "entropy", "timing", "tools.process"],
     ["boards", "model", "admm", "datasets", "zoo", "reports", "report", "calibration"],
+    ["outline"],
     ["quantize", "schedule", "sparse_code", "reorder", "fold", "rowstage", "vendor", "tools.batch"],
     ["plan", "container", "network", "tools.vivado", "tools.yosys"],
     ["wheel", "layout", "compact", "accelerator_file", "trace", "convert", "tools.vitis"],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -224,6 +227,26 @@ def test_integer_model_equals_the_quantised_network(settings: InputSettings, ave
 def test_float_network_has_no_integer_model() -> None:
     with pytest.raises(PyadmmError, match="must be quantised"):
         to_compressed(_network(), "m")
+
+
+def test_few_bits_of_biases_and_multipliers() -> None:
+    network = _network()
+    images = _images(300)
+    calibrate(network, Images(images, torch.zeros(300, dtype=torch.int64)))
+    network.quantized = True
+    for layer in network.layers.values():
+        layer.facts = replace(layer.facts, bias_fraction_bits=-1)
+    snap_scales(network, 5)
+    model = to_compressed(network, "m")
+    for layer in model.layers[:-1]:
+        assert layer.requant.mult[0] < 32
+        step = 2**layer.requant.shift / layer.requant.mult[0]
+        assert not (layer.bias % 2 ** (math.floor(math.log2(step)) + 1)).any()
+    unit = model.layers[-1].output.scale
+    with torch.no_grad():
+        logits = network(network.encode(images)).double() / unit
+    same = np.isclose(logits.numpy(), model.run(images.numpy()), atol=1e-2).all(1)
+    assert same.mean() > 0.85  # few bits make many ties, which a float32 product may round down
 
 
 @pytest.mark.parametrize("ratio", [1e-6, 0.013, 0.49999999, 0.5, 1.0, 3.7, 20000.0])

@@ -54,6 +54,8 @@ def test_override_changes_layers() -> None:
         ({"weight_bits": 9}, "weight_bits must be 1 to 8, not 9"),
         ({"weight_bits": 0}, "weight_bits must be 1 to 8, not 0"),
         ({"activation_bits": 9}, "activation_bits must be 1 to 8"),
+        ({"bias_fraction_bits": 9}, "bias_fraction_bits must be -8 to 8"),
+        ({"mult_bits": 17}, "mult_bits must be 1 to 16"),
         ({"pruning_ratio": 0.5}, "pruning_ratio must be at least 1"),
         ({"admm": 3}, "admm: must be a mapping"),
         ({"admm": {"rho": 0}}, "rho must be positive"),
