@@ -30,6 +30,7 @@ from pyadmm.network import (
     PoolFacts,
     PoolStep,
     ShortcutFacts,
+    Step,
     WeightedStep,
 )
 from pyadmm.quantize import snapped_ratios
@@ -87,38 +88,53 @@ def to_compressed(network: Network, name: str) -> CompressedModel:
     if not network.quantized:
         raise PyadmmError(f"model {name}: must be quantised before it becomes integers")
     nodes: list[Node] = []
-    made: dict[str, tuple[str, QFormat]] = {INPUT: (INPUT, network.input.format)}
+    made = {INPUT: (INPUT, network.input.format)}
+    shapes = {INPUT: network.input.shape}
     for step in network.chain:
         inputs = [made[source] for source in network.sources[step.name]]
-        source, form = inputs[0]
-        if isinstance(step, WeightedStep):
-            nodes.append(layer := _layer(step, source, form))
-            form = layer.output
-            if step.facts.pool is not None:
-                nodes.append(_max_pool(step.facts.pool, layer.name))
-        elif isinstance(step, AddStep):
-            nodes.append(total := _add(step, inputs))
-            form = total.output
-        elif not isinstance(step, PoolStep):
-            nodes.append(_shortcut(step.facts, source, form))
-        elif step.facts.kind == "max":
-            nodes.append(_max_pool(step.facts, source))
-        else:
-            nodes.append(average := _avg_pool(step, source, form))
-            form = average.output
+        new, form = _nodes(step, inputs, shapes[inputs[0][0]])
+        for node in new:
+            shapes[node.name] = node.output_shape([shapes[s] for s in node.sources])
+        nodes += new
         made[step.name] = nodes[-1].name, form
     return fold_dead(CompressedModel(name, network.input, tuple(nodes)))
+
+
+def _nodes(
+    step: Step, inputs: list[tuple[str, QFormat]], shape: tuple[int, int, int]
+) -> tuple[list[Node], QFormat]:
+    """The nodes of ``step`` and the format of the last one.
+
+    :param inputs: nodes that it reads and their formats.
+    :param shape: of the first of them.
+    """
+    source, form = inputs[0]
+    if isinstance(step, WeightedStep):
+        layer = _layer(step, source, form)
+        pool, output = step.facts.pool, layer.output
+        pools = [] if pool is None else _max_pool(pool, layer.name, layer.spec.output_shape, output)
+        return [layer, *pools], output
+    if isinstance(step, AddStep):
+        total = _add(step, inputs)
+        return [total], total.output
+    if not isinstance(step, PoolStep):
+        return [_shortcut(step.facts, source, form)], form
+    if step.facts.kind == "max":
+        return _max_pool(step.facts, source, shape, form), form
+    average = _avg_pool(step, source, form)
+    return [average], average.output
 
 
 def _layer(step: WeightedStep, source: str, form: QFormat) -> CompressedLayer:
     facts = step.facts
     with torch.no_grad():
-        scale = torch.tensor(form.scale)
+        dtype = step.weight.dtype
+        scale = torch.tensor(form.scale, dtype=dtype)
         unit = step.log_q.exp() * scale
-        full = torch.zeros(facts.spec.window_shape).flatten(2)
+        full = torch.zeros(facts.spec.window_shape, dtype=dtype).flatten(2)
         inputs = step.inputs[: full.shape[1]]
         full[step.outputs[:, None], inputs[None, :]] = step.as_windows(step.weight_codes())
-        bias = torch.zeros(facts.spec.outputs)
+        bias = torch.zeros(facts.spec.outputs, dtype=dtype)
         bias[step.outputs] = step.bias_codes(unit)
         requant, output = _output(step, scale)
         q = step.log_q.exp().double()
@@ -157,14 +173,30 @@ def _output(step: WeightedStep, scale: Tensor) -> tuple[Requant, QFormat]:
     return Requant(tuple(full.tolist()), shift), output
 
 
-def _max_pool(pool: PoolFacts, source: str) -> MaxPool:
-    return MaxPool(pool.name, source, pool.kernel, pool.stride)
+def _max_pool(
+    pool: PoolFacts, source: str, shape: tuple[int, int, int], form: QFormat
+) -> list[Node]:
+    """The pool of a map of ``shape``, after a 1x1 convolution of ones that adds its padding.
+
+    The codes are unsigned where there is padding (tracing sees to it), so zeros never win.
+    """
+    if pool.padding == 0:
+        return [MaxPool(pool.name, source, pool.kernel, pool.stride)]
+    channels = shape[0]
+    ones = (channels, 1, 1, 1)
+    spec = LayerSpec(f"{pool.name}.pad", "conv", ones, shape, 1, pool.padding, channels)
+    return [
+        _copying(spec, source, np.ones(ones, np.int16), form),
+        MaxPool(pool.name, spec.name, pool.kernel, pool.stride),
+    ]
 
 
 @torch.no_grad()
 def _avg_pool(step: PoolStep, source: str, form: QFormat) -> AvgPool:
     facts, scale = step.facts, step.log_s.exp()
-    _, mult, shift = snapped_ratios((form.scale / (facts.kernel**2 * scale)).reshape(1))
+    _, mult, shift = snapped_ratios(
+        (torch.tensor(form.scale, dtype=scale.dtype) / (facts.kernel**2 * scale)).reshape(1)
+    )
     output = replace(facts.output, scale=float(scale))
     return AvgPool(facts.name, source, facts.kernel, facts.stride, Requant(mult, shift), output)
 
@@ -173,7 +205,7 @@ def _avg_pool(step: PoolStep, source: str, form: QFormat) -> AvgPool:
 def _add(step: AddStep, inputs: list[tuple[str, QFormat]]) -> Add:
     (first, a), (second, b) = inputs
     scale = step.log_s.exp()
-    _, mult, shift = snapped_ratios(torch.tensor([a.scale, b.scale]) / scale)
+    _, mult, shift = snapped_ratios(torch.tensor([a.scale, b.scale], dtype=scale.dtype) / scale)
     output = replace(step.facts.output, scale=float(scale))
     return Add(step.name, (first, second), (mult[0], mult[1]), shift, output)
 
@@ -185,7 +217,14 @@ def _shortcut(facts: ShortcutFacts, source: str, form: QFormat) -> CompressedLay
     shape = (outputs, channels, 1, 1)
     spec = LayerSpec(facts.name, "conv", shape, facts.input_shape, facts.stride)
     codes = np.eye(outputs, channels, -facts.before, dtype=np.int16).reshape(shape)
-    bias = np.zeros(outputs, np.int64)
+    return _copying(spec, source, codes, form)
+
+
+def _copying(
+    spec: LayerSpec, source: str, codes: NDArray[np.int16], form: QFormat
+) -> CompressedLayer:
+    """A layer of ones and zeros that moves integers as they are."""
+    bias = np.zeros(spec.outputs, np.int64)
     return CompressedLayer(spec, source, codes, 1, bias, Requant(), form)
 
 

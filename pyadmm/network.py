@@ -35,8 +35,8 @@ from pyadmm.spec import LayerSpec, QFormat
 
 _LOGIT_STEP = 0.25
 """What counts as output step of the last layer, in units of the logit."""
-_CHANNEL_RATIO_BITS = 16
-"""Width of the multipliers of a layer that has one per channel."""
+_RATIO_BITS = 16
+"""Width of a layer's multipliers."""
 _LEAST_GAIN = 2.0**-12
 """Of a norm's channel, relative to its layer's largest."""
 
@@ -49,7 +49,7 @@ Norm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d
 class PoolFacts:
     """A square pool; ``relu`` where a ReLU follows an average.
 
-    :param padding: of a maximum, on all sides; what is outside never wins.
+    :param padding: of a maximum of values that are not negative, on all sides.
     :param signed: whether an average's output has negative values.
     :param activation_bits: ``a`` of an average's output, once quantised.
     """
@@ -213,12 +213,12 @@ class WeightedStep(nn.Module):
         :param scale: of the input codes.
         """
         ratio = self.log_q.exp() * scale / self.log_s.exp()
-        return ratio if ratio.ndim == 0 else snapped_ratios(ratio, _CHANNEL_RATIO_BITS)[0]
+        return snapped_ratios(ratio.reshape(-1), _RATIO_BITS)[0].reshape(ratio.shape)
 
     def channel_multipliers(self, scale: Tensor) -> tuple[tuple[int, ...], int]:
         """Multipliers of the living channels and their shift, where each channel has its own."""
         ratio = self.log_q.exp() * scale / self.log_s.exp()
-        return snapped_ratios(ratio, _CHANNEL_RATIO_BITS)[1:]
+        return snapped_ratios(ratio, _RATIO_BITS)[1:]
 
     @property
     def row_q(self) -> Tensor:

@@ -19,8 +19,8 @@ _SHIFT_LIMIT = 40
 
 
 def straight_through(rounded: Tensor, smooth: Tensor) -> Tensor:
-    """The value of ``rounded``, the gradient of ``smooth``."""
-    return smooth + (rounded - smooth).detach()
+    """The value of ``rounded``, exactly, with the gradient of ``smooth``."""
+    return rounded.detach() + (smooth - smooth.detach())
 
 
 def quantize_weight(w: Tensor, q: Tensor, bits: int, mask: Tensor) -> Tensor:

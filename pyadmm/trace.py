@@ -118,6 +118,7 @@ class _Builder:
         last = self.steps.get(ends[0]) if len(ends) == 1 else None
         if not isinstance(last, WeightedStep) or last.facts.relu or last.facts.pool:
             raise PyadmmError("model: must end with a Conv2d or Linear that gives the logits")
+        self._check_padded_pools()
         unread = set(self.steps) - {s for read in self.sources.values() for s in read}
         if unread != {last.name}:
             raise PyadmmError(f"layer {min(unread - {last.name})}: nothing reads its output")
@@ -127,6 +128,17 @@ class _Builder:
             last.weight.data.copy_(weight)
             last.bias.data.copy_(bias)
             last.norm = None
+
+    def _check_padded_pools(self) -> None:
+        """A maximum pads with zeros, which must not win over negative values."""
+        for name, step in self.steps.items():
+            if isinstance(step, WeightedStep):
+                pool, signed = step.facts.pool, not step.facts.relu
+            else:
+                pool = step.facts if isinstance(step, PoolStep) else None
+                signed = self._signed(self.sources[name][0])
+            if pool is not None and pool.padding and signed:
+                raise PyadmmError(f"layer {pool.name}: a padded maximum must have a ReLU before it")
 
     def _add_node(self, node: fx.Node) -> None:
         module = self.graph.get_submodule(str(node.target)) if node.op == "call_module" else None

@@ -91,7 +91,7 @@ class OptionA(nn.Module):
         self.fc = nn.Linear(8, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.a(x).relu()
+        x = F.max_pool2d(self.a(x), 3, 1, padding=1).relu()
         y = self.norm(self.b(x))
         x = F.relu(y + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 1, 3)))
         z = self.c(x)
@@ -123,8 +123,8 @@ def test_graph_with_every_kind_of_shortcut() -> None:
         "c": ("add",),
         "side.0": ("add",),
         "add_1": ("c", "side.0"),
-        "max_pool2d": ("add",),
-        "add_2": ("add_1", "max_pool2d"),
+        "max_pool2d_1": ("add",),
+        "add_2": ("add_1", "max_pool2d_1"),
         "avg_pool2d": ("add_2",),
         "fc": ("avg_pool2d",),
     }
@@ -137,7 +137,7 @@ def test_training_norms_learns_like_the_module() -> None:
     model.train()
     codes = _codes(8, _BYTES)
     network(codes)
-    x = model.a(codes / 255).relu()
+    x = F.max_pool2d(model.a(codes / 255), 3, 1, padding=1).relu()
     model.norm(model.b(x))
     norm = network.layers["b"].norm
     assert norm is not None
@@ -227,6 +227,7 @@ _TAILS: dict[str, Callable[[Any, Tensor, Tensor], Tensor]] = {
     "difference": lambda m, x, y: m.b(y - x),
     "broadcast": lambda m, x, y: m.b(y + m.c(x)),
     "cropped": lambda m, x, y: m.c(y[:, :, 1:, 1:]),
+    "padded": lambda m, x, y: m.b(F.max_pool2d(y + x, 3, 1, 1)),
     "reflected": lambda m, x, y: m.b(F.pad(y, (1, 1, 1, 1))),
 }
 
@@ -283,6 +284,11 @@ class Branching(nn.Module):
         (Joined("broadcast"), r"layer add: cannot add maps of shapes \(2, 9, 9\), \(1, 9, 9\)"),
         (Joined("cropped"), r"layer getitem: only x\[:, :, ::s, ::s\]"),
         (Joined("reflected"), "layer pad: only channels of zeros can be padded"),
+        (Joined("padded"), "layer max_pool2d: a padded maximum must have a ReLU before it"),
+        (
+            nn.Sequential(nn.Conv2d(2, 3, 3), nn.MaxPool2d(3, 2, 1), nn.Conv2d(3, 3, 4)),
+            "layer 1: a padded maximum must have a ReLU",
+        ),
         (Unread(), "layer a: nothing reads its output"),
         (Branching(), "cannot be traced"),
         (nn.Sequential(nn.Conv2d(3, 3, 3)), "cannot be traced on an input of shape"),
