@@ -17,11 +17,17 @@ module mux_tree #(
     assign unused = ^select;
     assign result = choices;
   end else begin : gen_select
+    // Halving by one select bit after the other: a binary tree packs into 4:1 LUTs, a chain of
+    // comparisons takes twice as many.
+    logic [COUNT*WIDTH-1:0] left;
     always_comb begin
-      result = choices[(COUNT-1)*WIDTH+:WIDTH];
-      for (int i = COUNT - 2; i >= 0; i--) begin
-        if (select == SELECT_BITS'(i)) result = choices[i*WIDTH+:WIDTH];
+      left = choices;
+      for (int level = 0; level < SELECT_BITS; level++) begin
+        for (int i = 0; i + (1 << level) < COUNT; i += 2 << level) begin
+          if (select[level]) left[i*WIDTH+:WIDTH] = left[(i+(1<<level))*WIDTH+:WIDTH];
+        end
       end
+      result = left[WIDTH-1:0];
     end
   end
 endmodule
