@@ -1,10 +1,12 @@
 """Entropy coding of a sparse matrix of level codes, for :mod:`pyadmm.container`.
 
-Two ways, chosen per layer:
+Three ways, chosen per layer:
 
-* *adaptive*, for layers of up to some ten thousand non-zeros: the matrix is coded line by line.
-  A line's number of non-zeros comes first; then where they are, given that number, with odds
-  learnt from the lines before and from neighbours in the same kernel. Levels follow.
+* *by lines*, for layers of up to some ten thousand non-zeros: a row's (or column's) number of
+  non-zeros comes first; then where they are, given that number, with odds learnt from the lines
+  before and from neighbours in the same kernel. Levels follow.
+* *by cells*, for small, rather dense layers: each cell with a probability from the density of the
+  row before and from its neighbours in the kernel. Levels follow.
 * *static*, for large layers: dead rows and columns, then the gaps between non-zeros and their
   levels, each with one table of frequencies, in a few array operations.
 """
@@ -18,7 +20,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pyadmm.entropy import Adaptive, Coder, Sizes
+from pyadmm.entropy import Adaptive, Coder, Encoder, Sizes
 from pyadmm.errors import PyadmmError
 
 Codes = NDArray[np.int16]
@@ -31,10 +33,24 @@ WORK_LIMIT = 1 << 22
 SYMBOL_LIMIT = 1 << 28
 """Gaps of all statically coded layers."""
 
-_BY_ROWS, _BY_COLUMNS, _STATIC = range(3)
+_BY_ROWS, _BY_COLUMNS, _BY_CELLS, _STATIC = range(4)
+_CELL_LIMIT = 1 << 13
+"""Most cells, of channels that are alive, of a layer that is coded by cells."""
+_CELL_WORK = 4
+_SMALL = 1 << 11
+"""Layers with no more cells than that are expected to be coded by cells."""
+_PATTERNS = 32
+"""Kinds of a cell's neighbourhood, see :func:`_pattern`."""
+_PATTERN_TRUST = 60
+"""A pattern's own density counts as much as the layer's after so many cells."""
+_UNIT = 1 << 16
+"""Probability one."""
+_SURVIVAL_BITS = 20
+_MOST_ALIKE = 256
+"""Longer runs of lines with equal counts are treated as if they were so long."""
 _EXACT_COUNT = 32
 """Most non-zeros of a stretch that is coded by :func:`_code_sparse`; longer ones are halved."""
-_DENSE = 12
+_DENSE = 16
 """Stretches with fewer cells per non-zero are coded cell by cell."""
 _ODDS_BITS = 12
 _TAIL_BITS = 36
@@ -59,6 +75,14 @@ class Budget:
         """Whether a layer may be coded adaptively; if so, its work is deducted."""
         work = nonzeros * (16 + cells // 64) + lines + cells
         if max(lines, cells) > LINE_LIMIT or work > self.left:
+            return False
+        self.left -= work
+        return True
+
+    def affords_cells(self, cells: int) -> bool:
+        """Whether a layer may be coded by cells; if so, its work is deducted."""
+        work = _CELL_WORK * cells
+        if cells > _CELL_LIMIT or work > self.left:
             return False
         self.left -= work
         return True
@@ -97,27 +121,53 @@ class Geometry:
         """Weights of one output channel."""
         return self.window[1] * self.taps
 
+    @property
+    def alive_columns(self) -> int:
+        """Columns of channels that are alive."""
+        return int(self.alive.sum()) * self.taps
+
 
 def code_matrix(coder: Coder, geometry: Geometry, codes: Codes | None, budget: Budget) -> Codes:
     """Code the level codes of one layer; the result has shape ``(O, columns)``."""
     matrix = None if codes is None else codes.reshape(geometry.rows, geometry.columns)
     coder.mark(f"{geometry.name}.positions")
     mode = None if matrix is None else _choose(geometry, matrix, budget)
-    usual = np.ones(3)
-    usual[_BY_COLUMNS if _long(geometry) else _BY_ROWS] = 14.0
+    usual = np.ones(4)
+    usual[_usual(geometry)] = 12.0
     mode = coder.symbol(usual, mode)
     if mode == _STATIC:
         return _code_static(coder, geometry, matrix, budget)
-    occupied = _code_occupancy(coder, geometry, matrix, mode == _BY_COLUMNS, budget)
+    occupied = _code_occupancy(coder, geometry, matrix, mode, budget)
     coder.mark(f"{geometry.name}.levels")
     return _code_levels(coder, geometry, occupied, matrix)
 
 
 def _choose(geometry: Geometry, matrix: Codes, budget: Budget) -> int:
-    by_columns = _long(geometry)
-    lines, cells = (geometry.rows, geometry.columns)[:: -1 if by_columns else 1]
-    fits = Budget(budget.left).affords(int(np.count_nonzero(matrix)), lines, cells)
-    return (_BY_COLUMNS if by_columns else _BY_ROWS) if fits else _STATIC
+    """The mode that gives the smallest file."""
+    by_lines = _BY_COLUMNS if _long(geometry) else _BY_ROWS
+    lines, cells = (geometry.rows, geometry.columns)[:: -1 if by_lines == _BY_COLUMNS else 1]
+    nonzeros = int(np.count_nonzero(matrix))
+    if not Budget(budget.left).affords(nonzeros, lines, cells):
+        return _STATIC
+    alive = geometry.rows * geometry.alive_columns
+    if alive > _DENSE * nonzeros or not Budget(budget.left).affords_cells(
+        geometry.rows * geometry.columns
+    ):
+        return by_lines
+    sizes: dict[int, float] = {}
+    for mode in (by_lines, _BY_CELLS):
+        scale = Encoder()
+        scale.mark("positions")
+        _code_occupancy(scale, geometry, matrix, mode, Budget(budget.left))
+        sizes[mode] = scale.sections["positions"]
+    return min(sizes, key=sizes.__getitem__)
+
+
+def _usual(geometry: Geometry) -> int:
+    """The mode that a layer of this size is expected to take."""
+    if geometry.rows * geometry.alive_columns <= _SMALL:
+        return _BY_CELLS
+    return _BY_COLUMNS if _long(geometry) else _BY_ROWS
 
 
 def _long(geometry: Geometry) -> bool:
@@ -129,7 +179,7 @@ def _long(geometry: Geometry) -> bool:
 
 
 def _code_occupancy(
-    coder: Coder, geometry: Geometry, matrix: Codes | None, by_columns: bool, budget: Budget
+    coder: Coder, geometry: Geometry, matrix: Codes | None, mode: int, budget: Budget
 ) -> NDArray[np.bool_]:
     """Where the non-zeros are, ``(O, columns)``."""
     occupied = None if matrix is None else matrix != 0
@@ -137,7 +187,9 @@ def _code_occupancy(
     part = None if occupied is None else occupied[:, alive]
     result = np.zeros((geometry.rows, geometry.columns), bool)
     columns = int(alive.sum())
-    if by_columns:
+    if mode == _BY_CELLS:
+        coded = _code_cells(coder, geometry, columns, part, budget)
+    elif mode == _BY_COLUMNS:
         lines = _Lines(columns, geometry.rows, 1, 1)
         coded = lines.code(coder, None if part is None else part.T, budget).T
     else:
@@ -196,13 +248,14 @@ class _Lines:
             raise PyadmmError("a layer takes too long to decode")
         seen = np.zeros(self.cells, np.int64)
         before: list[int] = []
+        alike = _alike(counts) if descending else [1] * self.lines
         for line, count in enumerate(counts):
             if count == 0:
                 continue
             first = before[0] if descending and len(before) == count else 0
             stretch = _Stretch(self._odds(seen), self.taps, self.side, coder)
             before = stretch.code(
-                first, self.cells, count, None if places is None else places[line]
+                first, self.cells, count, None if places is None else places[line], alike[line]
             )
             result[line, before] = True
             seen[before] += 1
@@ -225,11 +278,11 @@ class _Lines:
     def _odds(self, seen: Ints) -> Ints:
         """Odds of the cells of the next line, from how often each was occupied so far.
 
-        ``seen + (3/2 kernel's seen + 4) / taps + 1/4``, in sixteenths: a cell is as likely as it
+        ``seen + (3/2 kernel's seen + 4) / taps + 7/4``, in sixteenths: a cell is as likely as it
         was, plus a share of what its whole kernel saw.
         """
         kernel = seen.reshape(-1, self.taps).sum(1)
-        odds = 16 * seen + ((24 * kernel + 64) // self.taps + 4).repeat(self.taps)
+        odds = 16 * seen + ((24 * kernel + 64) // self.taps + 28).repeat(self.taps)
         return odds >> max(0, int(odds.max()).bit_length() - _ODDS_BITS) | 1
 
 
@@ -239,6 +292,19 @@ def _places(occupied: NDArray[np.bool_]) -> list[list[int]]:
     ends = np.searchsorted(lines, np.arange(len(occupied) + 1)).tolist()
     flat = cells.tolist()
     return [flat[start:end] for start, end in pairwise(ends)]
+
+
+def _alike(counts: list[int]) -> list[int]:
+    """For each line, how many lines from it on have its number of non-zeros.
+
+    >>> _alike([5, 3, 3, 3, 0])
+    [1, 3, 2, 1, 1]
+    """
+    result = [1] * len(counts)
+    for line in range(len(counts) - 2, -1, -1):
+        if counts[line] == counts[line + 1]:
+            result[line] += result[line + 1]
+    return result
 
 
 def _descending(places: list[list[int]]) -> bool:
@@ -260,9 +326,13 @@ class _Stretch:
         self._side = side
         self._coder = coder
 
-    def code(self, start: int, end: int, count: int, places: list[int] | None) -> list[int]:
+    def code(
+        self, start: int, end: int, count: int, places: list[int] | None, alike: int = 1
+    ) -> list[int]:
         """Code ``count`` places in ``start … end - 1``.
 
+        :param alike: this is the first of so many lines with ``count`` non-zeros, sorted by their
+            first places.
         :raises PyadmmError: where there are fewer cells than that.
         """
         cells = end - start
@@ -270,6 +340,14 @@ class _Stretch:
             raise PyadmmError("a line has more non-zeros than cells")
         if count == 0:
             return []
+        if alike > 1 and count <= _EXACT_COUNT:
+            first = self._code_least(
+                start, end, count, None if places is None else places[0], alike
+            )
+            return [
+                first,
+                *self.code(first + 1, end, count - 1, None if places is None else places[1:]),
+            ]
         if cells < _DENSE * count:
             return self._code_dense(start, end, count, places)
         if count <= _EXACT_COUNT:
@@ -294,15 +372,39 @@ class _Stretch:
         at = start
         for left in range(count, 0, -1):
             stop = end - left + 1
-            tail = tails[left - 1][at + 1 - start : stop + 1 - start]
-            tail = tail >> max(0, int(tail[0]).bit_length() - _WEIGHT_BITS)
-            weights = (self._boosted[at:stop] * tail + 1).astype(np.float64)
+            weights = self._next(at, stop, tails[left - 1][at + 1 - start : stop + 1 - start])
             step = None if places is None else places[count - left] - at
-            place = at + self._coder.symbol(weights, step)
+            place = at + self._coder.symbol(weights.astype(np.float64), step)
             result.append(place)
             self._boost(place)
             at = place + 1
         return result
+
+    def _next(self, at: int, stop: int, tail: Ints) -> Ints:
+        """Weights of the next place being ``at … stop - 1``, ``tail`` being what follows each."""
+        tail = tail >> max(0, int(tail[0]).bit_length() - _WEIGHT_BITS)
+        return self._boosted[at:stop] * tail + 1
+
+    def _code_least(self, start: int, end: int, count: int, place: int | None, alike: int) -> int:
+        """The first place of this line, the least among those of ``alike`` lines.
+
+        It is at ``j`` with probability ``S_j**alike - S_(j+1)**alike``, with ``S_j`` the chance
+        that one line starts at ``j`` or later.
+        """
+        stop = end - count + 1
+        *_, tail = _tails(self._odds[start:end], count)
+        weights = self._next(start, stop, tail[1 : stop + 1 - start])
+        later = np.append(np.cumsum(weights[::-1])[::-1], 0)
+        survival = (
+            (later << _SURVIVAL_BITS) // int(later[0])
+            if later[0] < 1 << 42
+            else (later // (int(later[0]) >> _SURVIVAL_BITS))
+        )
+        power = _power(survival, min(alike, _MOST_ALIKE))
+        chances = (power[:-1] - power[1:] + 1).astype(np.float64)
+        first = start + self._coder.symbol(chances, None if place is None else place - start)
+        self._boost(first)
+        return first
 
     def _code_dense(self, start: int, end: int, count: int, places: list[int] | None) -> list[int]:
         """One yes or no per cell; certain ones take no bits."""
@@ -334,6 +436,17 @@ class _Stretch:
             self._boosted[place + self._side] *= 2
 
 
+def _power(base: Ints, exponent: int) -> Ints:
+    """``base**exponent`` in units of ``2**-_SURVIVAL_BITS``, by squaring, rounded down."""
+    result = np.full(len(base), 1 << _SURVIVAL_BITS, np.int64)
+    while exponent:
+        if exponent & 1:
+            result = result * base >> _SURVIVAL_BITS
+        base = base * base >> _SURVIVAL_BITS
+        exponent >>= 1
+    return result
+
+
 def _tails(odds: Ints, count: int) -> Iterator[Ints]:
     """``e(j, t)`` for ``j = 0 … len(odds)`` and ``t = 0 … count - 1``, each ``t`` scaled to fit."""
     tail = np.full(len(odds) + 1, 1 << _TAIL_BITS, np.int64)
@@ -343,6 +456,64 @@ def _tails(odds: Ints, count: int) -> Iterator[Ints]:
         tail = np.zeros(len(odds) + 1, np.int64)
         tail[:-1] = grown >> max(0, int(grown[0]).bit_length() - _TAIL_BITS)
         yield tail
+
+
+def _code_cells(
+    coder: Coder,
+    geometry: Geometry,
+    columns: int,
+    occupied: NDArray[np.bool_] | None,
+    budget: Budget,
+) -> NDArray[np.bool_]:
+    """Code an occupancy matrix ``(O, columns)`` cell by cell, down to the last row with a non-zero.
+
+    The odds of a cell are those of the row before times those of its pattern over those of the
+    layer, all as seen so far; rows that come sorted by their counts make the first a good guess.
+    """
+    if not budget.affords_cells(geometry.rows * columns):
+        raise PyadmmError("a layer takes too long to decode")
+    last = None
+    if occupied is not None:
+        last = int(np.flatnonzero(occupied.any(1)).max(initial=-1)) + 1
+    last = coder.number(geometry.rows + 1, last)
+    seen, ones, row_ones = 0, 0, -1
+    patterns = [[0, 0] for _ in range(_PATTERNS)]
+    result = np.zeros((geometry.rows, columns), bool)
+    for row in range(last):
+        line = [False] * columns
+        known = None if occupied is None else occupied[row].tolist()
+        before = row_ones
+        for cell in range(columns):
+            layer = (2 * ones + 1) * _UNIT // (2 * seen + 4)
+            whole = layer if before < 0 else (before * _UNIT + layer) // (columns + 1)
+            pattern = patterns[_pattern(line, cell, geometry.taps, geometry.window[3])]
+            local = (pattern[0] * _UNIT + _PATTERN_TRUST * layer) // (pattern[1] + _PATTERN_TRUST)
+            miss = (_UNIT - whole) * (_UNIT - local) * layer
+            hit = whole * local * (_UNIT - layer)
+            value = None if known is None else int(known[cell])
+            value = coder.symbol(np.array([miss + 1, hit + 1], np.float64), value)
+            line[cell] = bool(value)
+            ones, seen = ones + value, seen + 1
+            pattern[0] += value
+            pattern[1] += 1
+        row_ones = sum(line)
+        result[row] = line
+    return result
+
+
+def _pattern(line: list[bool], cell: int, taps: int, side: int) -> int:
+    """Which of a cell's neighbours before it in its kernel are occupied, and which there are."""
+    if taps == 1:
+        return 0
+    row, column = divmod(cell % taps, side)
+    left = column > 0 and line[cell - 1]
+    result = 16 * (column > 0) + left
+    if row:
+        corners = (column > 0 and line[cell - side - 1]) + (
+            column + 1 < side and line[cell - side + 1]
+        )
+        result += 2 * line[cell - side] + 4 * corners
+    return result
 
 
 # --- adaptive: levels ----------------------------------------------------------------------------
