@@ -12,7 +12,17 @@ ROOT = Path(__file__).parents[2]
 
 FLOORS = [
     ["pyadmm", "errors", "files", "assets"],
-    ["spec", "synthesis", "settings", "project", "training", "entropy", "timing", "tools.process"],
+    [
+        "spec",
+        "synthesis",
+        "settings",
+        "project",
+        "training",
+        "entropy",
+        "rates",
+        "timing",
+        "tools.process",
+    ],
     ["boards", "model", "admm", "datasets", "zoo", "reports", "report", "calibration"],
     ["outline"],
     ["quantize", "schedule", "sparse_code", "reorder", "fold", "rowstage", "vendor", "tools.batch"],
