@@ -195,7 +195,8 @@ class _Session:
 
     def size(self, name: str, value: int | None, limit: int = SIZE_LIMIT) -> int:
         """A whole number of field ``name``, ``0 … limit``."""
-        model = self.sizes.setdefault(name, Sizes(f"field {name}", limit))
+        likely = 1 if name == "offset" else 0
+        model = self.sizes.setdefault(name, Sizes(f"field {name}", limit, likely=likely))
         return model.code(self.coder, value)
 
     def guessed(self, name: str, value: int | None, guess: int, limit: int = SIZE_LIMIT) -> int:

@@ -30,6 +30,7 @@ _STATE_BITS = 64
 _WORD_BITS = 32
 _HALVE_AT = 1 << 16
 _LIKELY = 7.0
+_STEP = 2
 
 T = TypeVar("T")
 
@@ -197,6 +198,31 @@ class Adaptive:
         if self._total > _HALVE_AT:
             self._weights = np.floor((self._weights + 1) / 2)
             self._total = float(self._weights.sum())
+        return coded
+
+
+class Contexts:
+    """Distributions over one small alphabet, one for each context.
+
+    A context's counts weigh as much as those of all contexts together after ``trust`` symbols:
+    ``(own count + trust * share in all) / (own total + trust)``.
+
+    :param size: of the alphabet.
+    """
+
+    def __init__(self, size: int, contexts: int, trust: int) -> None:
+        self._all = np.ones(size)
+        self._own = np.zeros((contexts, size))
+        self._total = float(size)
+        self._trust = float(trust)
+
+    def code(self, coder: Coder, context: int, symbol: int | None) -> int:
+        """Code one symbol in ``context`` and learn it."""
+        own = self._own[context]
+        coded = coder.symbol(own * self._total + self._trust * self._all, symbol)
+        own[coded] += 1
+        self._all[coded] += _STEP
+        self._total += _STEP
         return coded
 
 

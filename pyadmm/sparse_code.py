@@ -20,7 +20,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pyadmm.entropy import Adaptive, Coder, Encoder, Sizes
+from pyadmm.entropy import Adaptive, Coder, Contexts, Encoder, Sizes
 from pyadmm.errors import PyadmmError
 
 Codes = NDArray[np.int16]
@@ -43,6 +43,8 @@ _PATTERNS = 32
 """Kinds of a cell's neighbourhood, see :func:`_pattern`."""
 _PATTERN_TRUST = 60
 """A pattern's own density counts as much as the layer's after so many cells."""
+_SIGN_TRUST = 10
+"""Magnitudes of one sign count as much as those of both after so many weights."""
 _UNIT = 1 << 16
 """Probability one."""
 _SURVIVAL_BITS = 20
@@ -431,7 +433,7 @@ class _Stretch:
         if self._taps == 1:
             return
         if (tap + 1) % self._side:
-            self._boosted[place + 1] *= 3
+            self._boosted[place + 1] *= 4
         if tap + self._side < self._taps:
             self._boosted[place + self._side] *= 2
 
@@ -522,10 +524,10 @@ def _pattern(line: list[bool], cell: int, taps: int, side: int) -> int:
 def _code_levels(
     coder: Coder, geometry: Geometry, occupied: NDArray[np.bool_], matrix: Codes | None
 ) -> Codes:
-    """Signs, given those of the neighbours before them in the kernel, and magnitudes."""
+    """Signs, given those of the neighbours before them in the kernel, and magnitudes by sign."""
     top = 1 << (geometry.weight_bits - 1)
     signs = [Adaptive(np.ones(2)) for _ in range(5)]
-    magnitudes = Adaptive(np.ones(top))
+    magnitudes = Contexts(top, 2, _SIGN_TRUST)
     result = np.zeros((geometry.rows, geometry.columns), np.int16)
     for row, places in enumerate(_places(occupied)):
         line: dict[int, int] = {}
@@ -533,7 +535,8 @@ def _code_levels(
             level = None if matrix is None else int(matrix[row, place])
             context = _lean(line, place, geometry.taps, geometry.window[3]) + 2
             negative = signs[context].code(coder, None if level is None else int(level < 0))
-            magnitude = magnitudes.code(coder, None if level is None else abs(level) - 1) + 1
+            magnitude = magnitudes.code(coder, negative, None if level is None else abs(level) - 1)
+            magnitude += 1
             line[place] = -magnitude if negative else magnitude
         if line:
             result[row, places] = list(line.values())
