@@ -8,7 +8,7 @@ register map, the streams and the weight image are those of the HLS top (``docs/
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,16 @@ from pyadmm.assets import asset_dir
 from pyadmm.codegen import IN_STREAM, OUT_STREAM, TOP, WEIGHTS_FILE, identifiers, render
 from pyadmm.errors import PyadmmError
 from pyadmm.layout import weight_image
-from pyadmm.model import SHIFT_LIMIT, CompressedModel
-from pyadmm.plan import AcceleratorPlan, BuildPlan, StagePlan, files_digest, index_width
+from pyadmm.model import INPUT, SHIFT_LIMIT, CompressedModel
+from pyadmm.plan import (
+    AcceleratorPlan,
+    BuildPlan,
+    StagePlan,
+    Unit,
+    files_digest,
+    index_width,
+)
+from pyadmm.rowstage import RowStagePlan
 
 MULT_BITS = 16
 TOP_FILE = f"rtl/{TOP}.v"
@@ -80,12 +88,12 @@ class RowWrites:
     interval: int
 
 
-def row_writes(writer: StagePlan | None, beats: int, banks: int) -> RowWrites:
+def row_writes(writer: Unit | None, beats: int, banks: int) -> RowWrites:
     """Writes of ``writer`` (``None``: the input stream) to a frame of ``banks`` banks.
 
     :param beats: parts in which the writer's drain takes a tile.
     """
-    if writer is None:
+    if not isinstance(writer, StagePlan):
         return RowWrites(1, 0, banks == 1, 1)
     kernel, stride = (1, 1) if writer.pool is None else (writer.pool.kernel, writer.pool.stride)
     beat_rows = writer.tile_rows // beats
@@ -142,8 +150,6 @@ def generate_rtl(
     :param model: its weight image goes into the build's data.
     :raises PyadmmError: for options that name no layer or do not fit the plan or the model.
     """
-    if plan.rows:
-        raise PyadmmError(f"rtl: {plan.rows[0].name}: stages without weights have no RTL yet")
     chosen = _stage_options(plan, options or {})
     files: dict[str, str | bytes] = dict(rtl_files())
     context = rtl_context(plan, chosen)
@@ -269,66 +275,206 @@ def stage_parameters(
     }
 
 
+@dataclass(frozen=True)
+class _Link:
+    """The rows that one writer gives to all its readers.
+
+    :param writer: ``None``: the input stream.
+    :param banks: of the frame that takes the most cycles per write.
+    :param beats: parts in which the writer's drain takes a tile.
+    """
+
+    name: str
+    writer: Unit | None
+    shape: tuple[int, int, int]
+    bits: int
+    ports: tuple[str, ...]
+    banks: int
+    beats: int
+
+    def writes(self, banks: int) -> RowWrites:
+        """How the rows arrive at a frame of ``banks`` banks."""
+        return row_writes(self.writer, self.beats, banks)
+
+    def context(self) -> dict[str, Any]:
+        """What the top needs for the link's wires."""
+        channels, height, width = self.shape
+        writes = self.writes(self.banks)
+        return {
+            "id": self.name,
+            "title": f"Rows {self.name.replace('_', ' ', 1)}: {channels} x {height} x {width}, "
+            f"{self.bits} bits",
+            "channel_bits": max(index_width(channels), 1),
+            "row_bits": index_width(height + writes.offset + writes.rows + 1),
+            "rows": writes.rows,
+            "data_bits": writes.rows * width * self.bits,
+            "ports": self.ports,
+        }
+
+
+def _links(plan: AcceleratorPlan, options: Mapping[str, RtlOptions]) -> dict[str, _Link]:
+    """The link behind the input and every stage, by the node that it carries."""
+    names = identifiers([INPUT, *(unit.name for unit in plan.units)])
+    links = {}
+    for writer in (None, *plan.units):
+        node = INPUT if writer is None else writer.node
+        readers = plan.readers(node)
+        banks = min((r.banks if isinstance(r, StagePlan) else 1 for r, _ in readers), default=1)
+        beats = 1
+        if isinstance(writer, StagePlan):
+            beats = options[writer.name].drain_beats or choose_beats(writer, banks)
+        links[node] = _Link(
+            name=f"of_{names[INPUT if writer is None else writer.name]}",
+            writer=writer,
+            shape=plan.input.shape if writer is None else writer.output_shape,
+            bits=plan.input.format.bits if writer is None else writer.output.bits,
+            ports=tuple(f"{names[r.name]}_{place}" for r, place in readers) or ("logits_0",),
+            banks=banks,
+            beats=beats,
+        )
+    return links
+
+
 def rtl_context(plan: AcceleratorPlan, options: Mapping[str, RtlOptions]) -> dict[str, Any]:
     """Everything that the RTL templates name."""
-    stages = plan.stages
-    names = list(identifiers(stage.name for stage in stages).values())
-    links = [f"to_{name}" for name in names] + ["to_logits"]
-    banks = [stage.banks for stage in stages] + [1]
-    beats = [
-        options[stage.name].drain_beats or choose_beats(stage, after)
-        for stage, after in zip(stages, banks[1:], strict=True)
-    ]
-    writers = zip([None, *stages], [1, *beats], banks, strict=True)
-    writes = [row_writes(*writer) for writer in writers]
+    links = _links(plan, options)
+    units = plan.units
+    names = identifiers([INPUT, *(unit.name for unit in units)])
+    holders: list[Unit] = [*plan.stages, *(row for row in plan.rows if row.scales)]
     bus = _bus_widths(plan)
+    order = {unit.name: i for i, unit in enumerate(holders)}
     return {
         "generated_by": f"Generated by pyadmm {__version__}; do not edit.",
-        "title": f"{names[0]} to {names[-1]} for {plan.board.name}",
+        "title": f"{names[units[0].name]} to {names[plan.last.name]} for {plan.board.name}",
         "top": TOP,
         "in_stream": IN_STREAM,
         "out_stream": OUT_STREAM,
         "cfg": {
             **bus,
-            "stages": len(stages),
-            "groups": _words(stage.groups for stage in stages),
-            "entries": _words(stage.entry_capacity for stage in stages),
-            "slots": _words(stage.slot_capacity for stage in stages),
+            "stages": len(holders),
+            "groups": _words(unit.groups if isinstance(unit, StagePlan) else 1 for unit in holders),
+            "entries": _words(
+                unit.entry_capacity if isinstance(unit, StagePlan) else 1 for unit in holders
+            ),
+            "slots": _words(
+                unit.slot_capacity if isinstance(unit, StagePlan) else 1 for unit in holders
+            ),
         },
-        "links": [_link(plan, i, links[i], writes[i]) for i in range(len(links))],
+        "links": [link.context() for link in links.values()],
+        "first": links[INPUT].name,
+        "last": links[plan.last.node].name,
         "unpack": _parameters(_unpack_parameters(plan)),
-        "pack": _parameters(_pack_parameters(stages[-1], writes[-1])),
+        "pack": _parameters(_pack_parameters(plan.last, links[plan.last.node].writes(1))),
+        "weighted": len(plan.stages),
+        "holders": [f"stage_{names[unit.name]}" for unit in holders],
         "stages": [
             {
-                "id": f"stage_{names[i]}",
-                "title": f"{names[i]}: {stage.config.family}, {stage.groups} groups x "
-                f"{stage.lanes} lanes",
-                "index": f"{bus['stage_bits']}'d{i}",
-                "source": links[i],
-                "target": links[i + 1],
-                "parameters": _parameters(
+                "id": f"stage_{names[unit.name]}",
+                "title": _title(unit, names[unit.name]),
+                "module": _module(unit),
+                "index": f"{bus['stage_bits']}'d{order.get(unit.name, 0)}",
+                "holds": unit.name in order,
+                "weighted": isinstance(unit, StagePlan),
+                "busy": order.get(unit.name, 0),
+                "sources": [
                     {
-                        **stage_parameters(
-                            stage,
-                            writes[i],
-                            beats[i],
-                            writes[i + 1].interval,
-                            options[stage.name],
-                        ),
-                        "CFG_GROUP_BITS": bus["group_bits"],
-                        "CFG_ADDR_BITS": bus["addr_bits"],
+                        "prefix": prefix,
+                        "link": links[source].name,
+                        "port": f"{names[unit.name]}_{place}",
                     }
-                ),
+                    for place, (source, prefix) in enumerate(
+                        zip(unit.sources, _prefixes(unit), strict=True)
+                    )
+                ],
+                "target": links[unit.node].name,
+                "parameters": _parameters(_unit_parameters(unit, links, options, bus)),
             }
-            for i, stage in enumerate(stages)
+            for unit in units
         ],
+    }
+
+
+def _title(unit: Unit, name: str) -> str:
+    if isinstance(unit, StagePlan):
+        return f"{name}: {unit.config.family}, {unit.groups} groups x {unit.lanes} lanes"
+    return f"{name}: {unit.kind}, {unit.lanes} lanes"
+
+
+def _module(unit: Unit) -> str:
+    if isinstance(unit, StagePlan):
+        return "stage"
+    return "add_stage" if unit.kind == "add" else "pool_stage"
+
+
+def _prefixes(unit: Unit) -> tuple[str, ...]:
+    """What the ports of a stage's sources are called."""
+    return ("in",) if len(unit.sources) == 1 else ("a", "b")
+
+
+def _unit_parameters(
+    unit: Unit,
+    links: Mapping[str, _Link],
+    options: Mapping[str, RtlOptions],
+    bus: Mapping[str, int],
+) -> dict[str, int]:
+    """Parameters of a stage's module."""
+    if isinstance(unit, RowStagePlan):
+        return row_parameters(unit, [links[source].writes(1) for source in unit.sources])
+    out = links[unit.node]
+    writes, interval = links[unit.source].writes(unit.banks), out.writes(out.banks).interval
+    own = stage_parameters(unit, writes, out.beats, interval, options[unit.name])
+    return {
+        **own,
+        "CFG_GROUP_BITS": bus["group_bits"],
+        "CFG_ADDR_BITS": bus["addr_bits"],
+    }
+
+
+def row_parameters(row: RowStagePlan, writes: Sequence[RowWrites]) -> dict[str, int]:
+    """Parameters of ``hls/rtl/add_stage.sv`` or ``pool_stage.sv``.
+
+    :param writes: how the frames of every source are written.
+    """
+    channels, height, width = row.shape
+    product_bits = 1 if row.kind == "add" else MULT_BITS
+    common = {
+        "CHANNELS": channels,
+        "HEIGHT": height,
+        "WIDTH": width,
+        "SUM_BITS": row.sum_bits,
+        "Y_BITS": row.output.bits,
+        "Y_SIGNED": int(row.output.signed),
+        "LANES": row.lanes,
+        "SHIFT_MAX": min(SHIFT_LIMIT, row.sum_bits + product_bits),
+    }
+    if row.kind == "add":
+        for letter, form, frames, written in zip("AB", row.inputs, row.frames, writes, strict=True):
+            common |= {
+                f"{letter}_BITS": form.bits,
+                f"{letter}_SIGNED": int(form.signed),
+                f"{letter}_FRAMES": frames,
+                f"{letter}_ROWS": written.rows,
+                f"{letter}_ROW_OFFSET": written.offset,
+            }
+        return common
+    return {
+        **common,
+        "AVERAGE": int(row.kind == "avgpool"),
+        "X_BITS": row.inputs[0].bits,
+        "X_SIGNED": int(row.inputs[0].signed),
+        "KERNEL": row.kernel,
+        "STRIDE": row.stride,
+        "FRAMES": row.frames[0],
+        "IN_ROWS": writes[0].rows,
+        "IN_ROW_OFFSET": writes[0].offset,
     }
 
 
 def _bus_widths(plan: AcceleratorPlan) -> dict[str, int]:
     depth = max(max(s.entry_capacity, s.slot_capacity) for s in plan.stages)
+    holders = len(plan.stages) + sum(row.scales for row in plan.rows)
     return {
-        "stage_bits": max(index_width(len(plan.stages)), 1),
+        "stage_bits": max(index_width(holders), 1),
         "group_bits": max(index_width(max(s.groups for s in plan.stages)), 1),
         "addr_bits": max(index_width(depth), 1),
     }
@@ -337,23 +483,6 @@ def _bus_widths(plan: AcceleratorPlan) -> dict[str, int]:
 def _words(values: Any) -> str:
     """A concatenation of 32-bit numbers, the first one lowest."""
     return "{" + ", ".join(f"32'd{value}" for value in reversed(list(values))) + "}"
-
-
-def _link(plan: AcceleratorPlan, index: int, name: str, writes: RowWrites) -> dict[str, Any]:
-    """Wires between the writer of frame ``index`` and its owner."""
-    if index == 0:
-        (channels, height, width), bits = plan.input.shape, plan.input.format.bits
-    else:
-        stage = plan.stages[index - 1]
-        (channels, height, width), bits = stage.output_shape, stage.output.bits
-    return {
-        "id": name,
-        "title": f"Rows {name.replace('_', ' ', 1)}: {channels} x {height} x {width}, {bits} bits",
-        "channel_bits": max(index_width(channels), 1),
-        "row_bits": index_width(height + writes.offset + writes.rows + 1),
-        "rows": writes.rows,
-        "data_bits": writes.rows * width * bits,
-    }
 
 
 def _unpack_parameters(plan: AcceleratorPlan) -> dict[str, int | str]:
@@ -371,7 +500,7 @@ def _unpack_parameters(plan: AcceleratorPlan) -> dict[str, int | str]:
     }
 
 
-def _pack_parameters(stage: StagePlan, writes: RowWrites) -> dict[str, int]:
+def _pack_parameters(stage: Unit, writes: RowWrites) -> dict[str, int]:
     channels, height, width = stage.output_shape
     return {
         "CHANNELS": channels,
