@@ -110,10 +110,14 @@ class Graph:
         )
         return self._add(node)
 
-    def block(self, x: str, outputs: int, stride: int, shortcut: str, groups: int = 1) -> str:
-        """Two convolutions beside a shortcut: ``identity``, ``option a`` or ``conv``."""
-        y = self.conv(x, outputs, stride=stride, groups=groups)
-        y = self.conv(y, outputs, output=S6)
+    def block(
+        self, x: str, outputs: int, stride: int, shortcut: str, *, groups: int = 1, depth: int = 2
+    ) -> str:
+        """``depth`` convolutions beside a shortcut: ``identity``, ``option a`` or ``conv``."""
+        y = x
+        for index in range(depth):
+            step = {"stride": stride, "groups": groups} if index == 0 else {}
+            y = self.conv(y, outputs, output=S6 if index == depth - 1 else U4, **step)
         if shortcut == "option a":
             x = self.option_a(x, outputs, stride)
         elif shortcut == "conv":
@@ -122,31 +126,26 @@ class Graph:
 
 
 def residual_network(seed: int = 0) -> CompressedModel:
-    """Three blocks with every kind of shortcut on a non-square map, then a global pool."""
-    graph = Graph(InputSpec((3, 10, 9), S4, offset=(128, 100, 90), shift=4), seed)
-    x = graph.conv(INPUT, 4)
-    x = graph.block(x, 4, 1, "identity", groups=2)
-    x = graph.block(x, 7, 2, "option a")
-    x = graph.block(x, 6, 1, "conv")
-    x = graph.avgpool(x, 5, 5)
-    graph.linear(x, 5)
+    """Every kind of shortcut on a non-square map, the first on the input; pools behind sums."""
+    graph = Graph(InputSpec((3, 9, 6), S4, offset=(128, 100, 90), shift=4), seed)
+    x = graph.block(INPUT, 3, 1, "identity")
+    x = graph.block(x, 4, 2, "option a", depth=1)
+    x = graph.block(x, 4, 1, "conv", groups=2, depth=1)
+    x = graph.maxpool(x, 2, 1)
+    x = graph.avgpool(graph.add(x, x, S6), 2, 1)
+    graph.linear(x, 3)
     return graph.model
 
 
 def branching_network(seed: int = 0) -> CompressedModel:
     """Three readers of the input and of a node, a sum of a node with itself, pools in a row."""
-    graph = Graph(InputSpec((2, 13, 8), QFormat(3, False), shift=5), seed)
+    graph = Graph(InputSpec((2, 11, 6), QFormat(3, False), shift=5), seed)
     a = graph.conv(INPUT, 3, (5, 3), 4, 2)
     b = graph.avgpool(INPUT, 3, 2, S4)
-    c = graph.conv(graph.maxpool(INPUT, 2, 1), 3, (2, 2), 1, 2)
-    d = graph.conv(c, 4, (3, 2), 2, 1, output=S4)
-    e = graph.add(c, c, S6)
-    f = graph.conv(e, 4, (5, 4), 2, 2)
-    g = graph.maxpool(graph.maxpool(c, 2, 1), 3, 2)
-    d = graph.conv(d, 3, (2, 2), 1, 0)
-    f = graph.conv(f, 3, (2, 3), 1, 0, output=S6)
-    g = graph.conv(g, 3, (1, 1), 1, 0)
-    ends = [graph.linear(x, 4) for x in (a, b, d, f, g)]
+    c = graph.conv(graph.maxpool(INPUT, 2, 1), 2, (2, 2), 2, 2)
+    d = graph.add(c, c, S6)
+    e = graph.maxpool(graph.maxpool(c, 2, 1), 3, 2)
+    ends = [graph.linear(x, 4) for x in (a, b, d, e)]
     total = ends[0]
     for other in ends[1:]:
         total = graph.add(total, other, QFormat(14, True))
@@ -169,7 +168,7 @@ def random_network(seed: int) -> CompressedModel:
         plain = outputs == channels and stride == 1
         shortcut = "identity" if plain else str(rng.choice(["option a", "conv"]))
         groups = 2 if channels % 2 == 0 and rng.random() < 0.5 else 1
-        x = _pooled(graph, graph.block(x, outputs, stride, shortcut, groups), rng)
+        x = _pooled(graph, graph.block(x, outputs, stride, shortcut, groups=groups), rng)
     if rng.random() < 0.7:
         graph.linear(x, int(rng.integers(1, 6)))
     return graph.model
@@ -209,8 +208,8 @@ def random_configs(model: CompressedModel, seed: int) -> dict[str, KernelConfig]
 def random_config(rng: np.random.Generator, layer: CompressedLayer) -> KernelConfig:
     """Any kernel that ``layer`` can take."""
     spec = layer.spec
-    rows = int(rng.integers(1, min(spec.output_shape[1], 4) + 1))
-    groups = int(rng.integers(1, min(spec.outputs, 4) + 1))
+    rows = int(rng.integers(1, min(spec.output_shape[1], 3) + 1))
+    groups = int(rng.integers(1, min(spec.outputs, 2) + 1))
     if rng.random() < 0.4 and (spec.groups == 1 or spec.outputs // spec.groups % groups == 0):
         return KernelConfig("dense", rows, groups)
     limit = index_width(spec.input_shape[0])

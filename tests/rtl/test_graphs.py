@@ -27,10 +27,13 @@ from tests.unit.models import random_images
 BOARD = load_board("pynq-z2")
 CASES: dict[str, Callable[[int], CompressedModel]] = {
     "residual": residual_network,
-    "branching": branching_network,
+    **{
+        f"branching {seed}": branching_network
+        for seed in range(int(os.environ.get("PYADMM_FUZZ", "0")))
+    },
     **{
         f"random {seed}": lambda _, seed=seed: random_network(seed)
-        for seed in range(int(os.environ.get("PYADMM_FUZZ", "1")))
+        for seed in range(int(os.environ.get("PYADMM_FUZZ", "0")))
     },
 }
 
