@@ -37,7 +37,7 @@ module frame_ring #(
     output logic [WIDTH*X_BITS-1:0]      rd_data
 );
   localparam int WORD = WIDTH * X_BITS;
-  localparam int SLOT_BITS = $clog2(FRAMES);
+  localparam int SLOT_BITS = FRAMES > 1 ? $clog2(FRAMES) : 1;
 
   if (FRAMES < 2) begin : gen_bad_frames
     $error("frame_ring: FRAMES must be at least 2");

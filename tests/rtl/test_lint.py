@@ -24,6 +24,11 @@ def test_the_dense_stage_is_lint_clean(simulators: Path) -> None:
     verilate([*arguments, *sorted(RTL.glob("*.sv"))], simulators / "lint_dense.log")
 
 
+def test_the_maximum_stage_is_lint_clean(simulators: Path) -> None:
+    arguments = ["--lint-only", "-Wall", "-GAVERAGE=0", "-GLANES=4", "--top-module", "pool_stage"]
+    verilate([*arguments, *sorted(RTL.glob("*.sv"))], simulators / "lint_maximum.log")
+
+
 @pytest.mark.parametrize(
     ("module", "parameter", "message"),
     [
@@ -37,6 +42,9 @@ def test_the_dense_stage_is_lint_clean(simulators: Path) -> None:
         ("requantize", "SHIFT_MIN=0", "1 <= SHIFT_MIN"),
         ("ram_sdp", "DEPTH=17", "DEPTH must be 1 to"),
         ("input_unpack", "X_BITS=10", "X_BITS must be at most 9"),
+        ("frame_ring", "FRAMES=1", "FRAMES must be at least 2"),
+        ("pool_stage", "LANES=3", "LANES must divide OUT_WIDTH"),
+        ("pool_stage", "KERNEL=8", "KERNEL must be at most HEIGHT"),
     ],
 )
 def test_bad_parameters_are_errors(
