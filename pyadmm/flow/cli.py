@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pyadmm import __version__, settings, zoo
+from pyadmm import __version__, datasets, settings, zoo
 from pyadmm.boards import board_names
 from pyadmm.errors import PyadmmError
 from pyadmm.flow.config import FlowConfig, read_config
@@ -24,6 +24,7 @@ examples:
   python -m pyadmm.flow --board pynq-z2                     the default: LeNet-5 on MNIST, quick
   python -m pyadmm.flow --board pynq-z2 --preset standard   smaller and more accurate, up to an hour
   python -m pyadmm.flow --board kv260 --until csim          stop after a step
+  python -m pyadmm.flow --model my:net --data-dir DIR --image-size 64   your own, on your pictures
   python -m pyadmm.flow --config my.yaml --seed 3           options override the file
   python -m pyadmm.flow --board pynq-z2 --dry-run           show what would be done
 
@@ -45,7 +46,16 @@ def parser() -> argparse.ArgumentParser:
     default = FlowConfig()
     add = result.add_argument
     add("--board", help=f"{', '.join(board_names())} (default {default.board})")
-    add("--model", help=f"{', '.join(zoo.names())} (default {default.model})")
+    add(
+        "--model",
+        help=f"{', '.join(zoo.names())}, or module:callable that gives your own torch module "
+        f"(default {default.model})",
+    )
+    add(
+        "--weights", metavar="FILE", help="trained weights by name (a state_dict); not trained then"
+    )
+    add("--data", help=f"{', '.join(datasets.NAMES)} (default: what the model is made for)")
+    add("--image-size", type=int, metavar="N", help="height and width to crop image folders to")
     add("--preset", help=f"{', '.join(settings.PRESETS)} (default {default.preset})")
     add("--config", type=Path, metavar="FILE", help="YAML file with any of these options")
     add("--data-dir", metavar="DIR", help="folder with the data set; also PYADMM_DATA")

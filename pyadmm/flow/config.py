@@ -14,6 +14,9 @@ from pyadmm.errors import PyadmmError
 _TYPES: dict[str, tuple[type, ...]] = {
     "board": (str,),
     "model": (str,),
+    "weights": (str, type(None)),
+    "data": (str, type(None)),
+    "image_size": (int, type(None)),
     "preset": (str,),
     "seed": (int,),
     "data_dir": (str, type(None)),
@@ -30,7 +33,11 @@ class FlowConfig:
     """One run of the flow.
 
     :param board: name of a file in ``boards/``.
-    :param model: a network of the zoo, ``lenet5`` for example.
+    :param model: a network of the zoo, ``lenet5`` for example, or ``module:callable`` that gives
+        one's own ``torch.nn.Module``.
+    :param weights: file of its trained weights (a ``state_dict``); ``None``: it is trained first.
+    :param data: data set; ``None``: that of the zoo's network, ``imagefolder`` for one's own.
+    :param image_size: height and width of the images of an image folder.
     :param preset: how much compression and time: ``quick``, ``standard`` or ``record``.
     :param data_dir: folder with the data set; ``None``: ``PYADMM_DATA``, cache, mirrors.
     :param out: run directory; ``None``: ``runs/<model>-<board>-<preset>-seed<seed>``.
@@ -42,6 +49,9 @@ class FlowConfig:
 
     board: str = "pynq-z2"
     model: str = "lenet5"
+    weights: str | None = None
+    data: str | None = None
+    image_size: int | None = None
     preset: str = "quick"
     seed: int = 0
     data_dir: str | None = None
@@ -52,9 +62,14 @@ class FlowConfig:
     compress: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def model_name(self) -> str:
+        """The model's name in the names of files."""
+        return self.model.replace(":", "-").replace("/", "-")
+
+    @property
     def run_dir(self) -> Path:
         """Where this run keeps everything."""
-        name = f"{self.model}-{self.board}-{self.preset}-seed{self.seed}"
+        name = f"{self.model_name}-{self.board}-{self.preset}-seed{self.seed}"
         return Path(self.out) if self.out else Path("runs") / name
 
     def override(self, values: Mapping[str, Any], source: str) -> FlowConfig:

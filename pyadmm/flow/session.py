@@ -6,6 +6,7 @@ in a later process too.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,17 +14,18 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pyadmm import breakeven, compression, container, settings, zoo
+from pyadmm import breakeven, compression, container, settings
 from pyadmm.boards import Board, load_board
 from pyadmm.breakeven import BreakEven
 from pyadmm.codegen import generate
 from pyadmm.compact import compact
 from pyadmm.compression import AdmmResult, IntegerResult, PhaseResult
-from pyadmm.datasets import mnist
+from pyadmm.datasets import DataSet
 from pyadmm.errors import PyadmmError
 from pyadmm.files import cache_dir
 from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.console import Reporter
+from pyadmm.flow.subject import Subject, resolve
 from pyadmm.model import CompressedModel
 from pyadmm.network import Network
 from pyadmm.plan import AcceleratorPlan, BuildPlan
@@ -33,7 +35,7 @@ from pyadmm.rtlgen import generate_rtl
 from pyadmm.search import SearchResult, search
 from pyadmm.tools import verilator
 from pyadmm.tools.verilator import RtlSimulator
-from pyadmm.training import Data, EpochRecord, Images, Teacher, accuracy, seed_of
+from pyadmm.training import Data, EpochRecord, Images, accuracy, seed_of
 
 TESTBENCH_IMAGES = 20
 
@@ -53,29 +55,32 @@ class Session:
             settings.override(settings.preset(config.preset), config.compress, "compress"),
             seed=config.seed,
         )
-        compression.to_network(self._fresh_model(), self.settings, (1, 28, 28))
+        self.subject: Subject = resolve(config)
+        compression.to_network(self._fresh_model(), self.settings, self.subject.shape)
 
     @cached_property
-    def mnist(self) -> mnist.Mnist:
-        folder = self.config.data_dir
-        return mnist.load(Path(folder) if folder else None)
+    def dataset(self) -> DataSet:
+        """All images."""
+        return self.subject.load_data(self.config.data_dir)
 
     @cached_property
     def data(self) -> Data:
         """Training and validation images; the test images are not in it."""
-        return Data.split(Images.from_numpy(self.mnist.train_images, self.mnist.train_labels))
+        return Data.split(Images.from_numpy(self.dataset.train_images, self.dataset.train_labels))
 
     @cached_property
     def dense(self) -> tuple[nn.Module, list[EpochRecord]]:
-        """The trained dense network and its epochs."""
+        """The trained dense network and its epochs; none where its weights came from a file."""
         model = self._fresh_model()
+        if self.subject.weights is not None:
+            return model, []
         records = compression.train_dense(model, self.settings, self.data, **self._resumable)
         return model, records
 
     @cached_property
     def network(self) -> Network:
         """The dense network, traced."""
-        return compression.to_network(self.dense[0], self.settings, self._shape)
+        return compression.to_network(self.dense[0], self.settings, self.subject.shape)
 
     @cached_property
     def break_even(self) -> tuple[BreakEven, ...]:
@@ -118,7 +123,7 @@ class Session:
     @cached_property
     def integer(self) -> IntegerResult:
         """The integer model, its hidden channels in the order that makes the smallest file."""
-        found = compression.to_integer(self.quantized.network, self.data, self.config.model)
+        found = compression.to_integer(self.quantized.network, self.data, self.subject.name)
         return replace(found, model=sort_channels(found.model))
 
     @cached_property
@@ -128,7 +133,7 @@ class Session:
 
     @property
     def admm_file(self) -> Path:
-        return self.run_dir / f"{self.config.model}.admm"
+        return self.run_dir / f"{self.subject.name}.admm"
 
     @cached_property
     def compact(self) -> CompressedModel:
@@ -147,7 +152,7 @@ class Session:
     @cached_property
     def hls_build(self) -> BuildPlan:
         """The accelerator in HLS C++, its first test images as the testbench's vectors."""
-        return generate(self.compact, self.plan, self.mnist.test_images[:TESTBENCH_IMAGES])
+        return generate(self.compact, self.plan, self.dataset.test_images[:TESTBENCH_IMAGES])
 
     @cached_property
     def rtl_build(self) -> BuildPlan:
@@ -171,16 +176,23 @@ class Session:
         """The Verilated accelerator."""
         return verilator.build_simulator(self.rtl_build, self.plan, cache_dir() / "verilator")
 
+    @property
+    def weights_digest(self) -> str | None:
+        """SHA-256 of the file of trained weights, if there is one."""
+        file = self.subject.weights
+        return None if file is None else hashlib.sha256(file.read_bytes()).hexdigest()
+
+    def dense_validation_accuracy(self) -> float:
+        """Share of the validation images that the dense float network gets right."""
+        return self._dense_accuracy(self.data.validation)
+
     def dense_test_accuracy(self) -> float:
         """Share of the test images that the dense float network gets right."""
-        teacher = Teacher(self.network, self.network.encode)
-        test = Images.from_numpy(self.mnist.test_images, self.mnist.test_labels)
-        return accuracy(lambda images: teacher.network(self.network.encode(images)), test)
+        test = Images.from_numpy(self.dataset.test_images, self.dataset.test_labels)
+        return self._dense_accuracy(test)
 
-    @property
-    def _shape(self) -> tuple[int, int, int]:
-        channels, height, width = self.mnist.train_images.shape[1:]
-        return channels, height, width
+    def _dense_accuracy(self, data: Images) -> float:
+        return accuracy(lambda images: self.network(self.network.encode(images)), data)
 
     @property
     def _resumable(self) -> dict:
@@ -192,4 +204,4 @@ class Session:
     def _fresh_model(self) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(self.config.seed, "initial weights"))
-            return zoo.build(self.config.model)
+            return self.subject.module()

