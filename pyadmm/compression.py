@@ -305,19 +305,22 @@ def quantize(
 ) -> PhaseResult:
     """Masked retraining with quantised weights and activations (straight-through gradients).
 
-    While batch norms learn, the factor of a channel is a real number; folding them makes it an
-    integer multiplier, and the rest of the training sees the very integers of the chip.
+    While batch norms still learn, only the weights are at their levels. Then the norms are folded,
+    and the network computes with the very integers of the chip.
     """
     current = network.copy()
-    calibrate(current, data.train)
-    current.quantized = True
+    for layer in current.layers.values():
+        layer.fit_weight_scale()
     surroundings = _Surroundings(
         "quantize-norms", settings, data, _teacher(teacher, settings), checkpoint_dir, progress
     )
     records = []
     if current.norms:
+        current.levels = True
         records += _train_masked(current, settings.quantize_norms, surroundings)
         current = current.fold_norms()
+    calibrate(current, data.train)
+    current.quantized = True
     records += _train_masked(current, settings.quantize, replace(surroundings, name="quantize"))
     snap_scales(current, settings.mult_bits)
     return PhaseResult(current, records)
@@ -515,7 +518,7 @@ def _train_masked(
     validations would be luck.
     """
     groups: list[dict[str, Any]] = [{"params": list(network.trainable())}]
-    if network.quantized:
+    if network.quantized or network.levels:
         scales = {"params": list(network.scales()), "weight_decay": 0.0}
         groups.append(scales)
     optimizer = _optimizer(groups, train)
@@ -555,10 +558,8 @@ def _optimizer(groups: list[dict[str, Any]], train: TrainSettings) -> torch.opti
 
 @torch.no_grad()
 def calibrate(network: Network, images: Images) -> None:
-    """Set weight and activation scales to those of least squared error on some training images."""
+    """Set activation scales to those of least squared error on some training images."""
     for step, values in network.walk(network.encode(images.images[:_CALIBRATION_IMAGES])):
-        if isinstance(step, WeightedStep):
-            step.fit_weight_scale()
         if step.output is not None:
             step.log_s.fill_(math.log(_clip_scale(values, step.output)))
 

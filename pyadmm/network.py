@@ -28,6 +28,7 @@ from pyadmm.quantize import (
     quantize_weight,
     requantize,
     round_half_up,
+    round_into,
     snapped_ratios,
     straight_through,
 )
@@ -130,7 +131,8 @@ class WeightedStep(nn.Module):
 
     ``weight`` is the latent weight of the channels that live; ``mask`` is 0 where it is pruned;
     ``frozen`` holds the level codes that no longer change, 0 where they still may. ``norm`` is
-    ``None`` where the layer has none, or it is folded. ``log_q`` is the logarithm of the weight
+    ``None`` where the layer has none, or it is folded. With ``levels`` the float network computes
+    with the weights' levels. ``log_q`` is the logarithm of the weight
     scale ``q``: one number, or one per output channel where a norm was folded.
     """
 
@@ -145,6 +147,7 @@ class WeightedStep(nn.Module):
         super().__init__()
         self.facts = facts
         self.norm = norm
+        self.levels = False
         self.weight = nn.Parameter(weight.detach().clone())
         self.bias = nn.Parameter(bias.detach().clone())
         self.log_q = nn.Parameter(torch.zeros(()))
@@ -186,18 +189,17 @@ class WeightedStep(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Real outputs of real inputs."""
-        acc = self.product(x, self.weight, self.bias)
+        weight = self.weight_codes() * self.row_q if self.levels else self.weight
+        acc = self.product(x, weight, self.bias)
         acc = self.pooled(acc if self.norm is None else self.norm(acc))
         return F.relu(acc) if self.facts.relu else acc
 
     def forward_codes(self, x: Coded) -> Coded:
         """Output codes and their scale, from input codes and theirs; real logits if last."""
+        assert self.norm is None, "norms are folded before a network is quantised"
         codes, scale = x
         unit, step, output = self.log_q.exp() * scale, self.log_s.exp(), self.facts.output
         acc = self.product(codes, self.weight_codes(), self.bias_codes(unit))
-        if self.norm is not None:
-            real = self.pooled(self.norm(acc * unit))
-            return requantize(real, 1 / step, output.lo, output.hi), step
         if self.facts.last:
             return self.pooled(acc) * self.per_channel(unit), scale
         ratio = self.per_channel(self.ratio(scale))
@@ -389,7 +391,7 @@ class AddStep(nn.Module):
         step, output = self.log_s.exp(), self.facts.output
         ratio, _, _ = snapped_ratios(torch.stack([a[1], b[1]]) / step)
         total = a[0] * ratio[0] + b[0] * ratio[1]
-        return round_half_up(total.clamp(output.lo, output.hi)), step
+        return round_into(total, output.lo, output.hi), step
 
 
 class ShortcutStep(nn.Module):
@@ -497,6 +499,16 @@ class Network(nn.Module):
             yield step, inputs
 
     @property
+    def levels(self) -> bool:
+        """Whether the float network computes with the levels of the weights."""
+        return any(layer.levels for layer in self.layers.values())
+
+    @levels.setter
+    def levels(self, levels: bool) -> None:
+        for layer in self.layers.values():
+            layer.levels = levels
+
+    @property
     def norms(self) -> list[Norm]:
         """Batch norms that are not folded."""
         return [layer.norm for layer in self.layers.values() if layer.norm is not None]
@@ -552,6 +564,7 @@ class Network(nn.Module):
         """Everything, as tensors and text: what :meth:`from_state` takes."""
         structure = {
             "quantized": self.quantized,
+            "levels": self.levels,
             "input": asdict(self.input),
             "steps": [_step_to_json(step) for step in self.chain],
             "sources": self.sources,
@@ -572,7 +585,9 @@ class Network(nn.Module):
         )
         steps = [_step_from_json(s, tensors, i) for i, s in enumerate(structure["steps"])]
         sources = {name: tuple(read) for name, read in structure["sources"].items()}
-        return cls(input_spec, steps, structure["quantized"], sources)
+        network = cls(input_spec, steps, structure["quantized"], sources)
+        network.levels = structure["levels"]
+        return network
 
     def copy(self) -> Network:
         """An independent copy."""

@@ -7,6 +7,7 @@ stay ordinary factors, so that autograd gives them the gradient of learned-step-
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,7 +38,29 @@ def round_half_up(x: Tensor) -> Tensor:
 
 def requantize(acc: Tensor, ratio: Tensor, lo: int, hi: int) -> Tensor:
     """``clamp(round(acc * ratio), lo, hi)``, with gradients inside the range."""
-    return round_half_up((acc * ratio).clamp(lo, hi))
+    return round_into(acc * ratio, lo, hi)
+
+
+def round_into(x: Tensor, lo: int, hi: int) -> Tensor:
+    """``clamp(floor(x + 1/2), lo, hi)``, with gradient 1 where ``lo <= x <= hi``, else 0."""
+    rounded: Tensor = _RoundInto.apply(x, lo, hi)
+    return rounded
+
+
+class _RoundInto(torch.autograd.Function):
+    """Rounding and clamping in one node, in place: maps of activations are large."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, lo: int, hi: int) -> Tensor:
+        """The rounded values."""
+        ctx.save_for_backward(x.clamp(lo, hi) == x)
+        return (x + 0.5).floor_().clamp_(lo, hi)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """The gradient inside the range."""
+        (inside,) = ctx.saved_tensors
+        return gradient * inside, None, None
 
 
 def snapped_ratios(ratios: Tensor, bits: int = _RATIO_BITS) -> tuple[Tensor, tuple[int, ...], int]:

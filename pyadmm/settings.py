@@ -254,8 +254,8 @@ class CompressSettings:
     :param break_even: layer -> least pruning ratio at which its hardware gains.
     :param dense: training of the dense network.
     :param retrain: masked retraining after ADMM, float.
-    :param quantize_norms: the same as ``quantize``, before it, while batch norms still learn; after
-        it they are folded. Only for networks that have some.
+    :param quantize_norms: masked retraining with quantised weights while batch norms still learn,
+        for networks that have some; after it they are folded.
     :param quantize: masked retraining with quantised weights and activations.
     """
 

@@ -142,9 +142,11 @@ def test_state_of_a_graph_gives_an_equal_graph_back() -> None:
     assert torch.equal(network(codes), copy(codes))
     assert copy.sources == network.sources
     assert [step.facts for step in copy.chain] == [step.facts for step in network.chain]
-    calibrate(network, Images(_images(20), torch.zeros(20, dtype=torch.int64)))
-    network.quantized = True
     folded = network.fold_norms()
+    folded.levels = True
+    assert torch.equal(folded(codes), folded.copy()(codes))
+    calibrate(folded, Images(_images(20), torch.zeros(20, dtype=torch.int64)))
+    folded.quantized = True
     assert torch.equal(folded(codes), folded.copy()(codes))
 
 
@@ -154,9 +156,11 @@ def test_integer_graph_equals_the_quantised_network(settings: InputSettings) -> 
     network = _graph(settings)
     _prune(network, 0.6)
     images = _images(200)
+    for layer in network.layers.values():
+        layer.fit_weight_scale()
+    network = network.fold_norms()
     calibrate(network, Images(images, torch.zeros(200, dtype=torch.int64)))
     network.quantized = True
-    network = network.fold_norms()
     snap_scales(network)
     with torch.no_grad():
         single = network(network.encode(images)).numpy()
@@ -180,6 +184,10 @@ def test_a_folded_norm_keeps_the_codes_up_to_the_sign_of_its_factor() -> None:
     network = _graph()
     network.layers["side.0"].fit_weight_scale()
     before = network.layers["side.0"]
+    network.levels = True
+    codes = network.encode(_images(4))
+    with torch.no_grad():
+        assert torch.allclose(network(codes), network.fold_norms()(codes), atol=1e-4)
     after = network.fold_norms().layers["side.0"]
     assert before.norm is not None
     sign = before.norm.weight.detach().sign().reshape(-1, 1, 1, 1)
@@ -206,6 +214,8 @@ def test_integer_model_equals_the_quantised_network(settings: InputSettings, ave
     _prune(network, 0.3)
     network = network.shrink()
     images = _images(300)
+    for layer in network.layers.values():
+        layer.fit_weight_scale()
     calibrate(network, Images(images, torch.zeros(300, dtype=torch.int64)))
     network.quantized = True
     snap_scales(network)
@@ -234,6 +244,8 @@ def test_float_network_has_no_integer_model() -> None:
 def test_few_bits_of_biases_and_multipliers() -> None:
     network = _network()
     images = _images(300)
+    for layer in network.layers.values():
+        layer.fit_weight_scale()
     calibrate(network, Images(images, torch.zeros(300, dtype=torch.int64)))
     network.quantized = True
     for layer in network.layers.values():
