@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pyadmm import zoo
 from pyadmm.errors import PyadmmError
 from pyadmm.model import InputSpec
+from pyadmm.network import AddStep
 from pyadmm.spec import QFormat
 from pyadmm.trace import trace
 
@@ -185,6 +186,33 @@ def test_large_networks_have_their_weights(name: str) -> None:
         shape = model(torch.zeros(2, *zoo.entry(name).shape)).shape
     assert (sum(m.weight.numel() for m in layers), len(layers)) == ZOO[name]
     assert shape == (2, 1000)
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(ZOO) if ZOO[name][0] > 1e6])
+def test_large_networks_are_traced_at_full_size(name: str) -> None:
+    with torch.device("meta"):
+        network = trace(zoo.build(name), InputSpec(zoo.entry(name).shape, QFormat(8, False)))
+    specs = {layer: step.facts.spec for layer, step in network.layers.items()}
+    assert (network.weights, len(specs)) == ZOO[name]
+    first, *_, last = specs.values()
+    assert last.output_shape == (1000, 1, 1)
+    assert (
+        first.output_shape
+        == {
+            "alexnet": (96, 55, 55),
+            "alexnet-torchvision": (64, 55, 55),
+            "vgg16": (64, 224, 224),
+            "resnet50": (64, 112, 112),
+        }[name]
+    )
+    if name == "alexnet":
+        assert [spec.groups for spec in specs.values()] == [1, 2, 1, 2, 2, 1, 1, 1]
+        assert [spec.macs for spec in specs.values()][:2] == [105_415_200, 223_948_800]
+        assert specs["fc6"].kernel == (6, 6)
+    if name == "resnet50":
+        assert specs["layer4.0.conv2"].stride == 2
+        assert specs["layer4.2.conv3"].output_shape == (2048, 7, 7)
+        assert sum(isinstance(step, AddStep) for step in network.chain) == 16
 
 
 def test_resnet50_is_traced_on_a_small_image() -> None:
