@@ -43,6 +43,10 @@ _PATTERNS = 32
 """Kinds of a cell's neighbourhood, see :func:`_pattern`."""
 _PATTERN_TRUST = 60
 """A pattern's own density counts as much as the layer's after so many cells."""
+_EVENNESS = (3, 10, 28, 80)
+"""Constants of a cell's odds: the higher, the less a column's past says about its future."""
+_USUAL_EVENNESS = np.array([1.0, 2.0, 4.0, 1.0])
+_LARGE = 1 << 20
 _SIGN_TRUST = 10
 """Magnitudes of one sign count as much as those of both after so many weights."""
 _UNIT = 1 << 16
@@ -248,6 +252,9 @@ class _Lines:
         )
         if not budget.affords(sum(counts), self.lines, self.cells):
             raise PyadmmError("a layer takes too long to decode")
+        if not any(counts):
+            return result
+        even = coder.symbol(_USUAL_EVENNESS, None if occupied is None else self._evenness(occupied))
         seen = np.zeros(self.cells, np.int64)
         before: list[int] = []
         alike = _alike(counts) if descending else [1] * self.lines
@@ -255,7 +262,7 @@ class _Lines:
             if count == 0:
                 continue
             first = before[0] if descending and len(before) == count else 0
-            stretch = _Stretch(self._odds(seen), self.taps, self.side, coder)
+            stretch = _Stretch(self._odds(seen, _EVENNESS[even]), self.taps, self.side, coder)
             before = stretch.code(
                 first, self.cells, count, None if places is None else places[line], alike[line]
             )
@@ -277,15 +284,34 @@ class _Lines:
             result.append(last)
         return result
 
-    def _odds(self, seen: Ints) -> Ints:
+    def _odds(self, seen: Ints, even: int) -> Ints:
         """Odds of the cells of the next line, from how often each was occupied so far.
 
-        ``seen + (3/2 kernel's seen + 4) / taps + 7/4``, in sixteenths: a cell is as likely as it
-        was, plus a share of what its whole kernel saw.
+        ``seen + (3/2 kernel's seen + 4) / taps + even/16``, in sixteenths: a cell is as likely as
+        it was, plus a share of what its whole kernel saw.
         """
         kernel = seen.reshape(-1, self.taps).sum(1)
-        odds = 16 * seen + ((24 * kernel + 64) // self.taps + 28).repeat(self.taps)
+        odds = 16 * seen + ((24 * kernel + 64) // self.taps + even).repeat(self.taps)
         return odds >> max(0, int(odds.max()).bit_length() - _ODDS_BITS) | 1
+
+    def _evenness(self, occupied: NDArray[np.bool_]) -> int:
+        """Place in ``_EVENNESS`` that gives the fewest bits, if cells were independent.
+
+        Large matrices get the usual one: they teach the coder soon enough.
+        """
+        live = occupied.any(1)
+        if int(live.sum()) * self.cells > _LARGE:
+            return int(_USUAL_EVENNESS.argmax())
+        lines = occupied[live].astype(np.float64)
+        seen = np.cumsum(lines, axis=0) - lines
+        kernel = seen.reshape(len(lines), -1, self.taps).sum(2)
+        shared = 16 * seen + ((24 * kernel + 64) / self.taps).repeat(self.taps, 1)
+        bits = []
+        for even in _EVENNESS:
+            odds = shared + even
+            places = lines.sum(1) * np.log2(odds.sum(1)) - (lines * np.log2(odds)).sum(1)
+            bits.append(float(places.sum()))
+        return int(np.argmin(bits - np.log2(_USUAL_EVENNESS)))
 
 
 def _places(occupied: NDArray[np.bool_]) -> list[list[int]]:
