@@ -648,6 +648,14 @@ def _inspect(model: CompressedModel, data: bytes) -> None:
             *(f"{size / 8:.0f}" for size in sizes),
             f"{sum(sizes) / max(layer.nnz, 1):.2f}",
         )
+    totals = [
+        sum(parts.get(f"{layer.name}.{part}", 0.0) for layer in model.layers) / 8 for part in _PARTS
+    ]
+    table.add_section()
+    table.add_row(
+        "all", "", "", str(model.nnz), f"{model.pruning_ratio:.1f}x",
+        *(f"{total:.0f}" for total in totals), f"{8 * len(data) / max(model.nnz, 1):.2f}",
+    )  # fmt: skip
     console.print(table)
     rest = {part: bits for part, bits in parts.items() if "." not in part}
     console.print(", ".join(f"{part} {bits / 8:.1f} bytes" for part, bits in rest.items()))

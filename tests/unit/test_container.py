@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from pyadmm import container, sparse_code
 from pyadmm.errors import PyadmmError
 from pyadmm.model import INPUT, CompressedLayer, CompressedModel, InputSpec, MaxPool, Requant
+from pyadmm.outline import Outline, outlines_known
 from pyadmm.spec import LayerSpec, QFormat
 from tests.unit.arbitrary_models import assert_same, models
 from tests.unit.models import random_images, random_lenet5
@@ -165,6 +166,31 @@ def test_lenet5_header_is_small() -> None:
     assert parts["checksum"] == 32
 
 
+@pytest.mark.parametrize("outline", outlines_known(), ids=lambda outline: outline.name)
+@pytest.mark.parametrize("renamed", [False, True])
+def test_well_known_networks_take_no_shapes(outline: Outline, renamed: bool) -> None:
+    """Empty networks of the table: a few bytes, and more where anything differs from it."""
+    nodes: list[CompressedLayer | MaxPool] = []
+    for node in outline.nodes:
+        if node.spec is None:
+            nodes.append(MaxPool(node.name, node.source, 2, 2))
+            continue
+        codes = np.zeros(node.spec.weight_shape, np.int16)
+        bias = np.zeros(node.spec.outputs, np.int64)
+        nodes.append(
+            CompressedLayer(node.spec, node.source, codes, 3, bias, Requant(), QFormat(4, False))
+        )
+    if renamed:
+        nodes[-1] = replace(nodes[-1], spec=replace(nodes[-1].spec, name="logits"))
+    model = CompressedModel(
+        outline.name, InputSpec(outline.input_shape, QFormat(4, False)), tuple(nodes)
+    )
+    data = container.encode(model)
+    header = sum(bits for part, bits in container.breakdown(data) if part.endswith("header"))
+    assert (header < 110) == (not renamed)
+    assert_same(model, container.decode(data))
+
+
 def test_scales_that_follow_from_others_are_free() -> None:
     """Without weight scales, all of a LeNet-5's scales follow from its multipliers."""
     model = random_lenet5(0)
@@ -253,7 +279,7 @@ def test_inspect_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert f"good, {path.stat().st_size} bytes, 6 nodes, {model.nnz} of 430500 weights" in said
     assert container.main(["inspect", str(path)]) == 0
     said = capsys.readouterr().out
-    for text in ("conv1", "fc2", "500x800", "checksum 4.0 bytes"):
+    for text in ("conv1", "fc2", "500x800", "all", "checksum 4.0 bytes"):
         assert text in said
 
 
