@@ -49,6 +49,7 @@ def read_accelerator(bundle: Path) -> AcceleratorPlan:
 def _stage(facts: dict[str, Any]) -> StagePlan:
     spec = facts["spec"]
     shapes = {key: tuple(spec[key]) for key in ("weight_shape", "input_shape")}
+    shifts = facts["shift_range"]
     return StagePlan(
         **{
             **facts,
@@ -57,6 +58,7 @@ def _stage(facts: dict[str, Any]) -> StagePlan:
             "input": QFormat(**facts["input"]),
             "output": QFormat(**facts["output"]),
             "pool": None if facts["pool"] is None else Pool(**facts["pool"]),
+            "shift_range": None if shifts is None else (int(shifts[0]), int(shifts[1])),
         }
     )
 

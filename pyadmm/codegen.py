@@ -118,6 +118,7 @@ class _Frame:
 
     :param depth: words of one bank.
     :param count: images that it holds.
+    :param block: keep it in block RAM, however small it is.
     """
 
     name: str
@@ -125,6 +126,12 @@ class _Frame:
     shape_type: str
     depth: int
     count: int = 2
+    block: bool = False
+
+    @property
+    def impl(self) -> str:
+        """Primitive that its banks are built of."""
+        return "bram" if self.block else storage_impl(self.depth)
 
 
 @dataclass(frozen=True)
@@ -159,7 +166,7 @@ def top_context(plan: AcceleratorPlan) -> dict[str, Any]:
         "logits": plan.logits,
         "weight_words": plan.weight_words,
         "input": _input_context(plan),
-        "frames": [{**asdict(frame), "impl": storage_impl(frame.depth)} for frame in frames],
+        "frames": [{**asdict(frame), "impl": frame.impl} for frame in frames],
         "first": asdict(outgoing[INPUT].target),
         "last": asdict(outgoing[plan.last.node].target),
         "copies": outgoing[INPUT].copies,
@@ -225,7 +232,9 @@ def _port(unit: Unit, names: Mapping[str, str], place: int) -> _Frame:
     name = names[unit.name]
     if isinstance(unit, StagePlan):
         shape_type = f"pyadmm::Stage<cfg_{name}>::Input"
-        return _Frame(f"frame_{name}", f"{name}_input", shape_type, unit.frame_depth)
+        block = unit.config.block_frame
+        shape = f"{name}_input"
+        return _Frame(f"frame_{name}", shape, shape_type, unit.frame_depth, block=block)
     letter, prefix = "AB"[place], ("frame", "second")[place]
     shape_type = f"pyadmm::RowStage<cfg_{name}>::Input{letter}"
     shape = f"{name}_{('input', 'second')[place]}"

@@ -8,6 +8,7 @@ other; synthesis replaces them wherever it has been run.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +20,7 @@ from pyadmm.spec import Resources
 
 BASIS = "modelled"
 _LUTRAM_DEPTH = 64
-"""Memories up to this depth count as LUT RAM: 4 LUTs hold 64 words of 3 bits (RAM64M)."""
+"""Memories up to this depth count as LUT RAM: 4 LUTs hold 64 words of 3 bits or 32 of 6."""
 _BRAM18_BITS = 18 * 1024
 _BRAM18_PORT_BITS = 36
 _LUT_PRODUCT_BITS = 10
@@ -27,6 +28,16 @@ _LUT_PRODUCT_BITS = 10
 _DSP_PORT_BITS = 18
 _MULT_BITS = 16
 _DRAIN_PIPELINE = 3
+_DRAIN_SHARE = 0.75
+# LUTs of synthesised parts (Yosys, xc7): of a product, per bit and radix-4 digit; of a comparison
+# of the pool, per bit; of a requantiser's barrel shifter, per accumulator bit; of control.
+_LUTS_PER_DIGIT_BIT = 1.05
+_LUTS_PER_COMPARED_BIT = 1.55
+_BARREL_LUTS = 6
+_ENGINE_LUTS, _GROUP_LUTS, _LUTS_PER_BANK = 130, 60, 14
+_DRAIN_LUTS, _LUTS_PER_PICK = 120, 8
+TOP_RESOURCES = Resources(lut=900, ff=1000)
+"""Streams, registers, weight port and the frame of the logits."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,17 @@ def drained_cycles(stage: StagePlan, engine: int) -> StageCycles:
     return StageCycles(engine, channels * rows)
 
 
+def most_beats(stage: StagePlan, write_cycles: Callable[[int], int] = lambda beats: 1) -> int:
+    """The most parts per tile at which the drain keeps well ahead of the stage's engine.
+
+    :param write_cycles: cycles that the next frame takes per write, by the parts of a tile.
+    """
+    engine_cycles = _DRAIN_SHARE * stage.entry_capacity
+    parts = (beats for beats in range(2, stage.tile_rows + 1) if stage.tile_rows % beats == 0)
+    fitting = (n for n in parts if stage.spec.outputs * n * write_cycles(n) <= engine_cycles)
+    return max(fitting, default=1)
+
+
 def input_cycles(plan: AcceleratorPlan) -> int:
     """Cycles that unpacking one image takes."""
     return plan.input_steps
@@ -83,16 +105,18 @@ def storage_impl(depth: int) -> Literal["lutram", "bram"]:
     return "lutram" if depth <= _LUTRAM_DEPTH else "bram"
 
 
-def memory_resources(depth: int, bits: int) -> Resources:
+def memory_resources(depth: int, bits: int, block: bool = False) -> Resources:
     """One memory of ``depth`` words of ``bits`` bits with one write and one read port.
+
+    :param block: in block RAM, however small it is.
 
     >>> memory_resources(50, 6).lut, memory_resources(2048, 9).bram18
     (8, 1)
     """
     if bits == 0:
         return Resources()
-    if storage_impl(depth) == "lutram":
-        return Resources(lut=4 * -(-bits // 3))
+    if storage_impl(depth) == "lutram" and not block:
+        return Resources(lut=4 * -(-bits // (6 if depth <= _LUTRAM_DEPTH // 2 else 3)))
     by_width = -(-bits // _BRAM18_PORT_BITS)
     by_bits = -(-depth * bits // _BRAM18_BITS)
     return Resources(bram18=max(by_width, by_bits))
@@ -106,65 +130,67 @@ def multiplier_resources(a_bits: int, b_bits: int) -> Resources:
 
 
 def stage_resources(stage: StagePlan) -> Resources:
-    """Modelled resources of ``stage``: lanes, operand selection, memories, drain."""
-    parts = (
-        _lane(stage).scaled(stage.lanes * stage.groups),
-        _selection(stage).scaled(stage.frame_copies),
-        memory_resources(stage.frame_depth, stage.row_bits).scaled(
-            2 * stage.banks * stage.frame_copies
-        ),
-        _group_memories(stage).scaled(stage.groups),
-        _drain(stage),
+    """Modelled resources of ``stage``: frame, engines, weight memories, drain."""
+    return _frame(stage) + _engines(stage) + _drain(stage)
+
+
+def _frame(stage: StagePlan) -> Resources:
+    """The input frame: both images of every bank of every copy."""
+    channels, height, _ = stage.spec.input_shape
+    words = 2 * channels * -(-height // stage.banks)
+    bank = memory_resources(words, stage.row_bits, block=stage.config.block_frame)
+    return bank.scaled(stage.banks * stage.frame_copies) + Resources(lut=60, ff=2 * stage.row_bits)
+
+
+def _engines(stage: StagePlan) -> Resources:
+    """Operand selection of every copy; lanes, weight memory and decoder of every group."""
+    kernel_rows, kernel_columns = stage.spec.kernel
+    selection = stage.tile_rows * stage.row_bits * _mux_luts(min(kernel_rows, stage.banks))
+    selection += stage.lanes * stage.input.bits * _mux_luts(kernel_columns)
+    address = _LUTS_PER_BANK * stage.banks if stage.banks > 1 else 0
+    fetch = Resources(
+        lut=selection + address + _ENGINE_LUTS, ff=stage.lanes * stage.input.bits + 2 * address
     )
-    return sum(parts, Resources())
+    group = memory_resources(stage.entry_capacity, stage.weight_word_bits) + Resources(
+        lut=_GROUP_LUTS, ff=_GROUP_LUTS
+    )
+    dsp_groups = stage.config.dsp_groups
+    tiles = Resources(ff=stage.lanes * stage.acc_bits).scaled(stage.groups)
+    fabric = _fabric_lane(stage).scaled(stage.lanes * (stage.groups - dsp_groups))
+    blocks = Resources(dsp=stage.lanes * dsp_groups)
+    return fetch.scaled(stage.frame_copies) + group.scaled(stage.groups) + tiles + fabric + blocks
 
 
-def _lane(stage: StagePlan) -> Resources:
-    """One multiply-accumulate: product, adder, accumulator and its copy in the tile FIFO."""
-    product = multiplier_resources(stage.weight_bits + 1, stage.input.bits)
-    return product + Resources(lut=2 * stage.acc_bits, ff=2 * stage.acc_bits)
+def _fabric_lane(stage: StagePlan) -> Resources:
+    """One multiply-accumulate in LUTs: radix-4 digits of the weight, adders, accumulator."""
+    digits = (stage.weight_bits + 1) // 2
+    product = stage.weight_bits + stage.input.bits
+    return Resources(
+        lut=stage.acc_bits + _LUTS_PER_DIGIT_BIT * digits * product, ff=stage.acc_bits + product
+    )
 
 
-def _selection(stage: StagePlan) -> Resources:
-    """Multiplexers from row words to lanes: ``KH`` banks, then ``KW`` columns."""
-    rows, columns = stage.spec.kernel
-    row_words = stage.tile_rows * stage.row_bits * _mux_luts(min(rows, stage.banks))
-    operands = stage.lanes * stage.input.bits * _mux_luts(columns)
-    address = 2 * index_width(max(stage.frame_depth, 2)) * stage.banks
-    return Resources(lut=row_words + operands + address, ff=stage.lanes * stage.input.bits)
+def _drain(stage: StagePlan) -> Resources:
+    """Choice of a group's tile, pool comparators, one requantiser per pooled column and row."""
+    _, _, columns = stage.spec.output_shape
+    _, _, pooled_columns = stage.output_shape
+    acc, beats = stage.acc_bits, most_beats(stage)
+    rows = stage.tile_rows // beats
+    kernel, stride = (1, 1) if stage.pool is None else (stage.pool.kernel, stage.pool.stride)
+    pooled = pooled_columns * -(-rows // stride)
+    comparisons = (kernel - 1) * (rows * pooled_columns + pooled)
+    pick = rows * columns * acc * (beats * _mux_luts(stage.groups) + _mux_luts(beats))
+    lane = multiplier_resources(acc, _MULT_BITS) + Resources(lut=2 * acc + 4, ff=2 * acc)
+    if stage.shift_range is None:
+        lane += Resources(lut=_BARREL_LUTS * acc)
+    control = Resources(lut=_DRAIN_LUTS + _LUTS_PER_PICK * stage.groups, ff=rows * columns * acc)
+    pool = Resources(lut=_LUTS_PER_COMPARED_BIT * acc * comparisons, ff=2 * pooled * acc)
+    return Resources(lut=pick) + lane.scaled(pooled) + pool + control
 
 
 def _mux_luts(inputs: int) -> int:
     """6-input LUTs of a one-bit multiplexer: four inputs each."""
     return -(-(inputs - 1) // 3)
-
-
-def _group_memories(stage: StagePlan) -> Resources:
-    """Weight memory, slot table and the walk's counters of one group."""
-    slot_bits = index_width(stage.spec.outputs) + stage.acc_bits + _MULT_BITS + 6
-    counters = index_width(max(stage.entry_capacity, 2)) + index_width(max(stage.tiles, 2))
-    return (
-        memory_resources(stage.entry_capacity, stage.weight_word_bits)
-        + memory_resources(stage.slot_capacity, slot_bits)
-        + Resources(lut=4 * counters, ff=4 * counters + slot_bits)
-    )
-
-
-def _drain(stage: StagePlan) -> Resources:
-    """The tile at work, pool comparators and lines, one requantiser per pooled column."""
-    _, _, columns = stage.output_shape
-    tile_bits = stage.lanes * stage.acc_bits
-    select = stage.spec.output_shape[2] * stage.acc_bits * _mux_luts(stage.tile_rows)
-    tile = Resources(lut=tile_bits * _mux_luts(stage.groups) + select, ff=tile_bits)
-    requantise = multiplier_resources(stage.acc_bits, _MULT_BITS) + Resources(
-        lut=6 * stage.acc_bits, ff=_DRAIN_PIPELINE * stage.acc_bits
-    )
-    pool = Resources()
-    if stage.pool is not None:
-        lines = -(-stage.pool.kernel // stage.pool.stride)
-        compare = stage.spec.output_shape[2] * stage.acc_bits * 2
-        pool = Resources(lut=compare, ff=stage.groups * lines * columns * stage.acc_bits)
-    return tile + requantise.scaled(columns) + pool
 
 
 def row_resources(row: RowStagePlan) -> Resources:
@@ -190,4 +216,4 @@ def row_resources(row: RowStagePlan) -> Resources:
 def plan_resources(plan: AcceleratorPlan) -> Resources:
     """Modelled resources of the whole accelerator."""
     rows = (row_resources(row) for row in plan.rows)
-    return sum((stage_resources(stage) for stage in plan.stages), sum(rows, Resources()))
+    return sum((stage_resources(stage) for stage in plan.stages), sum(rows, TOP_RESOURCES))

@@ -343,6 +343,14 @@ def _check_fits(model: CompressedModel, layer: CompressedLayer, stage: StagePlan
                 f"{stage.name}: {bits} {what} bits exceed the accelerator's {limit}; "
                 "generate it with wider ones"
             )
+    shift = layer.requant.shift
+    if stage.shift_range is not None:
+        low, high = stage.shift_range
+        if not low <= shift <= high:
+            raise PyadmmError(
+                f"{stage.name}: requantises by a shift of {shift}, the accelerator takes {low} to "
+                f"{high}; generate it for any shift"
+            )
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias, get_args
 from pyadmm.boards import Board
 from pyadmm.errors import PyadmmError
 from pyadmm.files import write_atomic
-from pyadmm.model import INPUT, InputSpec
+from pyadmm.model import INPUT, SHIFT_LIMIT, InputSpec
 from pyadmm.rowstage import RowStagePlan
 from pyadmm.spec import LayerSpec, QFormat
 
@@ -40,6 +40,20 @@ def index_width(count: int) -> int:
     return (count - 1).bit_length()
 
 
+def free_shifts(acc_bits: int, shift: int) -> tuple[int, int]:
+    """The requantising shifts around ``shift`` that cost no hardware beyond that of one shift.
+
+    ``mult`` is shifted left once for all lanes instead, as far as the second operand of a DSP block
+    has room for it (25 bits beside accumulators of up to 18, else 18).
+
+    >>> free_shifts(12, 20), free_shifts(12, 1), free_shifts(20, 20)
+    ((16, 24), (1, 9), (20, 21))
+    """
+    room = 8 if acc_bits <= 18 else 1
+    low = max(1, min(shift - room // 2, SHIFT_LIMIT - room))
+    return low, low + room
+
+
 @dataclass(frozen=True)
 class KernelConfig:
     """How one layer is mapped on hardware.
@@ -51,6 +65,8 @@ class KernelConfig:
     :param entry_capacity: entries (sparse) or weights (dense) a group can hold; ``None``: as many
         as the model at hand needs.
     :param slot_capacity: output channels a group can hold; ``None``: as many as needed.
+    :param dsp_groups: groups whose lanes multiply in DSP blocks; the others do it in fabric.
+    :param block_frame: keep the input frame in block RAM, however small it is.
     """
 
     family: KernelFamily
@@ -59,6 +75,8 @@ class KernelConfig:
     index_bits: int = 0
     entry_capacity: int | None = None
     slot_capacity: int | None = None
+    dsp_groups: int = 0
+    block_frame: bool = False
 
     def __post_init__(self) -> None:
         if self.family not in get_args(KernelFamily):
@@ -74,6 +92,10 @@ class KernelConfig:
                 raise PyadmmError(f"kernel: {what} must be at least 1, not {size}")
         if self.index_bits < 0:
             raise PyadmmError(f"kernel: index_bits must be at least 0, not {self.index_bits}")
+        if not 0 <= self.dsp_groups <= self.groups:
+            raise PyadmmError(
+                f"kernel: dsp_groups must be 0 to the {self.groups} groups, not {self.dsp_groups}"
+            )
 
 
 @dataclass(frozen=True)
@@ -137,6 +159,8 @@ class StagePlan:
     :param entry_capacity: resolved entries (sparse) or weights (dense) per group.
     :param slot_capacity: resolved output channels per group.
     :param source: name of the node whose frame the stage reads.
+    :param shift_range: least and largest requantising shift of the models that it runs; ``None``:
+        any. A range of :func:`free_shifts` costs no hardware, any shift a barrel shifter per lane.
     """
 
     spec: LayerSpec
@@ -150,6 +174,7 @@ class StagePlan:
     entry_capacity: int
     slot_capacity: int
     source: str = INPUT
+    shift_range: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         name, config, spec = self.name, self.config, self.spec

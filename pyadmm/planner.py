@@ -18,7 +18,7 @@ from pyadmm.layout import (
     sparse_capacities,
 )
 from pyadmm.model import INPUT, Add, AvgPool, CompressedLayer, CompressedModel, MaxPool
-from pyadmm.plan import AcceleratorPlan, KernelConfig, Pool, StagePlan, index_width
+from pyadmm.plan import AcceleratorPlan, KernelConfig, Pool, StagePlan, free_shifts, index_width
 from pyadmm.rowstage import RowKind, RowStagePlan, fewest_lanes
 from pyadmm.spec import IntArray, Resources
 
@@ -96,6 +96,7 @@ def plan_accelerator(
     configs: Mapping[str, KernelConfig] | None = None,
     *,
     spare_acc_bits: int = 0,
+    any_shift: bool = False,
 ) -> AcceleratorPlan:
     """The accelerator of ``model`` for ``board``.
 
@@ -103,6 +104,8 @@ def plan_accelerator(
 
     :param configs: kernel of every layer, by name; ``None``: :func:`choose_configs`.
     :param spare_acc_bits: accumulator bits beyond what this model needs, for models loaded later.
+    :param any_shift: take models with any requantising shift, at the price of barrel shifters; else
+        those around this model's that cost nothing (:func:`~pyadmm.plan.free_shifts`).
     :raises PyadmmError: for a model or a config that the kernels cannot take.
     """
     links = layer_links(model)
@@ -113,6 +116,8 @@ def plan_accelerator(
         odd = ", ".join(sorted(set(configs) ^ set(names)))
         raise PyadmmError(f"accelerator {model.name}: configs must name every layer; odd: {odd}")
     stages = [plan_stage(model, link, configs[link.layer.name], spare_acc_bits) for link in links]
+    if any_shift:
+        stages = [replace(stage, shift_range=None) for stage in stages]
     interval = max(stage.tiles * stage.entry_capacity for stage in stages)
     rows = plan_rows(model, interval)
     return AcceleratorPlan(model.name, board, model.input, tuple(stages), rows)
@@ -159,18 +164,20 @@ def plan_stage(
 ) -> StagePlan:
     """One stage on the kernel ``config``, its capacities resolved."""
     layer, pool = link.layer, link.pool
+    acc_bits = model.accumulator_bits(layer.name) + spare_acc_bits
     stage = StagePlan(
         spec=layer.spec,
         config=config,
         input=model.format_of(layer.source),
         output=hardware_output(model, layer),
         weight_bits=layer.weight_bits,
-        acc_bits=model.accumulator_bits(layer.name) + spare_acc_bits,
+        acc_bits=acc_bits,
         pool=None if pool is None else Pool(pool.kernel, pool.stride),
         node=link.node,
         entry_capacity=config.entry_capacity or 1,
         slot_capacity=config.slot_capacity or 1,
         source=layer.source,
+        shift_range=free_shifts(acc_bits, layer.requant.shift),
     )
     if config.entry_capacity is not None and config.slot_capacity is not None:
         return stage
@@ -182,9 +189,17 @@ def plan_stage(
     )
 
 
-def best_index_bits(layer: CompressedLayer, groups: int) -> int:
-    """``D`` with the least cycles times entry width, ties to the narrower entry."""
-    return _best_index_bits(layer, loads_by_index_bits(layer), groups)
+def best_index_bits(
+    layer: CompressedLayer, groups: int, loads: Mapping[int, IntArray] | None = None
+) -> int:
+    """``D`` with the least cycles times entry width, ties to the narrower entry.
+
+    :param loads: of :func:`loads_by_index_bits`, where they are already known.
+    """
+    loads = loads_by_index_bits(layer) if loads is None else loads
+    rows, columns = layer.spec.kernel
+    rest = layer.weight_bits + index_width(rows) + index_width(columns) + 2
+    return min(loads, key=lambda d: int(group_loads(loads[d], groups).max()) * (rest + d))
 
 
 def loads_by_index_bits(layer: CompressedLayer) -> dict[int, IntArray]:
@@ -192,12 +207,6 @@ def loads_by_index_bits(layer: CompressedLayer) -> dict[int, IntArray]:
     positions = Positions.of(layer)
     limit = index_width(layer.spec.input_shape[0])
     return {d: positions.entries_per_output(d) for d in range(min(1, limit), limit + 1)}
-
-
-def _best_index_bits(layer: CompressedLayer, loads: Mapping[int, IntArray], groups: int) -> int:
-    rows, columns = layer.spec.kernel
-    rest = layer.weight_bits + index_width(rows) + index_width(columns) + 2
-    return min(loads, key=lambda d: int(group_loads(loads[d], groups).max()) * (rest + d))
 
 
 @dataclass(frozen=True)
@@ -231,7 +240,7 @@ def _sparse_stages(
     loads = loads_by_index_bits(layer)
     base = plan_stage(model, link, KernelConfig("sparse", 1, 1, max(loads), 1, 1))
     for groups in _halvings(layer.spec.outputs):
-        index_bits = _best_index_bits(layer, loads, groups)
+        index_bits = best_index_bits(layer, groups, loads)
         entries, slots = sparse_capacities(loads[index_bits], groups)
         for tile_rows in rows:
             config = KernelConfig("sparse", tile_rows, groups, index_bits)

@@ -15,6 +15,7 @@ from typing import Any
 from pyadmm import __version__
 from pyadmm.assets import asset_dir
 from pyadmm.codegen import IN_STREAM, OUT_STREAM, TOP, WEIGHTS_FILE, identifiers, render
+from pyadmm.cost import most_beats
 from pyadmm.errors import PyadmmError
 from pyadmm.layout import weight_image
 from pyadmm.model import INPUT, SHIFT_LIMIT, CompressedModel
@@ -32,7 +33,6 @@ MULT_BITS = 16
 TOP_FILE = f"rtl/{TOP}.v"
 RTL_IDENT_FILE = f"rtl/{TOP}_ident.v"
 _INPUT_BITS_LIMIT = 9
-_DRAIN_SHARE = 0.75
 _ACC_MUX_COLUMNS = (2, 3)
 """Kernel widths whose multiplexer shares the LUTs of the accumulator's adder."""
 _ACC_MUX_ENTRIES = 32
@@ -43,24 +43,24 @@ _ACC_MUX_ENTRIES = 32
 class RtlOptions:
     """How one stage is built, beyond its ``KernelConfig``; no integer depends on it.
 
-    :param dsp_groups: groups whose lanes multiply in DSP blocks; the others do it in fabric.
+    :param dsp_groups: groups whose lanes multiply in DSP blocks; ``None``: as the plan says.
     :param fifo_depth: tiles that wait per group, a power of two; 1 is one holding register.
     :param acc_mux: place the column multiplexer of a sparse stride-1 kernel behind its multipliers,
         which is smaller but costs a cycle per tile; ``None``: where that is little.
     :param drain_beats: parts in which the drain takes a tile, dividing its rows; more parts need
         fewer requantisers. ``None``: as many as do not slow the engine.
-    :param shift_range: least and largest requantising shift that the hardware takes; ``None``: any.
-        A narrow range saves a barrel shifter per requantiser lane.
+    :param shift_range: least and largest requantising shift that the hardware takes; ``None``: as
+        the plan says.
     """
 
-    dsp_groups: int = 0
+    dsp_groups: int | None = None
     fifo_depth: int = 1
     acc_mux: bool | None = None
     drain_beats: int | None = None
     shift_range: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        if self.dsp_groups < 0:
+        if self.dsp_groups is not None and self.dsp_groups < 0:
             raise PyadmmError(f"rtl: dsp_groups must be at least 0, not {self.dsp_groups}")
         if self.fifo_depth < 1 or self.fifo_depth & (self.fifo_depth - 1):
             raise PyadmmError(f"rtl: fifo_depth must be a power of two, not {self.fifo_depth}")
@@ -108,14 +108,7 @@ def choose_beats(stage: StagePlan, banks: int) -> int:
 
     :param banks: banks of the next frame.
     """
-    engine_cycles = _DRAIN_SHARE * stage.entry_capacity
-    fitting = [1]
-    for beats in range(2, stage.tile_rows + 1):
-        if stage.tile_rows % beats == 0:
-            drain = stage.spec.outputs * beats * row_writes(stage, beats, banks).interval
-            if drain <= engine_cycles:
-                fitting.append(beats)
-    return max(fitting)
+    return most_beats(stage, lambda beats: row_writes(stage, beats, banks).interval)
 
 
 def choose_acc_mux(stage: StagePlan) -> bool:
@@ -203,7 +196,7 @@ def _stage_options(
 
 
 def _check_options(stage: StagePlan, option: RtlOptions) -> None:
-    if option.dsp_groups > stage.groups:
+    if option.dsp_groups is not None and option.dsp_groups > stage.groups:
         raise PyadmmError(
             f"{stage.name}: dsp_groups must be at most the {stage.groups} groups, "
             f"not {option.dsp_groups}"
@@ -234,7 +227,9 @@ def stage_parameters(
     channels, height, width = spec.input_shape
     outputs, out_height, out_width = spec.output_shape
     kernel, stride = (1, 1) if stage.pool is None else (stage.pool.kernel, stage.pool.stride)
-    low, high = option.shift_range or (1, min(SHIFT_LIMIT, stage.acc_bits + MULT_BITS))
+    every = (1, min(SHIFT_LIMIT, stage.acc_bits + MULT_BITS))
+    low, high = option.shift_range or stage.shift_range or every
+    dsp_groups = stage.config.dsp_groups if option.dsp_groups is None else option.dsp_groups
     sparse = stage.config.family == "sparse"
     return {
         "SPARSE": int(sparse),
@@ -259,7 +254,8 @@ def stage_parameters(
         "ENTRY_CAPACITY": stage.entry_capacity,
         "SLOT_CAPACITY": stage.slot_capacity,
         "FIFO_DEPTH": option.fifo_depth,
-        "DSP_GROUPS": option.dsp_groups,
+        "DSP_GROUPS": dsp_groups,
+        "BLOCK_FRAME": int(stage.config.block_frame),
         "ACC_MUX": int(choose_acc_mux(stage) if option.acc_mux is None else option.acc_mux),
         "Y_BITS": stage.output.bits,
         "Y_SIGNED": int(stage.output.signed),

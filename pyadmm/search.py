@@ -1,33 +1,35 @@
 """Design-space search: the kernel of every layer, so that a network fits a board and runs fastest.
 
 For every layer all useful tile heights and group counts of both families are listed with their
-exact cycles (the schedule of ``docs/kernels.md``) and a *modelled* area, calibrated on synthesised
-engines (``docs/breakeven.md``). The choice is the one whose slowest stage is fastest within the
-budget.
+cycles (the schedule of ``docs/kernels.md``) and the *modelled* area of :mod:`pyadmm.cost`. The
+choice is the one whose slowest stage is fastest within the budget; what is left of the budget then
+shortens the latency, the sum of all stages. Where LUTs are short, input frames move to block RAM
+and lanes to DSP blocks.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from pyadmm.boards import Board
 from pyadmm.cost import (
+    TOP_RESOURCES,
     dense_engine_cycles,
     input_cycles,
-    memory_resources,
-    multiplier_resources,
     row_resources,
+    stage_resources,
 )
 from pyadmm.errors import PyadmmError
-from pyadmm.layout import Positions, group_loads
+from pyadmm.layout import group_loads
 from pyadmm.model import CompressedModel
 from pyadmm.plan import KernelConfig, StagePlan
 from pyadmm.planner import (
     ChainLink,
     best_index_bits,
     layer_links,
+    loads_by_index_bits,
     plan_accelerator,
     plan_rows,
     plan_stage,
@@ -40,43 +42,110 @@ CHIP_SHARE = 0.8
 """Share of every resource of the chip that a network may take."""
 _RUNNERS_UP = 4
 _MOST_LANES = 4096
-# LUTs of synthesised engines (Yosys, xc7): a lane is its accumulator and 0.95 LUTs per product bit
-# and digit; an engine's control and address path, a group's decoder and output.
-_LUTS_PER_DIGIT_BIT = 0.95
-_ENGINE_LUTS, _GROUP_LUTS = 130, 60
+_RESTART_CYCLES = 5
+"""From an engine's last read to the first of the next image."""
+_FILL_CYCLES = 20
+"""From an engine's last read to the full frame behind its drain."""
+_LUTS_PER_BRAM18 = 150
+"""What a block RAM counts against LUTs when kernels are compared."""
 
 
 @dataclass(frozen=True)
 class LayerKernel:
     """One layer on one kernel.
 
+    :param stage: the layer's plan with that kernel.
     :param cycles: between two images.
     :param resources: modelled.
     """
 
-    config: KernelConfig
+    stage: StagePlan
     cycles: int
     resources: Resources
+
+    @classmethod
+    def of(cls, stage: StagePlan, engine_cycles: int) -> LayerKernel:
+        """The kernel of ``stage``, whose engine takes ``engine_cycles`` for an image."""
+        drain = stage.spec.outputs * stage.tiles
+        cycles = max(engine_cycles + _RESTART_CYCLES, drain)
+        return cls(stage, cycles, stage_resources(stage))
+
+    @property
+    def config(self) -> KernelConfig:
+        """The kernel."""
+        return self.stage.config
+
+    @property
+    def cost(self) -> float:
+        """LUTs, and block RAM at a rate of LUTs: what kernels of a layer are compared by."""
+        return self.resources.lut + _LUTS_PER_BRAM18 * self.resources.bram18
+
+    def reliefs(self) -> Iterator[LayerKernel]:
+        """The same kernel with fewer LUTs: its frame in block RAM, one more group in DSP blocks."""
+        changes: list[KernelConfig] = []
+        if not self.config.block_frame:
+            changes.append(replace(self.config, block_frame=True))
+        if self.config.dsp_groups < self.config.groups:
+            changes.append(replace(self.config, dsp_groups=self.config.dsp_groups + 1))
+        for config in changes:
+            stage = replace(self.stage, config=config)
+            relieved = replace(self, stage=stage, resources=stage_resources(stage))
+            if relieved.resources.lut < self.resources.lut:
+                yield relieved
 
 
 @dataclass(frozen=True)
 class Choice:
     """Kernels for the whole network.
 
-    :param interval: cycles between two images, set by :attr:`slowest`.
+    :param stream_cycles: what the input and the output stream take per image, together.
+    :param stream_interval: the larger of the two.
     :param rows: the stages without weights.
     """
 
     kernels: Mapping[str, LayerKernel]
-    interval: int
-    slowest: str
-    resources: Resources
+    stream_cycles: int
+    stream_interval: int
     rows: tuple[RowStagePlan, ...] = ()
+
+    @property
+    def _cycles(self) -> dict[str, int]:
+        """Cycles between two images of every part."""
+        rows = {row.name: row.steps for row in self.rows}
+        kernels = {name: kernel.cycles for name, kernel in self.kernels.items()}
+        return {**kernels, **rows, "the streams": self.stream_interval}
+
+    @property
+    def interval(self) -> int:
+        """Cycles between two images, set by :attr:`slowest`."""
+        return max(self._cycles.values())
+
+    @property
+    def slowest(self) -> str:
+        """The part that sets the interval."""
+        return max(self._cycles, key=lambda name: self._cycles[name])
+
+    @property
+    def latency(self) -> int:
+        """Cycles from an image's first word to its last logit: all parts one after the other."""
+        stages = sum(kernel.cycles + _FILL_CYCLES for kernel in self.kernels.values())
+        return self.stream_cycles + stages + sum(row.steps + _FILL_CYCLES for row in self.rows)
+
+    @property
+    def resources(self) -> Resources:
+        """Modelled resources of the whole accelerator."""
+        rows = (row_resources(row) for row in self.rows)
+        kernels = (kernel.resources for kernel in self.kernels.values())
+        return sum((*kernels, *rows), TOP_RESOURCES)
 
     @property
     def configs(self) -> dict[str, KernelConfig]:
         """Kernel of every layer, by name."""
         return {name: kernel.config for name, kernel in self.kernels.items()}
+
+    def exchanged(self, name: str, kernel: LayerKernel) -> Choice:
+        """The choice with another kernel of layer ``name``."""
+        return replace(self, kernels={**self.kernels, name: kernel})
 
 
 @dataclass(frozen=True)
@@ -100,7 +169,7 @@ class SearchResult:
         """The choice and the runners-up as text, with the reason for the choice."""
         lines = [
             f"{self.board}: {self.best.interval:,} cycles per image, set by {self.best.slowest}; "
-            f"resources {BASIS}, cycles exact"
+            f"latency {self.best.latency:,} cycles; resources and cycles {BASIS}"
         ]
         for place, choice in enumerate((self.best, *self.runners_up)):
             lines.append("chosen" if place == 0 else f"runner-up {place}")
@@ -108,8 +177,9 @@ class SearchResult:
             lines.extend(_row_line(row) for row in choice.rows)
             use = choice.resources
             lines.append(
-                f"  total: interval {choice.interval:,}; LUT {use.lut:,.0f} of "
-                f"{self.budget.lut:,.0f}, FF {use.ff:,.0f} of {self.budget.ff:,.0f}, "
+                f"  total: interval {choice.interval:,}, latency {choice.latency:,}; "
+                f"LUT {use.lut:,.0f} of {self.budget.lut:,.0f}, "
+                f"FF {use.ff:,.0f} of {self.budget.ff:,.0f}, "
                 f"DSP {use.dsp:,.0f} of {self.budget.dsp:,.0f}, "
                 f"BRAM18 {use.bram18:,.0f} of {self.budget.bram18:,.0f}"
             )
@@ -118,9 +188,11 @@ class SearchResult:
 
 def _line(name: str, kernel: LayerKernel) -> str:
     config, use = kernel.config, kernel.resources
+    extra = f", {config.dsp_groups} groups in DSP blocks" if config.dsp_groups else ""
+    extra += ", frame in block RAM" if config.block_frame else ""
     return (
         f"  {name}: {config.family}, {config.tile_rows} rows x {config.groups} groups, index "
-        f"{config.index_bits} bits, {kernel.cycles:,} cycles, LUT {use.lut:,.0f}, "
+        f"{config.index_bits} bits{extra}, {kernel.cycles:,} cycles, LUT {use.lut:,.0f}, "
         f"BRAM18 {use.bram18:,.0f}, DSP {use.dsp:,.0f}"
     )
 
@@ -139,116 +211,130 @@ def search(
     board: Board,
     share: float = CHIP_SHARE,
     family: str | None = None,
+    budget: Resources | None = None,
 ) -> SearchResult:
     """The kernels of ``model`` on ``board`` whose slowest stage is fastest.
 
     :param family: only ``sparse`` or only ``dense`` kernels, for a comparison.
+    :param budget: resources to stay within; ``None``: ``share`` of the chip.
     :raises PyadmmError: where nothing fits: resource, need, limit, and the largest part that fits.
     """
     options = {link.layer.name: _options(model, link, family) for link in layer_links(model)}
-    budget = board.resources.scaled(share)
+    budget = board.resources.scaled(share) if budget is None else budget
     floor = max(min(option.cycles for option in listed) for listed in options.values())
     floor = max(floor, *(row.steps for row in plan_rows(model, 1)), 1)
     targets = sorted({option.cycles for listed in options.values() for option in listed})
     targets = [target for target in targets if target >= floor] or [floor]
-    smallest = _choice(options, targets[-1])
-    plan = plan_accelerator(model, board, smallest.configs)
-    streams = max(input_cycles(plan), plan.logits)
+    smallest = _cheapest(model, board, options, targets[-1])
+    streams = smallest.stream_interval
     # Stages faster than the streams gain nothing.
     targets = [max(streams, floor), *(target for target in targets if target > streams)]
     fitting: list[Choice] = []
     for target in targets:
-        choice = _with_rows(_choice(options, target), plan_rows(model, target))
+        choice = _relieved(_cheapest(model, board, options, target), budget)
         if choice.resources.fits(budget) and choice.configs not in [f.configs for f in fitting]:
             fitting.append(choice)
         if len(fitting) > _RUNNERS_UP:
             break
     if not fitting:
-        smallest = _with_rows(smallest, plan_rows(model, targets[-1]))
-        raise PyadmmError(_does_not_fit(model.name, board, smallest, budget))
-    return SearchResult(board.name, fitting[0], tuple(fitting[1:]), budget)
+        raise PyadmmError(_does_not_fit(model.name, board, _relieved(smallest, budget), budget))
+    best = _hastened(fitting[0], options, budget)
+    return SearchResult(board.name, best, tuple(fitting[1:]), budget)
 
 
-def _choice(options: Mapping[str, Sequence[LayerKernel]], target: int) -> Choice:
+def _cheapest(
+    model: CompressedModel,
+    board: Board,
+    options: Mapping[str, Sequence[LayerKernel]],
+    target: int,
+) -> Choice:
     """The cheapest kernel of every layer that is not slower than ``target``."""
     kernels = {
-        name: min(
-            (option for option in listed if option.cycles <= target),
-            key=lambda option: option.resources.lut + 150 * option.resources.bram18,
-        )
+        name: min((o for o in listed if o.cycles <= target), key=lambda option: option.cost)
         for name, listed in options.items()
     }
-    slowest = max(kernels, key=lambda name: kernels[name].cycles)
-    total = sum((kernel.resources for kernel in kernels.values()), Resources())
-    return Choice(kernels, kernels[slowest].cycles, slowest, total)
+    configs = {name: kernel.config for name, kernel in kernels.items()}
+    plan = plan_accelerator(model, board, configs)
+    streams = (input_cycles(plan), plan.logits)
+    return Choice(kernels, sum(streams), max(streams), plan_rows(model, target))
 
 
-def _with_rows(choice: Choice, rows: tuple[RowStagePlan, ...]) -> Choice:
-    """``choice`` and the stages without weights beside it."""
-    resources = sum((row_resources(row) for row in rows), choice.resources)
-    steps = {row.name: row.steps for row in rows} | {choice.slowest: choice.interval}
-    slowest = max(steps, key=lambda name: steps[name])
-    return Choice(choice.kernels, steps[slowest], slowest, resources, rows)
+def _relieved(choice: Choice, budget: Resources) -> Choice:
+    """``choice`` with frames in block RAM and lanes in DSP blocks, as far as LUTs or FFs are short.
+
+    What saves most LUTs per share of the chip's other resources comes first.
+    """
+    while not choice.resources.fits(budget):
+        now = choice.resources
+        ways: list[tuple[float, Choice]] = []
+        for name, kernel in choice.kernels.items():
+            for relieved in kernel.reliefs():
+                other = choice.exchanged(name, relieved)
+                use = other.resources
+                if use.dsp <= budget.dsp and use.bram18 <= budget.bram18:
+                    share = (use.dsp - now.dsp) / (budget.dsp + 1)
+                    share += (use.bram18 - now.bram18) / (budget.bram18 + 1)
+                    ways.append(((now.lut - use.lut) / max(share, 1e-9), other))
+        if not ways:
+            break
+        choice = max(ways, key=lambda way: way[0])[1]
+    return choice
+
+
+def _hastened(
+    choice: Choice, options: Mapping[str, Sequence[LayerKernel]], budget: Resources
+) -> Choice:
+    """``choice`` with faster kernels where they fit: the most cycles per cost first."""
+    while True:
+        ways: list[tuple[float, Choice]] = []
+        for name, kernel in choice.kernels.items():
+            for option in options[name]:
+                if option.cycles >= kernel.cycles:
+                    continue
+                other = _relieved(choice.exchanged(name, option), budget)
+                if other.resources.fits(budget):
+                    cost = max(other.resources.lut - choice.resources.lut, 1)
+                    ways.append(((kernel.cycles - option.cycles) / cost, other))
+        if not ways:
+            return choice
+        choice = max(ways, key=lambda way: way[0])[1]
 
 
 def _options(model: CompressedModel, link: ChainLink, family: str | None) -> list[LayerKernel]:
-    """Every useful kernel of one layer."""
+    """Every kernel of one layer that no other beats in both cycles and cost."""
+    listed = sorted(_kernels(model, link, family), key=lambda kernel: (kernel.cycles, kernel.cost))
+    useful: list[LayerKernel] = []
+    for kernel in listed:
+        if not useful or kernel.cost < useful[-1].cost:
+            useful.append(kernel)
+    return useful
+
+
+def _kernels(model: CompressedModel, link: ChainLink, family: str | None) -> Iterator[LayerKernel]:
+    """Every useful tile height and number of groups of one layer."""
     spec = link.layer.spec
     _, rows, columns = spec.output_shape
-    positions = Positions.of(link.layer)
-    options = []
+    loads = loads_by_index_bits(link.layer)
     for groups in _useful(spec.outputs):
-        index_bits = best_index_bits(link.layer, groups)
-        counts = positions.entries_per_output(index_bits)
-        busiest = int(group_loads(counts, groups).max())
+        index_bits = best_index_bits(link.layer, groups, loads)
+        busiest = int(group_loads(loads[index_bits], groups).max())
         for tile_rows in _useful(rows):
             if tile_rows * columns * groups > _MOST_LANES:
                 continue
-            kernels = [KernelConfig("sparse", tile_rows, groups, index_bits)]
-            if spec.groups == 1 or spec.outputs // spec.groups % groups == 0:
-                kernels.append(KernelConfig("dense", tile_rows, groups))
-            for config in kernels:
-                if family not in (None, config.family):
-                    continue
+            if family != "dense":
+                config = KernelConfig("sparse", tile_rows, groups, index_bits)
                 stage = plan_stage(model, link, config)
-                sparse = config.family == "sparse"
-                engine = stage.tiles * busiest if sparse else dense_engine_cycles(stage)
-                cycles = max(engine, spec.outputs * rows // tile_rows)
-                options.append(LayerKernel(config, cycles, stage_resources(stage)))
-    return options
+                yield LayerKernel.of(stage, stage.tiles * busiest)
+            divides = spec.groups == 1 or spec.outputs // spec.groups % groups == 0
+            if family != "sparse" and divides:
+                stage = plan_stage(model, link, KernelConfig("dense", tile_rows, groups))
+                yield LayerKernel.of(stage, dense_engine_cycles(stage))
 
 
 def _useful(size: int) -> list[int]:
     """Numbers of parts into which ``size`` divides in fewer steps than the next smaller one."""
     steps = {math.ceil(size / parts) for parts in range(1, min(size, 40) + 1)}
     return sorted(steps | {1, *range(1, min(size, 8) + 1)})
-
-
-def stage_resources(stage: StagePlan) -> Resources:
-    """Modelled resources of one stage of the RTL: engines, frames, weight memories, drain."""
-    rows = stage.spec.output_shape[1]
-    digits = (stage.weight_bits + 1) // 2
-    product = stage.weight_bits + stage.input.bits
-    lane = stage.acc_bits + _LUTS_PER_DIGIT_BIT * digits * product
-    lanes = stage.lanes * stage.groups
-    kernel_rows, kernel_columns = stage.spec.kernel
-    selection = stage.tile_rows * stage.row_bits * _mux(min(kernel_rows, stage.banks))
-    selection += stage.lanes * stage.input.bits * _mux(kernel_columns)
-    copies = stage.frame_copies
-    luts = lanes * lane + copies * (selection + _ENGINE_LUTS) + stage.groups * _GROUP_LUTS
-    flip_flops = lanes * (2 * stage.acc_bits + product) + copies * stage.lanes * stage.input.bits
-    channels, height, _ = stage.spec.input_shape
-    words = 2 * channels * math.ceil(height / stage.banks)
-    memories = memory_resources(words, stage.row_bits).scaled(stage.banks * copies)
-    weights = memory_resources(stage.entry_capacity, stage.weight_word_bits).scaled(stage.groups)
-    scale = multiplier_resources(stage.acc_bits, 16) + Resources(lut=4 * stage.acc_bits)
-    drained = stage.output_shape[2] * math.ceil(stage.tile_rows * stage.output_shape[1] / rows)
-    return Resources(lut=luts, ff=flip_flops) + memories + weights + scale.scaled(drained)
-
-
-def _mux(choices: int) -> int:
-    """6-input LUTs of a one-bit multiplexer."""
-    return math.ceil((choices - 1) / 3)
 
 
 def _does_not_fit(

@@ -3,6 +3,7 @@
 // Write side: claim a half, then write tiles of up to ROWS consecutive rows of one channel, the first
 // being row wr_row - ROW_OFFSET; wr_mask tells which rows exist. A write takes STEPS = ceil(ROWS/BANKS)
 // cycles and the next one must wait for it. wr_last with the image's last write fills the half.
+// BLOCK keeps the banks in block RAM, however small they are.
 // Read side: one address per copy and bank, data one cycle later; release frees the half.
 module frame_buffer #(
     parameter int CHANNELS = 4,
@@ -15,6 +16,7 @@ module frame_buffer #(
     parameter int ROWS = 1,
     parameter int ROW_OFFSET = 0,
     parameter bit PHASE_FIXED = 0,
+    parameter bit BLOCK = 0,
     parameter int BANK_HEIGHT = (HEIGHT + 2 * PADDING + BANKS - 1) / BANKS,
     parameter int ADDR_BITS = $clog2(2 * CHANNELS * BANK_HEIGHT),
     parameter int CHANNEL_BITS = CHANNELS > 1 ? $clog2(CHANNELS) : 1,
@@ -146,23 +148,25 @@ module frame_buffer #(
               + ADDR_BITS'(bank_row) - ADDR_BITS'(LIFT);
 
   for (genvar b = 0; b < BANKS; b++) begin : gen_bank
-    logic [BANKS*(WORD+1)-1:0] choices;
-    logic [WORD:0] chosen;
+    localparam int CHOICE = LANES == 1 ? 1 : WORD + 1;
+    logic [BANKS*CHOICE-1:0] choices;
+    logic [CHOICE-1:0] chosen;
+    logic [WORD-1:0] chosen_row;
     logic enable_reg, wraps;
     logic [ADDR_BITS-1:0] addr_reg;
     logic [WORD-1:0] data_reg;
     for (genvar p = 0; p < BANKS; p++) begin : gen_phase
       localparam int LANE = (b + BANKS - p) % BANKS;
-      if (LANE < LANES) begin : gen_row
-        assign choices[p*(WORD+1)+:WORD+1] = {w0_mask_reg[LANE], w0_data_reg[LANE*WORD+:WORD]};
-      end else if (LANES == 1) begin : gen_broadcast
-        assign choices[p*(WORD+1)+:WORD+1] = {1'b0, w0_data_reg};
-      end else begin : gen_none
-        assign choices[p*(WORD+1)+:WORD+1] = '0;
+      if (LANE >= LANES) begin : gen_none
+        assign choices[p*CHOICE+:CHOICE] = '0;
+      end else if (LANES == 1) begin : gen_mask
+        assign choices[p*CHOICE+:CHOICE] = w0_mask_reg[LANE];
+      end else begin : gen_row
+        assign choices[p*CHOICE+:CHOICE] = {w0_mask_reg[LANE], w0_data_reg[LANE*WORD+:WORD]};
       end
     end
     mux_tree #(
-        .WIDTH(WORD + 1),
+        .WIDTH(CHOICE),
         .COUNT(BANKS),
         .SELECT_BITS(PHASE_BITS)
     ) rotate (
@@ -170,6 +174,12 @@ module frame_buffer #(
         .choices(choices),
         .result(chosen)
     );
+    // One row goes to every bank; only its mask needs a choice.
+    if (LANES == 1) begin : gen_broadcast
+      assign chosen_row = w0_data_reg[WORD-1:0];
+    end else begin : gen_rotated
+      assign chosen_row = chosen[WORD-1:0];
+    end
     if (b < BANKS - 1) begin : gen_wraps
       assign wraps = PHASE_BITS'(b) < phase;
     end else begin : gen_never_wraps
@@ -177,15 +187,16 @@ module frame_buffer #(
     end
     always_ff @(posedge clk) begin
       if (rst) enable_reg <= 1'b0;
-      else enable_reg <= w0_valid_reg & chosen[WORD];
+      else enable_reg <= w0_valid_reg & chosen[CHOICE-1];
       addr_reg <= base + ADDR_BITS'(wraps);
-      data_reg <= chosen[WORD-1:0];
+      data_reg <= chosen_row;
     end
     for (genvar c = 0; c < COPIES; c++) begin : gen_copy
       ram_sdp #(
           .WIDTH(WORD),
           .DEPTH(2 * HALF_DEPTH),
-          .ADDR_BITS(ADDR_BITS)
+          .ADDR_BITS(ADDR_BITS),
+          .BLOCK(BLOCK)
       ) bank_memory (
           .clk(clk),
           .write_enable(enable_reg),

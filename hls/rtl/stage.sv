@@ -2,7 +2,8 @@
 //
 // SPARSE = 1: GROUPS sparse engines, each with its own frame copy. SPARSE = 0: one dense engine.
 // The first DSP_GROUPS groups multiply in DSP blocks, the others in fabric; ACC_MUX (sparse, stride 1)
-// places the column multiplexer of the latter behind their multipliers.
+// places the column multiplexer of the latter behind their multipliers. BLOCK_FRAME keeps the input
+// frame in block RAM.
 // An image starts when one half of the input frame is full and one half of the next frame is free;
 // the next image starts as soon as all groups have read the last of this one, while tiles of this
 // one still drain.
@@ -31,6 +32,7 @@ module stage #(
     parameter int FIFO_DEPTH = 1,
     parameter int DSP_GROUPS = 0,
     parameter bit ACC_MUX = 0,
+    parameter bit BLOCK_FRAME = 0,
     parameter int Y_BITS = 8,
     parameter bit Y_SIGNED = 0,
     parameter int POOL_KERNEL = 2,
@@ -131,7 +133,8 @@ module stage #(
       .COPIES(COPIES),
       .ROWS(IN_ROWS),
       .ROW_OFFSET(IN_ROW_OFFSET),
-      .PHASE_FIXED(IN_PHASE_FIXED)
+      .PHASE_FIXED(IN_PHASE_FIXED),
+      .BLOCK(BLOCK_FRAME)
   ) frame (
       .clk(clk),
       .rst(rst),
