@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pyadmm import container
-from pyadmm.boards import load_board
+from pyadmm.boards import Board, load_board
 from pyadmm.compact import compact
 from pyadmm.datasets import mnist
 from pyadmm.errors import PyadmmError
 from pyadmm.files import cache_dir
 from pyadmm.layout import weight_image
+from pyadmm.model import CompressedModel
+from pyadmm.plan import KernelConfig
 from pyadmm.planner import plan_accelerator
 from pyadmm.rtlgen import generate_rtl
 from pyadmm.search import search
-from pyadmm.tools.verilator import build_simulator, cosim
+from pyadmm.tools.verilator import CosimResult, build_simulator, cosim
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,19 +47,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+def simulate(
+    model: CompressedModel,
+    board: Board,
+    configs: Mapping[str, KernelConfig],
+    images: NDArray[np.uint8],
+    stalls: tuple[int, float, float] | None = None,
+) -> CosimResult:
+    """Simulate the RTL of ``model`` on the kernels ``configs``, its weights loaded first.
+
+    :param images: uint8 ``(N, C, H, W)``.
+    :param stalls: seed, share of stalled input cycles, share of stalled output cycles.
+    :raises PyadmmError: where the plan is impossible or a tool fails.
+    """
+    plan = plan_accelerator(model, board, configs)
+    simulator = build_simulator(generate_rtl(plan, model=model), plan, cache_dir() / "verilator")
+    return cosim(simulator, weight_image(model, plan), images, stalls=stalls)
+
+
 def _compare(options: argparse.Namespace) -> int:
     original = container.load(options.model)
     model = compact(original)
     board = load_board(options.board)
-    plan = plan_accelerator(model, board, search(model, board).configs)
     images = mnist.load(options.data).test_images[: options.images]
-    simulator = build_simulator(generate_rtl(plan, model=model), plan, cache_dir() / "verilator")
+    found = search(model, board)
+    print(found.table().split("runner-up")[0].rstrip())
     stalls = (1, options.stall, options.stall) if options.stall else None
-    start = time.monotonic()
-    result = cosim(simulator, weight_image(model, plan), images, stalls=stalls)
+    result = simulate(model, board, found.configs, images, stalls)
     wrong = int((result.logits != original.run(images)).any(1).sum())
     print(
-        f"{len(images)} images in {time.monotonic() - start:.1f} s, {wrong} with wrong logits; "
+        f"{len(images)} images, {wrong} with wrong logits; "
         f"latency {result.latency_cycles} cycles, interval {result.interval_cycles} "
         f"{result.interval_range}, total {result.total_cycles}"
     )

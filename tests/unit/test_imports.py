@@ -33,6 +33,7 @@ FLOORS = [
     ["rtlgen", "search", "tools.gxx"],
     ["deploy", "tools.verilator"],
     ["simboard", "cosim"],
+    ["comparison"],
     ["flow"],
 ]
 """Rooms from the ground up: a room imports only itself and rooms of lower floors."""

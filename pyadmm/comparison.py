@@ -1,0 +1,206 @@
+"""``python -m pyadmm.comparison MODEL.admm``: the sparse design against all-dense ones, by cosim.
+
+The same network three times on the same logic: as the search maps it (zeros cost no cycle), with
+dense kernels on its original shapes (every zero is stored and multiplied), and with dense kernels
+on its compact shapes (what is left when only dead channels are removed). A dense design is the
+fastest that the search finds with the LUTs of the sparse one; flip-flops, DSP blocks and block RAM
+it may use as far as the board allows. All three are simulated on the same images, bit for bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyadmm import container
+from pyadmm.boards import Board, load_board
+from pyadmm.compact import compact
+from pyadmm.cosim import simulate
+from pyadmm.datasets import mnist
+from pyadmm.errors import PyadmmError
+from pyadmm.model import CompressedModel
+from pyadmm.search import CHIP_SHARE, Choice, search
+from pyadmm.spec import Resources
+
+BASIS = "cosim"
+
+
+@dataclass(frozen=True)
+class MeasuredDesign:
+    """One design of a network and its counted cycles.
+
+    :param name: ``sparse``, ``dense`` or ``dense, compact``.
+    :param kernels: per layer, what it was mapped to, in words.
+    :param resources: modelled, as the search reckons.
+    :param interval_cycles: between two images, mean.
+    :param latency_cycles: of the first image.
+    :param busy_cycles: per layer, cycles per image in which its engines work.
+    """
+
+    name: str
+    kernels: dict[str, str]
+    resources: Resources
+    interval_cycles: float
+    latency_cycles: int
+    busy_cycles: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Sparse against dense on the same area; cycles are counted, resources modelled.
+
+    :param dense: on the network's own shapes; ``dense_compact`` without its dead channels.
+    :param images: how many were simulated, at least 2, with equal logits everywhere.
+    """
+
+    model: str
+    board: str
+    images: int
+    sparse: MeasuredDesign
+    dense: MeasuredDesign
+    dense_compact: MeasuredDesign
+    basis: str = BASIS
+
+    @property
+    def designs(self) -> tuple[MeasuredDesign, ...]:
+        """All three."""
+        return self.sparse, self.dense, self.dense_compact
+
+    def speedup(self, dense: MeasuredDesign | None = None) -> float:
+        """Images per second of the sparse design over those of ``dense`` at the same clock."""
+        return (dense or self.dense).interval_cycles / self.sparse.interval_cycles
+
+    def latency_speedup(self, dense: MeasuredDesign | None = None) -> float:
+        """Latency of ``dense`` over that of the sparse design."""
+        return (dense or self.dense).latency_cycles / self.sparse.latency_cycles
+
+    def layer_speedups(self, dense: MeasuredDesign | None = None) -> dict[str, float]:
+        """Per layer, busy cycles of ``dense`` over those of the sparse design."""
+        other = (dense or self.dense).busy_cycles
+        return {name: other[name] / busy for name, busy in self.sparse.busy_cycles.items()}
+
+    def facts(self) -> dict[str, Any]:
+        """All figures as plain data."""
+        speedups = {
+            design.name: {
+                "interval": self.speedup(design),
+                "latency": self.latency_speedup(design),
+                "layers": self.layer_speedups(design),
+            }
+            for design in self.designs[1:]
+        }
+        return {**asdict(self), "speedups": speedups}
+
+    def table(self) -> str:
+        """The figures as text."""
+        lines = [f"{self.model} on {self.board}: {self.images} images simulated, all logits equal"]
+        for design in self.designs:
+            use = design.resources
+            lines.append(
+                f"{design.name}: {design.interval_cycles:,.0f} cycles per image, latency "
+                f"{design.latency_cycles:,}; modelled LUT {use.lut:,.0f}, FF {use.ff:,.0f}, "
+                f"DSP {use.dsp:,.0f}, BRAM18 {use.bram18:,.0f}"
+            )
+            for name, kernel in design.kernels.items():
+                lines.append(f"  {name}: {kernel}, busy {design.busy_cycles[name]:,.0f} cycles")
+        for design in self.designs[1:]:
+            layers = self.layer_speedups(design).items()
+            lines.append(
+                f"sparse over {design.name}: {self.speedup(design):.1f}x images per second, "
+                f"{self.latency_speedup(design):.1f}x latency; busy cycles "
+                + ", ".join(f"{name} {ratio:.1f}x" for name, ratio in layers)
+            )
+        return "\n".join(lines)
+
+
+def compare(
+    model: CompressedModel,
+    board: Board,
+    images: NDArray[np.uint8],
+    share: float = CHIP_SHARE,
+) -> Comparison:
+    """Measure ``model`` on its sparse and on its dense designs.
+
+    :param images: uint8 ``(N, C, H, W)``, at least 2.
+    :param share: of the chip that the sparse design may take.
+    :raises PyadmmError: where a design does not fit, or where a simulated logit is wrong.
+    """
+    if len(images) < 2:
+        raise PyadmmError(f"comparison: an interval needs at least 2 images, not {len(images)}")
+    small, bench = compact(model), _Bench(board, images, model.run(images))
+    chosen = search(small, board, share).best
+    budget = replace(board.resources.scaled(share), lut=chosen.resources.lut)
+    dense = search(model, board, family="dense", budget=budget).best
+    dense_compact = search(small, board, family="dense", budget=budget).best
+    return Comparison(
+        model=model.name,
+        board=board.name,
+        images=len(images),
+        sparse=bench.measure("sparse", small, chosen),
+        dense=bench.measure("dense", model, dense),
+        dense_compact=bench.measure("dense, compact", small, dense_compact),
+    )
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What all designs are simulated on."""
+
+    board: Board
+    images: NDArray[np.uint8]
+    golden: NDArray[np.int64]
+
+    def measure(self, name: str, model: CompressedModel, choice: Choice) -> MeasuredDesign:
+        """The counted cycles of one design; raises where a logit is wrong."""
+        result = simulate(model, self.board, choice.configs, self.images)
+        wrong = int((result.logits != self.golden).any(1).sum())
+        if wrong or result.interval_cycles is None:
+            raise PyadmmError(
+                f"comparison: {wrong} of {len(self.images)} images have other logits on the "
+                f"{name} design than in the integer model; this is a defect of pyadmm: please "
+                "report it"
+            )
+        kernels = {
+            layer: f"{c.family} {c.tile_rows} rows x {c.groups} groups "
+            f"({c.dsp_groups} in DSP blocks)"
+            for layer, c in choice.configs.items()
+        }
+        return MeasuredDesign(
+            name,
+            kernels,
+            choice.resources,
+            result.interval_cycles,
+            result.latency_cycles,
+            result.busy_cycles,
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; exit status 1 with one line on any :class:`~pyadmm.errors.PyadmmError`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pyadmm.comparison",
+        description="Count the cycles of a model's sparse design and of all-dense ones.",
+    )
+    parser.add_argument("model", type=Path, help="an .admm file with a 1 x 28 x 28 input")
+    parser.add_argument("--board", default="pynq-z2")
+    parser.add_argument("--images", type=int, default=100, help="MNIST test images, 2 or more")
+    parser.add_argument("--data", type=Path, help="folder with the MNIST files")
+    options = parser.parse_args(argv)
+    try:
+        images = mnist.load(options.data).test_images[: options.images]
+        print(compare(container.load(options.model), load_board(options.board), images).table())
+    except PyadmmError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
