@@ -157,7 +157,7 @@ def _engines(stage: StagePlan) -> Resources:
     dsp_groups = stage.config.dsp_groups
     tiles = Resources(ff=stage.lanes * stage.acc_bits).scaled(stage.groups)
     fabric = _fabric_lane(stage).scaled(stage.lanes * (stage.groups - dsp_groups))
-    blocks = Resources(dsp=stage.lanes * dsp_groups)
+    blocks = Resources(dsp=stage.group_dsps * dsp_groups)
     return fetch.scaled(stage.frame_copies) + group.scaled(stage.groups) + tiles + fabric + blocks
 
 
@@ -185,7 +185,8 @@ def _drain(stage: StagePlan) -> Resources:
         lane += Resources(lut=_BARREL_LUTS * acc)
     control = Resources(lut=_DRAIN_LUTS + _LUTS_PER_PICK * stage.groups, ff=rows * columns * acc)
     pool = Resources(lut=_LUTS_PER_COMPARED_BIT * acc * comparisons, ff=2 * pooled * acc)
-    return Resources(lut=pick) + lane.scaled(pooled) + pool + control
+    pairs = rows * (columns // 2) if stage.paired and stage.config.dsp_groups else 0
+    return Resources(lut=pick + pairs * acc) + lane.scaled(pooled) + pool + control
 
 
 def _mux_luts(inputs: int) -> int:

@@ -28,6 +28,8 @@ ACCUMULATOR_BITS_LIMIT = 32
 """Accumulators of the kernels are at most this wide: a bias is one word of the weight image."""
 BYTES_PER_WORD = WORD_BITS // 8
 HEADER_WORDS = 2
+_DSP_OPERAND_BITS = 24
+"""Magnitude bits of the wider operand of a 7-series DSP block."""
 SLOT_WORDS = 3
 
 
@@ -278,6 +280,18 @@ class StagePlan:
     def row_bits(self) -> int:
         """Width of a row word of the input frame."""
         return self.spec.input_shape[2] * self.input.bits
+
+    @property
+    def paired(self) -> bool:
+        """Whether a DSP block can serve two neighbouring lanes (``hls/rtl/mac_group.sv``)."""
+        fits = self.input.bits <= self.acc_bits <= _DSP_OPERAND_BITS - self.input.bits
+        return fits and not self.input.signed
+
+    @property
+    def group_dsps(self) -> int:
+        """DSP blocks of a group whose lanes multiply in them."""
+        columns = self.spec.output_shape[2]
+        return self.tile_rows * (-(-columns // 2) if self.paired else columns)
 
     @property
     def window(self) -> int:

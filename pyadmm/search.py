@@ -46,8 +46,10 @@ _RESTART_CYCLES = 5
 """From an engine's last read to the first of the next image."""
 _FILL_CYCLES = 20
 """From an engine's last read to the full frame behind its drain."""
-_LUTS_PER_BRAM18 = 150
-"""What a block RAM counts against LUTs when kernels are compared."""
+_LUTS_PER_BRAM18, _LUTS_PER_DSP = 150, 50
+"""What a block RAM and a DSP block count against LUTs when designs are compared."""
+_LUTS_PER_CYCLE = 10
+"""The most LUTs that one cycle less of latency is worth."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,8 @@ class LayerKernel:
 
     @property
     def cost(self) -> float:
-        """LUTs, and block RAM at a rate of LUTs: what kernels of a layer are compared by."""
-        return self.resources.lut + _LUTS_PER_BRAM18 * self.resources.bram18
+        """What kernels of a layer are compared by."""
+        return _price(self.resources)
 
     def reliefs(self) -> Iterator[LayerKernel]:
         """The same kernel with fewer LUTs: its frame in block RAM, one more group in DSP blocks."""
@@ -284,7 +286,7 @@ def _relieved(choice: Choice, budget: Resources) -> Choice:
 def _hastened(
     choice: Choice, options: Mapping[str, Sequence[LayerKernel]], budget: Resources
 ) -> Choice:
-    """``choice`` with faster kernels where they fit: the most cycles per cost first."""
+    """``choice`` with faster kernels where they fit and are worth it: most cycles per LUT first."""
     while True:
         ways: list[tuple[float, Choice]] = []
         for name, kernel in choice.kernels.items():
@@ -292,12 +294,19 @@ def _hastened(
                 if option.cycles >= kernel.cycles:
                     continue
                 other = _relieved(choice.exchanged(name, option), budget)
-                if other.resources.fits(budget):
-                    cost = max(other.resources.lut - choice.resources.lut, 1)
-                    ways.append(((kernel.cycles - option.cycles) / cost, other))
+                cost = max(_price(other.resources) - _price(choice.resources), 1)
+                gain = (kernel.cycles - option.cycles) / cost
+                if gain * _LUTS_PER_CYCLE >= 1 and other.resources.fits(budget):
+                    ways.append((gain, other))
         if not ways:
             return choice
         choice = max(ways, key=lambda way: way[0])[1]
+
+
+def _price(resources: Resources) -> float:
+    """LUTs, and block RAM and DSP blocks at their rates of LUTs."""
+    blocks = _LUTS_PER_BRAM18 * resources.bram18 + _LUTS_PER_DSP * resources.dsp
+    return resources.lut + blocks
 
 
 def _options(model: CompressedModel, link: ChainLink, family: str | None) -> list[LayerKernel]:

@@ -24,6 +24,7 @@ module dense_engine #(
     parameter int SLOT_CAPACITY = 2,
     parameter int FIFO_DEPTH = 1,
     parameter int DSP_GROUPS = 0,
+    parameter bit PAIRED = 0,
     parameter int GROUP_BITS = 2,
     parameter int CFG_ADDR_BITS = 16,
     parameter int BANKS = TILE_ROWS * STRIDE,
@@ -201,6 +202,7 @@ module dense_engine #(
         .SLOT_CAPACITY(SLOT_CAPACITY),
         .FIFO_DEPTH(FIFO_DEPTH),
         .USE_DSP(g < DSP_GROUPS),
+        .PAIRED(PAIRED),
         .CFG_ADDR_BITS(CFG_ADDR_BITS)
     ) group (
         .clk(clk),

@@ -13,6 +13,7 @@ module dense_group #(
     parameter int SLOT_CAPACITY = 2,
     parameter int FIFO_DEPTH = 1,
     parameter bit USE_DSP = 0,
+    parameter bit PAIRED = 0,
     parameter int CFG_ADDR_BITS = 16,
     parameter int ADDR_BITS = WEIGHT_CAPACITY > 1 ? $clog2(WEIGHT_CAPACITY) : 1,
     parameter int TILE_BITS = TILES > 1 ? $clog2(TILES) : 1,
@@ -108,7 +109,8 @@ module dense_group #(
       .X_SIGNED(X_SIGNED),
       .CODE_BITS(CODE_BITS),
       .ACC_BITS(ACC_BITS),
-      .USE_DSP(USE_DSP)
+      .USE_DSP(USE_DSP),
+      .PAIRED(PAIRED)
   ) macs (
       .clk(clk),
       .rst(rst),

@@ -4,6 +4,9 @@
 //
 //   select | payload | pool columns | pool rows | + bias | * mult | + round | clamp -> write
 //
+// Of the first PAIRED_GROUPS groups, an odd column's accumulator lacks 1 where that of the even column
+// before it is negative (mac_group); it is added here, once for all groups.
+//
 // Pooling accumulators gives the same integers as pooling activations (bias is one per channel, mult
 // is positive, so requantising is monotonic) and leaves fewer values to requantise.
 module drain #(
@@ -23,6 +26,7 @@ module drain #(
     parameter int SHIFT_MAX = 36,
     parameter int BEATS = 1,
     parameter int INTERVAL = 1,
+    parameter int PAIRED_GROUPS = 0,
     parameter int CFG_ADDR_BITS = 16,
     parameter int LANES = TILE_ROWS * OUT_WIDTH,
     parameter int BEAT_ROWS = TILE_ROWS / BEATS,
@@ -171,8 +175,25 @@ module drain #(
       .product(first_beat)
   );
   assign beat_tile = first_beat + BEAT_TILE_BITS'(beat_reg);
+
+  // The accumulators of DSP blocks that serve two lanes.
+  logic [BEAT_BUS-1:0] whole_acc;
+  if (PAIRED_GROUPS > 0) begin : gen_paired
+    logic paired;
+    assign paired = 32'(group_reg) < 32'(PAIRED_GROUPS);
+    for (genvar v = 0; v < BEAT_ROWS * OUT_WIDTH; v++) begin : gen_lane
+      if (v % OUT_WIDTH % 2 == 1) begin : gen_odd
+        assign whole_acc[v*ACC_BITS+:ACC_BITS] =
+            beat_acc[v*ACC_BITS+:ACC_BITS] + ACC_BITS'(paired & beat_acc[v*ACC_BITS-1]);
+      end else begin : gen_even
+        assign whole_acc[v*ACC_BITS+:ACC_BITS] = beat_acc[v*ACC_BITS+:ACC_BITS];
+      end
+    end
+  end else begin : gen_single
+    assign whole_acc = beat_acc;
+  end
   always_ff @(posedge clk) begin
-    acc_reg <= beat_acc;
+    acc_reg <= whole_acc;
     record_addr_reg <= group_base + record_offset;
     record_read_addr_reg <= record_addr_reg;
   end

@@ -3,7 +3,9 @@
 // With x_valid, first restarts the accumulators and last completes the tile. done rises with the
 // complete tile and stays until enable lets the pipeline move on; done_next is its next value.
 //
-// ACC_MUX = 0: x holds one activation per lane.
+// ACC_MUX = 0: x holds one activation per lane. With USE_DSP and PAIRED, one DSP block serves the columns
+// 2i and 2i + 1 of a row: it multiplies x0 + x1 * 2**ACC_BITS, so that its sum holds both accumulators,
+// the higher one less 1 where the lower one is negative. acc gives them so; the drain adds the 1 back.
 // ACC_MUX = 1: x holds whole rows; every column is multiplied, and the accumulator of column ow picks
 // the product of column ow + kw - PADDING (stride 1). For KERNEL_W <= 3 that multiplexer shares the
 // LUTs of the accumulator's adder, if nothing else does: so accumulators are cleared by their reset
@@ -20,6 +22,7 @@ module mac_group #(
     parameter int CODE_BITS = 4,
     parameter int ACC_BITS = 20,
     parameter bit USE_DSP = 0,
+    parameter bit PAIRED = 0,
     parameter int KW_BITS = KERNEL_W > 1 ? $clog2(KERNEL_W) : 1,
     parameter int X_WIDTH = ACC_MUX ? IN_WIDTH : OUT_WIDTH,
     parameter int LANES = ROWS * OUT_WIDTH,
@@ -42,6 +45,10 @@ module mac_group #(
 
   if (ACC_MUX && USE_DSP) begin : gen_bad_style
     $error("mac_group: ACC_MUX multiplies in fabric, not in DSP blocks");
+  end
+
+  if (PAIRED && (X_SIGNED || ACC_BITS < X_BITS || ACC_BITS + X_BITS > 24)) begin : gen_bad_pair
+    $error("mac_group: PAIRED needs unsigned x and X_BITS <= ACC_BITS <= 24 - X_BITS");
   end
 
   if (ACC_MUX) begin : gen_acc_mux
@@ -94,6 +101,37 @@ module mac_group #(
     end
     logic unused;
     assign unused = first_reg;
+  end else if (USE_DSP && PAIRED) begin : gen_paired
+    for (genvar r = 0; r < ROWS; r++) begin : gen_row
+      for (genvar o = 0; o < OUT_WIDTH; o += 2) begin : gen_pair
+        localparam int LANE = r * OUT_WIDTH + o;
+        localparam int WIDTH = o + 1 < OUT_WIDTH ? 2 : 1;
+        logic [(WIDTH-1)*ACC_BITS+X_BITS-1:0] packed_x;
+        if (WIDTH == 2) begin : gen_both
+          assign packed_x = {x[(LANE+1)*X_BITS+:X_BITS], ACC_BITS'(x[LANE*X_BITS+:X_BITS])};
+        end else begin : gen_last
+          assign packed_x = x[LANE*X_BITS+:X_BITS];
+        end
+        mac_lane #(
+            .X_BITS((WIDTH - 1) * ACC_BITS + X_BITS),
+            .X_SIGNED(0),
+            .CODE_BITS(CODE_BITS),
+            .ACC_BITS(WIDTH * ACC_BITS),
+            .USE_DSP(1)
+        ) lanes (
+            .clk(clk),
+            .enable(enable),
+            .accumulate(enable & valid_reg),
+            .first(first_reg),
+            .carry(carry_reg),
+            .operand(operand),
+            .x(packed_x),
+            .acc(acc[LANE*ACC_BITS+:WIDTH*ACC_BITS])
+        );
+      end
+    end
+    logic unused;
+    assign unused = ^kw;
   end else begin : gen_lanes
     for (genvar v = 0; v < LANES; v++) begin : gen_lane
       mac_lane #(

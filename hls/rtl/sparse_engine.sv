@@ -25,6 +25,7 @@ module sparse_engine #(
     parameter int SLOT_CAPACITY = 8,
     parameter int FIFO_DEPTH = 1,
     parameter bit USE_DSP = 0,
+    parameter bit PAIRED = 0,
     parameter bit ACC_MUX = 0,
     parameter int CFG_ADDR_BITS = 16,
     parameter int BANKS = TILE_ROWS * STRIDE,
@@ -301,7 +302,8 @@ module sparse_engine #(
       .X_SIGNED(X_SIGNED),
       .CODE_BITS(CODE_BITS),
       .ACC_BITS(ACC_BITS),
-      .USE_DSP(USE_DSP)
+      .USE_DSP(USE_DSP),
+      .PAIRED(PAIRED)
   ) macs (
       .clk(clk),
       .rst(rst),

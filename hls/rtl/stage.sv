@@ -1,7 +1,8 @@
 // One weighted layer: input frame, engine, drain (docs/kernels.md, "Stage").
 //
 // SPARSE = 1: GROUPS sparse engines, each with its own frame copy. SPARSE = 0: one dense engine.
-// The first DSP_GROUPS groups multiply in DSP blocks, the others in fabric; ACC_MUX (sparse, stride 1)
+// The first DSP_GROUPS groups multiply in DSP blocks (two lanes in one where they fit), the others in
+// fabric; ACC_MUX (sparse, stride 1)
 // places the column multiplexer of the latter behind their multipliers. BLOCK_FRAME keeps the input
 // frame in block RAM.
 // An image starts when one half of the input frame is full and one half of the next frame is free;
@@ -98,6 +99,8 @@ module stage #(
   localparam int SLOT_BITS = SLOT_CAPACITY > 1 ? $clog2(SLOT_CAPACITY) : 1;
   localparam int PAYLOAD_BITS = LANES * ACC_BITS + SLOT_BITS + TILE_BITS + 1;
   localparam int BANK_BITS = BANKS * IN_WIDTH * X_BITS;
+  // Two lanes share a DSP block where its operand has room for both.
+  localparam bit PAIRED = !X_SIGNED && ACC_BITS >= X_BITS && ACC_BITS + X_BITS <= 24;
 
   if (OUT_HEIGHT != (IN_HEIGHT + 2 * PADDING - KERNEL_H) / STRIDE + 1
       || OUT_WIDTH != (IN_WIDTH + 2 * PADDING - KERNEL_W) / STRIDE + 1) begin : gen_bad_shape
@@ -185,6 +188,7 @@ module stage #(
           .SLOT_CAPACITY(SLOT_CAPACITY),
           .FIFO_DEPTH(FIFO_DEPTH),
           .USE_DSP(g < DSP_GROUPS),
+          .PAIRED(PAIRED),
           .ACC_MUX(ACC_MUX && g >= DSP_GROUPS),
           .CFG_ADDR_BITS(CFG_ADDR_BITS)
       ) engine (
@@ -235,6 +239,7 @@ module stage #(
         .SLOT_CAPACITY(SLOT_CAPACITY),
         .FIFO_DEPTH(FIFO_DEPTH),
         .DSP_GROUPS(DSP_GROUPS),
+        .PAIRED(PAIRED),
         .GROUP_BITS(CFG_GROUP_BITS),
         .CFG_ADDR_BITS(CFG_ADDR_BITS)
     ) engine (
@@ -276,6 +281,7 @@ module stage #(
       .SHIFT_MAX(SHIFT_MAX),
       .BEATS(DRAIN_BEATS),
       .INTERVAL(OUT_INTERVAL),
+      .PAIRED_GROUPS(PAIRED ? DSP_GROUPS : 0),
       .CFG_ADDR_BITS(CFG_ADDR_BITS)
   ) tail (
       .clk(clk),

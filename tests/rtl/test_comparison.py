@@ -27,7 +27,7 @@ def test_sparse_is_faster_than_dense_on_the_same_logic(
 ) -> None:
     monkeypatch.setenv("PYADMM_CACHE", str(simulators))
     model = random_chain("tiny", SPEC, RECIPES, np.random.default_rng(3))
-    chip = Resources(2200, 8000, 12, 40, 0)
+    chip = Resources(3000, 12000, 12, 40, 0)
     board = replace(load_board("pynq-z2"), resources=chip)
     images = np.random.default_rng(0).integers(0, 256, (6, 1, 10, 12)).astype(np.uint8)
     found = compare(model, board, images)

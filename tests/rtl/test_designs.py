@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,9 +65,33 @@ def convolution_groups_and_dsp() -> Case:
     return design("grouped", spec, recipes, [dense(6, 4), sparse(3, 4, 2), dense(1, 4)]), options
 
 
+def two_lanes_in_a_dsp_block() -> Case:
+    """Odd and even widths, tiles in parts, overlapping pools; small frames in block RAM."""
+    recipes = [
+        Recipe(5, (3, 2), density=0.6, pool=(3, 2), weight_bits=3, output=QFormat(6, False)),
+        Recipe(6, (2, 2), padding=1, weight_bits=4, output=QFormat(5, False)),
+        Recipe(4, output=None, weight_bits=2),
+    ]
+    spec = InputSpec((2, 10, 12), QFormat(4, False), shift=4)
+    configs = [
+        replace(sparse(4, 3, 1), dsp_groups=2, block_frame=True),
+        replace(dense(2, 3), dsp_groups=3),
+        replace(sparse(1, 2, 2), dsp_groups=1, block_frame=True),
+    ]
+    built = design("pairs", spec, recipes, configs)
+    assert all(stage.paired for stage in built.plan.stages)
+    assert [stage.spec.output_shape[2] % 2 for stage in built.plan.stages[:2]] == [1, 0]
+    return built, {"layer0": RtlOptions(drain_beats=2)}
+
+
 @pytest.mark.parametrize(
     "case",
-    [columns_behind_the_multipliers, strides_and_ragged_tiles, convolution_groups_and_dsp],
+    [
+        columns_behind_the_multipliers,
+        strides_and_ragged_tiles,
+        convolution_groups_and_dsp,
+        two_lanes_in_a_dsp_block,
+    ],
 )
 def test_logits_are_bit_exact(case: Callable[[], Case], simulators: Path) -> None:
     built, options = case()
