@@ -29,7 +29,6 @@ from pyadmm.project import (
     project_joint,
     project_levels,
     row_mask,
-    top_mask,
 )
 from pyadmm.schedule import (
     Decision,
@@ -246,7 +245,8 @@ def admm_phase(
     """Prune ``network`` in progressive ADMM rounds; the last round projects onto levels as well.
 
     Each round: allocate the weights over the layers, ADMM, project for good, cut off dead channels,
-    retrain what is left. ``network`` (not changed) may be pruned already; what it lost stays lost.
+    retrain what is left. ``network`` (not changed) may be pruned already: what it lost stays lost,
+    and rounds to ratios that it has passed are left out.
 
     :param teacher: whose logits are distilled, ``network`` itself by default. A :class:`Teacher`
         keeps its logits, so one that several phases share computes them once.
@@ -259,7 +259,10 @@ def admm_phase(
     records: list[EpochRecord] = []
     status = []
     current = network.copy()
+    done = network.weights / network.nnz
     for number, ratio in enumerate(ratios):
+        if 1 < done >= ratio < ratios[-1]:
+            continue
         surroundings = _Surroundings(
             f"admm-{number + 1}", settings, data, tutor, checkpoint_dir, progress
         )
@@ -486,10 +489,8 @@ def _projection(
     def project(w: Tensor) -> Tensor:
         if rows is not None and rows < len(w):
             w = w * row_mask(w, count, rows)
-        if settings.curvature > 0:
-            w = w * top_mask((w * matters).abs(), count)
-        if settings.crowding > 0:
-            w = w * crowded_mask(w, count, settings.crowding)
+        if settings.curvature > 0 or settings.crowding > 0:
+            w = w * crowded_mask(w * matters, count, settings.crowding)
         if joint and count == w.numel():
             return project_levels(w, optimal_scale(w, bits), bits)
         if joint:

@@ -56,7 +56,7 @@ def crowded_mask(w: Tensor, count: int, strength: float) -> Tensor:
     """
     magnitude = w.abs().flatten(1)
     mask = top_mask(magnitude, count)
-    for _ in range(_CROWDING_SWEEPS):
+    for _ in range(_CROWDING_SWEEPS if strength > 0 else 0):
         crowd = (mask.sum(1, keepdim=True) + 1) * (mask.sum(0, keepdim=True) + 1)
         mask = top_mask(magnitude * crowd**strength, count)
     return mask.reshape(w.shape)

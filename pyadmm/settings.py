@@ -309,6 +309,33 @@ def _check_bits(where: str, name: str, bits: int | None) -> None:
 _GENTLE = AdmmSettings(rounds=7, first_ratio=6.0, iterations=1, rho=0.1, retrain_epochs=1)
 """Many small rounds: what one takes is little, and the retraining between them mends it."""
 
+_FAST: dict[str, Any] = {"shift_pixels": 1, "precision": "bfloat16"}
+
+
+def _record(
+    pruning_ratio: float, filters_kept: float, neurons_kept: float, rounds: int, epochs: int
+) -> CompressSettings:
+    """One preset of the record chain, which prunes a single dense network further and further."""
+    return CompressSettings(
+        pruning_ratio=pruning_ratio,
+        activation_bits=6,
+        filters_kept=filters_kept,
+        neurons_kept=neurons_kept,
+        dense=TrainSettings(epochs=20, lr=2e-3, **_FAST),
+        admm=replace(_GENTLE, rounds=rounds, retrain_epochs=2, curvature=0.5, **_FAST),
+        retrain=TrainSettings(epochs=epochs, lr=2e-3, **_FAST),
+        quantize=QuantizeSettings(epochs=epochs, lr=1e-3, freeze_from=0.3, shift_pixels=1),
+        distill=DistillSettings(temperature=2.0, views=1),
+    )
+
+
+_RECORDS = {
+    "record-85": _record(85.0, 0.5, 0.14, rounds=12, epochs=40),
+    "record-300": _record(300.0, 0.35, 0.08, rounds=24, epochs=50),
+    "record-400": _record(400.0, 0.3, 0.06, rounds=32, epochs=50),
+    "record-480": _record(480.0, 0.3, 0.06, rounds=36, epochs=50),
+}
+
 PRESETS: dict[str, CompressSettings] = {
     "quick": CompressSettings(
         pruning_ratio=110.0,
@@ -329,16 +356,7 @@ PRESETS: dict[str, CompressSettings] = {
         retrain=TrainSettings(epochs=40, lr=2e-3, shift_pixels=1),
         quantize=QuantizeSettings(epochs=50, lr=1e-3, freeze_from=0.3, shift_pixels=1),
     ),
-    "record": CompressSettings(
-        pruning_ratio=300.0,
-        activation_bits=6,
-        filters_kept=0.6,
-        neurons_kept=0.15,
-        dense=TrainSettings(epochs=40, lr=2e-3, shift_pixels=1),
-        admm=replace(_GENTLE, rounds=16, retrain_epochs=4, shift_pixels=1),
-        retrain=TrainSettings(epochs=100, lr=2e-3, shift_pixels=1),
-        quantize=QuantizeSettings(epochs=150, lr=1e-3, freeze_from=0.3, shift_pixels=1),
-    ),
+    **_RECORDS,
 }
 """Settings by name; ``quick`` is the default of the flow."""
 

@@ -1,0 +1,109 @@
+"""The record command: seeds, plan, resuming, and that the test set is read only when asked for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pyadmm import container, record, settings
+from pyadmm.datasets import mnist
+from pyadmm.errors import PyadmmError
+
+
+@pytest.fixture
+def short_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record presets, with next to no epochs."""
+    tiny = {
+        "dense": {"epochs": 1, "shift_pixels": 0},
+        "admm": {"iterations": 1, "retrain_epochs": 0, "first_ratio": 40.0, "rounds": 2},
+        "retrain": {"epochs": 1},
+        "quantize": {"epochs": 1},
+        "distill": {"views": 0},
+    }
+    short = {name: settings.override(settings.preset(name), tiny, name) for name in record.CHAIN}
+    monkeypatch.setattr(record, "preset", short.__getitem__)
+
+
+@pytest.fixture
+def few_images(monkeypatch: pytest.MonkeyPatch) -> mnist.Mnist:
+    """240 images of noise in the shape of MNIST."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (240, 1, 28, 28), dtype=np.uint8)
+    labels = random.integers(0, 10, 240)
+    data = mnist.Mnist(images, labels, images[:40], labels[:40], complete=False, source="noise")
+    monkeypatch.setattr(mnist, "load", lambda folder: data)
+    return data
+
+
+@pytest.mark.usefixtures("short_chain")
+def test_files_are_made_kept_and_tested_only_when_asked(
+    few_images: mnist.Mnist, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--seeds", "7", "--until", "record-300", "--out", str(tmp_path)]
+    assert record.main(command) == 0
+    assert "not read" in capsys.readouterr().out
+    files = sorted(tmp_path.glob("*.admm"))
+    assert [file.stem for file in files] == ["lenet5-record-300-seed7", "lenet5-record-85-seed7"]
+    before = [file.stat().st_mtime_ns for file in files]
+    facts = json.loads(files[0].with_suffix(".json").read_text())
+    assert "test_accuracy" not in facts
+    model = container.load(files[0])
+    assert (facts["nnz"], facts["bytes"]) == (model.nnz, files[0].stat().st_size)
+    assert model.nnz <= 430_500 // 300
+
+    assert record.main([*command, "--test"]) == 0
+    out = capsys.readouterr().out
+    assert "| record-300 | 1 |" in out
+    assert "not read" not in out
+    assert [file.stat().st_mtime_ns for file in files] == before
+    facts = json.loads(files[0].with_suffix(".json").read_text())
+    found = model.accuracy(few_images.test_images, few_images.test_labels)
+    assert facts["test_accuracy"] == pytest.approx(found)
+
+
+def test_a_dry_run_touches_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert record.main(["--dry-run", "--seeds", "1,3-4", "--out", str(tmp_path / "x")]) == 0
+    out = capsys.readouterr().out
+    assert "seeds 1, 3, 4" in out
+    assert all(name in out for name in record.CHAIN)
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "a"], "seeds must be like"),
+        (["--seeds", "3-"], "seeds must be like"),
+        (["--seeds", "5-3"], "holds no seed"),
+        (["--until", "record-9"], "preset 'record-9' is unknown"),
+    ],
+)
+def test_bad_arguments_are_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert record.main([*arguments, "--dry-run"]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_damaged_facts_are_refused(tmp_path: Path) -> None:
+    file = record.RecordFile.of(tmp_path, "record-85", 0)
+    assert file.facts() is None
+    for text in ("{", "[1]", "{}"):
+        file.facts_path.write_text(text)
+        with pytest.raises(PyadmmError, match="record .*seed0.json"):
+            file.facts()
+
+
+def test_each_preset_prunes_what_the_one_before_left() -> None:
+    steps = record.chain(5)
+    ratios = [config.pruning_ratio for _, config in steps]
+    assert ratios == sorted(ratios)
+    for _, config in steps:
+        assert config.seed == 5
+        assert config.dense == steps[0][1].dense
+        assert config.input == steps[0][1].input
+        assert config.distill == replace(config.distill, views=steps[0][1].distill.views)
