@@ -1,8 +1,8 @@
 """``python -m pyadmm.record``: the record files of LeNet-5, a chain of presets for each seed.
 
-One dense network per seed is pruned further and further: the float network of each preset of
-:data:`CHAIN` is where the next one starts, and each is quantised to a file of its own. Everything
-is checkpointed after every epoch, so an interrupted command goes on where it was.
+One dense network per seed is pruned further and further: the float network of each preset of a
+chain (:data:`CHAINS`) is where the next one starts, and each is quantised to a file of its own.
+Everything is checkpointed after every epoch, so an interrupted command goes on where it was.
 """
 
 from __future__ import annotations
@@ -36,8 +36,10 @@ from pyadmm.reorder import sort_channels
 from pyadmm.settings import CompressSettings, preset
 from pyadmm.training import Data, EpochRecord, Images, Teacher, digest_of, seed_of
 
-CHAIN = ("record-85", "record-300", "record-400", "record-480")
-"""Presets in the order in which they prune one network."""
+CHAINS = (("record-85",), ("record-300", "record-330", "record-380"))
+"""Presets that prune one network in turn; the first of a chain starts from the dense one."""
+NAMES = tuple(name for names in CHAINS for name in names)
+LAST = CHAINS[-1][-1]
 MODEL = "lenet5"
 _SHAPE = (1, 28, 28)
 _HELP = f"""\
@@ -45,10 +47,10 @@ examples:
   python -m pyadmm.record --dry-run                 what would be trained
   python -m pyadmm.record --seeds 10-14             train, five seeds of every preset
   python -m pyadmm.record --seeds 10-14 --test      then read the test set, once for each file
-  python -m pyadmm.record --seeds 3 --until record-300
+  python -m pyadmm.record --seeds 3 --until record-85
 
-Presets, in order: {", ".join(CHAIN)} (pyadmm/settings.py).
-Each works in the flow as well, where it starts from the dense network:
+Chains: {"; ".join(" -> ".join(("dense", *names)) for names in CHAINS)}.
+Each preset (pyadmm/settings.py) works in the flow as well, where it starts from the dense network:
   python -m pyadmm.flow --board pynq-z2 --preset record-300
 Several commands with different seeds may run side by side in one folder."""
 
@@ -89,15 +91,16 @@ class RecordFile:
         write_atomic(self.facts_path, (json.dumps(facts, indent=1) + "\n").encode())
 
 
-def chain(seed: int, until: str = CHAIN[-1]) -> list[tuple[str, CompressSettings]]:
-    """Presets up to ``until`` and their settings for ``seed``.
+def chain(seed: int, until: str = LAST) -> list[tuple[str, CompressSettings]]:
+    """The presets that lead to ``until``, and their settings for ``seed``.
 
-    :raises PyadmmError: for a name that is not in :data:`CHAIN`.
+    :raises PyadmmError: for a name that is in no chain.
     """
-    if until not in CHAIN:
-        raise PyadmmError(f"record: preset {until!r} is unknown; choose of: {', '.join(CHAIN)}")
-    names = CHAIN[: CHAIN.index(until) + 1]
-    return [(name, replace(preset(name), seed=seed)) for name in names]
+    for names in CHAINS:
+        if until in names:
+            wanted = names[: names.index(until) + 1]
+            return [(name, replace(preset(name), seed=seed)) for name in wanted]
+    raise PyadmmError(f"record: preset {until!r} is unknown; choose one of: {', '.join(NAMES)}")
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -211,7 +214,7 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
         "| preset | seeds | pruning | bytes | validation, % | test, % | test, least to most |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name in CHAIN:
+    for name in NAMES:
         rows = [record for record in records if record["preset"] == name]
         if not rows:
             continue
@@ -262,7 +265,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seeds", default="10-14", help="such as 3, 10-14 or 1,5-7 (%(default)s)")
-    parser.add_argument("--until", default=CHAIN[-1], help="last preset (%(default)s)")
+    parser.add_argument("--until", default=LAST, help="last preset of its chain (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("runs/record"), help="(%(default)s)")
     parser.add_argument("--data-dir", type=Path, help="folder with the MNIST files")
     parser.add_argument("--test", action="store_true", help="read the test set for finished files")

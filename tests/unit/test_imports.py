@@ -32,7 +32,7 @@ FLOORS = [
     ["compression", "planner", "codegen", "breakeven"],
     ["rtlgen", "search", "tools.gxx"],
     ["deploy", "tools.verilator"],
-    ["simboard", "cosim"],
+    ["simboard", "cosim", "record"],
     ["comparison"],
     ["flow"],
 ]
@@ -40,7 +40,7 @@ FLOORS = [
 
 TORCH_ROOMS = {
     *("project", "admm", "training", "quantize", "schedule", "network", "trace", "convert"),
-    *("compression", "zoo", "flow"),
+    *("compression", "zoo", "record", "flow"),
 }
 PARTS = {
     "tools._yosys_child": "tools.yosys",
