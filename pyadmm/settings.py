@@ -361,6 +361,7 @@ PRESETS: dict[str, CompressSettings] = {
         quantize=QuantizeSettings(epochs=50, lr=1e-3, freeze_from=0.3, shift_pixels=1),
     ),
     **_RECORDS,
+    "record": _RECORDS["record-300"],
 }
 """Settings by name; ``quick`` is the default of the flow."""
 
