@@ -357,10 +357,11 @@ def compress(
     """
     data = Data(Images.of(train_loader), Images.of(val_loader))
     dense = to_network(model, config, _shape(data))
+    folded = dense.fold_norms()
     common: dict[str, Any] = {
         "checkpoint_dir": checkpoint_dir,
         "progress": progress,
-        "teacher": Teacher(dense, dense.encode, config.distill.views),
+        "teacher": Teacher(folded, folded.encode, config.distill.views),
     }
     pruned = admm_phase(dense, config, data, **common)
     tuned = retrain(pruned.network, config, data, **common)
@@ -668,7 +669,8 @@ def _targets(network: Network, settings: CompressSettings) -> dict[str, Target]:
 
 def _teacher(teacher: Network | Teacher | None, settings: CompressSettings) -> Teacher | None:
     if isinstance(teacher, Network):
-        return Teacher(teacher, teacher.encode, settings.distill.views)
+        folded = teacher.fold_norms()
+        return Teacher(folded, folded.encode, settings.distill.views)
     return teacher
 
 
