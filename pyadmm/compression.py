@@ -201,6 +201,15 @@ def to_network(
     """
     network = trace(model, input_spec(settings.input, shape))
     _merge_normalisation(network, settings.input)
+    set_widths(network, settings)
+    return network
+
+
+def set_widths(network: Network, settings: CompressSettings) -> None:
+    """Give every layer of ``network`` the bits that ``settings`` say, in place.
+
+    :raises PyadmmError: for unknown layer names and impossible targets.
+    """
     targets = _targets(network, settings)
     for name, layer in network.layers.items():
         target = targets[name]
@@ -213,7 +222,6 @@ def to_network(
     for step in network.chain:
         if isinstance(step, AddStep | PoolStep):
             step.facts = replace(step.facts, activation_bits=settings.activation_bits)
-    return network
 
 
 @torch.no_grad()

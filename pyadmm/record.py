@@ -25,6 +25,7 @@ from pyadmm.compression import (
     admm_phase,
     quantize,
     retrain,
+    set_widths,
     to_integer,
     to_network,
     train_dense,
@@ -36,7 +37,7 @@ from pyadmm.reorder import sort_channels
 from pyadmm.settings import CompressSettings, preset
 from pyadmm.training import Data, EpochRecord, Images, Teacher, digest_of, seed_of
 
-CHAINS = (("record-85",), ("record-300", "record-330", "record-380"))
+CHAINS = (("record-85",), ("record-300", "record-340"))
 """Presets that prune one network in turn; the first of a chain starts from the dense one."""
 NAMES = tuple(name for names in CHAINS for name in names)
 LAST = CHAINS[-1][-1]
@@ -142,6 +143,8 @@ def train_chain(seed: int, until: str, data: Data, folder: Path) -> Iterator[dic
             "progress": _Progress(f"seed {seed}, {name}"),
             "teacher": teacher,
         }
+        network = network.copy()
+        set_widths(network, settings)
         pruned = admm_phase(network, settings, data, **common)
         tuned = retrain(pruned.network, settings, data, **common)
         key = digest_of(repr(settings), tuned.network.state())

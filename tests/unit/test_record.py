@@ -42,17 +42,19 @@ def few_images(monkeypatch: pytest.MonkeyPatch) -> mnist.Mnist:
 def test_files_are_made_kept_and_tested_only_when_asked(
     few_images: mnist.Mnist, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["--seeds", "7", "--until", "record-330", "--out", str(tmp_path)]
+    command = ["--seeds", "7", "--until", "record-340", "--out", str(tmp_path)]
     assert record.main(command) == 0
     assert "not read" in capsys.readouterr().out
     files = sorted(tmp_path.glob("*.admm"))
-    assert [file.stem for file in files] == ["lenet5-record-300-seed7", "lenet5-record-330-seed7"]
+    assert [file.stem for file in files] == ["lenet5-record-300-seed7", "lenet5-record-340-seed7"]
     before = [file.stat().st_mtime_ns for file in files]
     facts = json.loads(files[0].with_suffix(".json").read_text())
     assert "test_accuracy" not in facts
     model = container.load(files[0])
     assert (facts["nnz"], facts["bytes"]) == (model.nnz, files[0].stat().st_size)
     assert model.nnz <= 430_500 // 300
+    bits = [{layer.weight_bits for layer in container.load(file).layers} for file in files]
+    assert bits == [{settings.preset(name).weight_bits} for name in ("record-300", "record-340")]
 
     assert record.main([*command, "--test"]) == 0
     out = capsys.readouterr().out

@@ -1,0 +1,134 @@
+"""What each ingredient of the record recipe brings at 300x, and what plain methods reach.
+
+    python benchmarks/lenet5_ablation.py --list
+    python benchmarks/lenet5_ablation.py --variants record,one-shot,gradual,paper --seeds 0
+
+Every variant is the preset `record-300` with one thing changed, from the same dense network, as
+many epochs long. The figures are those of the float network after retraining, on the validation
+images; the test set is not read. Phases are checkpointed, so an interrupted command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from pyadmm import zoo
+from pyadmm.compression import admm_phase, retrain, to_network, train_dense
+from pyadmm.datasets import mnist
+from pyadmm.network import Network
+from pyadmm.record import parse_seeds
+from pyadmm.settings import CompressSettings, override, preset
+from pyadmm.training import EVALUATION_BATCH, Data, Images, Teacher, seed_of
+
+BASE = "record-300"
+_PLAIN = {"curvature": 0.0, "crowding": 0.0}
+_WIDE = {"filters_kept": 1.0, "neurons_kept": 1.0}
+_HARD_LABELS = {"distill": {"weight": 0.0}}
+VARIANTS: dict[str, tuple[str, Mapping[str, Any]]] = {
+    "record": ("the recipe", {}),
+    "no-structure": ("all channels may keep weights", _WIDE),
+    "no-curvature": ("magnitudes rank the weights of a layer", {"admm": {"curvature": 0.0}}),
+    "no-crowding": ("positions cost nothing", {"admm": {"crowding": 0.0}}),
+    "no-distillation": ("labels only", _HARD_LABELS),
+    "no-views": ("the teacher sees one view", {"distill": {"views": 0}}),
+    "warm": ("temperature 4", {"distill": {"temperature": 4.0}}),
+    "no-shift": (
+        "images are not moved",
+        {"admm": {"shift_pixels": 0}, "retrain": {"shift_pixels": 0}},
+    ),
+    "gradual": (
+        "gradual magnitude pruning",
+        {"admm": {**_PLAIN, "iterations": 0, "retrain_epochs": 2}, **_WIDE, **_HARD_LABELS},
+    ),
+    "one-shot": (
+        "one-shot magnitude pruning",
+        {
+            "admm": {**_PLAIN, "rounds": 1, "iterations": 0, "retrain_epochs": 0},
+            "retrain": {"epochs": 72},
+            **_WIDE,
+            **_HARD_LABELS,
+        },
+    ),
+    "paper": (
+        "ADMM as in the paper: one round",
+        {
+            "admm": {**_PLAIN, "rounds": 1, "iterations": 16, "rho": 3e-3, "retrain_epochs": 16},
+            **_WIDE,
+            **_HARD_LABELS,
+        },
+    ),
+}
+"""What changes, in words and settings. All train 72 epochs from the dense network."""
+
+
+def variant(name: str, seed: int) -> CompressSettings:
+    """The settings of a variant."""
+    return replace(override(preset(BASE), VARIANTS[name][1], name), seed=seed)
+
+
+def measure(name: str, seed: int, data: Data, folder: Path) -> dict[str, float]:
+    """Validation accuracy, cross-entropy and non-zeros of the float network."""
+    settings = variant(name, seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(seed, "initial weights"))
+        model = zoo.build("lenet5")
+    train_dense(model, settings, data, checkpoint_dir=folder / f"seed{seed}" / "dense")
+    dense = to_network(model, settings, (1, 28, 28))
+    common: dict[str, Any] = {
+        "checkpoint_dir": folder / f"seed{seed}" / name,
+        "teacher": Teacher(dense, dense.encode, settings.distill.views),
+    }
+    pruned = admm_phase(dense, settings, data, **common).network
+    final = retrain(pruned, settings, data, **common).network
+    return {"nnz": final.nnz, **_validate(final, data.validation)}
+
+
+@torch.no_grad()
+def _validate(network: Network, images: Images) -> dict[str, float]:
+    parts = images.images.split(EVALUATION_BATCH)
+    logits = torch.cat([network(network.encode(part)) for part in parts])
+    return {
+        "accuracy": float((logits.argmax(1) == images.labels).float().mean()),
+        "loss": float(F.cross_entropy(logits, images.labels)),
+    }
+
+
+def main() -> None:
+    """Print one row of a Markdown table per variant and seed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--variants", default=",".join(VARIANTS))
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--list", action="store_true", help="say what there is and stop")
+    options = parser.parse_args()
+    names = options.variants.split(",")
+    unknown = sorted(set(names) - set(VARIANTS))
+    if unknown:
+        parser.error(f"unknown variants {', '.join(unknown)}; have {', '.join(VARIANTS)}")
+    if options.list:
+        for name in names:
+            print(f"{name}: {VARIANTS[name][0]}")
+        return
+    loaded = mnist.load(options.data_dir)
+    data = Data.split(Images.from_numpy(loaded.train_images, loaded.train_labels))
+    print("| variant | seed | non-zeros | validation, % | cross-entropy |\n|---|---|---|---|---|")
+    for seed in parse_seeds(options.seeds):
+        for name in names:
+            found = measure(name, seed, data, options.out)
+            print(
+                f"| {VARIANTS[name][0]} | {seed} | {found['nnz']:.0f} | "
+                f"{100 * found['accuracy']:.2f} | {found['loss']:.4f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
