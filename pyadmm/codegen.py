@@ -118,7 +118,7 @@ class _Frame:
 
     :param depth: words of one bank.
     :param count: images that it holds.
-    :param block: keep it in block RAM, however small it is.
+    :param storage: primitive that its banks must be built of, if any.
     """
 
     name: str
@@ -126,12 +126,12 @@ class _Frame:
     shape_type: str
     depth: int
     count: int = 2
-    block: bool = False
+    storage: str | None = None
 
     @property
     def impl(self) -> str:
         """Primitive that its banks are built of."""
-        return "bram" if self.block else storage_impl(self.depth)
+        return self.storage or storage_impl(self.depth)
 
 
 @dataclass(frozen=True)
@@ -232,13 +232,14 @@ def _port(unit: Unit, names: Mapping[str, str], place: int) -> _Frame:
     name = names[unit.name]
     if isinstance(unit, StagePlan):
         shape_type = f"pyadmm::Stage<cfg_{name}>::Input"
-        block = unit.config.block_frame
+        storage = "bram" if unit.config.block_frame else None
         shape = f"{name}_input"
-        return _Frame(f"frame_{name}", shape, shape_type, unit.frame_depth, block=block)
+        return _Frame(f"frame_{name}", shape, shape_type, unit.frame_depth, storage=storage)
     letter, prefix = "AB"[place], ("frame", "second")[place]
     shape_type = f"pyadmm::RowStage<cfg_{name}>::Input{letter}"
     shape = f"{name}_{('input', 'second')[place]}"
-    return _Frame(f"{prefix}_{name}", shape, shape_type, unit.frame_depth, unit.frames[place])
+    storage, count = ("uram" if unit.storage == "uram" else None), unit.frames[place]
+    return _Frame(f"{prefix}_{name}", shape, shape_type, unit.frame_depth, count, storage)
 
 
 def _plain_shape(

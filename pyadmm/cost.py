@@ -23,6 +23,8 @@ _LUTRAM_DEPTH = 64
 """Memories up to this depth count as LUT RAM: 4 LUTs hold 64 words of 3 bits or 32 of 6."""
 _BRAM18_BITS = 18 * 1024
 _BRAM18_PORT_BITS = 36
+_URAM_DEPTH = 4096
+_URAM_PORT_BITS = 72
 _LUT_PRODUCT_BITS = 10
 """Products whose operands have no more bits together are taken to be built of LUTs, not DSPs."""
 _DSP_PORT_BITS = 18
@@ -122,6 +124,15 @@ def memory_resources(depth: int, bits: int, block: bool = False) -> Resources:
     return Resources(bram18=max(by_width, by_bits))
 
 
+def ultra_resources(depth: int, bits: int) -> Resources:
+    """One memory of ``depth`` words of ``bits`` bits in UltraRAM, 4,096 x 72 bits each (UG573).
+
+    >>> ultra_resources(2048, 128).uram
+    2
+    """
+    return Resources(uram=-(-depth // _URAM_DEPTH) * -(-bits // _URAM_PORT_BITS))
+
+
 def multiplier_resources(a_bits: int, b_bits: int) -> Resources:
     """One pipelined product of ``a_bits`` x ``b_bits``."""
     if a_bits + b_bits <= _LUT_PRODUCT_BITS:
@@ -197,10 +208,8 @@ def _mux_luts(inputs: int) -> int:
 def row_resources(row: RowStagePlan) -> Resources:
     """Modelled resources of a stage without weights: frames, column selection, lanes, one row."""
     channels, height, width = row.shape
-    memories = (
-        memory_resources(frames * row.frame_depth, width * form.bits)
-        for frames, form in zip(row.frames, row.inputs, strict=True)
-    )
+    memory = ultra_resources if row.storage == "uram" else memory_resources
+    memories = (memory(depth, bits) for depth, bits in row.rings)
     select = sum(form.bits for form in row.inputs) * _mux_luts(width)
     multipliers = [form.bits for form in row.inputs] if row.kind == "add" else [row.sum_bits]
     scale = Resources()

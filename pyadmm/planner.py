@@ -25,6 +25,8 @@ from pyadmm.spec import IntArray, Resources
 BUDGET_SHARE = 0.7
 """Share of a chip that the default choice may fill by the model's reckoning; the rest is for DMA,
 interconnect and the model's error."""
+_LEAST_BRAM18_PER_URAM = 3
+"""Block RAMs that an UltraRAM must replace, as a buffer of few words wastes most of it."""
 RowNode: TypeAlias = Add | AvgPool | MaxPool
 
 
@@ -119,14 +121,24 @@ def plan_accelerator(
     if any_shift:
         stages = [replace(stage, shift_range=None) for stage in stages]
     interval = max(stage.tiles * stage.entry_capacity for stage in stages)
-    rows = plan_rows(model, interval)
+    rows = plan_rows(model, board, interval)
     return AcceleratorPlan(model.name, board, model.input, tuple(stages), rows)
 
 
-def plan_rows(model: CompressedModel, interval: int) -> tuple[RowStagePlan, ...]:
-    """The stages without weights, each with the fewest lanes for ``interval`` cycles an image."""
+def plan_rows(model: CompressedModel, board: Board, interval: int) -> tuple[RowStagePlan, ...]:
+    """The stages without weights, each with the fewest lanes for ``interval`` cycles an image.
+
+    The buffers that save the most block RAM go to UltraRAM, where the board has it.
+    """
     levels = _levels(model)
-    return tuple(_plan_row(model, node, levels, interval) for node in row_nodes(model))
+    rows = [_plan_row(model, node, levels, interval) for node in row_nodes(model)]
+    budget = BUDGET_SHARE * board.resources.uram
+    for place in sorted(range(len(rows)), key=lambda i: -row_resources(rows[i]).bram18):
+        moved = replace(rows[place], storage="uram")
+        need = row_resources(moved).uram
+        if row_resources(rows[place]).bram18 >= _LEAST_BRAM18_PER_URAM * need and need <= budget:
+            rows[place], budget = moved, budget - need
+    return tuple(rows)
 
 
 def _levels(model: CompressedModel) -> dict[str, int]:
@@ -293,13 +305,13 @@ def choose_configs(model: CompressedModel, board: Board) -> dict[str, KernelConf
     while low < high:
         middle = (low + high) // 2
         picked = _pick(options, targets[middle]) if targets[middle] >= slowest else None
-        if picked and _need(model, picked, targets[middle]).fits(budget):
+        if picked and _need(model, board, picked, targets[middle]).fits(budget):
             chosen, high = picked, middle
         else:
             low = middle + 1
     if chosen is None:
         smallest = _pick(options, targets[-1])
-        need = _need(model, smallest, targets[-1])
+        need = _need(model, board, smallest, targets[-1])
         over = ", ".join(f"{n} {a:.0f} of {b:.0f}" for n, (a, b) in need.over(budget).items())
         raise PyadmmError(
             f"model {model.name}: does not fit {board.name}, modelled need of "
@@ -308,9 +320,11 @@ def choose_configs(model: CompressedModel, board: Board) -> dict[str, KernelConf
     return {name: candidate.config for name, candidate in chosen.items()}
 
 
-def _need(model: CompressedModel, picked: Mapping[str, Candidate], target: int) -> Resources:
+def _need(
+    model: CompressedModel, board: Board, picked: Mapping[str, Candidate], target: int
+) -> Resources:
     """Resources of the picked mappings and of the stages without weights that keep up with them."""
-    rows = (row_resources(row) for row in plan_rows(model, target))
+    rows = (row_resources(row) for row in plan_rows(model, board, target))
     return sum((c.resources for c in picked.values()), sum(rows, Resources()))
 
 

@@ -15,6 +15,7 @@ from pyadmm.model import MULT_LIMIT, SHIFT_LIMIT
 from pyadmm.spec import QFormat, signed_bits
 
 RowKind = Literal["add", "avgpool", "maxpool"]
+RingStorage = Literal["bram", "uram"]
 SCALE_WORDS = 6
 """Words of the weight image for a stage that scales: the form of a dense group of one weight."""
 WORK_BITS_LIMIT = 62
@@ -31,6 +32,7 @@ class RowStagePlan:
     :param inputs: number format of every source.
     :param lanes: output columns made at a time; divides the output's width.
     :param frames: images that the buffer of every source holds.
+    :param storage: memory blocks of the buffers; LUT RAM instead of ``bram`` where they are small.
     """
 
     name: str
@@ -43,10 +45,13 @@ class RowStagePlan:
     kernel: int = 1
     stride: int = 1
     lanes: int = 1
+    storage: RingStorage = "bram"
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(RowKind):
             raise PyadmmError(f"{self.name}: kind must be add, avgpool or maxpool, not {self.kind}")
+        if self.storage not in get_args(RingStorage):
+            raise PyadmmError(f"{self.name}: storage must be bram or uram, not {self.storage}")
         assert len(self.sources) == len(self.inputs) == len(self.frames) == 1 + (self.kind == "add")
         if any(frames < 2 for frames in self.frames):
             raise PyadmmError(f"{self.name}: buffers hold at least 2 frames, not {self.frames}")
@@ -107,6 +112,15 @@ class RowStagePlan:
         """Cycles for one image."""
         channels, rows, columns = self.output_shape
         return channels * rows * (columns // self.lanes) * self.kernel**2
+
+    @property
+    def rings(self) -> tuple[tuple[int, int], ...]:
+        """Words of every source's buffer, and their bits."""
+        width = self.shape[2]
+        return tuple(
+            (frames * self.frame_depth, width * form.bits)
+            for frames, form in zip(self.frames, self.inputs, strict=True)
+        )
 
     @property
     def frame_depth(self) -> int:

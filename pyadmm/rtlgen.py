@@ -441,6 +441,7 @@ def row_parameters(row: RowStagePlan, writes: Sequence[RowWrites]) -> dict[str, 
         "Y_BITS": row.output.bits,
         "Y_SIGNED": int(row.output.signed),
         "LANES": row.lanes,
+        "ULTRA": int(row.storage == "uram"),
         "SHIFT_MAX": min(SHIFT_LIMIT, row.sum_bits + product_bits),
     }
     if row.kind == "add":

@@ -183,7 +183,8 @@ class SearchResult:
                 f"LUT {use.lut:,.0f} of {self.budget.lut:,.0f}, "
                 f"FF {use.ff:,.0f} of {self.budget.ff:,.0f}, "
                 f"DSP {use.dsp:,.0f} of {self.budget.dsp:,.0f}, "
-                f"BRAM18 {use.bram18:,.0f} of {self.budget.bram18:,.0f}"
+                f"BRAM18 {use.bram18:,.0f} of {self.budget.bram18:,.0f}, "
+                f"URAM {use.uram:,.0f} of {self.budget.uram:,.0f}"
             )
         return "\n".join(lines)
 
@@ -204,7 +205,8 @@ def _row_line(row: RowStagePlan) -> str:
     frames = " and ".join(map(str, row.frames))
     return (
         f"  {row.name}: {row.kind}, {row.lanes} lanes, {frames} frames, "
-        f"{row.steps:,} cycles, LUT {use.lut:,.0f}, BRAM18 {use.bram18:,.0f}, DSP {use.dsp:,.0f}"
+        f"{row.steps:,} cycles, LUT {use.lut:,.0f}, BRAM18 {use.bram18:,.0f}, "
+        f"URAM {use.uram:,.0f}, DSP {use.dsp:,.0f}"
     )
 
 
@@ -224,7 +226,7 @@ def search(
     options = {link.layer.name: _options(model, link, family) for link in layer_links(model)}
     budget = board.resources.scaled(share) if budget is None else budget
     floor = max(min(option.cycles for option in listed) for listed in options.values())
-    floor = max(floor, *(row.steps for row in plan_rows(model, 1)), 1)
+    floor = max(floor, *(row.steps for row in plan_rows(model, board, 1)), 1)
     targets = sorted({option.cycles for listed in options.values() for option in listed})
     targets = [target for target in targets if target >= floor] or [floor]
     smallest = _cheapest(model, board, options, targets[-1])
@@ -258,7 +260,7 @@ def _cheapest(
     configs = {name: kernel.config for name, kernel in kernels.items()}
     plan = plan_accelerator(model, board, configs)
     streams = (input_cycles(plan), plan.logits)
-    return Choice(kernels, sum(streams), max(streams), plan_rows(model, target))
+    return Choice(kernels, sum(streams), max(streams), plan_rows(model, board, target))
 
 
 def _relieved(choice: Choice, budget: Resources) -> Choice:

@@ -23,6 +23,7 @@ module add_stage #(
     parameter int A_ROW_OFFSET = 0,
     parameter int B_ROWS = 1,
     parameter int B_ROW_OFFSET = 0,
+    parameter bit ULTRA = 0,
     parameter int CHANNEL_BITS = CHANNELS > 1 ? $clog2(CHANNELS) : 1,
     parameter int A_ROW_BITS = $clog2(HEIGHT + A_ROW_OFFSET + A_ROWS + 1),
     parameter int B_ROW_BITS = $clog2(HEIGHT + B_ROW_OFFSET + B_ROWS + 1),
@@ -144,7 +145,8 @@ module add_stage #(
       .X_BITS(A_BITS),
       .FRAMES(A_FRAMES),
       .ROWS(A_ROWS),
-      .ROW_OFFSET(A_ROW_OFFSET)
+      .ROW_OFFSET(A_ROW_OFFSET),
+      .ULTRA(ULTRA)
   ) a_frames (
       .clk(clk),
       .rst(rst),
@@ -172,7 +174,8 @@ module add_stage #(
       .X_BITS(B_BITS),
       .FRAMES(B_FRAMES),
       .ROWS(B_ROWS),
-      .ROW_OFFSET(B_ROW_OFFSET)
+      .ROW_OFFSET(B_ROW_OFFSET),
+      .ULTRA(ULTRA)
   ) b_frames (
       .clk(clk),
       .rst(rst),

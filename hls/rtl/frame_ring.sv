@@ -12,6 +12,7 @@ module frame_ring #(
     parameter int FRAMES = 3,
     parameter int ROWS = 1,
     parameter int ROW_OFFSET = 0,
+    parameter bit ULTRA = 0,
     parameter int DEPTH = CHANNELS * HEIGHT,
     parameter int ADDR_BITS = $clog2(FRAMES * DEPTH),
     parameter int CHANNEL_BITS = CHANNELS > 1 ? $clog2(CHANNELS) : 1,
@@ -166,7 +167,8 @@ module frame_ring #(
   ram_sdp #(
       .WIDTH(WORD),
       .DEPTH(FRAMES * DEPTH),
-      .ADDR_BITS(ADDR_BITS)
+      .ADDR_BITS(ADDR_BITS),
+      .ULTRA(ULTRA)
   ) storage (
       .clk(clk),
       .write_enable(w1_enable_reg),

@@ -21,6 +21,7 @@ module pool_stage #(
     parameter int FRAMES = 2,
     parameter int IN_ROWS = 1,
     parameter int IN_ROW_OFFSET = 0,
+    parameter bit ULTRA = 0,
     parameter int OUT_HEIGHT = (HEIGHT - KERNEL) / STRIDE + 1,
     parameter int OUT_WIDTH = (WIDTH - KERNEL) / STRIDE + 1,
     parameter int CHANNEL_BITS = CHANNELS > 1 ? $clog2(CHANNELS) : 1,
@@ -141,7 +142,8 @@ module pool_stage #(
       .X_BITS(X_BITS),
       .FRAMES(FRAMES),
       .ROWS(IN_ROWS),
-      .ROW_OFFSET(IN_ROW_OFFSET)
+      .ROW_OFFSET(IN_ROW_OFFSET),
+      .ULTRA(ULTRA)
   ) frames (
       .clk(clk),
       .rst(rst),
