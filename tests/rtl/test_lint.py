@@ -24,9 +24,13 @@ def test_the_dense_stage_is_lint_clean(simulators: Path) -> None:
     verilate([*arguments, *sorted(RTL.glob("*.sv"))], simulators / "lint_dense.log")
 
 
-def test_the_maximum_stage_is_lint_clean(simulators: Path) -> None:
-    arguments = ["--lint-only", "-Wall", "-GAVERAGE=0", "-GLANES=4", "--top-module", "pool_stage"]
-    verilate([*arguments, *sorted(RTL.glob("*.sv"))], simulators / "lint_maximum.log")
+@pytest.mark.parametrize(
+    ("module", "parameters"), [("pool_stage", "AVERAGE=0 LANES=4"), ("add_stage", "ULTRA=1")]
+)
+def test_variants_are_lint_clean(module: str, parameters: str, simulators: Path) -> None:
+    given = [f"-G{parameter}" for parameter in parameters.split()]
+    arguments = ["--lint-only", "-Wall", *given, "--top-module", module]
+    verilate([*arguments, *sorted(RTL.glob("*.sv"))], simulators / "lint_variant.log")
 
 
 @pytest.mark.parametrize(

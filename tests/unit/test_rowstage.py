@@ -11,13 +11,15 @@ import pytest
 
 from pyadmm.accelerator_file import ACCELERATOR, accelerator_facts, read_accelerator
 from pyadmm.boards import load_board
+from pyadmm.codegen import generate
 from pyadmm.cost import initiation_interval, plan_resources, row_resources, stage_cycles
 from pyadmm.errors import PyadmmError
 from pyadmm.layout import hardware_output, weight_image
 from pyadmm.model import INPUT, CompressedModel, InputSpec
 from pyadmm.plan import AcceleratorPlan
-from pyadmm.planner import plan_accelerator, row_nodes
+from pyadmm.planner import plan_accelerator, plan_rows, row_nodes
 from pyadmm.rowstage import RowStagePlan, fewest_lanes
+from pyadmm.rtlgen import TOP_FILE, generate_rtl
 from pyadmm.search import search
 from pyadmm.spec import QFormat
 from tests.hls.graphs import Graph, branching_network, random_network, residual_network
@@ -77,6 +79,33 @@ def test_resources_count_frames_and_lanes() -> None:
     assert row_resources(deep).bram18 > row_resources(row).bram18
     plan = planned(deep_block())
     assert plan_resources(plan).lut > plan_resources(replace(plan, rows=())).lut
+
+
+def wide_block() -> CompressedModel:
+    """A skip of 2,560 row words of 64 bits."""
+    graph = Graph(InputSpec((2, 32, 16), U4, shift=4), 0)
+    x = graph.conv(INPUT, 16, density=0.02)
+    x = graph.block(x, 16, 1, "identity", depth=3)
+    graph.linear(x, 2)
+    return graph.model
+
+
+def test_large_buffers_go_to_ultraram_where_there_is_some() -> None:
+    model = wide_block()
+    boards = {name: load_board(name) for name in ("zcu104", "pynq-z2")}
+    plans = {name: plan_accelerator(model, board) for name, board in boards.items()}
+    ultra, block = plans["zcu104"].rows[0], plans["pynq-z2"].rows[0]
+    assert (ultra.storage, block.storage) == ("uram", "bram")
+    # 1,024 words of 96 bits and 2,560 of 64, in blocks of 4,096 x 72 bits.
+    assert (row_resources(ultra).uram, row_resources(ultra).bram18) == (2 + 1, 0)
+    assert row_resources(block).uram == 0
+    top = generate(model, plans["zcu104"]).files["src/top.cpp"]
+    assert "variable=second_add4 type=ram_s2p impl=uram" in top
+    assert "variable=second_add4 type=pipo depth=5" in top
+    assert "impl=uram" not in generate(model, plans["pynq-z2"]).files["src/top.cpp"]
+    assert ".ULTRA(1)" in generate_rtl(plans["zcu104"]).files[TOP_FILE]
+    none = replace(boards["zcu104"], resources=replace(boards["zcu104"].resources, uram=4))
+    assert plan_rows(model, none, 10_000)[0].storage == "bram"
 
 
 def test_the_search_covers_them() -> None:
