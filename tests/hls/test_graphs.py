@@ -15,7 +15,9 @@ from pyadmm.codegen import generate
 from pyadmm.layout import weight_image
 from pyadmm.model import CompressedModel
 from pyadmm.planner import plan_accelerator
+from pyadmm.tools import gxx
 from pyadmm.tools.gxx import build_simulator
+from pyadmm.tools.process import run_tool
 from tests.hls.graphs import (
     branching_network,
     random_configs,
@@ -56,3 +58,11 @@ def test_every_frame_is_golden(name: str, tmp_path: Path) -> None:
         for node, frame in result.frames.items():
             np.testing.assert_array_equal(frame, golden[node], err_msg=node)
         np.testing.assert_array_equal(result.logits, loaded.run(images))
+
+
+def test_sources_compile_as_the_vendor_sees_them(tmp_path: Path) -> None:
+    model = branching_network()
+    generate(model, plan_accelerator(model, BOARD, random_configs(model, 1))).write(tmp_path)
+    command = gxx.compile_command(["PYADMM_EXACT_WIDTHS", "__VITIS_HLS__"])
+    run = run_tool([*command, "-fsyntax-only"], cwd=tmp_path, log=tmp_path / "log", timeout_s=300)
+    assert "warning" not in run.output
