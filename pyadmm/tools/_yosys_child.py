@@ -1,7 +1,7 @@
-"""Runs one synthesis in a process of its own: ``python -m pyadmm.tools._yosys_child REQUEST``.
+"""Runs one batch of syntheses in its own process: ``python -m pyadmm.tools._yosys_child REQUEST``.
 
 Yosys is a library that ends its process on an error and never gives memory back, so
-:mod:`pyadmm.tools.yosys` starts this module for every design, bounds its memory and its time, and
+:mod:`pyadmm.tools.yosys` starts this module for every batch, bounds its memory and its time, and
 reads the JSON result that it leaves.
 """
 
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pyadmm.timing import DELAYS, estimate_clock
+from pyadmm.timing import DELAYS, DelayModel, estimate_clock
 
 _PR_SET_PDEATHSIG = 1
 
@@ -36,17 +36,21 @@ def _synthesise(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     for command in request["commands"]:
         libyosys.run_pass(command, design)
     netlist = json.loads((folder / "netlist.json").read_text(encoding="utf-8"))
-    module = netlist["modules"][request["top"]]
+    modules, delays = netlist["modules"], DELAYS[request["family"]]
+    designs = {
+        name: _figures(modules[instance["type"]], delays)
+        for name, instance in modules[request["wrapper"]]["cells"].items()
+    }
+    return {"creator": netlist["creator"], "designs": designs}
+
+
+def _figures(module: dict[str, Any], delays: DelayModel) -> dict[str, Any]:
+    """Cells by type and the slowest path of a mapped module."""
     cells: dict[str, int] = {}
     for cell in module["cells"].values():
         cells[cell["type"]] = cells.get(cell["type"], 0) + 1
-    clock = estimate_clock(module, DELAYS[request["family"]])
-    return {
-        "creator": netlist["creator"],
-        "cells": cells,
-        "clock_ns": clock.period_ns,
-        "path": clock.summary,
-    }
+    clock = estimate_clock(module, delays)
+    return {"cells": cells, "clock_ns": clock.period_ns, "path": clock.summary}
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """Open synthesis with Yosys (the ``pyosys`` package): resources by cell type, clock estimate.
 
-One design is one child process with a time-out and a memory bound; its
-:class:`~pyadmm.synthesis.SynthesisReport` is cached by a digest of sources, parameters, commands
-and tool version. A run that fails leaves nothing in the cache.
+A child process with a time-out and a memory bound maps several designs side by side, each a
+module of its own whose boundary is kept, because reading cell libraries and mapping rules takes
+longer than most designs. Every design's :class:`~pyadmm.synthesis.SynthesisReport` is cached by a
+digest of sources, parameters, commands and tool version. A run that fails leaves nothing in the
+cache; the designs of a batch that fails are tried again one by one, so that the error names one.
 """
 
 from __future__ import annotations
@@ -11,15 +13,16 @@ import hashlib
 import importlib
 import importlib.metadata
 import json
+import math
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pyadmm.boards import Board
 from pyadmm.errors import MissingToolError, PyadmmError, ToolError
@@ -29,10 +32,13 @@ from pyadmm.timing import DELAYS, METHOD
 from pyadmm.tools.process import run_tool
 
 TOOL = "yosys"
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 """Part of every cache key: raise it when counting or timing changes."""
 DEFAULT_TIMEOUT_S = 900.0
 DEFAULT_MEMORY_GIB = 8.0
+MOST_IN_BATCH = 24
+"""Designs that one child process maps."""
+_WRAPPER = "pyadmm_batch"
 
 ChipFamily = Literal["xc7", "xcup"]
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -123,22 +129,30 @@ class Design:
         family: ChipFamily = "xc7" if board.family == "zynq7000" else "xcup"
         return cls(top, tuple(sources), parameters, family, use_dsp, board.part, board.clock_ns)
 
+    @property
+    def kind(self) -> tuple[tuple[Path, ...], ChipFamily, bool]:
+        """What designs of one batch have in common."""
+        return self.sources, self.family, self.use_dsp
+
     def commands(self) -> list[str]:
-        """The Yosys commands, in order."""
+        """The Yosys commands that map every module that the batch's wrapper holds, in order."""
         dsp = "" if self.use_dsp else " -nodsp"
-        # One command: a module checks its parameters whenever one of them changes.
-        values = "".join(f" -set {name} {value}" for name, value in self.parameters.items())
         return [
-            *(f'read_verilog -sv -defer "{source}"' for source in self.sources),
-            *([f"chparam{values} {self.top}"] if values else []),
-            f"hierarchy -check -top {self.top}",
-            f"synth_xilinx -family {self.family} -noiopad -noclkbuf{dsp} -top {self.top}",
+            *(f'read_verilog -sv -defer "{source.resolve()}"' for source in self.sources),
+            f"read_verilog -sv {_WRAPPER}.sv",
+            f"hierarchy -check -top {_WRAPPER}",
+            f"synth_xilinx -family {self.family} -noiopad -noclkbuf{dsp} -top {_WRAPPER}",
             "flatten -noscopeinfo",
             "opt_merge",
             "clean",
-            f"select {self.top}",
-            "write_json -compat-int -selected netlist.json",
+            "write_json -compat-int netlist.json",
         ]
+
+    def instance(self, name: str) -> str:
+        """SystemVerilog that puts the module into the wrapper."""
+        values = ", ".join(f".{key}({value})" for key, value in self.parameters.items())
+        bound = f" #({values})" if values else ""
+        return f"  (* keep, keep_hierarchy *) {self.top}{bound} {name} ();\n"
 
     @property
     def digest(self) -> str:
@@ -148,6 +162,7 @@ class Design:
             "cache": CACHE_VERSION,
             "tool": tool_version(),
             "commands": self.commands()[len(self.sources) :],
+            "module": self.instance("design"),
             "delays": repr(DELAYS[self.family]),
         }
         digest.update(json.dumps(facts, sort_keys=True).encode())
@@ -203,13 +218,7 @@ def synthesise(
     :raises ToolError: with the last lines of the log where Yosys fails, hangs, runs out of memory
         or is missing.
     """
-    cached = cache_dir() / "yosys" / f"{design.digest}.json"
-    if cached.is_file():
-        report = SynthesisReport.from_json(cached.read_text(encoding="utf-8"))
-    else:
-        report = _run(design, timeout_s, memory_gib)
-        write_atomic(cached, report.to_json())
-    return replace(report, part=design.part, clock_target_ns=design.clock_target_ns)
+    return _synthesise_batch((design,), timeout_s, memory_gib)[0]
 
 
 def synthesise_all(
@@ -218,45 +227,115 @@ def synthesise_all(
     dask_address: str | None = None,
     progress: Callable[[SynthesisReport], None] = lambda report: None,
 ) -> list[SynthesisReport]:
-    """Reports of ``designs``, in order, several at a time.
+    """Reports of ``designs``, in order, several batches at a time.
 
     :param jobs: child processes at once; the number of cores by default.
     :param dask_address: scheduler of a running Dask cluster that does the work instead.
     :raises ToolError: as :func:`synthesise`.
     """
+    jobs = jobs or os.cpu_count() or 1
+    known = {i: report for i, design in enumerate(designs) if (report := _cached(design))}
+    batches = _batches(designs, [i for i in range(len(designs)) if i not in known], jobs)
+    work = [tuple(designs[i] for i in batch) for batch in batches]
     if dask_address is not None:
-        return _on_dask(designs, dask_address)
-    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
-        reports = []
-        for report in pool.map(synthesise, designs):
+        answers = iter(_on_dask(work, dask_address))
+        return _collect(known, batches, answers, progress)
+    with ThreadPoolExecutor(jobs) as pool:
+        return _collect(known, batches, pool.map(_synthesise_batch, work), progress)
+
+
+def _collect(
+    known: dict[int, SynthesisReport],
+    batches: Sequence[Sequence[int]],
+    answers: Iterator[list[SynthesisReport]],
+    progress: Callable[[SynthesisReport], None],
+) -> list[SynthesisReport]:
+    """All reports, by the place of their design."""
+    for report in known.values():
+        progress(report)
+    for batch, reports in zip(batches, answers, strict=True):
+        for place, report in zip(batch, reports, strict=True):
+            known[place] = report
             progress(report)
-            reports.append(report)
-        return reports
+    return [known[place] for place in sorted(known)]
 
 
-def _on_dask(designs: Iterable[Design], address: str) -> list[SynthesisReport]:
+def _batches(designs: Sequence[Design], places: Iterable[int], jobs: int) -> list[list[int]]:
+    """``places`` of designs of one kind together, in parts that keep ``jobs`` processes busy."""
+    kinds: dict[Any, list[int]] = {}
+    for place in places:
+        kinds.setdefault(designs[place].kind, []).append(place)
+    batches = []
+    for members in kinds.values():
+        parts = max(min(jobs, len(members)), math.ceil(len(members) / MOST_IN_BATCH))
+        batches += [members[start::parts] for start in range(parts)]
+    return sorted(batches, key=len)
+
+
+def _synthesise_batch(
+    designs: Sequence[Design],
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    memory_gib: float = DEFAULT_MEMORY_GIB,
+) -> list[SynthesisReport]:
+    """Reports of designs of one kind, by one run or from the cache."""
+    missing = [design for design in designs if _cached(design) is None]
+    try:
+        fresh = _run(missing, timeout_s, memory_gib) if missing else []
+    except MissingToolError:
+        raise
+    except ToolError:
+        if len(missing) == 1:
+            raise
+        for design in missing:
+            _synthesise_batch((design,), timeout_s, memory_gib)
+        fresh = []
+    for report in fresh:
+        write_atomic(_cache_file(str(report.plan_digest)), report.to_json())
+    reports = [_cached(design) for design in designs]
+    return [report for report in reports if report is not None]
+
+
+def _cache_file(digest: str) -> Path:
+    return cache_dir() / "yosys" / f"{digest}.json"
+
+
+def _cached(design: Design) -> SynthesisReport | None:
+    file = _cache_file(design.digest)
+    if not file.is_file():
+        return None
+    report = SynthesisReport.from_json(file.read_text(encoding="utf-8"))
+    return replace(report, part=design.part, clock_target_ns=design.clock_target_ns)
+
+
+def _on_dask(batches: Sequence[Sequence[Design]], address: str) -> list[list[SynthesisReport]]:
     try:
         distributed = importlib.import_module("distributed")
     except ImportError as error:
         raise ToolError("dask: not installed; pip install 'pyadmm[dask]'") from error
     try:
         with distributed.Client(address, timeout="10s") as client:
-            reports: list[SynthesisReport] = client.gather(
-                client.map(synthesise, list(designs), pure=False)
+            reports: list[list[SynthesisReport]] = client.gather(
+                client.map(_synthesise_batch, list(batches), pure=False)
             )
     except OSError as error:
         raise ToolError(f"dask: no scheduler at {address}: {error}") from error
     return reports
 
 
-def _run(design: Design, timeout_s: float, memory_gib: float) -> SynthesisReport:
+def _run(designs: Sequence[Design], timeout_s: float, memory_gib: float) -> list[SynthesisReport]:
+    """Map designs of one kind in one child process."""
     tool_version()
+    instances = {f"design{place}": design for place, design in enumerate(designs)}
     with tempfile.TemporaryDirectory(prefix="pyadmm-yosys-") as name:
         folder = Path(name)
+        body = "".join(design.instance(name) for name, design in instances.items())
+        (folder / f"{_WRAPPER}.sv").write_text(
+            f"module {_WRAPPER} ();\n{body}endmodule\n", encoding="utf-8"
+        )
         request = {
-            "top": design.top,
-            "family": design.family,
-            "commands": _absolute(design),
+            "wrapper": _WRAPPER,
+            "family": designs[0].family,
+            "commands": designs[0].commands(),
         }
         (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
         run_tool(
@@ -266,27 +345,27 @@ def _run(design: Design, timeout_s: float, memory_gib: float) -> SynthesisReport
             cwd=folder,
             memory_mb=int(memory_gib * 1024),
             environment={"PYTHONPATH": _import_path()},
-            remedy=f"while synthesising {design.top} within {memory_gib:g} GiB",
+            remedy=f"while synthesising {designs[0].top} within {memory_gib:g} GiB",
         )
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    cells: dict[str, int] = result["cells"]
+    version = result["creator"].split("(")[0].strip()
+    return [_report(design, version, result["designs"][name]) for name, design in instances.items()]
+
+
+def _report(design: Design, version: str, mapped: Mapping[str, Any]) -> SynthesisReport:
+    cells: dict[str, int] = mapped["cells"]
     listed = ", ".join(f"{kind} {count}" for kind, count in sorted(cells.items()))
     return SynthesisReport(
         design=design.top,
         tool=TOOL,
-        version=result["creator"].split("(")[0].strip(),
+        version=version,
         stage="post-synthesis",
-        clock_estimate_ns=round(result["clock_ns"], 3),
+        clock_estimate_ns=round(mapped["clock_ns"], 3),
         clock_method=METHOD,
         resources=count_resources(cells),
         plan_digest=design.digest,
-        notes=(f"cells: {listed}", result["path"]),
+        notes=(f"cells: {listed}", mapped["path"]),
     )
-
-
-def _absolute(design: Design) -> list[str]:
-    resolved = replace(design, sources=tuple(source.resolve() for source in design.sources))
-    return resolved.commands()
 
 
 def _import_path() -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from pyadmm.boards import load_board
 from pyadmm.errors import PyadmmError, ToolError
+from pyadmm.synthesis import SynthesisReport
 from pyadmm.tools import yosys
 from pyadmm.tools.yosys import Design, count_resources, synthesise, synthesise_all
 
@@ -87,6 +88,31 @@ def test_without_dsp_on_ultrascale_plus(source: Path) -> None:
     assert with_dsp.resources.lut is not None
     assert without.resources.lut > with_dsp.resources.lut
     assert without.resources.bram18 == 1
+
+
+def _counts(report: SynthesisReport) -> tuple[object, ...]:
+    return report.resources, report.clock_estimate_ns, report.notes
+
+
+@needs_pyosys
+def test_a_batch_gives_what_single_runs_give(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    designs = [Design("mac", (source,), {"W": width}) for width in (2, 5, 5, 8, 18)]
+    together = synthesise_all(designs, jobs=1)
+    monkeypatch.setenv("PYADMM_CACHE", str(tmp_path / "another"))
+    alone = [synthesise(design) for design in designs]
+    assert [_counts(report) for report in together] == [_counts(report) for report in alone]
+    assert together[0].resources != together[3].resources
+
+
+@needs_pyosys
+def test_a_design_that_fails_is_named_and_costs_no_other(source: Path, tmp_path: Path) -> None:
+    good = Design("mac", (source,), {"W": 8})
+    broken = Design("mac", (source,), {"NO_SUCH": 1})
+    with pytest.raises(ToolError, match=r"NO_SUCH(.|\n)*while synthesising mac"):
+        synthesise_all([good, broken], jobs=1)
+    assert len(list((tmp_path / "cache").rglob("*.json"))) == 1
 
 
 @needs_pyosys
