@@ -25,6 +25,7 @@ from pyadmm.breakeven import (
 from pyadmm.errors import PyadmmError
 
 _SHOWN = (0.5, 0.7, 0.8, 0.9)
+_PIPED_WIDTH = 160
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dask", metavar="tcp://HOST:PORT", help="a Dask scheduler to use instead")
     options = parser.parse_args(arguments)
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PIPED_WIDTH)
     try:
         cases = (
             model_cases(options.model)

@@ -64,9 +64,9 @@ def parser() -> argparse.ArgumentParser:
     add("--until", metavar="STEP", help="last step to run")
     add(
         "--break-even",
-        action="store_true",
-        default=None,
-        help="measure each layer's break-even pruning ratio by synthesis first, and obey it",
+        action=argparse.BooleanOptionalAction,
+        help="measure each layer's break-even pruning ratio by synthesis first, and obey it "
+        "(default: for lenet5, whose table takes minutes)",
     )
     add(
         "--simulate-board",

@@ -22,7 +22,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "data_dir": (str, type(None)),
     "out": (str, type(None)),
     "until": (str, type(None)),
-    "break_even": (bool,),
+    "break_even": (bool, type(None)),
     "simulate_board": (bool,),
     "compress": (dict,),
 }
@@ -42,7 +42,8 @@ class FlowConfig:
     :param data_dir: folder with the data set; ``None``: ``PYADMM_DATA``, cache, mirrors.
     :param out: run directory; ``None``: ``runs/<model>-<board>-<preset>-seed<seed>``.
     :param until: last step to run; ``None``: all.
-    :param break_even: measure break-even ratios by synthesis first, and obey them.
+    :param break_even: measure break-even ratios by synthesis first, and obey them; ``None``: only
+        for LeNet-5, whose table takes minutes.
     :param simulate_board: end with inference on the simulated board.
     :param compress: settings of the preset to override, as in a YAML file's ``compress:``.
     """
@@ -57,7 +58,7 @@ class FlowConfig:
     data_dir: str | None = None
     out: str | None = None
     until: str | None = None
-    break_even: bool = False
+    break_even: bool | None = None
     simulate_board: bool = False
     compress: Mapping[str, Any] = field(default_factory=dict)
 
@@ -71,6 +72,11 @@ class FlowConfig:
         """Where this run keeps everything."""
         name = f"{self.model_name}-{self.board}-{self.preset}-seed{self.seed}"
         return Path(self.out) if self.out else Path("runs") / name
+
+    @property
+    def obeys_break_even(self) -> bool:
+        """Whether break-even ratios are measured first."""
+        return self.model == "lenet5" if self.break_even is None else self.break_even
 
     def override(self, values: Mapping[str, Any], source: str) -> FlowConfig:
         """This configuration with ``values``; ``source`` names them in errors.

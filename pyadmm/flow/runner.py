@@ -43,7 +43,7 @@ def selected_steps(config: FlowConfig) -> list[Step]:
         raise PyadmmError(f"step {config.until!r} is unknown; choose one of: {', '.join(names)}")
     last = len(names) if config.until is None else names.index(config.until) + 1
     wanted = {
-        BREAK_EVEN: config.break_even or config.until == BREAK_EVEN,
+        BREAK_EVEN: config.obeys_break_even or config.until == BREAK_EVEN,
         SIMULATE: config.simulate_board or config.until == SIMULATE,
     }
     return [step for step in STEPS[:last] if wanted.get(step.name, True)]

@@ -21,7 +21,7 @@ from pyadmm.codegen import generate
 from pyadmm.compact import compact
 from pyadmm.compression import AdmmResult, IntegerResult, PhaseResult
 from pyadmm.datasets import DataSet
-from pyadmm.errors import PyadmmError
+from pyadmm.errors import MissingToolError, PyadmmError
 from pyadmm.files import cache_dir
 from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.console import Reporter
@@ -83,8 +83,11 @@ class Session:
         return compression.to_network(self.dense[0], self.settings, self.subject.shape)
 
     @cached_property
-    def break_even(self) -> tuple[BreakEven, ...]:
-        """Break-even of every layer, by synthesis; results are cached by the tool's room."""
+    def measured_break_even(self) -> tuple[BreakEven, ...]:
+        """Break-even of every layer, by synthesis; results are cached by the tool's room.
+
+        :raises MissingToolError: without Yosys.
+        """
         if self.config.model not in breakeven.model_names():
             known = ", ".join(breakeven.model_names())
             raise PyadmmError(f"break-even: {self.config.model} has no layer cases; have {known}")
@@ -92,10 +95,18 @@ class Session:
         return tuple(breakeven.break_even(case, self.board) for case in cases)
 
     @cached_property
+    def break_even(self) -> tuple[BreakEven, ...]:
+        """What the compression obeys; nothing where it was not asked for or Yosys is missing."""
+        if not self.config.obeys_break_even:
+            return ()
+        try:
+            return self.measured_break_even
+        except MissingToolError:
+            return ()  # The step that measures it has said so.
+
+    @cached_property
     def floors(self) -> dict[str, float]:
-        """Least pruning ratios by layer; empty where break-even was not asked for."""
-        if not self.config.break_even:
-            return {}
+        """Least pruning ratios by layer."""
         found = {result.layer.rpartition(".")[2]: result.ratio for result in self.break_even}
         return {layer: ratio for layer, ratio in found.items() if ratio is not None}
 

@@ -101,7 +101,7 @@ def _dense(session: Session) -> Outcome:
 
 
 def _break_even(session: Session) -> Outcome:
-    results = session.break_even
+    results = session.measured_break_even
     files = breakeven.write_outputs(results, session.run_dir / "breakeven")
     layers = {
         result.layer.rpartition(".")[2]: {"ratio": result.ratio, "basis": result.basis}
@@ -254,7 +254,7 @@ def _deploy(session: Session) -> Outcome:
     pack = ModelPack(
         session.model, found.test_images[:DEPLOY_IMAGES], found.test_labels[:DEPLOY_IMAGES]
     )
-    curves = breakeven.to_json(session.break_even) if session.config.break_even else None
+    curves = breakeven.to_json(session.break_even) if session.break_even else None
     files = []
     for flavour, build in (("hls", session.hls_build), ("rtl", session.rtl_build)):
         bundle = plan_deploy(Design.of(session.plan, build), [pack], curves)
@@ -318,7 +318,7 @@ STEPS: tuple[Step, ...] = (
     ),
     Step(
         BREAK_EVEN,
-        "break-even pruning ratio of every layer by synthesis (with --break-even)",
+        "break-even pruning ratio of every layer by synthesis (default for lenet5)",
         (),
         lambda session: [session.config.model, asdict(session.board)],
         _break_even,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pyadmm.errors import PyadmmError
+from pyadmm.errors import MissingToolError, PyadmmError
 from pyadmm.flow.cli import configuration, main, parser
 from pyadmm.flow.config import FlowConfig, read_config
+from pyadmm.flow.console import Reporter
 from pyadmm.flow.runner import selected_steps
+from pyadmm.flow.session import Session
+from pyadmm.tools import yosys
 
 
 def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -80,3 +84,26 @@ def test_the_default_run_directory_says_what_is_in_it() -> None:
 def test_an_unknown_step_is_an_error_in_python_too() -> None:
     with pytest.raises(PyadmmError, match="step 'x' is unknown"):
         selected_steps(FlowConfig(until="x"))
+
+
+def test_break_even_is_measured_for_lenet5_unless_told_otherwise() -> None:
+    def measures(**values: Any) -> bool:
+        return "breakeven" in [step.name for step in selected_steps(FlowConfig(**values))]
+
+    assert measures()
+    assert not measures(model="resnet20")
+    assert measures(model="alexnet", break_even=True)
+    assert not measures(break_even=False)
+    assert configuration(parser().parse_args(["--no-break-even"])).break_even is False
+    assert configuration(parser().parse_args([])).break_even is None
+
+
+def test_without_yosys_the_compression_has_no_floors(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> str:
+        raise MissingToolError("yosys: the package pyosys is not installed")
+
+    monkeypatch.setattr(yosys, "tool_version", missing)
+    session = Session(FlowConfig(), Reporter())
+    assert session.floors == {}
+    with pytest.raises(MissingToolError, match="pyosys is not installed"):
+        _ = session.measured_break_even

@@ -34,7 +34,9 @@ def flow(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("config") / "tiny.yaml"
-    path.write_text(yaml.safe_dump({"board": "pynq-z2", "seed": 5, "compress": TINY}))
+    path.write_text(
+        yaml.safe_dump({"board": "pynq-z2", "seed": 5, "break_even": False, "compress": TINY})
+    )
     return path
 
 
