@@ -10,7 +10,7 @@ from typing import Any
 from pyadmm.boards import load_board
 from pyadmm.errors import PyadmmError
 from pyadmm.model import InputSpec
-from pyadmm.plan import AcceleratorPlan, KernelConfig, Pool, StagePlan
+from pyadmm.plan import AcceleratorPlan, Constants, KernelConfig, Pool, StagePlan
 from pyadmm.rowstage import RowStagePlan
 from pyadmm.spec import LayerSpec, QFormat
 
@@ -59,8 +59,13 @@ def _stage(facts: dict[str, Any]) -> StagePlan:
             "output": QFormat(**facts["output"]),
             "pool": None if facts["pool"] is None else Pool(**facts["pool"]),
             "shift_range": None if shifts is None else (int(shifts[0]), int(shifts[1])),
+            "constants": _constants(facts["constants"]),
         }
     )
+
+
+def _constants(facts: dict[str, Any] | None) -> Constants | None:
+    return None if facts is None else Constants(**facts)
 
 
 def _row(facts: dict[str, Any]) -> RowStagePlan:

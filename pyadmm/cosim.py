@@ -39,6 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", type=int, default=1000, help="test images, 1 to 10000")
     parser.add_argument("--data", type=Path, help="folder with the MNIST files")
     parser.add_argument("--stall", type=float, default=0.0, help="share of stalled stream cycles")
+    parser.add_argument(
+        "--unrolled",
+        action="store_true",
+        help="offer unrolled kernels, whose weights are constants of the hardware",
+    )
     options = parser.parse_args(argv)
     try:
         return _compare(options)

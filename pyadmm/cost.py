@@ -14,7 +14,7 @@ from typing import Literal
 
 from pyadmm.layout import Positions, group_loads
 from pyadmm.model import CompressedLayer
-from pyadmm.plan import AcceleratorPlan, StagePlan, index_width
+from pyadmm.plan import AcceleratorPlan, Constants, StagePlan, index_width
 from pyadmm.rowstage import RowStagePlan
 from pyadmm.spec import Resources
 
@@ -40,6 +40,14 @@ _ENGINE_LUTS, _GROUP_LUTS, _LUTS_PER_BANK = 130, 60, 14
 _DRAIN_LUTS, _LUTS_PER_PICK = 120, 8
 TOP_RESOURCES = Resources(lut=900, ff=1000)
 """Streams, registers, weight port and the frame of the logits."""
+_SRL_DEPTH = 16
+"""Bits of delay per LUT of a line delay (SRL16E)."""
+_UNROLLED_LUTS = 150
+"""Control of an unrolled stage."""
+_DRAIN_START = 4
+"""Cycles in which the drain of an unrolled kernel starts on a tile of every channel."""
+_FETCH_TURN, _IMAGE_TURN = 2, 2
+"""Cycles between two rows, and two images, of an unrolled kernel's fetch."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +74,33 @@ def dense_engine_cycles(stage: StagePlan) -> int:
     return -(-stage.spec.outputs // stage.groups) * stage.window * stage.tiles
 
 
+def unrolled_pace(stage: StagePlan, interval: int = 1) -> int:
+    """Least cycles between two output rows, so that the drain has emptied the last tile.
+
+    :param interval: cycles that the next frame takes per write.
+    """
+    return -(-(stage.spec.outputs * interval + _DRAIN_START) // stage.tile_rows)
+
+
+def unrolled_engine_cycles(stage: StagePlan, interval: int = 1) -> int:
+    """Cycles of an unrolled kernel: rows of the padded map, each as long as its beats, the fetch of
+    its live channels' row words or, where it completes an output row, the drain's pace.
+    """
+    assert stage.constants is not None
+    spec, pixels = stage.spec, stage.config.pixels
+    _, height, width = spec.output_shape
+    span = (pixels - 1) * spec.stride + spec.kernel[1]
+    beats = -(-width // pixels) + -(-span // (pixels * spec.stride)) - 1
+    plain = max(beats, stage.constants.channels + _FETCH_TURN)
+    paced = max(plain, unrolled_pace(stage, interval))
+    rows = (height - 1) * spec.stride + spec.kernel[0]
+    return height * paced + (rows - height) * plain + _IMAGE_TURN
+
+
 def stage_cycles(layer: CompressedLayer, stage: StagePlan) -> StageCycles:
     """Modelled cycles of ``stage`` for one image."""
+    if stage.constants is not None:
+        return StageCycles(unrolled_engine_cycles(stage), stage.spec.outputs * stage.tiles)
     dense = stage.config.family == "dense"
     engine = dense_engine_cycles(stage) if dense else sparse_engine_cycles(layer, stage)
     return drained_cycles(stage, engine)
@@ -142,6 +175,8 @@ def multiplier_resources(a_bits: int, b_bits: int) -> Resources:
 
 def stage_resources(stage: StagePlan) -> Resources:
     """Modelled resources of ``stage``: frame, engines, weight memories, drain."""
+    if stage.constants is not None:
+        return unrolled_resources(stage, stage.constants)
     return _frame(stage) + _engines(stage) + _drain(stage)
 
 
@@ -179,6 +214,21 @@ def _fabric_lane(stage: StagePlan) -> Resources:
     return Resources(
         lut=stage.acc_bits + _LUTS_PER_DIGIT_BIT * digits * product, ff=stage.acc_bits + product
     )
+
+
+def unrolled_resources(stage: StagePlan, constants: Constants) -> Resources:
+    """Modelled resources of an unrolled stage: frame, row words, line delays, adders, drain."""
+    spec, pixels = stage.spec, stage.config.pixels
+    row = constants.channels * stage.row_bits
+    beats = -(-spec.input_shape[2] // (pixels * spec.stride))
+    delays = constants.channels * pixels * spec.stride * stage.input.bits * (spec.kernel[0] - 1)
+    history = constants.channels * spec.kernel[0] * spec.kernel[1] * stage.input.bits
+    front = Resources(
+        lut=row + delays * -(-beats // _SRL_DEPTH) + _UNROLLED_LUTS, ff=2 * row + history
+    )
+    graph = Resources(lut=constants.luts, ff=constants.flip_flops).scaled(pixels)
+    tiles = Resources(ff=2 * spec.outputs * stage.tile_rows * spec.output_shape[2] * stage.acc_bits)
+    return _frame(stage) + front + graph + tiles + _drain(stage)
 
 
 def _drain(stage: StagePlan) -> Resources:

@@ -7,6 +7,7 @@ each (as the padding zeros of EIE, Han et al. 2016, section 3.2).
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from pyadmm.plan import (
     SLOT_WORDS,
     WORD_BITS,
     AcceleratorPlan,
+    Constants,
     EntryFormat,
     StagePlan,
 )
@@ -228,8 +230,28 @@ def weight_image(model: CompressedModel, plan: AcceleratorPlan) -> Words:
         )
     if _input_facts(model.input) != _input_facts(plan.input):
         raise PyadmmError(f"model {model.name}: its input is not that of accelerator {plan.name}")
-    parts = [_stage_image(model, stage) for stage in plan.stages]
+    for stage in plan.stages:
+        if stage.constants is not None:
+            _check_constants(model.layer(stage.name), stage.constants)
+    parts = [_stage_image(model, stage) for stage in plan.loadable]
     return np.concatenate([*parts, *(_scale_image(model, row) for row in plan.rows)])
+
+
+def _check_constants(layer: CompressedLayer, constants: Constants) -> None:
+    """Raise where ``layer`` is not the one that an unrolled kernel was made of."""
+    if constants_digest(layer) != constants.digest:
+        raise PyadmmError(
+            f"{layer.name}: its weights are part of the hardware (unrolled) and differ from this "
+            "model's; generate the accelerator anew"
+        )
+
+
+def constants_digest(layer: CompressedLayer) -> str:
+    """SHA-256 of everything of ``layer`` that an unrolled kernel makes part of the hardware."""
+    digest = hashlib.sha256()
+    for values in (layer.codes, layer.bias, layer.requant.mult, (layer.requant.shift,)):
+        digest.update(np.asarray(values, "<i8").tobytes() + b"|")
+    return digest.hexdigest()
 
 
 def _input_facts(spec: InputSpec) -> tuple[object, ...]:
@@ -372,7 +394,7 @@ def decode_image(image: Words, plan: AcceleratorPlan) -> dict[str, StageParamete
         raise PyadmmError(f"weight image: {image.shape} words, not {plan.weight_words}")
     parameters = {}
     start = 0
-    for stage in plan.stages:
+    for stage in plan.loadable:
         rows = image[start : start + stage.weight_words].reshape(stage.groups, stage.group_words)
         parameters[stage.name] = _decode_stage(rows, stage)
         start += stage.weight_words

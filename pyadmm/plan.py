@@ -21,7 +21,7 @@ from pyadmm.model import INPUT, SHIFT_LIMIT, InputSpec
 from pyadmm.rowstage import RowStagePlan
 from pyadmm.spec import LayerSpec, QFormat
 
-KernelFamily = Literal["sparse", "dense"]
+KernelFamily = Literal["sparse", "dense", "unrolled"]
 WORD_BITS = 32
 """Width of the two streams and of a weight image's words."""
 ACCUMULATOR_BITS_LIMIT = 32
@@ -60,15 +60,18 @@ def free_shifts(acc_bits: int, shift: int) -> tuple[int, int]:
 class KernelConfig:
     """How one layer is mapped on hardware.
 
-    :param family: ``sparse`` (families 1 and 2 of the design) or ``dense`` (family 4).
+    :param family: ``sparse`` (families 1 and 2 of the design), ``dense`` (family 4) or ``unrolled``
+        (family 3: weights are constants of the hardware).
     :param tile_rows: ``R``, output rows computed at once; a group has ``R * W_out`` lanes.
-    :param groups: ``G``, output channels computed at once.
+        ``unrolled``: output rows that go to the drain together.
+    :param groups: ``G``, output channels computed at once; all of them by ``unrolled``.
     :param index_bits: ``D``, width of an entry's channel advance; unused (0) by ``dense``.
     :param entry_capacity: entries (sparse) or weights (dense) a group can hold; ``None``: as many
         as the model at hand needs.
     :param slot_capacity: output channels a group can hold; ``None``: as many as needed.
     :param dsp_groups: groups whose lanes multiply in DSP blocks; the others do it in fabric.
     :param block_frame: keep the input frame in block RAM, however small it is.
+    :param pixels: output pixels of a row that ``unrolled`` computes per cycle; 1 elsewhere.
     """
 
     family: KernelFamily
@@ -79,15 +82,19 @@ class KernelConfig:
     slot_capacity: int | None = None
     dsp_groups: int = 0
     block_frame: bool = False
+    pixels: int = 1
 
     def __post_init__(self) -> None:
         if self.family not in get_args(KernelFamily):
-            raise PyadmmError(f"kernel: family must be sparse or dense, not {self.family!r}")
+            raise PyadmmError(
+                f"kernel: family must be sparse, dense or unrolled, not {self.family!r}"
+            )
         sizes = {
             "tile_rows": self.tile_rows,
             "groups": self.groups,
             "entry_capacity": self.entry_capacity,
             "slot_capacity": self.slot_capacity,
+            "pixels": self.pixels,
         }
         for what, size in sizes.items():
             if size is not None and size < 1:
@@ -153,6 +160,24 @@ class Pool:
 
 
 @dataclass(frozen=True)
+class Constants:
+    """What a plan knows of weights that are part of the hardware (family ``unrolled``).
+
+    :param digest: SHA-256 of codes, biases and scales: no other weights run on this hardware.
+    :param channels: input channels with any weight: row words fetched per row of the map.
+    :param sums: additions of one copy of the adder graph.
+    :param luts: modelled LUTs of one copy.
+    :param flip_flops: modelled flip-flops of one copy.
+    """
+
+    digest: str
+    channels: int
+    sums: int
+    luts: int
+    flip_flops: int
+
+
+@dataclass(frozen=True)
 class StagePlan:
     """One weighted layer on its kernel, with the max-pool that follows it.
 
@@ -163,6 +188,7 @@ class StagePlan:
     :param source: name of the node whose frame the stage reads.
     :param shift_range: least and largest requantising shift of the models that it runs; ``None``:
         any. A range of :func:`free_shifts` costs no hardware, any shift a barrel shifter per lane.
+    :param constants: of a stage of family ``unrolled``; ``None`` elsewhere.
     """
 
     spec: LayerSpec
@@ -177,6 +203,7 @@ class StagePlan:
     slot_capacity: int
     source: str = INPUT
     shift_range: tuple[int, int] | None = None
+    constants: Constants | None = None
 
     def __post_init__(self) -> None:
         name, config, spec = self.name, self.config, self.spec
@@ -200,10 +227,16 @@ class StagePlan:
                 f"{name}: groups must be at most the {spec.outputs} output channels, "
                 f"not {config.groups}"
             )
-        if config.family == "dense":
-            self._check_dense()
-        else:
-            self._check_sparse()
+        if (config.family == "unrolled") != (self.constants is not None):
+            raise PyadmmError(f"{name}: an unrolled kernel, and no other, holds constants")
+        if config.family != "unrolled" and config.pixels != 1:
+            raise PyadmmError(f"{name}: only an unrolled kernel takes {config.pixels} pixels")
+        checks = {
+            "dense": self._check_dense,
+            "sparse": self._check_sparse,
+            "unrolled": self._check_unrolled,
+        }
+        checks[config.family]()
 
     def _check_dense(self) -> None:
         per_group = self.spec.outputs // self.spec.groups
@@ -211,6 +244,25 @@ class StagePlan:
             raise PyadmmError(
                 f"{self.name}: groups of a dense kernel must divide the {per_group} channels of "
                 f"a convolution group, not {self.config.groups}"
+            )
+
+    def _check_unrolled(self) -> None:
+        outputs, height, width = self.spec.output_shape
+        config = self.config
+        if config.groups != outputs:
+            raise PyadmmError(
+                f"{self.name}: an unrolled kernel computes all {outputs} output channels at once, "
+                f"not {config.groups}"
+            )
+        if height % config.tile_rows:
+            raise PyadmmError(
+                f"{self.name}: tile_rows of an unrolled kernel must divide the {height} output "
+                f"rows, not {config.tile_rows}"
+            )
+        if config.pixels > width:
+            raise PyadmmError(
+                f"{self.name}: pixels must be at most the {width} output columns, "
+                f"not {config.pixels}"
             )
 
     def _check_sparse(self) -> None:
@@ -248,7 +300,9 @@ class StagePlan:
 
     @property
     def lanes(self) -> int:
-        """``V = R * W_out``, multiply-accumulates of a group per cycle."""
+        """``V = R * W_out``, multiply-accumulates of a group per cycle; pixels, where unrolled."""
+        if self.constants is not None:
+            return self.config.pixels
         return self.tile_rows * self.spec.output_shape[2]
 
     @property
@@ -258,7 +312,9 @@ class StagePlan:
 
     @property
     def banks(self) -> int:
-        """``B = R * S``, banks of the input frame."""
+        """``B = R * S``, banks of the input frame; one where unrolled."""
+        if self.constants is not None:
+            return 1
         return self.tile_rows * self.spec.stride
 
     @property
@@ -328,7 +384,9 @@ class StagePlan:
 
     @property
     def weight_words(self) -> int:
-        """Words of the weight image for this stage."""
+        """Words of the weight image for this stage: none where its weights are constants."""
+        if self.constants is not None:
+            return 0
         return self.groups * self.group_words
 
 
@@ -362,6 +420,11 @@ class AcceleratorPlan:
             order.append(unit)
             ready.add(unit.node)
         return tuple(order)
+
+    @property
+    def loadable(self) -> tuple[StagePlan, ...]:
+        """The stages whose weights the weight image holds."""
+        return tuple(stage for stage in self.stages if stage.constants is None)
 
     @property
     def last(self) -> Unit:

@@ -21,6 +21,7 @@ from pyadmm.model import INPUT, Add, AvgPool, CompressedLayer, CompressedModel, 
 from pyadmm.plan import AcceleratorPlan, KernelConfig, Pool, StagePlan, free_shifts, index_width
 from pyadmm.rowstage import RowKind, RowStagePlan, fewest_lanes
 from pyadmm.spec import IntArray, Resources
+from pyadmm.unroll import constants
 
 BUDGET_SHARE = 0.7
 """Share of a chip that the default choice may fill by the model's reckoning; the rest is for DMA,
@@ -120,6 +121,11 @@ def plan_accelerator(
     stages = [plan_stage(model, link, configs[link.layer.name], spare_acc_bits) for link in links]
     if any_shift:
         stages = [replace(stage, shift_range=None) for stage in stages]
+    if all(stage.constants is not None for stage in stages):
+        raise PyadmmError(
+            f"accelerator {model.name}: every layer is unrolled, which leaves no weights to load; "
+            "give at least one layer a sparse or dense kernel"
+        )
     interval = max(stage.tiles * stage.entry_capacity for stage in stages)
     rows = plan_rows(model, board, interval)
     return AcceleratorPlan(model.name, board, model.input, tuple(stages), rows)
@@ -177,6 +183,7 @@ def plan_stage(
     """One stage on the kernel ``config``, its capacities resolved."""
     layer, pool = link.layer, link.pool
     acc_bits = model.accumulator_bits(layer.name) + spare_acc_bits
+    unrolled = config.family == "unrolled"
     stage = StagePlan(
         spec=layer.spec,
         config=config,
@@ -190,8 +197,9 @@ def plan_stage(
         slot_capacity=config.slot_capacity or 1,
         source=layer.source,
         shift_range=free_shifts(acc_bits, layer.requant.shift),
+        constants=constants(layer, model.format_of(layer.source)) if unrolled else None,
     )
-    if config.entry_capacity is not None and config.slot_capacity is not None:
+    if unrolled or (config.entry_capacity is not None and config.slot_capacity is not None):
         return stage
     entries, slots = needed_capacities(layer, stage)
     return replace(

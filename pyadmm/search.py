@@ -1,6 +1,6 @@
 """Design-space search: the kernel of every layer, so that a network fits a board and runs fastest.
 
-For every layer all useful tile heights and group counts of both families are listed with their
+For every layer all useful tile heights and group counts of its families are listed with their
 cycles (the schedule of ``docs/kernels.md``) and the *modelled* area of :mod:`pyadmm.cost`. The
 choice is the one whose slowest stage is fastest within the budget; what is left of the budget then
 shortens the latency, the sum of all stages. Where LUTs are short, input frames move to block RAM
@@ -20,6 +20,7 @@ from pyadmm.cost import (
     input_cycles,
     row_resources,
     stage_resources,
+    unrolled_engine_cycles,
 )
 from pyadmm.errors import PyadmmError
 from pyadmm.layout import group_loads
@@ -42,6 +43,9 @@ CHIP_SHARE = 0.8
 """Share of every resource of the chip that a network may take."""
 _RUNNERS_UP = 4
 _MOST_LANES = 4096
+_MOST_CONSTANTS = 4096
+"""Weights of a layer up to which unrolling it is considered."""
+_MOST_TILE_ROWS = 8
 _RESTART_CYCLES = 5
 """From an engine's last read to the first of the next image."""
 _FILL_CYCLES = 20
@@ -87,7 +91,7 @@ class LayerKernel:
         changes: list[KernelConfig] = []
         if not self.config.block_frame:
             changes.append(replace(self.config, block_frame=True))
-        if self.config.dsp_groups < self.config.groups:
+        if self.config.family != "unrolled" and self.config.dsp_groups < self.config.groups:
             changes.append(replace(self.config, dsp_groups=self.config.dsp_groups + 1))
         for config in changes:
             stage = replace(self.stage, config=config)
@@ -192,6 +196,7 @@ class SearchResult:
 def _line(name: str, kernel: LayerKernel) -> str:
     config, use = kernel.config, kernel.resources
     extra = f", {config.dsp_groups} groups in DSP blocks" if config.dsp_groups else ""
+    extra += f", {config.pixels} pixels" if config.family == "unrolled" else ""
     extra += ", frame in block RAM" if config.block_frame else ""
     return (
         f"  {name}: {config.family}, {config.tile_rows} rows x {config.groups} groups, index "
@@ -216,14 +221,21 @@ def search(
     share: float = CHIP_SHARE,
     family: str | None = None,
     budget: Resources | None = None,
+    unrolled: bool = False,
 ) -> SearchResult:
     """The kernels of ``model`` on ``board`` whose slowest stage is fastest.
 
     :param family: only ``sparse`` or only ``dense`` kernels, for a comparison.
+    :param unrolled: offer unrolled kernels too, whose weights are part of the hardware and cannot
+        be loaded; the last layer stays loadable.
     :param budget: resources to stay within; ``None``: ``share`` of the chip.
     :raises PyadmmError: where nothing fits: resource, need, limit, and the largest part that fits.
     """
-    options = {link.layer.name: _options(model, link, family) for link in layer_links(model)}
+    links = layer_links(model)
+    options = {
+        link.layer.name: _options(model, link, family, unrolled and link is not links[-1])
+        for link in links
+    }
     budget = board.resources.scaled(share) if budget is None else budget
     floor = max(min(option.cycles for option in listed) for listed in options.values())
     floor = max(floor, *(row.steps for row in plan_rows(model, board, 1)), 1)
@@ -311,9 +323,14 @@ def _price(resources: Resources) -> float:
     return resources.lut + blocks
 
 
-def _options(model: CompressedModel, link: ChainLink, family: str | None) -> list[LayerKernel]:
+def _options(
+    model: CompressedModel, link: ChainLink, family: str | None, unrolled: bool
+) -> list[LayerKernel]:
     """Every kernel of one layer that no other beats in both cycles and cost."""
-    listed = sorted(_kernels(model, link, family), key=lambda kernel: (kernel.cycles, kernel.cost))
+    kernels = list(_kernels(model, link, family))
+    if unrolled and link.layer.nnz <= _MOST_CONSTANTS:
+        kernels.extend(_unrolled_kernels(model, link))
+    listed = sorted(kernels, key=lambda kernel: (kernel.cycles, kernel.cost))
     useful: list[LayerKernel] = []
     for kernel in listed:
         if not useful or kernel.cost < useful[-1].cost:
@@ -340,6 +357,17 @@ def _kernels(model: CompressedModel, link: ChainLink, family: str | None) -> Ite
             if family != "sparse" and divides:
                 stage = plan_stage(model, link, KernelConfig("dense", tile_rows, groups))
                 yield LayerKernel.of(stage, dense_engine_cycles(stage))
+
+
+def _unrolled_kernels(model: CompressedModel, link: ChainLink) -> Iterator[LayerKernel]:
+    """Useful numbers of pixels, and of rows per tile, of one layer whose weights are constants."""
+    spec = link.layer.spec
+    outputs, rows, columns = spec.output_shape
+    for pixels in _useful(columns):
+        for tile_rows in (r for r in range(1, _MOST_TILE_ROWS + 1) if rows % r == 0):
+            config = KernelConfig("unrolled", tile_rows, outputs, pixels=pixels)
+            stage = plan_stage(model, link, config)
+            yield LayerKernel.of(stage, unrolled_engine_cycles(stage))
 
 
 def _useful(size: int) -> list[int]:

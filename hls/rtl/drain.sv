@@ -6,6 +6,7 @@
 //
 // Of the first PAIRED_GROUPS groups, an odd column's accumulator lacks 1 where that of the even column
 // before it is negative (mac_group); it is added here, once for all groups.
+// FIXED = 1: the records are constants, TABLE, and nothing is loaded.
 //
 // Pooling accumulators gives the same integers as pooling activations (bias is one per channel, mult
 // is positive, so requantising is monotonic) and leaves fewer values to requantise.
@@ -39,7 +40,10 @@ module drain #(
     parameter int ROWS = (BEAT_ROWS + POOL_STRIDE - 1) / POOL_STRIDE,
     parameter int OFFSET = (POOL_KERNEL - 1) / POOL_STRIDE,
     parameter int ROW_BITS = $clog2(POOLED_HEIGHT + OFFSET + ROWS + 1),
-    parameter int CHANNEL_BITS = OUT_CHANNELS > 1 ? $clog2(OUT_CHANNELS) : 1
+    parameter int CHANNEL_BITS = OUT_CHANNELS > 1 ? $clog2(OUT_CHANNELS) : 1,
+    parameter int RECORD_BITS = 6 + 16 + ACC_BITS + CHANNEL_BITS,
+    parameter bit FIXED = 0,
+    parameter logic [GROUPS*SLOT_CAPACITY*RECORD_BITS-1:0] TABLE = '0
 ) (
     input  logic                                clk,
     input  logic                                rst,
@@ -63,7 +67,6 @@ module drain #(
 );
   localparam int MULT_BITS = 16;
   localparam int SHIFT_BITS = 6;
-  localparam int RECORD_BITS = SHIFT_BITS + MULT_BITS + ACC_BITS + CHANNEL_BITS;
   localparam int RECORDS = GROUPS * SLOT_CAPACITY;
   localparam int RECORD_ADDR_BITS = RECORDS > 1 ? $clog2(RECORDS) : 1;
   localparam int ACC_BUS = LANES * ACC_BITS;
@@ -235,20 +238,28 @@ module drain #(
     scale_word_reg   <= cfg_wdata;
     record_write_reg <= cfg_write & (cfg_kind == 3'd5);
   end
-  ram_sdp #(
-      .WIDTH(RECORD_BITS),
-      .DEPTH(RECORDS),
-      .ADDR_BITS(RECORD_ADDR_BITS)
-  ) record_memory (
-      .clk(clk),
-      .write_enable(record_write_reg),
-      .write_addr(record_addr_reg),
-      .write_data({scale_word_reg[MULT_BITS+:SHIFT_BITS], scale_word_reg[MULT_BITS-1:0],
-                   bias_word_reg[ACC_BITS-1:0], channel_word_reg[CHANNEL_BITS-1:0]}),
-      .read_enable(1'b1),
-      .read_addr(record_read_addr_reg),
-      .read_data(record)
-  );
+  if (FIXED) begin : gen_constants
+    logic [RECORD_BITS-1:0] record_reg;
+    always_ff @(posedge clk) record_reg <= TABLE[32'(record_read_addr_reg)*RECORD_BITS+:RECORD_BITS];
+    assign record = record_reg;
+    logic unused;
+    assign unused = record_write_reg;
+  end else begin : gen_memory
+    ram_sdp #(
+        .WIDTH(RECORD_BITS),
+        .DEPTH(RECORDS),
+        .ADDR_BITS(RECORD_ADDR_BITS)
+    ) record_memory (
+        .clk(clk),
+        .write_enable(record_write_reg),
+        .write_addr(record_addr_reg),
+        .write_data({scale_word_reg[MULT_BITS+:SHIFT_BITS], scale_word_reg[MULT_BITS-1:0],
+                     bias_word_reg[ACC_BITS-1:0], channel_word_reg[CHANNEL_BITS-1:0]}),
+        .read_enable(1'b1),
+        .read_addr(record_read_addr_reg),
+        .read_data(record)
+    );
+  end
   logic [CHANNEL_BITS-1:0] record_channel;
   logic [ACC_BITS-1:0] record_bias;
   logic [MULT_BITS-1:0] record_mult, mult_reg;
