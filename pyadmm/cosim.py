@@ -75,7 +75,7 @@ def _compare(options: argparse.Namespace) -> int:
     model = compact(original)
     board = load_board(options.board)
     images = mnist.load(options.data).test_images[: options.images]
-    found = search(model, board)
+    found = search(model, board, unrolled=options.unrolled)
     print(found.table().split("runner-up")[0].rstrip())
     stalls = (1, options.stall, options.stall) if options.stall else None
     result = simulate(model, board, found.configs, images, stalls)

@@ -221,6 +221,7 @@ def search(
     share: float = CHIP_SHARE,
     family: str | None = None,
     budget: Resources | None = None,
+    *,
     unrolled: bool = False,
 ) -> SearchResult:
     """The kernels of ``model`` on ``board`` whose slowest stage is fastest.

@@ -10,57 +10,14 @@ import pytest
 
 from pyadmm.errors import PyadmmError
 from pyadmm.layout import weight_image
-from pyadmm.model import InputSpec
-from pyadmm.plan import KernelConfig
 from pyadmm.rtlgen import TOP_FILE, generate_rtl
-from pyadmm.spec import QFormat
 from pyadmm.tools.verilator import build_simulator, cosim, lint
-from tests.hls.chains import Recipe
-from tests.rtl.designs import Design, dense, design, sparse
-
-U8 = QFormat(8, False)
-
-
-def unrolled(outputs: int, pixels: int = 1, rows: int = 1) -> KernelConfig:
-    """An unrolled kernel."""
-    return KernelConfig("unrolled", rows, outputs, pixels=pixels)
-
-
-def small_lenet(seed: int = 0) -> Design:
-    """Two unrolled convolutions with pools, then both other families."""
-    recipes = [
-        Recipe(4, (3, 3), density=0.5, pool=(2, 2)),
-        Recipe(6, (2, 2), density=0.4, pool=(2, 2), per_channel=True),
-        Recipe(8),
-        Recipe(5, output=None, density=0.6),
-    ]
-    spec = InputSpec((1, 12, 12), QFormat(4, False), shift=4)
-    configs = [unrolled(4, 3, 2), unrolled(6, 2, 4), sparse(1, 2, 1), dense(1, 2)]
-    return design("mixed", spec, recipes, configs, seed)
-
-
-def strides_padding_and_signs() -> Design:
-    """Signed input, strides, padding, overlapping pools, pixels that do not divide a row."""
-    recipes = [
-        Recipe(5, (5, 3), stride=2, padding=2, density=0.4, pool=(3, 2), weight_bits=5, output=U8),
-        Recipe(4, (2, 2), padding=1, weight_bits=1, output=QFormat(6, True), pool=(2, 1)),
-        Recipe(3, density=0.1, weight_bits=8, output=QFormat(12, True)),
-        Recipe(3, output=None),
-    ]
-    spec = InputSpec((2, 13, 11), QFormat(8, True), offset=(128, 100))
-    configs = [unrolled(5, 3), unrolled(4, 1), unrolled(3), sparse(1, 1, 1)]
-    return design("awkward", spec, recipes, configs)
-
-
-def groups_and_loadable_first() -> Design:
-    """A loadable stage in front, convolution groups, a kernel narrower than its stride, logits."""
-    recipes = [
-        Recipe(4, (3, 3), padding=1, output=U8),
-        Recipe(6, (3, 1), stride=2, groups=2, density=0.5, output=U8),
-        Recipe(9, density=0.3, weight_bits=7, output=None),
-    ]
-    spec = InputSpec((2, 6, 6), QFormat(4, False), shift=4)
-    return design("grouped", spec, recipes, [sparse(2, 2, 1), unrolled(6, 3, 2), unrolled(9)])
+from tests.rtl.designs import Design
+from tests.rtl.unrolled_designs import (
+    groups_and_loadable_first,
+    small_lenet,
+    strides_padding_and_signs,
+)
 
 
 @pytest.mark.parametrize(
