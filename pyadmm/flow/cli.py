@@ -74,6 +74,12 @@ def parser() -> argparse.ArgumentParser:
         default=None,
         help="end with inference through the board's driver on a simulated board",
     )
+    add(
+        "--unrolled",
+        action="store_true",
+        default=None,
+        help="offer kernels whose weights are part of the hardware and cannot be loaded anew",
+    )
     add("--dry-run", action="store_true", help="check the options, show the steps, do nothing")
     add("--version", action="version", version=f"pyadmm {__version__}")
     return result

@@ -24,6 +24,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "until": (str, type(None)),
     "break_even": (bool, type(None)),
     "simulate_board": (bool,),
+    "unrolled": (bool,),
     "compress": (dict,),
 }
 
@@ -45,6 +46,8 @@ class FlowConfig:
     :param break_even: measure break-even ratios by synthesis first, and obey them; ``None``: only
         for LeNet-5, whose table takes minutes.
     :param simulate_board: end with inference on the simulated board.
+    :param unrolled: offer kernels whose weights are constants of the hardware: faster and smaller,
+        but no other model can be loaded.
     :param compress: settings of the preset to override, as in a YAML file's ``compress:``.
     """
 
@@ -60,6 +63,7 @@ class FlowConfig:
     until: str | None = None
     break_even: bool | None = None
     simulate_board: bool = False
+    unrolled: bool = False
     compress: Mapping[str, Any] = field(default_factory=dict)
 
     @property

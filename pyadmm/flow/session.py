@@ -154,7 +154,7 @@ class Session:
     @cached_property
     def kernels(self) -> SearchResult:
         """The kernel of every layer: the design-space search's choice and its runners-up."""
-        return search(self.compact, self.board)
+        return search(self.compact, self.board, unrolled=self.config.unrolled)
 
     @cached_property
     def plan(self) -> AcceleratorPlan:

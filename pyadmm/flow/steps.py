@@ -345,7 +345,7 @@ STEPS: tuple[Step, ...] = (
         "codegen",
         "generate the accelerator: HLS C++, weight image, test bench",
         ("quantize",),
-        lambda session: asdict(session.board),
+        lambda session: [asdict(session.board), session.config.unrolled],
         _codegen,
     ),
     Step("csim", "g++ simulation equals the integer model", ("codegen",), _nothing, _csim),

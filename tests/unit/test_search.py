@@ -42,6 +42,14 @@ def test_sparse_beats_dense_on_the_same_chip(result: SearchResult) -> None:
     assert dense.best.interval > 2 * result.best.interval
 
 
+def test_unrolled_kernels_are_offered_only_when_asked(result: SearchResult) -> None:
+    assert "unrolled" not in {config.family for config in result.configs.values()}
+    asked = search(random_lenet5(), BOARD, unrolled=True)
+    assert asked.best.interval <= result.best.interval
+    assert asked.configs["fc2"].family != "unrolled"
+    assert asked.best.resources.fits(BOARD.resources.scaled(0.8))
+
+
 def test_it_takes_seconds() -> None:
     start = time.process_time()
     search(random_lenet5(seed=1), load_board("zcu104"))

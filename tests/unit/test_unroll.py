@@ -1,0 +1,106 @@
+"""Adder graphs: the weights, exactly, within proven ranges, whatever the layer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pyadmm.accelerator_file import accelerator_facts, read_accelerator
+from pyadmm.cost import stage_cycles, stage_resources
+from pyadmm.errors import PyadmmError
+from pyadmm.files import write_atomic
+from pyadmm.plan import KernelConfig
+from pyadmm.planner import layer_links, plan_accelerator, plan_stage
+from pyadmm.spec import QFormat
+from pyadmm.unroll import LEVELS_PER_STAGE, adder_graph, full_codes
+from tests.rtl.unrolled_designs import groups_and_loadable_first, small_lenet
+
+
+@given(st.integers(0, 10_000), st.integers(1, 8), st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_a_graph_is_its_weights_and_keeps_its_ranges(seed: int, bits: int, signed: bool) -> None:
+    rng = np.random.default_rng(seed)
+    layer = small_lenet().model.layers[2]
+    limit = 1 << (bits - 1)
+    codes = rng.integers(-limit, limit + 1, layer.codes.shape)
+    codes[rng.random(codes.shape) < rng.random()] = 0
+    layer = replace(layer, codes=codes.astype(np.int16), weight_bits=bits)
+    source = QFormat(max(bits, 2), signed)
+    graph = adder_graph(layer, source)
+    x = rng.integers(source.lo, source.hi + 1, (len(graph.taps), 20))
+    x[:, 0], x[:, 1] = source.lo, source.hi
+    kernel = full_codes(layer)[:, list(graph.channels)]
+    taps = kernel[(slice(None), *np.array(graph.taps, int).reshape(-1, 3).T)]
+    np.testing.assert_array_equal(graph.evaluate(x), taps @ x)
+    assert np.count_nonzero(taps) == layer.nnz
+    for found in graph.sums:
+        assert found.low <= found.high
+        assert found.stage == (found.level - 1) // LEVELS_PER_STAGE
+        for value in (found.left, found.right):
+            assert graph.stage_of(value) <= found.stage
+
+
+def test_convolution_groups_are_zeros_elsewhere() -> None:
+    layer = groups_and_loadable_first().model.layers[1]
+    codes = full_codes(layer)
+    assert codes.shape == (6, 4, 3, 1)
+    assert not codes[:3, 2:].any()
+    assert not codes[3:, :2].any()
+    assert np.count_nonzero(codes) == layer.nnz
+
+
+def test_a_layer_without_weights_is_constants_only() -> None:
+    layer = small_lenet().model.layers[0]
+    graph = adder_graph(replace(layer, codes=np.zeros_like(layer.codes)), QFormat(4, False))
+    assert (graph.taps, graph.sums, graph.latency) == ((), (), 1)
+    assert graph.evaluate(np.zeros((0, 3), np.int64)).tolist() == [[0, 0, 0]] * 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"groups": 3}, "computes all 4 output channels at once, not 3"),
+        ({"tile_rows": 3}, "must divide the 10 output rows, not 3"),
+        ({"pixels": 11}, "at most the 10 output columns, not 11"),
+        ({"family": "sparse", "pixels": 2}, "only an unrolled kernel takes 2 pixels"),
+    ],
+)
+def test_impossible_kernels_are_refused(change: dict[str, int], message: str) -> None:
+    model = small_lenet().model
+    config = replace(KernelConfig("unrolled", 2, 4, pixels=3), **change)
+    with pytest.raises(PyadmmError, match=message):
+        plan_stage(model, layer_links(model)[0], config)
+
+
+def test_one_layer_must_stay_loadable() -> None:
+    built = small_lenet()
+    configs = {
+        stage.name: KernelConfig("unrolled", 1, stage.spec.outputs) for stage in built.plan.stages
+    }
+    with pytest.raises(PyadmmError, match="leaves no weights to load"):
+        plan_accelerator(built.model, built.plan.board, configs)
+
+
+def test_more_pixels_cost_adders_and_save_cycles() -> None:
+    model = small_lenet().model
+    link = layer_links(model)[0]
+    stages = [plan_stage(model, link, KernelConfig("unrolled", 10, 4, pixels=p)) for p in (1, 2, 5)]
+    luts = [stage_resources(stage).lut for stage in stages]
+    cycles = [stage_cycles(link.layer, stage).engine for stage in stages]
+    assert luts == sorted(luts)
+    assert cycles == sorted(cycles, reverse=True)
+    assert luts[0] < luts[-1]
+    assert cycles[0] > cycles[-1]
+
+
+def test_the_plan_survives_its_file(tmp_path: Path) -> None:
+
+    plan = small_lenet().plan
+    write_atomic(tmp_path / "accelerator.json", json.dumps(accelerator_facts(plan)))
+    assert read_accelerator(tmp_path).stages == plan.stages
