@@ -653,16 +653,22 @@ def _counts(
     return {name: counts[name] for name in layers}
 
 
+def planned_ratios(network: Network, settings: CompressSettings, data: Data) -> dict[str, float]:
+    """Each layer's pruning ratio if hardware did not matter."""
+    targets = _targets(network, settings)
+    matters = importance(network, data.train, settings.seed, settings.admm.curvature)
+    counts = _counts(network, targets, settings, settings.pruning_ratio, matters)
+    return {name: network.layers[name].facts.spec.weights / counts[name] for name in counts}
+
+
 def _respect_break_even(
     network: Network, targets: dict[str, Target], settings: CompressSettings, data: Data
 ) -> tuple[dict[str, Target], list[Decision]]:
     """Targets with ``ratio == 1 or ratio >= break_even``, and why."""
     if not settings.break_even:
         return targets, []
-    matters = importance(network, data.train, settings.seed, settings.admm.curvature)
-    counts = _counts(network, targets, settings, settings.pruning_ratio, matters)
     weights = {name: layer.facts.spec.weights for name, layer in network.layers.items()}
-    ratios = {name: weights[name] / counts[name] for name in weights}
+    ratios = planned_ratios(network, settings, data)
     decisions = plan_ratios(weights, ratios, settings.break_even, settings.pruning_ratio)
     planned = {d.layer: replace(targets[d.layer], ratio=d.ratio) for d in decisions}
     for name, target in planned.items():

@@ -69,6 +69,15 @@ def parser() -> argparse.ArgumentParser:
         "(default: for lenet5, whose table takes minutes)",
     )
     add(
+        "--hardware-aware",
+        type=float,
+        nargs="?",
+        const=0.2,
+        metavar="POINTS",
+        help="push the layers above break-even further, as long as short trials lose at most so "
+        "many points of validation accuracy (default 0.2; five trials, some minutes)",
+    )
+    add(
         "--simulate-board",
         action="store_true",
         default=None,

@@ -23,6 +23,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "out": (str, type(None)),
     "until": (str, type(None)),
     "break_even": (bool, type(None)),
+    "hardware_aware": (float, int, type(None)),
     "simulate_board": (bool,),
     "unrolled": (bool,),
     "compress": (dict,),
@@ -45,6 +46,8 @@ class FlowConfig:
     :param until: last step to run; ``None``: all.
     :param break_even: measure break-even ratios by synthesis first, and obey them; ``None``: only
         for LeNet-5, whose table takes minutes.
+    :param hardware_aware: points of validation accuracy that pushing layers beyond the preset's
+        ratios may cost in short trials (ADMM-NN Figure 5); ``None``: they are not pushed.
     :param simulate_board: end with inference on the simulated board.
     :param unrolled: offer kernels whose weights are constants of the hardware: faster and smaller,
         but no other model can be loaded.
@@ -62,6 +65,7 @@ class FlowConfig:
     out: str | None = None
     until: str | None = None
     break_even: bool | None = None
+    hardware_aware: float | None = None
     simulate_board: bool = False
     unrolled: bool = False
     compress: Mapping[str, Any] = field(default_factory=dict)
@@ -98,6 +102,11 @@ class FlowConfig:
         config = replace(self, **values)
         if config.seed < 0:
             raise PyadmmError(f"{source}: field seed must not be negative, but is {config.seed}")
+        if config.hardware_aware is not None and not 0 <= config.hardware_aware <= 100:
+            raise PyadmmError(
+                f"{source}: field hardware_aware must be 0 to 100 points, not "
+                f"{config.hardware_aware:g}"
+            )
         return config
 
 

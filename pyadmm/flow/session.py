@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pyadmm import breakeven, compression, container, settings
+from pyadmm import breakeven, compression, container, hardware_aware, settings
 from pyadmm.boards import Board, load_board
 from pyadmm.breakeven import BreakEven
 from pyadmm.codegen import generate
@@ -26,6 +26,7 @@ from pyadmm.files import cache_dir
 from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.console import Reporter
 from pyadmm.flow.subject import Subject, resolve
+from pyadmm.hardware_aware import Pushed
 from pyadmm.model import CompressedModel
 from pyadmm.network import Network
 from pyadmm.plan import AcceleratorPlan, BuildPlan
@@ -113,7 +114,23 @@ class Session:
     @cached_property
     def pruned(self) -> AdmmResult:
         constrained = replace(self.settings, break_even=self.floors)
-        return compression.admm_phase(self.network, constrained, self.data, **self._resumable)
+        if self.config.hardware_aware is None:
+            return compression.admm_phase(self.network, constrained, self.data, **self._resumable)
+        result = compression.admm_phase(
+            self.network, self.pushed.settings, self.data, **self._resumable
+        )
+        return replace(result, decisions=self.pushed.decisions)
+
+    @cached_property
+    def pushed(self) -> Pushed:
+        """How far short trials allow to prune the layers above break-even."""
+        return hardware_aware.push(
+            self.network,
+            replace(self.settings, break_even=self.floors),
+            self.data,
+            loss=(self.config.hardware_aware or 0.0) / 100,
+            **self._resumable,
+        )
 
     @cached_property
     def retrained(self) -> PhaseResult:

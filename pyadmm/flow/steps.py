@@ -123,11 +123,15 @@ def _prune(session: Session) -> Outcome:
         "status": list(result.status),
         "decisions": [asdict(decision) for decision in result.decisions],
     }
+    pushed = ""
+    if session.config.hardware_aware is not None:
+        facts["trials"] = session.pushed.trials
+        pushed = f"; {len(session.pushed.trials)} trials of pushing further"
     left = sum(layer.nnz for layer in network.layers.values())
     text = f"{left:,} of {session.network.weights:,} weights left; ADMM rounds: " + ", ".join(
         result.status
     )
-    return Outcome(text, facts)
+    return Outcome(text + pushed, facts)
 
 
 def _retrain(session: Session) -> Outcome:
@@ -327,7 +331,11 @@ STEPS: tuple[Step, ...] = (
         "prune",
         "ADMM: joint pruning and quantisation in progressive rounds",
         ("dense",),
-        lambda session: [session.settings.to_dict(), session.floors],
+        lambda session: [
+            session.settings.to_dict(),
+            session.floors,
+            session.config.hardware_aware,
+        ],
         _prune,
     ),
     Step(

@@ -31,7 +31,7 @@ FLOORS = [
     ["cost", "export", "unroll"],
     ["unrollgen"],
     ["compression", "planner", "codegen", "breakeven"],
-    ["rtlgen", "search", "tools.gxx"],
+    ["rtlgen", "search", "hardware_aware", "tools.gxx"],
     ["deploy", "tools.verilator"],
     ["simboard", "cosim", "record"],
     ["comparison"],
@@ -41,7 +41,7 @@ FLOORS = [
 
 TORCH_ROOMS = {
     *("project", "admm", "training", "quantize", "schedule", "network", "trace", "convert"),
-    *("compression", "zoo", "record", "flow"),
+    *("compression", "hardware_aware", "zoo", "record", "flow"),
 }
 PARTS = {
     "tools._yosys_child": "tools.yosys",
