@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 from pyadmm.boards import Board
 from pyadmm.cost import (
@@ -86,8 +87,12 @@ class LayerKernel:
         """What kernels of a layer are compared by."""
         return _price(self.resources)
 
-    def reliefs(self) -> Iterator[LayerKernel]:
+    @cached_property
+    def reliefs(self) -> tuple[LayerKernel, ...]:
         """The same kernel with fewer LUTs: its frame in block RAM, one more group in DSP blocks."""
+        return tuple(self._reliefs())
+
+    def _reliefs(self) -> Iterator[LayerKernel]:
         changes: list[KernelConfig] = []
         if not self.config.block_frame:
             changes.append(replace(self.config, block_frame=True))
@@ -137,10 +142,10 @@ class Choice:
         stages = sum(kernel.cycles + _FILL_CYCLES for kernel in self.kernels.values())
         return self.stream_cycles + stages + sum(row.steps + _FILL_CYCLES for row in self.rows)
 
-    @property
+    @cached_property
     def resources(self) -> Resources:
         """Modelled resources of the whole accelerator."""
-        rows = (row_resources(row) for row in self.rows)
+        rows = (_row_resources(row) for row in self.rows)
         kernels = (kernel.resources for kernel in self.kernels.values())
         return sum((*kernels, *rows), TOP_RESOURCES)
 
@@ -283,18 +288,19 @@ def _relieved(choice: Choice, budget: Resources) -> Choice:
     """
     while not choice.resources.fits(budget):
         now = choice.resources
-        ways: list[tuple[float, Choice]] = []
+        ways: list[tuple[float, str, LayerKernel]] = []
         for name, kernel in choice.kernels.items():
-            for relieved in kernel.reliefs():
-                other = choice.exchanged(name, relieved)
-                use = other.resources
-                if use.dsp <= budget.dsp and use.bram18 <= budget.bram18:
-                    share = (use.dsp - now.dsp) / (budget.dsp + 1)
-                    share += (use.bram18 - now.bram18) / (budget.bram18 + 1)
-                    ways.append(((now.lut - use.lut) / max(share, 1e-9), other))
+            for relieved in kernel.reliefs:
+                dsp = relieved.resources.dsp - kernel.resources.dsp
+                bram18 = relieved.resources.bram18 - kernel.resources.bram18
+                if now.dsp + dsp <= budget.dsp and now.bram18 + bram18 <= budget.bram18:
+                    share = dsp / (budget.dsp + 1) + bram18 / (budget.bram18 + 1)
+                    saved = kernel.resources.lut - relieved.resources.lut
+                    ways.append((saved / max(share, 1e-9), name, relieved))
         if not ways:
             break
-        choice = max(ways, key=lambda way: way[0])[1]
+        _, name, relieved = max(ways, key=lambda way: way[0])
+        choice = choice.exchanged(name, relieved)
     return choice
 
 
@@ -308,7 +314,10 @@ def _hastened(
             for option in options[name]:
                 if option.cycles >= kernel.cycles:
                     continue
-                other = _relieved(choice.exchanged(name, option), budget)
+                other = choice.exchanged(name, option)
+                if other.resources.dsp > budget.dsp or other.resources.bram18 > budget.bram18:
+                    continue  # Relief only adds to them.
+                other = _relieved(other, budget)
                 cost = max(_price(other.resources) - _price(choice.resources), 1)
                 gain = (kernel.cycles - option.cycles) / cost
                 if gain * _LUTS_PER_CYCLE >= 1 and other.resources.fits(budget):
@@ -316,6 +325,11 @@ def _hastened(
         if not ways:
             return choice
         choice = max(ways, key=lambda way: way[0])[1]
+
+
+@lru_cache(maxsize=1024)
+def _row_resources(row: RowStagePlan) -> Resources:
+    return row_resources(row)
 
 
 def _price(resources: Resources) -> float:
