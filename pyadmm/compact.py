@@ -44,6 +44,14 @@ def compact(model: CompressedModel) -> CompressedModel:
     return replace(folded, nodes=tuple(_narrowed(node, kept) for node in folded.nodes))
 
 
+def compact_shapes(model: CompressedModel) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Per layer, the weight's shape ``(O, C, KH, KW)`` in ``model`` and in its compact form."""
+    return {
+        layer.name: (layer.spec.window_shape, small.spec.window_shape)
+        for layer, small in zip(model.layers, compact(model).layers, strict=True)
+    }
+
+
 def widen(model: CompressedModel, outputs: Mapping[str, int]) -> CompressedModel:
     """``model`` with empty channels added behind those it has: the same logits.
 

@@ -108,8 +108,9 @@ def stage_cycles(layer: CompressedLayer, stage: StagePlan) -> StageCycles:
 
 def drained_cycles(stage: StagePlan, engine: int) -> StageCycles:
     """Cycles of a stage whose engine takes ``engine`` cycles."""
-    channels, rows, _ = stage.spec.output_shape
-    return StageCycles(engine, channels * rows)
+    stride = 1 if stage.pool is None else stage.pool.stride
+    steps = -(-stage.tile_rows // stride)
+    return StageCycles(engine, stage.spec.outputs * stage.tiles * steps)
 
 
 def most_beats(stage: StagePlan, write_cycles: Callable[[int], int] = lambda beats: 1) -> int:

@@ -76,8 +76,8 @@ struct PoolState {
     }
 };
 
-// One output row per cycle, O * H_OUT in all. Groups are asked in turn; one that has no tile ready
-// costs a cycle.
+// POOL_STRIDE output rows of a tile per cycle, in which at most one pool window ends. Groups are asked
+// in turn; one that has no tile ready costs a cycle.
 template <class Cfg, class Next>
 void drain_tiles(hls::stream<TileOf<Cfg> > tiles[Cfg::G],
                  typename Next::Row output[Next::COPIES][Next::BANKS][Next::DEPTH]) {
@@ -97,10 +97,10 @@ void drain_tiles(hls::stream<TileOf<Cfg> > tiles[Cfg::G],
     Requant requant;
     Count<Cfg::G> group = 0;
     typename St::TileRow row = 0, rows_left = 0;
-ROW:
+STEP:
     for (Count<ROWS> done = 0; done < ROWS;) {
         PYADMM_PIPELINE(1)
-#pragma HLS LOOP_TRIPCOUNT min=ROWS max=ROWS
+#pragma HLS LOOP_TRIPCOUNT min=St::DRAIN_STEPS max=St::DRAIN_STEPS
         if (rows_left == 0) {
         GROUP:
             for (int g = 0; g < Cfg::G; ++g) {
@@ -127,20 +127,37 @@ ROW:
             }
         }
         if (rows_left != 0) {
-            if (pools[group].take(acc[row], lines[group])) {
+            bool ends = false;
+            typename St::Acc ended[St::W_POOL];
+#pragma HLS ARRAY_PARTITION variable=ended type=complete dim=0
+        ROW:
+            for (int r = 0; r < Cfg::POOL_STRIDE; ++r) {
+                PYADMM_UNROLL(Cfg::POOL_STRIDE)
+                if (rows_left != 0) {
+                    if (pools[group].take(acc[row], lines[group])) {
+                        ends = true;
+                    KEEP:
+                        for (int w = 0; w < St::W_POOL; ++w) {
+                            PYADMM_UNROLL(Stage<Cfg>::W_POOL)
+                            ended[w] = lines[group][Pool::END_LINE][w];
+                        }
+                    }
+                    ++row;
+                    ++done;
+                    --rows_left;
+                }
+            }
+            if (ends) {
                 typename Next::Act pooled[St::W_POOL];
 #pragma HLS ARRAY_PARTITION variable=pooled type=complete dim=0
             COLUMN:
                 for (int w = 0; w < St::W_POOL; ++w) {
                     PYADMM_UNROLL(Stage<Cfg>::W_POOL)
-                    pooled[w] = requantise<Cfg>(lines[group][Pool::END_LINE][w], requant);
+                    pooled[w] = requantise<Cfg>(ended[w], requant);
                 }
                 write_row<Next>(output, int(channel), pools[group].cursor, pooled);
                 pools[group].cursor.next();
             }
-            ++row;
-            ++done;
-            --rows_left;
         }
         if (rows_left == 0) {
             group = group == Cfg::G - 1 ? 0 : int(group) + 1;

@@ -50,6 +50,8 @@ struct Stage {
     static constexpr int TILES = ceil_div(Cfg::H_OUT, Cfg::R);
     // Output rows of the last tile: those beyond H_OUT are computed and dropped.
     static constexpr int LAST_ROWS = Cfg::H_OUT - (TILES - 1) * Cfg::R;
+    // Steps of the drain for an image: as many rows of a tile at once as the pool's stride.
+    static constexpr int DRAIN_STEPS = Cfg::O * TILES * ceil_div(Cfg::R, Cfg::POOL_STRIDE);
     static constexpr int BANKS = Cfg::R * Cfg::STRIDE;
     static constexpr int WIDE = Cfg::W + 2 * Cfg::PADDING;
     static constexpr int H_POOL = (Cfg::H_OUT - Cfg::POOL) / Cfg::POOL_STRIDE + 1;

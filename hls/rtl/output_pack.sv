@@ -42,7 +42,8 @@ module output_pack #(
   logic [COLUMN_BITS-1:0] column_reg;
   logic [WIDTH*Y_BITS-1:0] row_data;
   logic [Y_BITS-1:0] value;
-  assign reading = frame_ready & ~sending_reg & (remaining_reg != '0);
+  // The next row is read while the last word of this one leaves.
+  assign reading = frame_ready & (remaining_reg != '0) & (~sending_reg | (row_done & ~image_done));
   assign sent = sending_reg & word_ready;
   assign row_done = sent & (column_reg == COLUMN_BITS'(WIDTH - 1));
   assign image_done = row_done & (row_reg == ADDR_BITS'(DEPTH - 1));
@@ -91,7 +92,7 @@ module output_pack #(
       .rd_half(frame_half),
       .rd_release(image_done),
       .rd_enable(reading),
-      .rd_addr(row_reg + (frame_half ? ADDR_BITS'(DEPTH) : '0)),
+      .rd_addr(row_reg + ADDR_BITS'(row_done) + (frame_half ? ADDR_BITS'(DEPTH) : '0)),
       .rd_data(row_data)
   );
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from pyadmm import breakeven, container, simboard
 from pyadmm.codegen import vendor_context
+from pyadmm.compact import compact_shapes
 from pyadmm.deploy import Design, ModelPack, plan_deploy, write_deploy
 from pyadmm.errors import PyadmmError
 from pyadmm.files import write_atomic
@@ -189,11 +190,18 @@ def _codegen(session: Session) -> Outcome:
         whole.write(folder)
         files += [folder / name for name in [*whole.files, *whole.data]]
     choices = session.run_dir / "build" / "kernels.txt"
-    write_atomic(choices, session.kernels.table() + "\n")
+    shapes = compact_shapes(session.model)
+    sizes = [f"{name}: weight {old} made compact, {new}" for name, (old, new) in shapes.items()]
+    write_atomic(choices, "\n".join([*sizes, session.kernels.table(), ""]))
     files.append(choices)
     stages = {stage.name: asdict(stage.config) for stage in plan.stages}
     chosen = ", ".join(f"{s.name} {s.config.family} {s.groups}x{s.lanes}" for s in plan.stages)
-    facts = {"hls_digest": hls.digest, "rtl_digest": rtl.digest, "stages": stages}
+    facts = {
+        "hls_digest": hls.digest,
+        "rtl_digest": rtl.digest,
+        "stages": stages,
+        "compact_shapes": shapes,
+    }
     text = f"HLS C++ and SystemVerilog; groups x lanes: {chosen}; runners-up in {choices.name}"
     return Outcome(text, facts, tuple(files))
 

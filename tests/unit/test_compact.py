@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 
 from pyadmm import container
 from pyadmm.boards import load_board
-from pyadmm.compact import compact, fitted, widen
+from pyadmm.compact import compact, compact_shapes, fitted, widen
 from pyadmm.datasets import mnist
 from pyadmm.errors import PyadmmError
 from pyadmm.layout import weight_image
@@ -65,6 +65,8 @@ def test_dead_channels_leave_the_shapes() -> None:
     assert shapes["conv2"][1] == shapes["conv1"][0]
     assert shapes["fc1"][1:] == (shapes["conv2"][0], 4, 4)
     assert shapes["fc2"] == (10, shapes["fc1"][0], 1, 1)
+    both = compact_shapes(sparse_lenet5())
+    assert both["conv2"] == ((50, 20, 5, 5), shapes["conv2"])
 
 
 def test_a_smaller_model_loads_into_wider_hardware() -> None:
