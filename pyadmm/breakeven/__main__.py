@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -25,6 +26,7 @@ from pyadmm.breakeven import (
 from pyadmm.errors import PyadmmError
 
 _SHOWN = (0.5, 0.7, 0.8, 0.9)
+_TABLE_WIDTH = 118
 _PIPED_WIDTH = 160
 
 
@@ -68,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             results.append(result)
             console.print(_line(result, case))
     if results:
-        console.print(_table(results))
+        # A pipe counts as 80 columns: let lines grow rather than break every cell.
+        console.print(_table(results), width=max(console.width, _TABLE_WIDTH), crop=False)
         for path in write_outputs(results, options.out):
             console.print(f"wrote {path}")
     return 1 if failed else 0
@@ -80,14 +83,18 @@ def _line(result: BreakEven, case: LayerCase) -> str:
 
 
 def _table(results: Sequence[BreakEven]) -> Table:
+    """One line per layer and board; the area is the limit that sparse kernels have to keep."""
     sources = sorted({f"{r.basis}, {r.tool} {r.version}" for r in results})
     table = Table(
-        title="Break-even pruning ratio; speedup at portion pruned; " + "; ".join(sources)
+        title="Break-even pruning ratio; speedup at portion pruned; groups x rows, cycles and area "
+        "of the dense kernel; " + "; ".join(sources),
+        box=box.SIMPLE_HEAD,
     )
-    for column in ("layer", "board", "weights", "break-even", *(f"{p:.0%}" for p in _SHOWN)):
-        table.add_column(column)
-    table.add_column("dense kernel")
-    table.add_column("area limit: LUT, FF, BRAM18")
+    for column in ("layer", "board", "weights"):
+        table.add_column(column, no_wrap=True)
+    figures = ("break-even", *(f"{p:.0%}" for p in _SHOWN), "dense GxR", "dense cycles")
+    for column in (*figures, "LUT", "FF", "BRAM18"):
+        table.add_column(column, no_wrap=True, justify="right")
     for result in results:
         speedups = (result.speedup_at(portion) for portion in _SHOWN)
         dense, limit = result.dense, result.dense.resources
@@ -97,8 +104,9 @@ def _table(results: Sequence[BreakEven]) -> Table:
             result.storage,
             "none" if result.ratio is None else f"{result.ratio:.2f}x",
             *("-" if s is None else f"{s:.2f}x" for s in speedups),
-            f"G={dense.config.groups} R={dense.config.tile_rows}, {dense.cycles:,} cycles",
-            f"{limit.lut:,.0f}, {limit.ff:,.0f}, {limit.bram18:,.0f}",
+            f"{dense.config.groups}x{dense.config.tile_rows}",
+            f"{dense.cycles:,}",
+            *(f"{amount:,.0f}" for amount in (limit.lut, limit.ff, limit.bram18)),
         )
     return table
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -259,8 +259,3 @@ class RecordedReports:
             report.tool,
             report.version or "unknown version",
         )
-
-
-def with_capacity(stage: StagePlan, entries: int) -> StagePlan:
-    """``stage`` with weight memories for ``entries`` words a group."""
-    return replace(stage, entry_capacity=max(entries, 1))

@@ -24,6 +24,7 @@ from pyadmm.breakeven import (
     to_json,
     write_outputs,
 )
+from pyadmm.breakeven import __main__ as command_line
 from pyadmm.breakeven.__main__ import main
 from pyadmm.breakeven.measure import kernel_sources, rounded_capacity
 from pyadmm.errors import PyadmmError
@@ -169,3 +170,16 @@ def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     assert main(["--board", "pynq-z2", "--layer", "lenet5.conv9", *out]) == 2
     assert "lenet5.conv1" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_printed_table_breaks_no_row(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = run(40)
+    monkeypatch.setattr(command_line, "break_even", lambda *_: result)
+    assert main(["--board", "pynq-z2", "--layer", "alexnet.conv4", "--out", str(tmp_path)]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    row = next(cells for cells in rows if cells[:3] == ["c", "pynq-z2", "resident"])
+    limit = result.dense.resources
+    assert row[3] == f"{result.ratio:.2f}x"
+    assert row[-4:] == [f"{result.dense.cycles:,}", f"{limit.lut:,.0f}", f"{limit.ff:,.0f}", "0"]
