@@ -17,15 +17,15 @@ def unrolled(outputs: int, pixels: int = 1, rows: int = 1) -> KernelConfig:
 
 
 def small_lenet(seed: int = 0) -> Design:
-    """Two unrolled convolutions with pools, then both other families."""
+    """Unrolled stages between those of the other families: convolution groups, a pool, logits."""
     recipes = [
         Recipe(4, (3, 3), density=0.5, pool=(2, 2)),
-        Recipe(6, (2, 2), density=0.4, pool=(2, 2), per_channel=True),
+        Recipe(6, (2, 2), groups=2, density=0.6, pool=(2, 2), per_channel=True),
         Recipe(8),
         Recipe(5, output=None, density=0.6),
     ]
     spec = InputSpec((1, 12, 12), QFormat(4, False), shift=4)
-    configs = [unrolled(4, 3, 2), unrolled(6, 2, 4), sparse(1, 2, 1), dense(1, 2)]
+    configs = [sparse(4, 2), unrolled(6, 2, 2), dense(1, 2), unrolled(5)]
     return design("mixed", spec, recipes, configs, seed)
 
 
@@ -40,14 +40,3 @@ def strides_padding_and_signs() -> Design:
     spec = InputSpec((2, 13, 11), QFormat(8, True), offset=(128, 100))
     configs = [unrolled(5, 3), unrolled(4, 1), unrolled(3), sparse(1, 1, 1)]
     return design("awkward", spec, recipes, configs)
-
-
-def groups_and_loadable_first() -> Design:
-    """A loadable stage in front, convolution groups, a kernel narrower than its stride, logits."""
-    recipes = [
-        Recipe(4, (3, 3), padding=1, output=U8),
-        Recipe(6, (3, 1), stride=2, groups=2, density=0.5, output=U8),
-        Recipe(9, density=0.3, weight_bits=7, output=None),
-    ]
-    spec = InputSpec((2, 6, 6), QFormat(4, False), shift=4)
-    return design("grouped", spec, recipes, [sparse(2, 2, 1), unrolled(6, 3, 2), unrolled(9)])
