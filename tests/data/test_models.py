@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import statistics
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,16 @@ def test_a_shipped_model_does_what_is_said(entry: dict[str, Any]) -> None:
     accuracy = model.accuracy(data.test_images[images], data.test_labels[images])
     expected = entry["test_accuracy"] if first is None else first["accuracy"]
     assert accuracy == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_published_means_are_those_of_the_record_files() -> None:
+    """At least five seeds, 300x and 1,694 bytes; ``benchmarks/lenet5.md`` rounds nothing up."""
+    records = [entry for entry in ENTRIES if "record-300" in entry["file"]]
+    assert len(records) >= 5
+    assert all(430_500 / entry["nnz"] >= 300 for entry in records)
+    assert all(entry["bytes"] <= 1_694 for entry in records)
+    accuracies = [100 * entry["test_accuracy"] for entry in records]
+    mean, spread = statistics.mean(accuracies), statistics.stdev(accuracies)
+    text = (MODELS.parent / "benchmarks" / "lenet5.md").read_text(encoding="utf-8")
+    assert f"{mean:.2f} ± {spread:.2f} %" in text
+    assert f"{statistics.mean(entry['bytes'] for entry in records):,.0f} bytes" in text
