@@ -1,4 +1,6 @@
-"""Runs one batch of syntheses in its own process: ``python -m pyadmm.tools._yosys_child REQUEST``.
+"""Runs Yosys in a process of its own: ``python -m pyadmm.tools._yosys_child TASK REQUEST``.
+
+``elaborate`` lists the modules of a design, ``synthesise`` maps a batch of them.
 
 Yosys is a library that ends its process on an error and never gives memory back, so
 :mod:`pyadmm.tools.yosys` starts this module for every batch, bounds its memory and its time, and
@@ -17,26 +19,47 @@ from typing import Any
 from pyadmm.timing import DELAYS, DelayModel, estimate_clock
 
 _PR_SET_PDEATHSIG = 1
+_CONST_SIGNED = 2
+"""Flag of Yosys' constants."""
 
 
-def main(request_file: str) -> None:
-    """Synthesise what the JSON ``request_file`` asks for; write ``result.json`` beside it."""
+def main(task: str, request_file: str) -> None:
+    """Do what the JSON ``request_file`` asks for; write ``result.json`` beside it."""
     request_path = Path(request_file)
     request = json.loads(request_path.read_text(encoding="utf-8"))
     # Where the parent is killed, this child must not go on for minutes: Linux' PR_SET_PDEATHSIG.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    result = _synthesise(request, request_path.parent)
+    result = {"elaborate": _elaborate, "synthesise": _synthesise}[task](
+        request, request_path.parent
+    )
     (request_path.parent / "result.json").write_text(json.dumps(result), encoding="utf-8")
 
 
-def _synthesise(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _passed(commands: list[str]) -> Any:
+    """The design after all ``commands``."""
     from pyosys import libyosys  # noqa: PLC0415 - optional
 
     design = libyosys.Design()
-    for command in request["commands"]:
+    for command in commands:
         libyosys.run_pass(command, design)
+    return design
+
+
+def _elaborate(request: dict[str, Any], _: Path) -> dict[str, Any]:
+    """Every elaborated module: its name in the source, its parameters, its instances of others."""
+    design = _passed(request["commands"])
+    modules = {str(name): module for name, module in dict(design.modules_).items()}
+    return {"modules": {name: _module(module, set(modules)) for name, module in modules.items()}}
+
+
+def _synthesise(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    (folder / f"{request['wrapper']}.sv").write_text(request["body"], encoding="utf-8")
+    design = _passed(request["commands"])
     netlist = json.loads((folder / "netlist.json").read_text(encoding="utf-8"))
     modules, delays = netlist["modules"], DELAYS[request["family"]]
+    boxes = _box_names(design, request["boxes"])
+    for module in modules.values():
+        _boxes_to_ports(module, boxes)
     designs = {
         name: _figures(modules[instance["type"]], delays)
         for name, instance in modules[request["wrapper"]]["cells"].items()
@@ -53,5 +76,56 @@ def _figures(module: dict[str, Any], delays: DelayModel) -> dict[str, Any]:
     return {"cells": cells, "clock_ns": clock.period_ns, "path": clock.summary}
 
 
+def _box_names(design: Any, sources: list[str]) -> set[str]:
+    """Names, as the netlist has them, of the elaborated modules of ``sources``."""
+    elaborated = [module for module in dict(design.modules_).values() if _source(module) in sources]
+    return {str(module.name).removeprefix("\\") for module in elaborated}
+
+
+def _source(module: Any) -> str:
+    """What an elaborated module is called in the source; empty for cells of the library."""
+    for key, value in dict(module.attributes).items():
+        if str(key) == "\\hdlname":
+            return str(value.decode_string())
+    return ""
+
+
+def _module(module: Any, modules: set[str]) -> dict[str, Any]:
+    settable = {str(name) for name in module.avail_parameters}
+    values = {str(k): v for k, v in dict(module.parameter_default_values).items()}
+    instances = {str(name): str(cell.type) for name, cell in dict(module.cells_).items()}
+    return {
+        "source": _source(module),
+        "parameters": {
+            name.removeprefix("\\"): _literal(value)
+            for name, value in values.items()
+            if name in settable
+        },
+        "instances": {
+            name.removeprefix("\\"): kind for name, kind in instances.items() if kind in modules
+        },
+    }
+
+
+def _literal(value: Any) -> str:
+    """A constant as Verilog writes it, in binary."""
+    bits = value.as_string()
+    return f"{len(bits)}'{'s' if value.flags & _CONST_SIGNED else ''}b{bits}"
+
+
+def _boxes_to_ports(module: dict[str, Any], boxes: set[str]) -> None:
+    """Take the cells of types ``boxes`` out of ``module``: what they drive comes in, the rest out.
+
+    So their borders are timed as a module's own ports are.
+    """
+    turned = {"input": "output", "output": "input"}
+    for name, cell in list(module["cells"].items()):
+        if cell["type"] in boxes:
+            del module["cells"][name]
+            for port, bits in cell["connections"].items():
+                direction = turned[cell["port_directions"][port]]
+                module["ports"][f"{name}.{port}"] = {"direction": direction, "bits": bits}
+
+
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], sys.argv[2])

@@ -81,6 +81,7 @@ class Design:
     :param parameters: values of the module's parameters: integers, or sized Verilog literals.
     :param family: chip family, 7-series or UltraScale+.
     :param use_dsp: whether multipliers may become DSP blocks.
+    :param boxes: modules whose instances stay empty, because they are synthesised by themselves.
     """
 
     top: str
@@ -90,10 +91,12 @@ class Design:
     use_dsp: bool = True
     part: str | None = None
     clock_target_ns: float | None = None
+    boxes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not _NAME.match(self.top):
-            raise PyadmmError(f"synthesis: {self.top!r} is no module name")
+        for module in (self.top, *self.boxes):
+            if not _NAME.match(module):
+                raise PyadmmError(f"synthesis: {module!r} is no module name")
         if self.family not in DELAYS:
             raise PyadmmError(
                 f"synthesis of {self.top}: family must be one of {sorted(DELAYS)}, "
@@ -130,17 +133,18 @@ class Design:
         return cls(top, tuple(sources), parameters, family, use_dsp, board.part, board.clock_ns)
 
     @property
-    def kind(self) -> tuple[tuple[Path, ...], ChipFamily, bool]:
+    def kind(self) -> tuple[tuple[Path, ...], ChipFamily, bool, tuple[str, ...]]:
         """What designs of one batch have in common."""
-        return self.sources, self.family, self.use_dsp
+        return self.sources, self.family, self.use_dsp, self.boxes
 
     def commands(self) -> list[str]:
         """The Yosys commands that map every module that the batch's wrapper holds, in order."""
         dsp = "" if self.use_dsp else " -nodsp"
         return [
-            *(f'read_verilog -sv -defer "{source.resolve()}"' for source in self.sources),
+            *_reading(self.sources),
             f"read_verilog -sv {_WRAPPER}.sv",
             f"hierarchy -check -top {_WRAPPER}",
+            *(f"blackbox A:hdlname={name}" for name in self.boxes),
             f"synth_xilinx -family {self.family} -noiopad -noclkbuf{dsp} -top {_WRAPPER}",
             "flatten -noscopeinfo",
             "opt_merge",
@@ -169,6 +173,10 @@ class Design:
         for source in self.sources:
             digest.update(hashlib.sha256(source.read_bytes()).digest())
         return digest.hexdigest()
+
+
+def _reading(sources: Sequence[Path]) -> list[str]:
+    return [f'read_verilog -sv -defer "{source.resolve()}"' for source in sources]
 
 
 def tool_version() -> str:
@@ -322,34 +330,75 @@ def _on_dask(batches: Sequence[Sequence[Design]], address: str) -> list[list[Syn
     return reports
 
 
+@dataclass(frozen=True)
+class Module:
+    """A module with its parameters' values.
+
+    :param source: what the source calls it.
+    :param parameters: binary literals by name.
+    :param instances: name of every instance in it -> key of its module.
+    """
+
+    source: str
+    parameters: Mapping[str, str]
+    instances: Mapping[str, str]
+
+
+def elaborate(
+    top: str, sources: Sequence[Path], timeout_s: float = DEFAULT_TIMEOUT_S
+) -> dict[str, Module]:
+    """The modules that ``top`` is made of, itself included; equal ones once.
+
+    :returns: modules by a key that :attr:`Module.instances` name them by.
+    :raises ToolError: as :func:`synthesise`.
+    """
+    design = Design(top, tuple(sources), {})
+    request = {"commands": [*_reading(design.sources), f"hierarchy -check -top {top}"]}
+    remedy = f"while elaborating {top}"
+    result = _in_child("elaborate", request, remedy, timeout_s, DEFAULT_MEMORY_GIB)
+    return {key: Module(**facts) for key, facts in result["modules"].items()}
+
+
 def _run(designs: Sequence[Design], timeout_s: float, memory_gib: float) -> list[SynthesisReport]:
     """Map designs of one kind in one child process."""
-    tool_version()
     instances = {f"design{place}": design for place, design in enumerate(designs)}
+    body = "".join(design.instance(name) for name, design in instances.items())
+    request = {
+        "wrapper": _WRAPPER,
+        "body": f"module {_WRAPPER} ();\n{body}endmodule\n",
+        "family": designs[0].family,
+        "boxes": designs[0].boxes,
+        "commands": designs[0].commands(),
+    }
+    remedy = f"while synthesising {designs[0].top} within {memory_gib:g} GiB"
+    result = _in_child("synthesise", request, remedy, timeout_s, memory_gib)
+    version = result["creator"].split("(")[0].strip()
+    return [_report(design, version, result["designs"][name]) for name, design in instances.items()]
+
+
+def _in_child(
+    task: str, request: Mapping[str, Any], remedy: str, timeout_s: float, memory_gib: float
+) -> dict[str, Any]:
+    """What ``_yosys_child`` answers to ``request``.
+
+    :param task: ``elaborate`` or ``synthesise``.
+    :raises ToolError: with the last lines of the log.
+    """
+    tool_version()
     with tempfile.TemporaryDirectory(prefix="pyadmm-yosys-") as name:
         folder = Path(name)
-        body = "".join(design.instance(name) for name, design in instances.items())
-        (folder / f"{_WRAPPER}.sv").write_text(
-            f"module {_WRAPPER} ();\n{body}endmodule\n", encoding="utf-8"
-        )
-        request = {
-            "wrapper": _WRAPPER,
-            "family": designs[0].family,
-            "commands": designs[0].commands(),
-        }
         (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
         run_tool(
-            [sys.executable, "-m", "pyadmm.tools._yosys_child", "request.json"],
+            [sys.executable, "-m", "pyadmm.tools._yosys_child", task, "request.json"],
             log=folder / "log.txt",
             timeout_s=timeout_s,
             cwd=folder,
             memory_mb=int(memory_gib * 1024),
             environment={"PYTHONPATH": _import_path()},
-            remedy=f"while synthesising {designs[0].top} within {memory_gib:g} GiB",
+            remedy=remedy,
         )
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    version = result["creator"].split("(")[0].strip()
-    return [_report(design, version, result["designs"][name]) for name, design in instances.items()]
+        result: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return result
 
 
 def _report(design: Design, version: str, mapped: Mapping[str, Any]) -> SynthesisReport:
