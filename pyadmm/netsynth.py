@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -31,6 +31,9 @@ UNITS = (
     "frame_buffer",
     "frame_ring",
     "drain",
+    "unrolled_front",
+    "unrolled_back",
+    "unrolled_line",
     "add_stage",
     "pool_stage",
     "unrolled_back",

@@ -78,6 +78,11 @@ def parser() -> argparse.ArgumentParser:
         "many points of validation accuracy (default 0.2; five trials, some minutes)",
     )
     add(
+        "--synthesis",
+        action=argparse.BooleanOptionalAction,
+        help="synthesise the RTL of the whole accelerator (default: yes, some minutes)",
+    )
+    add(
         "--simulate-board",
         action="store_true",
         default=None,

@@ -24,6 +24,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "until": (str, type(None)),
     "break_even": (bool, type(None)),
     "hardware_aware": (float, int, type(None)),
+    "synthesis": (bool,),
     "simulate_board": (bool,),
     "unrolled": (bool,),
     "compress": (dict,),
@@ -48,6 +49,7 @@ class FlowConfig:
         for LeNet-5, whose table takes minutes.
     :param hardware_aware: points of validation accuracy that pushing layers beyond the preset's
         ratios may cost in short trials (ADMM-NN Figure 5); ``None``: they are not pushed.
+    :param synthesis: synthesise the RTL of the whole accelerator.
     :param simulate_board: end with inference on the simulated board.
     :param unrolled: offer kernels whose weights are constants of the hardware: faster and smaller,
         but no other model can be loaded.
@@ -66,6 +68,7 @@ class FlowConfig:
     until: str | None = None
     break_even: bool | None = None
     hardware_aware: float | None = None
+    synthesis: bool = True
     simulate_board: bool = False
     unrolled: bool = False
     compress: Mapping[str, Any] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from pyadmm.errors import MissingToolError, PyadmmError
 from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.console import Reporter
 from pyadmm.flow.session import Session
-from pyadmm.flow.steps import BREAK_EVEN, SIMULATE, STEPS, Step
+from pyadmm.flow.steps import BREAK_EVEN, SIMULATE, STEPS, SYNTH, Step
 from pyadmm.flow.store import StepResult, StepStore
 from pyadmm.flow.summary import NEEDS_VENDOR_TOOLS, Progress, run_record
 from pyadmm.report import ReportPaths, write_report
@@ -44,6 +44,7 @@ def selected_steps(config: FlowConfig) -> list[Step]:
     last = len(names) if config.until is None else names.index(config.until) + 1
     wanted = {
         BREAK_EVEN: config.obeys_break_even or config.until == BREAK_EVEN,
+        SYNTH: config.synthesis or config.until == SYNTH,
         SIMULATE: config.simulate_board or config.until == SIMULATE,
     }
     return [step for step in STEPS[:last] if wanted.get(step.name, True)]
@@ -68,11 +69,15 @@ def run(
             runner.take(step)
         paths = None
         if config.until is None:
-            progress = Progress(runner.results, frozenset(runner.reused), runner.skipped)
+            progress = Progress(
+                runner.results, frozenset(runner.reused), runner.skipped, runner.failed
+            )
             record = run_record(session, progress, " ".join(command), started)
             paths = write_report(record, session.run_dir)
         result = FlowResult(session.run_dir, runner.results, runner.skipped, paths)
     _closing_words(result, reporter)
+    if runner.failed:
+        raise PyadmmError("; ".join(f"step {n}: {why}" for n, why in runner.failed.items()))
     return result
 
 
@@ -85,6 +90,7 @@ class _Runner:
         self.results: dict[str, StepResult] = {}
         self.reused: set[str] = set()
         self.skipped: dict[str, str] = {}
+        self.failed: dict[str, str] = {}
 
     def take(self, step: Step) -> None:
         """Run ``step`` or take its stored result."""
@@ -113,10 +119,15 @@ class _Runner:
             return
         seconds = time.perf_counter() - begin
         facts = {**outcome.facts, "text": outcome.text}
-        self.results[step.name] = self.store.save(
-            step.name, digest, seconds, facts, list(outcome.files)
-        )
+        if outcome.failure is None:
+            result = self.store.save(step.name, digest, seconds, facts, list(outcome.files))
+        else:
+            result = StepResult(step.name, digest, seconds, facts, {})
+            self.failed[step.name] = outcome.failure
+        self.results[step.name] = result
         self.reporter.step(position, step.name, f"{outcome.text} ({seconds:.1f} s)")
+        if outcome.failure is not None:
+            self.reporter.warn(f"{step.name}: {outcome.failure}")
 
     def _skip(self, position: str, step: Step, reason: str) -> None:
         self.skipped[step.name] = reason

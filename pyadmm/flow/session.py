@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pyadmm import breakeven, compression, container, hardware_aware, settings
+from pyadmm import breakeven, compression, container, hardware_aware, netsynth, settings
 from pyadmm.boards import Board, load_board
 from pyadmm.breakeven import BreakEven
 from pyadmm.codegen import generate
@@ -34,6 +34,7 @@ from pyadmm.planner import plan_accelerator
 from pyadmm.reorder import sort_channels
 from pyadmm.rtlgen import generate_rtl
 from pyadmm.search import SearchResult, search
+from pyadmm.synthesis import SynthesisReport
 from pyadmm.tools import verilator
 from pyadmm.tools.verilator import RtlSimulator
 from pyadmm.training import Data, EpochRecord, Images, accuracy, seed_of
@@ -186,6 +187,15 @@ class Session:
     def rtl_build(self) -> BuildPlan:
         """The same accelerator in SystemVerilog."""
         return generate_rtl(self.plan, model=self.compact)
+
+    @cached_property
+    def synthesis(self) -> SynthesisReport:
+        """What the open flow says of the whole RTL; results are cached by the tool's room."""
+        return netsynth.synthesise_build(self.rtl_build, self.board)
+
+    @property
+    def synthesis_file(self) -> Path:
+        return self.run_dir / "synthesis.json"
 
     @property
     def hls_dir(self) -> Path:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from pyadmm import breakeven, container, simboard
+from pyadmm import breakeven, container, netsynth, simboard
 from pyadmm.codegen import vendor_context
 from pyadmm.compact import compact_shapes
 from pyadmm.deploy import Design, ModelPack, plan_deploy, write_deploy
-from pyadmm.errors import PyadmmError
+from pyadmm.errors import MissingToolError, PyadmmError, ToolError
 from pyadmm.files import write_atomic
 from pyadmm.flow.session import Session
 from pyadmm.flow.vendor_reports import set_aside
@@ -40,11 +40,14 @@ class Outcome:
     :param text: one line for the user.
     :param facts: JSON-able, for the report.
     :param files: what later steps read, under the run directory.
+    :param failure: what ends the flow with an error, but only after all other steps; nothing of the
+        step is stored then.
     """
 
     text: str
     facts: Mapping[str, Any]
     files: tuple[Path, ...] = ()
+    failure: str | None = None
 
 
 @dataclass(frozen=True)
@@ -206,6 +209,38 @@ def _codegen(session: Session) -> Outcome:
     return Outcome(text, facts, tuple(files))
 
 
+def _synth(session: Session) -> Outcome:
+    """A design that does not fit is still simulated and reported before the flow fails."""
+    try:
+        report = session.synthesis
+    except MissingToolError:
+        raise
+    except ToolError as error:
+        return Outcome("no result", {}, failure=str(error))
+    write_atomic(session.synthesis_file, report.to_json() + "\n")
+    share, board = netsynth.CHIP_SHARE, session.board
+    used = report.resources.known()
+    parts = ", ".join(
+        f"{name.upper()} {value:,.0f} ({value / most:.0%})"
+        for name, value in used.items()
+        if (most := getattr(board.resources, name))
+    )
+    facts = {
+        "resources": used,
+        "clock_ns": report.clock_estimate_ns,
+        "share": share,
+        "tool": f"{report.tool} {report.version}",
+        "notes": list(report.notes),
+    }
+    text = f"{facts['tool']}: {parts}; clock estimate {report.clock_estimate_ns:.1f} ns"
+    modelled = session.kernels.best.resources
+    try:
+        netsynth.require_fit(report, modelled, session.compact, board, share)
+    except PyadmmError as error:
+        return Outcome(text, facts, failure=str(error))
+    return Outcome(text, facts, (session.synthesis_file,))
+
+
 def _csim(session: Session) -> Outcome:
     images = session.dataset.test_images
     simulator = gxx.build_simulator(session.hls_dir, session.plan)
@@ -306,7 +341,7 @@ def _nothing(_: Session) -> None:
     return None
 
 
-BREAK_EVEN, SIMULATE = "breakeven", "simulate"
+BREAK_EVEN, SYNTH, SIMULATE = "breakeven", "synth", "simulate"
 """Steps that run only when they are asked for."""
 
 STEPS: tuple[Step, ...] = (
@@ -363,6 +398,13 @@ STEPS: tuple[Step, ...] = (
         ("quantize",),
         lambda session: [asdict(session.board), session.config.unrolled],
         _codegen,
+    ),
+    Step(
+        SYNTH,
+        "open synthesis of the RTL, module by module: resources, clock (not: --no-synthesis)",
+        ("codegen",),
+        _nothing,
+        _synth,
     ),
     Step("csim", "g++ simulation equals the integer model", ("codegen",), _nothing, _csim),
     Step(

@@ -6,16 +6,17 @@ import os
 import platform
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, cast, get_args
 
 import numpy as np
 import torch
 
-from pyadmm import __version__, container
+from pyadmm import __version__, container, synthesis
+from pyadmm.codegen import TOP
 from pyadmm.cost import initiation_interval, stage_cycles
 from pyadmm.flow.session import Session
-from pyadmm.flow.steps import BREAK_EVEN, SIMULATE
+from pyadmm.flow.steps import BREAK_EVEN, SIMULATE, SYNTH
 from pyadmm.flow.store import StepResult, file_digest
 from pyadmm.flow.vendor_reports import calibration_lines, find_reports, nearest_report
 from pyadmm.model import CompressedLayer
@@ -55,11 +56,13 @@ class Progress:
     :param results: of the finished steps, in order.
     :param reused: names of the steps whose stored result was taken.
     :param skipped: step -> reason.
+    :param failed: step -> reason, of steps whose failure waits for the report.
     """
 
     results: Mapping[str, StepResult]
     reused: frozenset[str]
     skipped: Mapping[str, str]
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     def facts(self, name: str) -> Mapping[str, Any]:
         """Facts of step ``name``; empty where it did not run."""
@@ -83,7 +86,7 @@ def run_record(session: Session, progress: Progress, command: str, date: str) ->
         layers=_layers(session, progress),
         history=tuple(_history(progress)),
         file=_file(session),
-        hardware=_hardware(session, progress.facts("cosim")),
+        hardware=_hardware(session, progress.facts("cosim"), progress.facts(SYNTH)),
         checks=tuple(_checks(progress)),
         steps=tuple(
             StepTime(name, result.seconds, name in progress.reused)
@@ -224,7 +227,7 @@ def _decided(decision: Mapping[str, Any]) -> str:
     return "kept dense" if decision["ratio"] == 1 else f"pruned {decision['ratio']:.3g}x"
 
 
-def _hardware(session: Session, cosim: Mapping[str, Any]) -> Hardware:
+def _hardware(session: Session, cosim: Mapping[str, Any], synth: Mapping[str, Any]) -> Hardware:
     plan, board = session.plan, session.board
     if cosim:
         interval = Quantity(cosim["interval_cycles"], "cosim")
@@ -233,7 +236,7 @@ def _hardware(session: Session, cosim: Mapping[str, Any]) -> Hardware:
         model = session.compact
         cycles = {s.name: stage_cycles(model.layer(s.name), s) for s in plan.stages}
         interval, latency = Quantity(initiation_interval(plan, cycles), "modelled"), None
-    report = nearest_report([session.hls_dir, session.rtl_dir])
+    report = nearest_report([session.hls_dir, session.rtl_dir]) or _open_report(synth)
     limits = {f.name: int(getattr(board.resources, f.name)) for f in fields(Resources)}
     return Hardware(
         target_clock_mhz=board.clock_mhz,
@@ -241,18 +244,39 @@ def _hardware(session: Session, cosim: Mapping[str, Any]) -> Hardware:
         cycles_per_image=interval,
         latency_cycles=latency,
         resources=tuple(
-            ResourceUse(name.upper(), _used(session, report, name), limit)
+            ResourceUse(
+                name.upper(),
+                _used(report, name) or _modelled(session, name),
+                limit,
+                None if report is None else _modelled(session, name),
+            )
             for name, limit in limits.items()
         ),
     )
 
 
-def _used(session: Session, report: SynthesisReport | None, name: str) -> Quantity | None:
-    """One resource: from a vendor report where there is one, else by the search's model."""
-    if report is None:
-        return Quantity(getattr(session.kernels.best.resources, name), "modelled")
-    value = getattr(report.resources, name)
-    return None if value is None else Quantity(value, _basis(report))
+def _open_report(synth: Mapping[str, Any]) -> SynthesisReport | None:
+    """What step ``synth`` found, where it came to a result."""
+    if "resources" not in synth:
+        return None
+    return SynthesisReport(
+        design=TOP,
+        tool=synth["tool"],
+        stage="post-synthesis",
+        clock_estimate_ns=synth["clock_ns"],
+        resources=synthesis.ResourceUse(**synth["resources"]),
+    )
+
+
+def _used(report: SynthesisReport | None, name: str) -> Quantity | None:
+    """One resource as a tool found it."""
+    value = None if report is None else getattr(report.resources, name)
+    return None if report is None or value is None else Quantity(value, _basis(report))
+
+
+def _modelled(session: Session, name: str) -> Quantity:
+    """One resource as the search's model has it."""
+    return Quantity(getattr(session.kernels.best.resources, name), "modelled")
 
 
 def _clock(report: SynthesisReport) -> Quantity | None:
@@ -274,6 +298,14 @@ def _checks(progress: Progress) -> Iterable[Check]:
         yield Check("csim, every stage", frames, "pass", csim["frame_images"])
         widths = f"logits of g++ csim with hardware widths (ap_int) and {golden}"
         yield Check("csim, exact widths", widths, "pass", csim["exact_images"])
+    synth = progress.facts(SYNTH)
+    if "resources" in synth and SYNTH not in progress.failed:
+        compared = (
+            f"resources after synthesis ({synth['tool']}) and {synth['share']:.0%} of the chip"
+        )
+        yield Check("synthesis", compared, "pass")
+    for name, reason in progress.failed.items():
+        yield Check(name, f"step {name} of the flow", "fail", reason=reason)
     if cosim:
         compared = f"logits of the RTL in Verilator and {golden}"
         yield Check("cosim", compared, "pass", cosim["images"])
@@ -297,4 +329,5 @@ def _done(session: Session, progress: Progress) -> Iterable[str]:
     yield from calibration_lines(find_reports([session.hls_dir]))
     for check in _checks(progress):
         if check.result == "pass":
-            yield f"Checked on {check.images:,} images: {check.compared}."
+            images = "" if check.images is None else f" on {check.images:,} images"
+            yield f"Checked{images}: {check.compared}."

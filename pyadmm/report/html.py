@@ -498,13 +498,15 @@ def _resources_table(hardware: Hardware) -> Table:
         if (resource.share or 0) > 1:
             share = Cell(share.text, style="bad")
         name, limit = Cell(resource.name), _cell(number(resource.limit))
-        rows.append(Row((name, _quantity(resource.used), limit, share)))
+        used, modelled = _quantity(resource.used), _quantity(resource.modelled)
+        ratio = _cell(number(resource.over_model, "{:.2f}"))
+        rows.append(Row((name, used, limit, share, modelled, ratio)))
     return Table(
         name="resources",
         title="Chip resources",
-        columns=("Resource", "Used", "Limit", "Share"),
+        columns=("Resource", "Used", "Limit", "Share", "Modelled", "Used / modelled"),
         rows=tuple(rows),
-        numeric=frozenset({1, 2, 3}),
+        numeric=frozenset({1, 2, 3, 4, 5}),
     )
 
 

@@ -298,16 +298,27 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class ResourceUse:
-    """One chip resource: what the design takes and what the board has."""
+    """One chip resource: what the design takes and what the board has.
+
+    :param modelled: the model's figure, where :attr:`used` is a tool's.
+    """
 
     name: str
     used: Quantity | None = None
     limit: Count | None = None
+    modelled: Quantity | None = None
 
     @property
     def share(self) -> float | None:
         """Used over limit."""
         return self.used.value / self.limit if self.used is not None and self.limit else None
+
+    @property
+    def over_model(self) -> float | None:
+        """Used over modelled."""
+        if self.used is None or self.modelled is None or not self.modelled.value:
+            return None
+        return self.used.value / self.modelled.value
 
 
 @dataclass(frozen=True)

@@ -481,12 +481,14 @@ def _hardware(book: _Book, record: RunRecord) -> None:
         Column("Limit", 12, _INTEGER),
         Column("Share", 10, _PERCENT),
         Column("Basis", 24),
+        Column("Modelled", 14, "#,##0.##"),
     ]
     uses = hardware.resources
     rows: list[list[Value]] = []
     for resource in uses:
         value, basis = _split(resource.used)
-        rows.append([resource.name, value, resource.limit, resource.share, basis])
+        guess, _ = _split(resource.modelled)
+        rows.append([resource.name, value, resource.limit, resource.share, basis, guess])
     for name, quantity in (
         ("Clock reached, MHz", hardware.clock_mhz),
         ("Cycles per image", hardware.cycles_per_image),
@@ -494,13 +496,13 @@ def _hardware(book: _Book, record: RunRecord) -> None:
         ("Inner-loop II, cycles", hardware.inner_ii),
     ):
         value, basis = _split(quantity)
-        rows.append([name, value, "", "", basis])
+        rows.append([name, value, "", "", basis, ""])
     for name, number, how in (
         ("Target clock, MHz", hardware.target_clock_mhz, "given"),
         ("Images per second", hardware.images_per_s, "from cycles and clock"),
         ("Latency, µs", hardware.latency_us, "from cycles and clock"),
     ):
-        rows.append([name, number, "", "", how if number is not None else None])
+        rows.append([name, number, "", "", how if number is not None else None, ""])
     book.table(sheet, columns, rows)
     shown = min(len(uses), _BAR_LIMIT)
     if any(resource.share is not None for resource in uses[:shown]):
@@ -510,7 +512,7 @@ def _hardware(book: _Book, record: RunRecord) -> None:
         series["points"] = [dashed if is_modelled else None for is_modelled in modelled]
         book.chart(
             sheet,
-            "G2",
+            "H2",
             "Chip resources, share of the limit (dashed: modelled)",
             {"type": "bar"},
             series=[series | {"data_labels": {"value": True, "num_format": "0%"}}],

@@ -35,7 +35,15 @@ def flow(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("config") / "tiny.yaml"
     path.write_text(
-        yaml.safe_dump({"board": "pynq-z2", "seed": 5, "break_even": False, "compress": TINY})
+        yaml.safe_dump(
+            {
+                "board": "pynq-z2",
+                "seed": 5,
+                "break_even": False,
+                "synthesis": False,
+                "compress": TINY,
+            }
+        )
     )
     return path
 

@@ -32,7 +32,7 @@ FLOORS = [
     ["unrollgen"],
     ["compression", "planner", "codegen", "breakeven"],
     ["rtlgen", "search", "hardware_aware", "tools.gxx"],
-    ["deploy", "tools.verilator"],
+    ["deploy", "netsynth", "tools.verilator"],
     ["simboard", "cosim", "record"],
     ["comparison"],
     ["flow"],

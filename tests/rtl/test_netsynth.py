@@ -1,0 +1,97 @@
+"""Synthesis of a whole accelerator: the sum of its modules, the cache, the fit."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyadmm.boards import load_board
+from pyadmm.codegen import TOP
+from pyadmm.errors import PyadmmError
+from pyadmm.model import InputSpec
+from pyadmm.netsynth import require_fit, synthesise_build
+from pyadmm.rtlgen import generate_rtl
+from pyadmm.search import search
+from pyadmm.spec import QFormat, Resources
+from pyadmm.synthesis import ResourceUse, SynthesisReport
+from pyadmm.tools import yosys
+from tests.hls.chains import Recipe
+from tests.rtl.designs import Design, design, small_lenet, sparse
+
+BOARD = load_board("pynq-z2")
+TOLERANCE = 0.05
+"""Between the sum of the modules and the whole design in one run, LUT and FF."""
+needs_pyosys = pytest.mark.skipif(
+    importlib.util.find_spec("pyosys") is None,
+    reason="SKIPPED, NOT PASSED: pyosys is not installed (pip install 'pyadmm[rtl]')",
+)
+
+
+def one_layer() -> Design:
+    spec = InputSpec((1, 5, 5), QFormat(4, False), shift=4)
+    return design("one", spec, [Recipe(4, (3, 3), output=None, density=0.6)], [sparse(1, 2)])
+
+
+@needs_pyosys
+def test_the_sum_of_the_modules_is_about_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYADMM_CACHE", str(tmp_path / "cache"))
+    build = generate_rtl(one_layer().plan)
+    report = synthesise_build(build, BOARD, jobs=1)
+    kinds = [module.kind for module in report.modules]
+    assert sorted(set(kinds)) == ["drain", "frame_buffer", TOP, "sparse_engine"]
+    engines = [module for module in report.modules if module.kind == "sparse_engine"]
+    assert len(engines) == 2
+    assert engines[0].resources == engines[1].resources
+    assert engines[0].name != engines[1].name
+    assert report.plan_digest == build.digest
+    assert report.stage == "post-synthesis"
+    assert report.clock_estimate_ns == max(m.clock_estimate_ns or 0 for m in report.modules)
+
+    build.write(tmp_path / "rtl")
+    files = sorted(p for p in (tmp_path / "rtl" / "rtl").iterdir() if p.suffix in {".sv", ".v"})
+    whole = yosys.synthesise(yosys.Design.for_board(BOARD, TOP, files, {}))
+    for name in ("lut", "ff"):
+        summed, at_once = (getattr(r.resources, name) for r in (report, whole))
+        assert summed == pytest.approx(at_once, rel=TOLERANCE), name
+    for name in ("dsp", "bram18"):
+        assert getattr(report.resources, name) == getattr(whole.resources, name)
+
+    asked: list[str] = []
+    in_child = yosys._in_child
+
+    def counted(task: str, request: Mapping[str, Any], *rest: Any) -> dict[str, Any]:
+        asked.append(task)
+        return in_child(task, request, *rest)
+
+    monkeypatch.setattr(yosys, "_in_child", counted)
+    assert synthesise_build(build, BOARD) == report
+    assert asked == ["elaborate"]
+
+
+def report_of(use: Resources) -> SynthesisReport:
+    return SynthesisReport(TOP, "yosys", "post-synthesis", resources=ResourceUse(*use.values()))
+
+
+def test_a_design_that_fits_passes() -> None:
+    model = small_lenet().model
+    require_fit(report_of(BOARD.resources.scaled(0.8)), Resources(), model, BOARD)
+
+
+def test_what_does_not_fit_names_resource_need_limit_and_remedy() -> None:
+    model = small_lenet().model
+    modelled = search(model, BOARD).best.resources
+    message = (
+        r"small does not fit pynq-z2 after synthesis: lut: needs 50,000, limit 42,560 "
+        r"\(80% of the chip\); the fastest configuration expected to fit takes [\d,]+ cycles"
+    )
+    with pytest.raises(PyadmmError, match=message):
+        require_fit(report_of(replace(modelled, lut=50_000)), modelled, model, BOARD)
+    with pytest.raises(PyadmmError, match="no smaller kernels are expected to fit"):
+        require_fit(report_of(replace(modelled, lut=50_000)), Resources(lut=1), model, BOARD)
