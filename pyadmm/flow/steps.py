@@ -229,7 +229,7 @@ def _synth(session: Session) -> Outcome:
         "resources": used,
         "clock_ns": report.clock_estimate_ns,
         "share": share,
-        "tool": f"{report.tool} {report.version}",
+        "tool": report.version or report.tool,
         "notes": list(report.notes),
     }
     text = f"{facts['tool']}: {parts}; clock estimate {report.clock_estimate_ns:.1f} ns"
