@@ -74,7 +74,7 @@ def dense_engine_cycles(stage: StagePlan) -> int:
     return -(-stage.spec.outputs // stage.groups) * stage.window * stage.tiles
 
 
-def unrolled_pace(stage: StagePlan, interval: int = 1) -> int:
+def unrolled_pace(stage: StagePlan, interval: int) -> int:
     """Least cycles between two output rows, so that the drain has emptied the last tile.
 
     :param interval: cycles that the next frame takes per write.
@@ -82,9 +82,10 @@ def unrolled_pace(stage: StagePlan, interval: int = 1) -> int:
     return -(-(stage.spec.outputs * interval + _DRAIN_START) // stage.tile_rows)
 
 
-def unrolled_engine_cycles(stage: StagePlan, interval: int = 1) -> int:
+def unrolled_engine_cycles(stage: StagePlan) -> int:
     """Cycles of an unrolled kernel: rows of the padded map, each as long as its beats, the fetch of
-    its live channels' row words or, where it completes an output row, the drain's pace.
+    its live channels' row words or, where it completes an output row, the drain's pace into a frame
+    of one bank, which takes one row a cycle.
     """
     assert stage.constants is not None
     spec, pixels = stage.spec, stage.config.pixels
@@ -92,6 +93,7 @@ def unrolled_engine_cycles(stage: StagePlan, interval: int = 1) -> int:
     span = (pixels - 1) * spec.stride + spec.kernel[1]
     beats = -(-width // pixels) + -(-span // (pixels * spec.stride)) - 1
     plain = max(beats, stage.constants.channels + _FETCH_TURN)
+    interval = -(-stage.tile_rows // (1 if stage.pool is None else stage.pool.stride))
     paced = max(plain, unrolled_pace(stage, interval))
     rows = (height - 1) * spec.stride + spec.kernel[0]
     return height * paced + (rows - height) * plain + _IMAGE_TURN
