@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from pyadmm.errors import PyadmmError
 
 Projection = Callable[[Tensor], Tensor]
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,17 @@ class Admm:
         self.growth = growth
         self.z = [project(w.detach()) for project, w in zip(projections, weights, strict=True)]
         self.u = [torch.zeros_like(w) for w in self.weights]
-        self.previous_z = self.z
-        self._pull = self._penalty_pull()
+        self._change = 0.0
+        self._pull: list[Tensor] = []
 
     def _penalty_pull(self) -> list[Tensor]:
-        """``rho (Z - U)``: the part of the penalty's gradient that a W-step does not change."""
-        return list(torch._foreach_mul(torch._foreach_sub(self.z, self.u), self.rho))
+        """``rho (Z - U)``: the part of the penalty's gradient that a W-step does not change.
+
+        Made when a W-step first asks, so that a Z- and U-step needs no memory for it.
+        """
+        if not self._pull:
+            self._pull = list(torch._foreach_mul(torch._foreach_sub(self.z, self.u), self.rho))
+        return self._pull
 
     def add_penalty_gradient(self) -> None:
         """``grad += rho (W - Z + U)``, in place, after ``backward()`` of ``f`` alone.
@@ -77,27 +83,32 @@ class Admm:
         """
         gradients = [w.grad for w in self.weights if w.grad is not None]
         torch._foreach_add_(gradients, [w.detach() for w in self.weights], alpha=self.rho)
-        torch._foreach_sub_(gradients, self._pull)
+        torch._foreach_sub_(gradients, self._penalty_pull())
 
     @torch.no_grad()
     def z_step(self) -> None:
-        """``Z := proj(W + U)``."""
-        w_plus_u = torch._foreach_add([w.detach() for w in self.weights], self.u)
-        self.previous_z = self.z
-        self.z = [project(v) for project, v in zip(self.projections, w_plus_u, strict=True)]
+        """``Z := proj(W + U)``, one layer after the other, so that one layer's copies live."""
+        self._pull = []
+        change = 0.0
+        for i, (w, project) in enumerate(zip(self.weights, self.projections, strict=True)):
+            z = project(w.detach() + self.u[i])
+            change += _squares(z, self.z[i])
+            self.z[i] = z
+        self._change = math.sqrt(change)
 
     @torch.no_grad()
     def u_step(self) -> Residuals:
         """``U := U + W - Z``; then ``rho`` grows, and ``U``, the multiplier over rho, with it."""
-        w = [weight.detach() for weight in self.weights]
-        w_minus_z = torch._foreach_sub(w, self.z)
-        self.u = list(torch._foreach_add(self.u, w_minus_z))
-        norm = max(_norm(w), torch.finfo(torch.float32).tiny)
-        change = _norm(torch._foreach_sub(self.z, self.previous_z))
-        residuals = Residuals(_norm(w_minus_z) / norm, change / norm, self.rho)
+        primal = size = 0.0
+        for weight, z, u in zip(self.weights, self.z, self.u, strict=True):
+            w_minus_z = weight.detach() - z
+            primal += _squares(w_minus_z)
+            size += _squares(weight.detach())
+            u.add_(w_minus_z).div_(self.growth)
+        norm = max(math.sqrt(size), torch.finfo(torch.float32).tiny)
+        residuals = Residuals(math.sqrt(primal) / norm, self._change / norm, self.rho)
         self.rho *= self.growth
-        torch._foreach_div_(self.u, self.growth)
-        self._pull = self._penalty_pull()
+        self._pull = []
         return residuals
 
     def state_dict(self) -> dict[str, Any]:
@@ -110,10 +121,16 @@ class Admm:
         for name in ("z", "u"):
             if [tuple(t.shape) for t in state[name]] != shapes:
                 raise PyadmmError(f"ADMM state: {name} does not fit weights of shapes {shapes}")
-        self.z, self.u, self.rho = list(state["z"]), list(state["u"]), float(state["rho"])
-        self._pull = self._penalty_pull()
+        self.z = [z.clone() for z in state["z"]]
+        self.u = [u.clone() for u in state["u"]]
+        self.rho = float(state["rho"])
+        self._pull = []
 
 
-def _norm(tensors: Sequence[Tensor]) -> float:
-    """Euclidean norm over all ``tensors``."""
-    return math.sqrt(sum(float(t.double().square().sum()) for t in tensors))
+def _squares(tensor: Tensor, minus: Tensor | None = None) -> float:
+    """Sum of squares of ``tensor`` (less another), in double precision without a double copy."""
+    parts = tensor.reshape(-1).split(_CHUNK)
+    if minus is None:
+        return sum(float(part.double().square().sum()) for part in parts)
+    others = minus.reshape(-1).split(_CHUNK)
+    return sum(float((a - b).double().square().sum()) for a, b in zip(parts, others, strict=True))

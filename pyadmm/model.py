@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -165,8 +166,13 @@ class CompressedLayer:
 
     def accumulator_magnitude(self, x_magnitude: int) -> int:
         """Largest ``|acc|`` that any input with ``|x| <= x_magnitude`` can give."""
-        per_output = np.abs(self.codes.reshape(self.spec.outputs, -1).astype(np.int64)).sum(1)
-        return int((np.abs(self.bias) + per_output * x_magnitude).max())
+        return int((np.abs(self.bias) + self._code_sums * x_magnitude).max())
+
+    @cached_property
+    def _code_sums(self) -> NDArray[np.int64]:
+        """``sum |code|`` of every output; large layers are asked for it often."""
+        magnitudes = np.abs(self.codes.reshape(self.spec.outputs, -1))
+        return np.asarray(magnitudes.sum(1, dtype=np.int64))
 
     def output_shape(self, inputs: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
         """Shape of the output; raises where the source does not fit."""

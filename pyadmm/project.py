@@ -6,12 +6,18 @@ a level, it means "pruned". All functions take a tensor of any shape and return 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from pyadmm.errors import PyadmmError
 
 _JOINT_SWEEPS = 20
+_LARGE = 1 << 21
+"""From so many entries on, selection by sampling is faster than ``torch.topk``."""
+_SAMPLE = 1 << 16
+_CHUNK = 1 << 20
 _CROWDING_SWEEPS = 3
 
 
@@ -19,9 +25,53 @@ def top_mask(score: Tensor, count: int) -> Tensor:
     """Boolean mask of the ``count`` largest entries of ``score``."""
     if not 0 <= count <= score.numel():
         raise PyadmmError(f"projection: cannot keep {count} of {score.numel()} entries")
+    if score.device.type == "cpu" and score.numel() >= _LARGE and count > 0:
+        return _large_top_mask(score.reshape(-1), count).reshape(score.shape)
     mask = torch.zeros(score.numel(), dtype=torch.bool, device=score.device)
     mask[torch.topk(score.reshape(-1), count, sorted=False).indices] = True
     return mask.reshape(score.shape)
+
+
+def _large_top_mask(score: Tensor, count: int) -> Tensor:
+    """:func:`top_mask` of a long vector, in linear time and with little memory.
+
+    A sample brackets the ``count``-th largest value; one pass counts what lies above the bracket
+    and collects what lies inside, where the value is found exactly. A bracket that misses is made
+    wider. Of equal entries at the limit the first ones are kept.
+    """
+    limit = _kth_largest(score, count)
+    mask = score > limit
+    missing = count - int(mask.sum())
+    for scores, chosen in zip(score.split(_CHUNK), mask.split(_CHUNK), strict=True):
+        if missing == 0:
+            break
+        equal = torch.nonzero(scores == limit)[:missing, 0]
+        chosen[equal] = True
+        missing -= len(equal)
+    return mask
+
+
+def _kth_largest(score: Tensor, count: int) -> Tensor:
+    sample = score[:: max(1, score.numel() // _SAMPLE)].sort(descending=True).values
+    centre = count * len(sample) / score.numel()
+    margin = 4 * math.sqrt(centre + 1) + 4
+    while True:
+        first, last = math.floor(centre - margin), math.ceil(centre + margin)
+        bounded_above, bounded_below = first >= 0, last < len(sample)
+        inside, above = [], 0
+        for part in score.split(_CHUNK):
+            held = torch.ones(len(part), dtype=torch.bool)
+            if bounded_above:
+                greater = part > sample[first]
+                above += int(greater.sum())
+                held = ~greater
+            if bounded_below:
+                held &= part >= sample[last]
+            inside.append(part[held])
+        candidates = torch.cat(inside)
+        if above < count <= above + len(candidates):
+            return torch.topk(candidates, count - above).values[-1]
+        margin *= 4
 
 
 def project_cardinality(w: Tensor, count: int) -> Tensor:
