@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pyadmm import distributed
 from pyadmm.admm import Admm, Projection, Residuals
 from pyadmm.convert import snap_scales, to_compressed
 from pyadmm.errors import PyadmmError
@@ -61,6 +62,7 @@ from pyadmm.training import (
     Teacher,
     accuracy,
     cosine,
+    digest_of,
     seed_of,
 )
 
@@ -164,6 +166,7 @@ def train_dense(
         train.shift_pixels,
         precision=train.precision,
         flip=train.flip,
+        module=model,
     )
     best = Best()
     parts: dict[str, Stateful] = {"network": model, "optimizer": optimizer, "best": best}
@@ -425,6 +428,7 @@ class _Surroundings:
             train.flip,
             before_step,
             after_step,
+            network,
         )
 
 
@@ -475,6 +479,8 @@ def _admm_round(
     def iteration(number: int) -> tuple[dict[str, Any], bool]:
         loss = w_step(number)  # W := argmin f(W) + rho/2 |W - Z + U|^2
         admm.z_step()  #         Z := proj(W + U)
+        if distributed.size() > 1:
+            distributed.agree("the projection Z", digest_of(admm.z))
         moved = admm.u_step()  # U := U + W - Z
         right = _projected_accuracy(network, admm.z, around.data.validation)
         figures = {"loss": loss, "val_accuracy": right, "nnz": nnz, **vars(moved)}

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pyadmm import distributed
 from pyadmm.errors import PyadmmError
 from pyadmm.files import write_atomic
 
@@ -149,6 +150,8 @@ class Batch:
 
     :param shift: of each image, as in :func:`shifted`.
     :param flips: whether images may be mirrored.
+    :param weight: of these images in the mean over the batch of all processes.
+    :param counted: images that they stand for in sums over all processes.
     """
 
     images: Tensor
@@ -156,6 +159,8 @@ class Batch:
     index: Tensor
     shift: Tensor
     flips: bool = False
+    weight: float = 1.0
+    counted: float = 0.0
 
 
 def batches(
@@ -168,12 +173,14 @@ def batches(
     span = 2 * shift_pixels + 1
     shifts = torch.randint(span * span, (count,), generator=generator)
     mirrored = torch.rand(count, generator=generator) < (0.5 if flip else 0.0)
-    for index in order.split(size):
+    for whole in order.split(size):
+        index, weight = distributed.share(whole)
         shift = shifts[index]
         images = shifted(data.images[index], shift_pixels, shift)
         if flip:
             images = torch.where(mirrored[index, None, None, None], images.flip(3), images)
-        yield Batch(images, data.labels[index], index, shift, flip)
+        counted = weight * len(whole)
+        yield Batch(images, data.labels[index], index, shift, flip, weight, counted)
 
 
 def shifted(images: Tensor, pixels: int, shift: Tensor) -> Tensor:
@@ -332,8 +339,8 @@ class Checkpoint:
         return state
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Replace the file."""
-        if self.path is not None:
+        """Replace the file; of several processes the first one does."""
+        if self.path is not None and distributed.rank() == 0:
             buffer = io.BytesIO()
             torch.save({**state, "fingerprint": self.fingerprint}, buffer)
             write_atomic(self.path, buffer.getvalue())
@@ -400,6 +407,7 @@ class Phase:
             if done:
                 break
             begin = time.perf_counter()
+            distributed.agree("phase and epoch", f"{self.name} {number} {checkpoint.fingerprint}")
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed_of(self.seed, self.name, number))
                 figures, done = epoch(number)
@@ -431,6 +439,7 @@ class EpochTrainer:
     :param precision: of the products of ``forward``, as in ``TrainSettings``.
     :param before_step: after ``backward``, before the optimizer (ADMM's penalty).
     :param after_step: after the optimizer (masks).
+    :param module: whose buffers several processes average after the epoch.
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -445,6 +454,7 @@ class EpochTrainer:
     flip: bool = False
     before_step: Callable[[], None] | None = None
     after_step: Callable[[], None] | None = None
+    module: nn.Module | None = None
 
     def train(
         self, data: Images, seed: int, where: str, learning_rate: Callable[[float], float]
@@ -462,10 +472,12 @@ class EpochTrainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(step / steps)
             loss = self._step(batch)
-            total += loss * len(batch.labels)
+            total += loss * batch.counted
             if step % 50 == 0 or step == steps - 1:
                 _require_finite(float(total), where)
-        return float(total) / len(data)
+        if self.module is not None:
+            distributed.average_buffers(self.module)
+        return float(distributed.total(total)) / len(data)
 
     def _step(self, batch: Batch) -> Tensor:
         codes = self.encode(batch.images)
@@ -477,6 +489,9 @@ class EpochTrainer:
             logits = self.forward(codes).float()
         loss = distillation_loss(logits, batch.labels, goal, self.distill_weight, self.temperature)
         loss.backward()
+        if distributed.size() > 1:
+            groups = self.optimizer.param_groups
+            distributed.sum_gradients((p for g in groups for p in g["params"]), batch.weight)
         if self.before_step is not None:
             self.before_step()
         self.optimizer.step()

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pyadmm import __version__, datasets, settings, zoo
+from pyadmm import __version__, datasets, distributed, settings, zoo
 from pyadmm.boards import board_names
 from pyadmm.errors import PyadmmError
 from pyadmm.flow.config import FlowConfig, read_config
 from pyadmm.flow.console import Reporter
-from pyadmm.flow.runner import run, selected_steps
+from pyadmm.flow.runner import follow, run, selected_steps
 from pyadmm.flow.session import Session
 from pyadmm.flow.steps import STEPS
 
@@ -27,6 +27,7 @@ examples:
   python -m pyadmm.flow --model my:net --data-dir DIR --image-size 64   your own, on your pictures
   python -m pyadmm.flow --config my.yaml --seed 3           options override the file
   python -m pyadmm.flow --board pynq-z2 --dry-run           show what would be done
+  torchrun --nproc-per-node 4 -m pyadmm.flow ...            train with four processes
 
 A run that was interrupted goes on where it stopped when the same command is given again, and gives
 the same result. Exit status: 0 all done; 2 an error; 3 a step was skipped for want of a tool.
@@ -126,6 +127,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.dry_run:
             dry_run(config, reporter)
             return 0
+        if distributed.start() and distributed.rank() > 0:
+            follow(config)
+            return 0
         result = run(config, reporter, ["python -m pyadmm.flow", *line])
     except PyadmmError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -133,4 +137,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; give the same command again to go on", file=sys.stderr)
         return 130
+    finally:
+        distributed.stop()
     return EXIT_INCOMPLETE if result.skipped else 0

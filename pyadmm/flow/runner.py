@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from rich.console import Console
+
+from pyadmm import distributed
 from pyadmm.errors import MissingToolError, PyadmmError
 from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.console import Reporter
@@ -60,6 +63,8 @@ def run(
     """
     reporter = reporter or Reporter()
     steps = selected_steps(config)
+    if distributed.size() > 1:
+        _require_trainable_together(config)
     session = Session(config, reporter)
     started = datetime.now().replace(microsecond=0).isoformat()
     store = StepStore(session.run_dir)
@@ -79,6 +84,33 @@ def run(
     if runner.failed:
         raise PyadmmError("; ".join(f"step {n}: {why}" for n, why in runner.failed.items()))
     return result
+
+
+def follow(config: FlowConfig) -> None:
+    """Take part in the training of a run whose first process does everything else, silently.
+
+    :raises PyadmmError: as :func:`run`, and where the first process ended.
+    """
+    _require_trainable_together(config)
+    session = Session(config, Reporter(Console(quiet=True)))
+    names = [step.name for step in selected_steps(config)]
+    for name, result in (
+        ("dense", "dense"),
+        ("prune", "pruned"),
+        ("retrain", "retrained"),
+        ("quantize", "quantized"),
+    ):
+        if name in names:
+            getattr(session, result)
+
+
+def _require_trainable_together(config: FlowConfig) -> None:
+    """Refuse what keeps the first process busy while the others wait."""
+    if config.break_even:
+        raise PyadmmError(
+            "distributed: --break-even is measured by one process; run it alone first, and put its "
+            "ratios into the configuration's compress: break_even"
+        )
 
 
 class _Runner:

@@ -33,7 +33,7 @@ FLOORS = [
     ["compression", "planner", "codegen", "breakeven"],
     ["rtlgen", "search", "hardware_aware", "tools.gxx"],
     ["deploy", "netsynth", "tools.verilator"],
-    ["simboard", "cosim", "record"],
+    ["simboard", "cosim", "onchip", "record"],
     ["comparison"],
     ["flow"],
 ]
@@ -41,7 +41,7 @@ FLOORS = [
 
 TORCH_ROOMS = {
     *("project", "admm", "training", "quantize", "schedule", "network", "trace", "convert"),
-    *("compression", "hardware_aware", "zoo", "record", "flow"),
+    *("compression", "distributed", "hardware_aware", "onchip", "zoo", "record", "flow"),
 }
 PARTS = {
     "tools._yosys_child": "tools.yosys",
