@@ -242,7 +242,7 @@ def options(model: CompressedModel, link: ChainLink, family: KernelFamily) -> li
             deep = depth or slots * stage.window
             entries = int(loads[index].sum()) if loads else spec.weights
             engine = stage.tiles * depth if loads else dense_engine_cycles(stage)
-            cycles = max(engine, spec.outputs * rows)
+            cycles = max(engine, spec.outputs * stage.tiles)
             found.append(_Option(stage, deep, entries, cycles, stage_resources(stage)))
     return found
 
@@ -274,7 +274,7 @@ def plan(
             name: min((o for o in layer if o.cycles <= target), key=_price)
             for name, layer in listed.items()
         }
-        rows = sum((row_resources(row) for row in plan_rows(model, target)), Resources())
+        rows = sum((row_resources(row) for row in plan_rows(model, board, target)), Resources())
         use = sum((o.resources for o in chosen.values()), rows)
         layers, extra, streamed = _placed(chosen, budget, use)
         over = (use + extra).over(budget)

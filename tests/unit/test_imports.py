@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 FLOORS = [
     ["pyadmm", "errors", "files", "assets"],
+    ["distributed"],
     [
         "spec",
         "synthesis",

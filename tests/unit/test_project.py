@@ -7,6 +7,7 @@ import itertools
 import pytest
 import torch
 
+from pyadmm import project
 from pyadmm.errors import PyadmmError
 from pyadmm.project import (
     crowded_mask,
@@ -154,3 +155,23 @@ def test_projection_is_idempotent() -> None:
     for w in _vectors(10, 30):
         z = project_joint(w, 9, 0.5, 3)
         assert torch.equal(project_joint(z, 9, 0.5, 3), z)
+
+
+@pytest.mark.parametrize("kind", ["normal", "ties", "sorted", "zeros"])
+def test_selection_from_a_long_vector(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By sampling: exactly ``count``, the largest, of equal ones the first."""
+    monkeypatch.setattr(project, "_LARGE", 1000)
+    monkeypatch.setattr(project, "_SAMPLE", 64)
+    monkeypatch.setattr(project, "_CHUNK", 777)
+    w = torch.randn(20_011, generator=torch.Generator().manual_seed(0)).abs()
+    w = {
+        "normal": w,
+        "ties": (4 * w).floor(),
+        "sorted": w.sort().values,
+        "zeros": w * (w > 2),
+    }[kind]
+    order = torch.sort(w, descending=True, stable=True).indices
+    for count in (1, 17, 5_000, 20_010, 20_011):
+        golden = torch.zeros(len(w), dtype=torch.bool)
+        golden[order[:count]] = True
+        assert torch.equal(top_mask(w, count), golden), count
