@@ -170,11 +170,13 @@ def _nodes(
     if isinstance(step, AddStep):
         return [Add(step.name, (sources[0], sources[1]), (1, 1), 1, activations)]
     if isinstance(step, PoolStep):
-        facts = step.facts
-        if facts.kind == "max":
-            return [MaxPool(facts.name, sources[0], facts.kernel, facts.stride)]
-        requant = Requant((max(1, 65536 // facts.kernel**2),), 16)
-        return [AvgPool(facts.name, sources[0], facts.kernel, facts.stride, requant, activations)]
+        pooling = step.facts
+        if pooling.kind == "max":
+            return [MaxPool(pooling.name, sources[0], pooling.kernel, pooling.stride)]
+        requant = Requant((max(1, 65536 // pooling.kernel**2),), 16)
+        return [
+            AvgPool(pooling.name, sources[0], pooling.kernel, pooling.stride, requant, activations)
+        ]
     raise PyadmmError(f"on-chip plan: {network.chain[0].name}: {step.name} is not supported")
 
 
@@ -268,7 +270,8 @@ def plan(
     budget = board.resources.scaled(CHIP_SHARE)
     floor = max(min(o.cycles for o in layer) for layer in listed.values())
     targets = sorted({o.cycles for layer in listed.values() for o in layer if o.cycles >= floor})
-    reason, layers = "", ()
+    reason = ""
+    layers: tuple[LayerPlan, ...] = ()
     for target in targets:
         chosen = {
             name: min((o for o in layer if o.cycles <= target), key=_price)
