@@ -104,13 +104,14 @@ class LayerPlan:
 class OnChipPlan:
     """A network on a board.
 
+    :param kernels: ``sparse``, ``dense``, or ``mixed``: the better of both for every layer.
     :param interval: cycles between two images; ``None`` where the design does not fit.
     :param reason: why it does not fit.
     """
 
     network: str
     board: str
-    family: KernelFamily
+    kernels: str
     weights: int
     nnz: int
     layers: tuple[LayerPlan, ...]
@@ -249,6 +250,20 @@ def options(model: CompressedModel, link: ChainLink, family: KernelFamily) -> li
     return found
 
 
+def candidates(model: CompressedModel, kernels: str) -> dict[str, list[_Option]]:
+    """All kernels of every layer, of one family or (``mixed``) of both."""
+    families: tuple[KernelFamily, ...] = ("sparse", "dense")
+    return {
+        link.layer.name: [
+            option
+            for family in families
+            if kernels in (family, "mixed")
+            for option in options(model, link, family)
+        ]
+        for link in layer_links(model)
+    }
+
+
 def _powers(size: int) -> list[int]:
     powers = [1 << i for i in range(size.bit_length()) if 1 << i < size]
     return [*powers, size] if size <= 64 else powers
@@ -257,16 +272,16 @@ def _powers(size: int) -> list[int]:
 def plan(
     model: CompressedModel,
     board: Board,
-    family: KernelFamily,
+    kernels: str,
     listed: Mapping[str, Sequence[_Option]] | None = None,
 ) -> OnChipPlan:
-    """The fastest design of ``model`` on ``board`` with kernels of one family.
+    """The fastest design of ``model`` on ``board``; ``kernels`` as in :class:`OnChipPlan`.
 
     Tries the slowest stage's cycles from fast to slow: the cheapest kernel of every layer that
     keeps up, weights placed in what memory is left; the first that fits is taken.
     """
     if listed is None:
-        listed = {link.layer.name: options(model, link, family) for link in layer_links(model)}
+        listed = candidates(model, kernels)
     budget = board.resources.scaled(CHIP_SHARE)
     floor = max(min(o.cycles for o in layer) for layer in listed.values())
     targets = sorted({o.cycles for layer in listed.values() for o in layer if o.cycles >= floor})
@@ -287,15 +302,17 @@ def plan(
             interval = max(target, streaming)
             slowest = max(layers, key=lambda layer: layer.cycles).name
             slowest = "weights from memory" if streaming > target else slowest
-            return _result(model, board, family, layers, interval=interval, slowest=slowest)
+            return _result(model, board, kernels, layers, interval=interval, slowest=slowest)
         reason = "; ".join(
             f"{what}: needs {need:,.0f}, limit {limit:,.0f}" for what, (need, limit) in over.items()
         )
-    return _result(model, board, family, layers, interval=None, reason=reason)
+    return _result(model, board, kernels, layers, interval=None, reason=reason)
 
 
 def _price(option: _Option) -> float:
-    return option.resources.lut + 150 * option.resources.bram18 + 100 * option.resources.dsp
+    """What kernels are compared by: LUTs, and a LUT for every kilobit of weights."""
+    use = option.resources
+    return use.lut + 150 * use.bram18 + 100 * use.dsp + option.bits / 1000
 
 
 def _placed(
@@ -336,7 +353,7 @@ def _placed(
 def _result(
     model: CompressedModel,
     board: Board,
-    family: KernelFamily,
+    kernels: str,
     layers: tuple[LayerPlan, ...],
     *,
     interval: int | None,
@@ -347,7 +364,7 @@ def _result(
     return OnChipPlan(
         model.name,
         board.name,
-        family,
+        kernels,
         model.weights,
         model.nnz,
         layers,
@@ -361,21 +378,24 @@ def _result(
 
 
 def compare(name: str, boards: Sequence[str]) -> list[dict[str, Any]]:
-    """Sparse and dense plans of one network on several boards, as plain data."""
+    """Mixed and all-dense plans of one network on several boards, as plain data."""
     model = random_model(name)
-    links = layer_links(model)
-    families: tuple[KernelFamily, ...] = ("sparse", "dense")
-    listed = {f: {li.layer.name: options(model, li, f) for li in links} for f in families}
+    mixed_options = candidates(model, "mixed")
+    dense_options = {
+        name: [option for option in listed if option.stage.config.family == "dense"]
+        for name, listed in mixed_options.items()
+    }
     rows = []
     for board_name in boards:
         board = load_board(board_name)
-        sparse, dense = (plan(model, board, f, listed[f]) for f in families)
+        mixed = plan(model, board, "mixed", mixed_options)
+        dense = plan(model, board, "dense", dense_options)
         speedup = None
-        if sparse.interval is not None and dense.interval is not None:
-            speedup = dense.interval / sparse.interval
+        if mixed.interval is not None and dense.interval is not None:
+            speedup = dense.interval / mixed.interval
         rows.append(
             {
-                "sparse": {**asdict(sparse), "holds_all": sparse.holds_all},
+                "mixed": {**asdict(mixed), "holds_all": mixed.holds_all},
                 "dense": {**asdict(dense), "holds_all": dense.holds_all},
                 "speedup": speedup,
                 "source": RECIPES[name].source,
@@ -392,18 +412,18 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        sparse, dense = row["sparse"], row["dense"]
-        streamed = [la["name"] for la in sparse["layers"] if la["where"] == "streamed"]
+        mixed, dense = row["mixed"], row["dense"]
+        streamed = [la["name"] for la in mixed["layers"] if la["where"] == "streamed"]
         lines.append(
-            f"| {sparse['board']} | {sparse['on_chip_bits'] / 8e6:.2f} of "
-            f"{sparse['all_bits'] / 8e6:.2f} | {_short(streamed)} | {_number(sparse['interval'])} "
-            f"| {_number(sparse['images_per_second'])} | {_number(dense['images_per_second'])} "
+            f"| {mixed['board']} | {mixed['on_chip_bits'] / 8e6:.2f} of "
+            f"{mixed['all_bits'] / 8e6:.2f} | {_short(streamed)} | {_number(mixed['interval'])} "
+            f"| {_number(mixed['images_per_second'])} | {_number(dense['images_per_second'])} "
             f"| {'-' if row['speedup'] is None else format(row['speedup'], '.1f') + 'x'} |"
         )
-        for plan_of in (sparse, dense):
+        for plan_of in (mixed, dense):
             if plan_of["reason"]:
                 lines.append(
-                    f"| | {plan_of['family']} does not fit: {plan_of['reason']} | | | | | |"
+                    f"| | {plan_of['kernels']} does not fit: {plan_of['reason']} | | | | | |"
                 )
     return "\n".join(lines)
 
@@ -411,13 +431,14 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 def layer_table(plan_of: Mapping[str, Any]) -> str:
     """The layers of one plan as Markdown."""
     lines = [
-        "| layer | groups x rows | index bits | entries | KB | BRAM18 | URAM | where | cycles |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| layer | kernel | groups x rows | index bits | entries | KB | BRAM18 | URAM | where "
+        "| cycles |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for la in plan_of["layers"]:
         lines.append(
-            f"| {la['name']} | {la['groups']} x {la['tile_rows']} | {la['index_bits']} "
-            f"| {la['entries']:,} | {la['bits'] / 8e3:,.1f} | {la['bram18']:,.0f} "
+            f"| {la['name']} | {la['family']} | {la['groups']} x {la['tile_rows']} "
+            f"| {la['index_bits']} | {la['entries']:,} | {la['bits'] / 8e3:,.1f} | {la['bram18']:,.0f} "
             f"| {la['uram']:,.0f} | {la['where']} | {la['cycles']:,} |"
         )
     return "\n".join(lines)
@@ -445,7 +466,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             found[name] = compare(name, chosen.boards)
             print(f"## {name} ({BASIS}; {RECIPES[name].source})\n\n{table(found[name])}\n")
             for row in found[name] if chosen.layers else []:
-                print(f"### {name} on {row['sparse']['board']}\n\n{layer_table(row['sparse'])}\n")
+                print(f"### {name} on {row['mixed']['board']}\n\n{layer_table(row['mixed'])}\n")
         if chosen.json is not None:
             write_atomic(chosen.json, json.dumps(found, indent=1) + "\n")
     except PyadmmError as error:
