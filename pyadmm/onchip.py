@@ -438,8 +438,8 @@ def layer_table(plan_of: Mapping[str, Any]) -> str:
     for la in plan_of["layers"]:
         lines.append(
             f"| {la['name']} | {la['family']} | {la['groups']} x {la['tile_rows']} "
-            f"| {la['index_bits']} | {la['entries']:,} | {la['bits'] / 8e3:,.1f} | {la['bram18']:,.0f} "
-            f"| {la['uram']:,.0f} | {la['where']} | {la['cycles']:,} |"
+            f"| {la['index_bits']} | {la['entries']:,} | {la['bits'] / 8e3:,.1f} "
+            f"| {la['bram18']:,.0f} | {la['uram']:,.0f} | {la['where']} | {la['cycles']:,} |"
         )
     return "\n".join(lines)
 
