@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
-from da4ml.cmvm import solve
 from numpy.typing import NDArray
 
 from pyadmm.layout import constants_digest
@@ -193,6 +192,9 @@ def _convert(
     that is the term kept for it here.
     """
     interval = (float(source.lo), float(source.hi), 1.0)
+    # The simulated board's environment has an older numpy, for which there is no da4ml.
+    from da4ml.cmvm import solve  # noqa: PLC0415
+
     pipeline = solve(kernel.T.astype(np.float32), qintervals=[interval] * kernel.shape[1])
     builder = _Builder(source, kernel.shape[1])
     terms = [Term(t) for t in range(kernel.shape[1])]
