@@ -36,9 +36,6 @@ UNITS = (
     "unrolled_line",
     "add_stage",
     "pool_stage",
-    "unrolled_back",
-    "unrolled_front",
-    "unrolled_line",
 )
 """Modules that are synthesised by themselves; any other belongs to the one that holds it."""
 

@@ -390,6 +390,30 @@ class StagePlan:
         return self.groups * self.group_words
 
 
+def engine_shape(stage: StagePlan) -> dict[str, int]:
+    """Parameters that the RTL's engines and its whole stage have in common."""
+    spec = stage.spec
+    channels, height, width = spec.input_shape
+    _, out_height, out_width = spec.output_shape
+    return {
+        "X_BITS": stage.input.bits,
+        "X_SIGNED": int(stage.input.signed),
+        "CODE_BITS": stage.weight_bits,
+        "ACC_BITS": stage.acc_bits,
+        "IN_CHANNELS": channels,
+        "IN_HEIGHT": height,
+        "IN_WIDTH": width,
+        "KERNEL_H": spec.kernel[0],
+        "KERNEL_W": spec.kernel[1],
+        "STRIDE": spec.stride,
+        "PADDING": spec.padding,
+        "OUT_HEIGHT": out_height,
+        "OUT_WIDTH": out_width,
+        "TILE_ROWS": stage.tile_rows,
+        "SLOT_CAPACITY": stage.slot_capacity,
+    }
+
+
 Unit: TypeAlias = StagePlan | RowStagePlan
 
 

@@ -24,6 +24,7 @@ from pyadmm.plan import (
     BuildPlan,
     StagePlan,
     Unit,
+    engine_shape,
     files_digest,
     index_width,
 )
@@ -232,8 +233,6 @@ def stage_parameters(
     :param interval: cycles that the next frame takes per write of this stage.
     """
     spec = stage.spec
-    channels, height, width = spec.input_shape
-    outputs, out_height, out_width = spec.output_shape
     kernel, stride = (1, 1) if stage.pool is None else (stage.pool.kernel, stage.pool.stride)
     every = (1, min(SHIFT_LIMIT, stage.acc_bits + MULT_BITS))
     low, high = option.shift_range or stage.shift_range or every
@@ -241,26 +240,12 @@ def stage_parameters(
     sparse = stage.config.family == "sparse"
     return {
         "SPARSE": int(sparse),
-        "X_BITS": stage.input.bits,
-        "X_SIGNED": int(stage.input.signed),
-        "CODE_BITS": stage.weight_bits,
-        "ACC_BITS": stage.acc_bits,
-        "IN_CHANNELS": channels,
-        "IN_HEIGHT": height,
-        "IN_WIDTH": width,
-        "KERNEL_H": spec.kernel[0],
-        "KERNEL_W": spec.kernel[1],
-        "STRIDE": spec.stride,
-        "PADDING": spec.padding,
-        "OUT_CHANNELS": outputs,
-        "OUT_HEIGHT": out_height,
-        "OUT_WIDTH": out_width,
+        **engine_shape(stage),
+        "OUT_CHANNELS": spec.outputs,
         "CONV_GROUPS": spec.groups,
-        "TILE_ROWS": stage.tile_rows,
         "GROUPS": stage.groups,
         "INDEX_BITS": stage.config.index_bits if sparse else 0,
         "ENTRY_CAPACITY": stage.entry_capacity,
-        "SLOT_CAPACITY": stage.slot_capacity,
         "FIFO_DEPTH": option.fifo_depth,
         "DSP_GROUPS": dsp_groups,
         "BLOCK_FRAME": int(stage.config.block_frame),

@@ -267,24 +267,18 @@ module pool_stage #(
     assign unused = ^{cfg_write, cfg_read, cfg_kind, cfg_wdata};
   end
 
-  // What travels beside: {valid, row done, place}.
-  logic [PLACE_BITS+1:0] tag_reg[DELAY];
-  always_ff @(posedge clk) begin
-    tag_reg[0] <= {running_reg & window_done, row_done, half_reg, image_done, channel, row};
-    for (int i = 1; i < DELAY; i++) tag_reg[i] <= tag_reg[i-1];
-    if (rst) for (int i = 0; i < DELAY; i++) tag_reg[i][PLACE_BITS+1] <= 1'b0;
-  end
   row_collect #(
       .LANES(LANES),
       .CHUNKS(CHUNKS),
       .Y_BITS(Y_BITS),
-      .PLACE_BITS(PLACE_BITS)
+      .PLACE_BITS(PLACE_BITS),
+      .DELAY(DELAY)
   ) collect (
       .clk(clk),
       .rst(rst),
-      .valid(tag_reg[DELAY-1][PLACE_BITS+1]),
-      .row_done(tag_reg[DELAY-1][PLACE_BITS]),
-      .place(tag_reg[DELAY-1][PLACE_BITS-1:0]),
+      .valid(running_reg & window_done),
+      .row_done(row_done),
+      .place({half_reg, image_done, channel, row}),
       .y(y),
       .wr_valid(out_valid),
       .wr_place({out_half, out_last, out_channel, out_row}),

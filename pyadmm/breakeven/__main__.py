@@ -27,7 +27,6 @@ from pyadmm.errors import PyadmmError
 
 _SHOWN = (0.5, 0.7, 0.8, 0.9)
 _TABLE_WIDTH = 118
-_PIPED_WIDTH = 160
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,9 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, help="synthesis runs at once (default: cores)")
     parser.add_argument("--dask", metavar="tcp://HOST:PORT", help="a Dask scheduler to use instead")
     options = parser.parse_args(arguments)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_PIPED_WIDTH)
+    # A pipe counts as 80 columns: let lines grow rather than break every cell.
+    console = Console(width=max(Console().width, _TABLE_WIDTH))
     try:
         cases = (
             model_cases(options.model)
@@ -70,8 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             results.append(result)
             console.print(_line(result, case))
     if results:
-        # A pipe counts as 80 columns: let lines grow rather than break every cell.
-        console.print(_table(results), width=max(console.width, _TABLE_WIDTH), crop=False)
+        console.print(_table(results))
         for path in write_outputs(results, options.out):
             console.print(f"wrote {path}")
     return 1 if failed else 0

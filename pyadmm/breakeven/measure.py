@@ -17,7 +17,7 @@ from typing import Protocol
 from pyadmm.assets import asset_dir
 from pyadmm.boards import Board
 from pyadmm.errors import PyadmmError
-from pyadmm.plan import StagePlan
+from pyadmm.plan import StagePlan, engine_shape
 from pyadmm.spec import Resources
 from pyadmm.synthesis import SynthesisReport
 from pyadmm.tools.yosys import Design, synthesise_all
@@ -169,32 +169,9 @@ def _memory(board: Board, depth: int, width: int) -> Design:
     return _design(board, "ram_sdp", {"WIDTH": width, "DEPTH": depth, "ADDR_BITS": address})
 
 
-def _shape(stage: StagePlan) -> dict[str, int]:
-    spec = stage.spec
-    channels, height, width = spec.input_shape
-    _, out_height, out_width = spec.output_shape
-    return {
-        "X_BITS": stage.input.bits,
-        "X_SIGNED": int(stage.input.signed),
-        "CODE_BITS": stage.weight_bits,
-        "ACC_BITS": stage.acc_bits,
-        "IN_CHANNELS": channels,
-        "IN_HEIGHT": height,
-        "IN_WIDTH": width,
-        "KERNEL_H": spec.kernel[0],
-        "KERNEL_W": spec.kernel[1],
-        "STRIDE": spec.stride,
-        "PADDING": spec.padding,
-        "OUT_HEIGHT": out_height,
-        "OUT_WIDTH": out_width,
-        "TILE_ROWS": stage.tile_rows,
-        "SLOT_CAPACITY": stage.slot_capacity,
-    }
-
-
 def _sparse_engine(stage: StagePlan, board: Board) -> Design:
     parameters = {
-        **_shape(stage),
+        **engine_shape(stage),
         "INDEX_BITS": stage.config.index_bits,
         "ENTRY_CAPACITY": _LOGIC_CAPACITY,
         "ACC_MUX": int(selects_products(stage)),
@@ -204,7 +181,7 @@ def _sparse_engine(stage: StagePlan, board: Board) -> Design:
 
 def _dense_engine(stage: StagePlan, board: Board) -> Design:
     parameters = {
-        **_shape(stage),
+        **engine_shape(stage),
         "OUT_CHANNELS": stage.spec.outputs,
         "CONV_GROUPS": stage.spec.groups,
         "GROUPS": stage.groups,

@@ -106,10 +106,10 @@ def follow(config: FlowConfig) -> None:
 
 def _require_trainable_together(config: FlowConfig) -> None:
     """Refuse what keeps the first process busy while the others wait."""
-    if config.break_even:
+    if config.obeys_break_even:
         raise PyadmmError(
-            "distributed: --break-even is measured by one process; run it alone first, and put its "
-            "ratios into the configuration's compress: break_even"
+            "distributed: break-even is measured by one process; measure it alone first, put its "
+            "ratios into the configuration's compress: break_even, and give --no-break-even"
         )
 
 

@@ -11,7 +11,7 @@ from pyadmm.errors import MissingToolError, PyadmmError
 from pyadmm.flow.cli import configuration, main, parser
 from pyadmm.flow.config import FlowConfig, read_config
 from pyadmm.flow.console import Reporter
-from pyadmm.flow.runner import selected_steps
+from pyadmm.flow.runner import follow, selected_steps
 from pyadmm.flow.session import Session
 from pyadmm.tools import yosys
 
@@ -107,3 +107,9 @@ def test_without_yosys_the_compression_has_no_floors(monkeypatch: pytest.MonkeyP
     assert session.floors == {}
     with pytest.raises(MissingToolError, match="pyosys is not installed"):
         _ = session.measured_break_even
+
+
+@pytest.mark.parametrize("config", [FlowConfig(), FlowConfig(model="alexnet", break_even=True)])
+def test_several_processes_do_not_wait_for_break_even(config: FlowConfig) -> None:
+    with pytest.raises(PyadmmError, match=r"measure it alone first.*--no-break-even"):
+        follow(config)
