@@ -26,7 +26,7 @@ from pyadmm.breakeven import (
 from pyadmm.errors import PyadmmError
 
 _SHOWN = (0.5, 0.7, 0.8, 0.9)
-_TABLE_WIDTH = 118
+_TABLE_WIDTH = 160
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
