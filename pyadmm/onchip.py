@@ -141,7 +141,7 @@ def random_model(name: str, seed: int = 0) -> CompressedModel:
         network = trace(zoo.build(name), entry)
     rng = np.random.default_rng(seed)
     nodes: list[Node] = []
-    last = {source: source for source in ("input",)}
+    last = {"input": "input"}
     for step in network.chain:
         sources = [last[source] for source in network.sources[step.name]]
         nodes += _nodes(step, sources, RECIPES[name], rng, network)

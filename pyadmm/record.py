@@ -46,7 +46,7 @@ _SHAPE = (1, 28, 28)
 _HELP = f"""\
 examples:
   python -m pyadmm.record --dry-run                 what would be trained
-  python -m pyadmm.record --seeds 10-14             train, five seeds of every preset
+  python -m pyadmm.record --seeds 10-14             train record-300 and record-340, five seeds
   python -m pyadmm.record --seeds 10-14 --test      then read the test set, once for each file
   python -m pyadmm.record --seeds 3 --until record-85
 
