@@ -183,10 +183,20 @@ def stage_resources(stage: StagePlan) -> Resources:
     return _frame(stage) + _engines(stage) + _drain(stage)
 
 
+def frame_words(stage: StagePlan) -> int:
+    """Row words of one image in one bank of the RTL's input frame, which stores no padding."""
+    channels, height, _ = stage.spec.input_shape
+    return channels * -(-height // stage.banks)
+
+
+def frame_in_blocks(stage: StagePlan) -> bool:
+    """Whether the input frame's banks, which hold two images, are block RAM."""
+    return stage.config.block_frame or storage_impl(2 * frame_words(stage)) == "bram"
+
+
 def _frame(stage: StagePlan) -> Resources:
     """The input frame: both images of every bank of every copy."""
-    channels, height, _ = stage.spec.input_shape
-    words = 2 * channels * -(-height // stage.banks)
+    words = 2 * frame_words(stage)
     bank = memory_resources(words, stage.row_bits, block=stage.config.block_frame)
     return bank.scaled(stage.banks * stage.frame_copies) + Resources(lut=60, ff=2 * stage.row_bits)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -18,8 +18,8 @@ from pyadmm.boards import Board
 from pyadmm.codegen import TOP
 from pyadmm.errors import PyadmmError
 from pyadmm.model import CompressedModel
-from pyadmm.plan import BuildPlan
-from pyadmm.search import CHIP_SHARE, search
+from pyadmm.plan import BuildPlan, KernelConfig
+from pyadmm.search import CHIP_SHARE, SearchResult, search
 from pyadmm.spec import Resources
 from pyadmm.synthesis import ModuleReport, ResourceUse, SynthesisReport
 from pyadmm.tools.yosys import Design, Module, elaborate, synthesise_all
@@ -39,6 +39,8 @@ UNITS = (
 )
 """Modules that are synthesised by themselves; any other belongs to the one that holds it."""
 
+MOST_SEARCHES = 3
+"""Design-space searches until the synthesised accelerator fits."""
 _MODULE = re.compile(r"^\s*module\s+(\w+)", re.MULTILINE)
 
 
@@ -132,6 +134,38 @@ def _design(
     boxes = [name for name in UNITS if name in inner]
     design = Design.for_board(board, module.source, sorted(files), module.parameters)
     return replace(design, boxes=tuple(boxes))
+
+
+def search_and_synthesise(
+    model: CompressedModel,
+    board: Board,
+    build: Callable[[Mapping[str, KernelConfig]], BuildPlan],
+    *,
+    unrolled: bool = False,
+) -> SearchResult:
+    """The search's kernels; searched again, with less, while synthesis finds that too much.
+
+    The model of the search is off by some per cent either way, and it fills its budget.
+
+    :param build: the RTL of ``model`` with some kernels.
+    :returns: the first choice whose synthesised accelerator fits :data:`CHIP_SHARE` of the chip, or
+        the last of :data:`MOST_SEARCHES`.
+    :raises PyadmmError: as :func:`~pyadmm.search.search` for the first choice.
+    :raises ToolError: as :func:`synthesise_build`.
+    """
+    found = search(model, board, unrolled=unrolled)
+    limit = board.resources.scaled(CHIP_SHARE)
+    for _ in range(MOST_SEARCHES - 1):
+        report = synthesise_build(build(found.configs), board)
+        need = Resources(**report.resources.known())
+        if need.fits(limit):
+            break
+        budget = _tightened(limit, need, found.best.resources)
+        try:
+            found = search(model, board, unrolled=unrolled, budget=budget)
+        except PyadmmError:
+            break
+    return found
 
 
 def require_fit(

@@ -15,7 +15,7 @@ from typing import Any
 from pyadmm import __version__
 from pyadmm.assets import asset_dir
 from pyadmm.codegen import IN_STREAM, OUT_STREAM, TOP, WEIGHTS_FILE, identifiers, render
-from pyadmm.cost import most_beats
+from pyadmm.cost import frame_in_blocks, most_beats
 from pyadmm.errors import PyadmmError
 from pyadmm.layout import weight_image
 from pyadmm.model import INPUT, SHIFT_LIMIT, CompressedLayer, CompressedModel
@@ -248,7 +248,7 @@ def stage_parameters(
         "ENTRY_CAPACITY": stage.entry_capacity,
         "FIFO_DEPTH": option.fifo_depth,
         "DSP_GROUPS": dsp_groups,
-        "BLOCK_FRAME": int(stage.config.block_frame),
+        "BLOCK_FRAME": int(frame_in_blocks(stage)),
         "ACC_MUX": int(choose_acc_mux(stage) if option.acc_mux is None else option.acc_mux),
         "Y_BITS": stage.output.bits,
         "Y_SIGNED": int(stage.output.signed),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pyadmm.cost import unrolled_pace
+from pyadmm.cost import frame_in_blocks, unrolled_pace
 from pyadmm.errors import PyadmmError
 from pyadmm.layout import constants_digest
 from pyadmm.model import CompressedLayer, CompressedModel
@@ -79,7 +79,7 @@ def rtl_stage_context(
             **shape,
             "LIVE": len(graph.channels),
             "LIVE_CHANNELS": f"{{{live}}}",
-            "BLOCK_FRAME": int(stage.config.block_frame),
+            "BLOCK_FRAME": int(frame_in_blocks(stage)),
             "PACE": unrolled_pace(stage, interval),
             **front,
         },

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from pyadmm.assets import asset_dir
 from pyadmm.boards import Board
+from pyadmm.cost import frame_words
 from pyadmm.errors import PyadmmError
 from pyadmm.plan import StagePlan, engine_shape
 from pyadmm.spec import Resources
@@ -147,12 +148,6 @@ class _Pieces:
             clock = max(clock, report.clock_estimate_ns)
         last = reports[_key(self.designs[0])]
         return Measured(total, clock, last.stage, last.tool, str(last.version))
-
-
-def frame_words(stage: StagePlan) -> int:
-    """Row words of one image in one bank of the RTL's input frame, which stores no padding."""
-    channels, height, _ = stage.spec.input_shape
-    return channels * math.ceil(height / stage.banks)
 
 
 def selects_products(stage: StagePlan) -> bool:

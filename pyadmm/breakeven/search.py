@@ -14,12 +14,11 @@ from pyadmm.breakeven.measure import (
     Measure,
     Measured,
     OpenFlow,
-    frame_words,
     rounded_capacity,
     selects_products,
 )
 from pyadmm.breakeven.results import METRIC, BreakEven, CurvePoint, KernelPoint
-from pyadmm.cost import dense_engine_cycles
+from pyadmm.cost import dense_engine_cycles, frame_words
 from pyadmm.errors import PyadmmError
 from pyadmm.layout import Positions, assign_groups
 from pyadmm.model import CompressedLayer

@@ -7,6 +7,7 @@ in a later process too.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from pyadmm.codegen import generate
 from pyadmm.compact import compact
 from pyadmm.compression import AdmmResult, IntegerResult, PhaseResult
 from pyadmm.datasets import DataSet
-from pyadmm.errors import MissingToolError, PyadmmError
+from pyadmm.errors import MissingToolError, PyadmmError, ToolError
 from pyadmm.files import cache_dir
 from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.console import Reporter
@@ -29,7 +30,7 @@ from pyadmm.flow.subject import Subject, resolve
 from pyadmm.hardware_aware import Pushed
 from pyadmm.model import CompressedModel
 from pyadmm.network import Network
-from pyadmm.plan import AcceleratorPlan, BuildPlan
+from pyadmm.plan import AcceleratorPlan, BuildPlan, KernelConfig
 from pyadmm.planner import plan_accelerator
 from pyadmm.reorder import sort_channels
 from pyadmm.rtlgen import generate_rtl
@@ -171,8 +172,23 @@ class Session:
 
     @cached_property
     def kernels(self) -> SearchResult:
-        """The kernel of every layer: the design-space search's choice and its runners-up."""
-        return search(self.compact, self.board, unrolled=self.config.unrolled)
+        """The kernel of every layer: the design-space search's choice and its runners-up.
+
+        Synthesis has a say, unless it is not wanted or cannot run (the step ``synth`` says why).
+        """
+        unrolled = self.config.unrolled
+        if self.config.synthesis:
+            try:
+                return netsynth.search_and_synthesise(
+                    self.compact, self.board, self._rtl_with, unrolled=unrolled
+                )
+            except ToolError:
+                pass
+        return search(self.compact, self.board, unrolled=unrolled)
+
+    def _rtl_with(self, configs: Mapping[str, KernelConfig]) -> BuildPlan:
+        plan = plan_accelerator(self.compact, self.board, configs)
+        return generate_rtl(plan, model=self.compact)
 
     @cached_property
     def plan(self) -> AcceleratorPlan:

@@ -10,11 +10,17 @@ from typing import Any
 
 import pytest
 
+from pyadmm import netsynth
 from pyadmm.boards import load_board
 from pyadmm.codegen import TOP
 from pyadmm.errors import PyadmmError
 from pyadmm.model import InputSpec
-from pyadmm.netsynth import require_fit, synthesise_build
+from pyadmm.netsynth import (
+    MOST_SEARCHES,
+    require_fit,
+    search_and_synthesise,
+    synthesise_build,
+)
 from pyadmm.rtlgen import generate_rtl
 from pyadmm.search import search
 from pyadmm.spec import QFormat, Resources
@@ -95,3 +101,42 @@ def test_what_does_not_fit_names_resource_need_limit_and_remedy() -> None:
         require_fit(report_of(replace(modelled, lut=50_000)), modelled, model, BOARD)
     with pytest.raises(PyadmmError, match="no smaller kernels are expected to fit"):
         require_fit(report_of(replace(modelled, lut=50_000)), Resources(lut=1), model, BOARD)
+
+
+@pytest.mark.parametrize("excess", [1.0, 1.4, 100.0])
+def test_kernels_are_searched_again_while_synthesis_finds_them_too_large(
+    excess: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Synthesis finds ``excess`` times the modelled LUTs; the chip has just what was modelled."""
+    model = small_lenet().model
+    plain = search(model, BOARD).best
+    board = replace(BOARD, resources=plain.resources.scaled(1.01 / netsynth.CHIP_SHARE))
+    asked: list[Resources] = []
+
+    def build(configs: Mapping[str, Any]) -> Any:
+        return configs
+
+    def synthesised(configs: Any, _: Any) -> SynthesisReport:
+        modelled = next(r for r in found if r.configs == configs).best.resources
+        asked.append(replace(modelled, lut=excess * modelled.lut))
+        return report_of(asked[-1])
+
+    found: list[Any] = []
+
+    def remembered(*arguments: Any, **options: Any) -> Any:
+        found.append(search(*arguments, **options))
+        return found[-1]
+
+    monkeypatch.setattr(netsynth, "search", remembered)
+    monkeypatch.setattr(netsynth, "synthesise_build", synthesised)
+    result = search_and_synthesise(model, board, build)
+    limit = board.resources.scaled(netsynth.CHIP_SHARE)
+    if excess == 1.0:
+        assert len(asked) == 1
+        assert asked[0].fits(limit)
+    elif excess == 1.4:
+        assert 2 <= len(found) <= MOST_SEARCHES
+        assert excess * result.best.resources.lut <= limit.lut
+    else:
+        assert result is found[-1]
+        assert len(found) == 1
