@@ -396,7 +396,11 @@ STEPS: tuple[Step, ...] = (
         "codegen",
         "generate the accelerator: HLS C++, weight image, test bench",
         ("quantize",),
-        lambda session: [asdict(session.board), session.config.unrolled],
+        lambda session: [
+            asdict(session.board),
+            session.config.unrolled,
+            session.config.synthesis,
+        ],
         _codegen,
     ),
     Step(
