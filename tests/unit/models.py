@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 
 from pyadmm.model import INPUT, CompressedLayer, CompressedModel, InputSpec, MaxPool, Requant
@@ -71,3 +74,10 @@ def random_lenet5(seed: int = 0, kept: tuple[int, ...] = (100, 1330, 800, 350)) 
 def random_images(rng: np.random.Generator, count: int, shape: tuple[int, int, int]) -> np.ndarray:
     """``count`` uint8 images of ``shape``."""
     return rng.integers(0, 256, (count, *shape)).astype(np.uint8)
+
+
+def shipped_models(data: str) -> list[Path]:
+    """The files in ``models/`` for the data set ``data``, by the manifest."""
+    folder = Path(__file__).parents[2] / "models"
+    entries = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return [folder / entry["file"] for entry in entries if entry.get("data", "mnist") == data]

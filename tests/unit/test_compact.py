@@ -18,9 +18,8 @@ from pyadmm.layout import weight_image
 from pyadmm.model import CompressedLayer, CompressedModel
 from pyadmm.planner import plan_accelerator
 from tests.unit.arbitrary_models import assert_same, models
-from tests.unit.models import random_images, random_lenet5
+from tests.unit.models import random_images, random_lenet5, shipped_models
 
-MODELS = sorted((Path(__file__).parents[2] / "models").glob("*.admm"))
 BESIDE = Path(__file__).parents[3] / "shared" / "data" / "mnist"
 RELAXED = settings(
     max_examples=150,
@@ -91,7 +90,7 @@ def test_a_larger_model_is_refused() -> None:
         widen(small, {"fc2": 11})
 
 
-@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", shipped_models("mnist"), ids=lambda path: path.stem)
 def test_shipped_models_keep_every_logit(path: Path) -> None:
     data = mnist.load(BESIDE if BESIDE.is_dir() else None)
     if not data.complete:
@@ -100,3 +99,12 @@ def test_shipped_models_keep_every_logit(path: Path) -> None:
     small = compact(model)
     assert small.weights < model.weights / 4
     np.testing.assert_array_equal(small.run(data.test_images), model.run(data.test_images))
+
+
+def test_the_shipped_resnet_keeps_every_logit() -> None:
+    (path,) = shipped_models("cifar10")
+    model = container.load(path)
+    small = compact(model)
+    assert small.weights < model.weights
+    images = random_images(np.random.default_rng(0), 3, model.input.shape)
+    np.testing.assert_array_equal(small.run(images), model.run(images))

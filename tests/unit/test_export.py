@@ -26,7 +26,7 @@ from pyadmm.model import (
 )
 from pyadmm.spec import LayerSpec, QFormat
 from tests.unit.arbitrary_models import models
-from tests.unit.models import random_images, random_layer, random_lenet5
+from tests.unit.models import random_images, random_layer, random_lenet5, shipped_models
 
 onnx = pytest.importorskip("onnx", reason="pip install 'pyadmm[export]'")
 pytest.importorskip("onnxruntime", reason="pip install 'pyadmm[export]'")
@@ -34,7 +34,6 @@ pytest.importorskip("qonnx", reason="pip install 'pyadmm[export]'")
 
 ROOT = Path(__file__).parents[2]
 BESIDE = ROOT.parent / "shared" / "data" / "mnist"
-MODELS = sorted((ROOT / "models").glob("*.admm"))
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 
 
@@ -73,7 +72,7 @@ def assert_equal_everywhere(model: CompressedModel, images: np.ndarray) -> None:
     np.testing.assert_array_equal(export.run_qonnx(quant, images), golden)
 
 
-@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", shipped_models("mnist"), ids=lambda path: path.stem)
 def test_shipped_models_on_mnist(path: Path) -> None:
     images = mnist.load(BESIDE if BESIDE.is_dir() else None).test_images[:2000]
     model = container.load(path)
@@ -82,6 +81,12 @@ def test_shipped_models_on_mnist(path: Path) -> None:
     some = images[:100]
     quant = export.export_qonnx(model, len(some))
     np.testing.assert_array_equal(export.run_qonnx(quant, some), model.run(some))
+
+
+def test_the_shipped_resnet() -> None:
+    (path,) = shipped_models("cifar10")
+    model = container.load(path)
+    assert_equal_everywhere(model, random_images(np.random.default_rng(0), 3, model.input.shape))
 
 
 @pytest.mark.parametrize("seed", range(3))
