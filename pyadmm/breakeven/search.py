@@ -33,7 +33,7 @@ MEMORY_SHARE = 0.8
 _FINE_STEPS = 3
 MIDDLE = 0.5
 """The portion at which kernels are matched."""
-_DENSE_TRIALS = 1
+_DENSE_TRIALS = 3
 _SPARSE_TRIALS = 2
 _SPARSE_ROUNDS = 4
 _RIVALS = 1
@@ -102,6 +102,10 @@ class _Load:
     bits: int
 
 
+_Match = tuple[KernelPoint, list[KernelPoint], Measured]
+"""A dense kernel, the sparse kernels on its area, and what the dense one was measured with."""
+
+
 class _Search:
     """One layer on one board."""
 
@@ -125,9 +129,8 @@ class _Search:
 
     def run(self) -> BreakEven:
         """The whole search."""
-        matches = [self._match(config) for config in self._promising()]
-        dense, sparse, measured = max(matches, key=lambda match: _middle_speedup(match[:2]))
-        shapes = [point.config for point in sparse]
+        dense, sparse, measured = self._best_match()
+        shapes = [point.config for point in sorted(sparse, key=lambda point: point.time_us)]
         points = {portion: self._at(portion, dense, shapes) for portion in PORTIONS}
         crossing = self._crossing(points, dense, shapes)
         return BreakEven(
@@ -161,8 +164,26 @@ class _Search:
 
     # Dense
 
-    def _promising(self) -> list[KernelConfig]:
+    def _best_match(self) -> _Match:
+        """The most promising dense kernel and its sparse ones.
+
+        Where synthesis does not bear the guess out (the sparse kernel that was to fill the area
+        exceeds it by a little), the next promising dense kernel is measured as well.
+        """
+        best: _Match | None = None
+        for promise, config in self._promising():
+            if best is not None and _middle_speedup(best) >= promise:
+                break
+            match = self._match(config)
+            if best is None or _middle_speedup(match) > _middle_speedup(best):
+                best = match
+        assert best is not None
+        return best
+
+    def _promising(self) -> list[tuple[float, KernelConfig]]:
         """Dense kernels to measure: fast for their area, and matched well by a sparse kernel.
+
+        Each with the speedup of the sparse kernel with half of the weights pruned, as guessed.
 
         Kernels come in steps (a row of lanes more, a group more), and a budget that falls between
         two steps of one family would compare step sizes. So the budget is the area of a dense
@@ -174,7 +195,7 @@ class _Search:
         budget = self.settings.budget(self.board, self.case.layers_on_chip)
         shapes = self._shapes("dense")
         if self.configs is not None:
-            return shapes
+            return [(math.inf, config) for config in shapes]
         guesses = {config: self._guess(config) for config in shapes}
         shapes = [config for config in shapes if guesses[config].fits(budget)]
         if not shapes:
@@ -199,10 +220,10 @@ class _Search:
             rivals = [self._rough_cycles(c) for c, guess in sparse if guess.fits(limit)]
             return self._dense_cycles(config) / min(rivals, default=math.inf)
 
-        fastest.sort(key=match, reverse=True)
-        return fastest[:_DENSE_TRIALS]
+        promising = [(match(config), config) for config in fastest]
+        return sorted(promising, key=lambda pair: pair[0], reverse=True)[:_DENSE_TRIALS]
 
-    def _match(self, config: KernelConfig) -> tuple[KernelPoint, list[KernelPoint], Measured]:
+    def _match(self, config: KernelConfig) -> _Match:
         """The best dense and the best sparse kernels on the area of the dense kernel ``config``."""
         measured = self._measured([config])[0]
         own = self._dense_point(config, measured)
@@ -286,17 +307,16 @@ class _Search:
         return self.blocks * stage.tiles * slots * window * MIDDLE
 
     def _at(self, pruned: float, dense: KernelPoint, configs: Sequence[KernelConfig]) -> CurvePoint:
-        """The fastest of ``configs`` that fits the dense area at one pruned portion."""
+        """The first of ``configs``, fastest first, that fits the dense area at one portion."""
+        for config in configs:
+            for point in self._fitting([config], pruned, dense.resources):
+                return CurvePoint(pruned, point, dense.time_us / point.time_us)
         if not configs:
             return CurvePoint(pruned, None, None, "no sparse kernel fits the dense kernel's area")
-        fitting = self._fitting(configs, pruned, dense.resources)
-        if not fitting:
-            stages = [self._with_index_bits(config, pruned) for config in configs]
-            entries = [self._load(config, pruned).entries for config in stages]
-            over = self._measured(stages, entries)[0].resources.over(dense.resources)
-            return CurvePoint(pruned, None, None, _needs(over))
-        best = min(fitting, key=lambda point: point.time_us)
-        return CurvePoint(pruned, best, dense.time_us / best.time_us)
+        closest = self._with_index_bits(configs[0], pruned)
+        entries = self._load(closest, pruned).entries
+        over = self._measured([closest], [entries])[0].resources.over(dense.resources)
+        return CurvePoint(pruned, None, None, _needs(over))
 
     def _crossing(
         self,
@@ -463,8 +483,8 @@ def _memory_halves(depth: int, width: int) -> int:
     )
 
 
-def _middle_speedup(match: tuple[KernelPoint, list[KernelPoint]]) -> float:
-    dense, sparse = match
+def _middle_speedup(match: _Match) -> float:
+    dense, sparse, _ = match
     return max((dense.time_us / point.time_us for point in sparse), default=0.0)
 
 

@@ -21,6 +21,8 @@ from pyadmm.timing import DELAYS, DelayModel, estimate_clock
 _PR_SET_PDEATHSIG = 1
 _CONST_SIGNED = 2
 """Flag of Yosys' constants."""
+_MAPPED = ("LUT", "INV", "MUXF", "CARRY", "FD", "LD", "SRL", "RAM", "URAM", "DSP48", "BUFG")
+"""Cells of the library, by how their names begin, that mapping makes or leaves."""
 
 
 def main(task: str, request_file: str) -> None:
@@ -41,8 +43,31 @@ def _passed(commands: list[str]) -> Any:
 
     design = libyosys.Design()
     for command in commands:
-        libyosys.run_pass(command, design)
+        if command.startswith("synth_xilinx"):
+            libyosys.run_pass(f"{command} -run :map_luts", design)
+            # Yosys' interface to ABC goes through the whole design once for every module, and the
+            # library's transceivers and processors have more ports than all else together.
+            for name in _unused_library(design):
+                libyosys.run_pass(f"delete ={name}", design)
+            libyosys.run_pass(f"{command} -run map_luts:", design)
+        else:
+            libyosys.run_pass(command, design)
     return design
+
+
+def _unused_library(design: Any) -> list[str]:
+    """Library cells that are not in the design and that mapping does not make."""
+    modules = {str(name): module for name, module in dict(design.modules_).items()}
+    boxes = {name for name, module in modules.items() if module.get_blackbox_attribute()}
+    used = {
+        str(cell.type)
+        for name in set(modules) - boxes
+        for cell in dict(modules[name].cells_).values()
+    }
+    public = {name for name in boxes - used if name.startswith("\\")}
+    return sorted(
+        name for found in public if not (name := found.removeprefix("\\")).startswith((*_MAPPED, "$"))
+    )
 
 
 def _elaborate(request: dict[str, Any], _: Path) -> dict[str, Any]:
