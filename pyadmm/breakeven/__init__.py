@@ -10,7 +10,14 @@ from __future__ import annotations
 from pyadmm.breakeven.cases import LayerCase, layer_case, model_cases, model_names
 from pyadmm.breakeven.measure import Measured, OpenFlow, RecordedReports
 from pyadmm.breakeven.outputs import add_sheets, plot, write_outputs
-from pyadmm.breakeven.results import BreakEven, CurvePoint, KernelPoint, from_json, to_json
+from pyadmm.breakeven.results import (
+    BreakEven,
+    CurvePoint,
+    KernelPoint,
+    NotMeasured,
+    from_json,
+    to_json,
+)
 from pyadmm.breakeven.search import Settings, break_even
 
 __all__ = [
@@ -19,6 +26,7 @@ __all__ = [
     "KernelPoint",
     "LayerCase",
     "Measured",
+    "NotMeasured",
     "OpenFlow",
     "RecordedReports",
     "Settings",

@@ -15,6 +15,7 @@ from pyadmm.boards import board_names, load_board
 from pyadmm.breakeven import (
     BreakEven,
     LayerCase,
+    NotMeasured,
     OpenFlow,
     Settings,
     break_even,
@@ -56,22 +57,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PyadmmError as error:
         print(error, file=sys.stderr)
         return 2
-    results, failed = [], 0
+    results: list[BreakEven] = []
+    missing: list[NotMeasured] = []
     for board in boards:
         for case in cases:
             try:
                 result = break_even(case, board, OpenFlow(options.jobs, options.dask), settings)
             except PyadmmError as error:
-                failed += 1
+                missing.append(NotMeasured(case.label, board.name, str(error)))
                 print(error, file=sys.stderr)
                 continue
             results.append(result)
             console.print(_line(result, case))
-    if results:
-        console.print(_table(results))
-        for path in write_outputs(results, options.out):
-            console.print(f"wrote {path}")
-    return 1 if failed else 0
+    console.print(_table(results, missing))
+    for path in write_outputs(results, options.out, missing=missing):
+        console.print(f"wrote {path}")
+    return 1 if missing else 0
 
 
 def _line(result: BreakEven, case: LayerCase) -> str:
@@ -79,13 +80,18 @@ def _line(result: BreakEven, case: LayerCase) -> str:
     return f"{case.label} on {result.board}: break-even {ratio} ({result.basis}, {result.tool})"
 
 
-def _table(results: Sequence[BreakEven]) -> Table:
-    """One line per layer and board; the area is the limit that sparse kernels have to keep."""
+def _table(results: Sequence[BreakEven], missing: Sequence[NotMeasured]) -> Table:
+    """One line per layer and board; the area is the limit that sparse kernels have to keep.
+
+    What has no result is in the caption, with its reason.
+    """
     sources = sorted({f"{r.basis}, {r.tool} {r.version}" for r in results})
     table = Table(
         title="Break-even pruning ratio; speedup at portion pruned; groups x rows, cycles and area "
         "of the dense kernel; " + "; ".join(sources),
         box=box.SIMPLE_HEAD,
+        caption="\n".join(_gap(gap) for gap in missing) or None,
+        caption_justify="left",
     )
     for column in ("layer", "board", "weights"):
         table.add_column(column, no_wrap=True)
@@ -105,7 +111,13 @@ def _table(results: Sequence[BreakEven]) -> Table:
             f"{dense.cycles:,}",
             *(f"{amount:,.0f}" for amount in (limit.lut, limit.ff, limit.bram18)),
         )
+    for gap in missing:
+        table.add_row(gap.layer, gap.board, "no result")
     return table
+
+
+def _gap(gap: NotMeasured) -> str:
+    return f"{gap.layer} on {gap.board}: {gap.reason.splitlines()[0]}"
 
 
 if __name__ == "__main__":

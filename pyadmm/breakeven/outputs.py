@@ -13,7 +13,7 @@ import matplotlib as mpl
 import xlsxwriter
 from matplotlib.figure import Figure
 
-from pyadmm.breakeven.results import BreakEven, CurvePoint, to_json
+from pyadmm.breakeven.results import BreakEven, CurvePoint, NotMeasured, to_json
 from pyadmm.files import write_atomic
 
 PAPER_PORTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -25,7 +25,7 @@ _SUMMARY = (
     "layer", "board", "break_even_ratio", "pruned_portion", "storage", "basis", "tool", "version",
     "board_clock_ns", "weight_bits", "activation_bits", "dense_rows", "dense_groups",
     "dense_cycles", "dense_clock_estimate_ns", "limit_lut", "limit_ff", "limit_dsp",
-    "limit_bram18", "limit_uram", "metric",
+    "limit_bram18", "limit_uram", "metric", "reason",
 )  # fmt: skip
 _CURVE = (
     "layer", "board", "pruned_portion", "ratio", "speedup", "sparse_rows", "sparse_groups",
@@ -35,16 +35,22 @@ _CURVE = (
 
 
 def write_outputs(
-    results: Sequence[BreakEven], folder: Path, stem: str = "breakeven"
+    results: Sequence[BreakEven],
+    folder: Path,
+    stem: str = "breakeven",
+    missing: Sequence[NotMeasured] = (),
 ) -> list[Path]:
     """Write the records as ``STEM.json``, ``STEM.csv``, ``STEM_curves.csv``, plots and a workbook.
 
+    :param missing: what has no record; ``STEM.csv`` lists it with its reason.
     :returns: the files written.
     """
+    rows = [summary_row(result) for result in results]
+    rows += [[gap.layer, gap.board, *[None] * (len(_SUMMARY) - 3), gap.reason] for gap in missing]
     figure = plot(results)
     files: dict[str, bytes | str] = {
         f"{stem}.json": to_json(tuple(results)),
-        f"{stem}.csv": _csv(_SUMMARY, [summary_row(result) for result in results]),
+        f"{stem}.csv": _csv(_SUMMARY, rows),
         f"{stem}_curves.csv": _csv(
             _CURVE, [curve_row(result, point) for result in results for point in result.curve]
         ),
@@ -58,13 +64,13 @@ def write_outputs(
 
 
 def summary_row(result: BreakEven) -> list[Any]:
-    """One line per layer and board."""
+    """One line per layer and board; the reason why there is nothing is empty."""
     dense = result.dense
     return [
         result.layer, result.board, result.ratio, result.pruned, result.storage, result.basis,
         result.tool, result.version, result.board_clock_ns, result.weight_bits,
         result.activation_bits, dense.config.tile_rows, dense.config.groups, dense.cycles,
-        dense.clock_estimate_ns, *dense.resources.values(), result.metric,
+        dense.clock_estimate_ns, *dense.resources.values(), result.metric, "",
     ]  # fmt: skip
 
 

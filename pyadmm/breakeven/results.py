@@ -119,6 +119,18 @@ class BreakEven:
             raise PyadmmError(f"break-even: not a record of one: {error}") from error
 
 
+@dataclass(frozen=True)
+class NotMeasured:
+    """A layer and board without a result.
+
+    :param reason: for a kernel that does not fit: resource, need, limit; or what a tool said.
+    """
+
+    layer: str
+    board: str
+    reason: str
+
+
 def _point(raw: Mapping[str, Any]) -> KernelPoint:
     config, resources = KernelConfig(**raw["config"]), Resources(**raw["resources"])
     return KernelPoint(**{**raw, "config": config, "resources": resources})

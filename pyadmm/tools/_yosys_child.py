@@ -64,10 +64,8 @@ def _unused_library(design: Any) -> list[str]:
         for name in set(modules) - boxes
         for cell in dict(modules[name].cells_).values()
     }
-    public = {name for name in boxes - used if name.startswith("\\")}
-    return sorted(
-        name for found in public if not (name := found.removeprefix("\\")).startswith((*_MAPPED, "$"))
-    )
+    public = (name.removeprefix("\\") for name in boxes - used if name.startswith("\\"))
+    return sorted(name for name in public if not name.startswith((*_MAPPED, "$")))
 
 
 def _elaborate(request: dict[str, Any], _: Path) -> dict[str, Any]:

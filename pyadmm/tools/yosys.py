@@ -16,6 +16,7 @@ import json
 import math
 import os
 import re
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -39,8 +40,10 @@ DEFAULT_MEMORY_GIB = 8.0
 MOST_IN_BATCH = 24
 """Designs that one child process maps."""
 _WRAPPER = "pyadmm_batch"
+_DASK_TIMEOUT_S = 5
 
 ChipFamily = Literal["xc7", "xcup"]
+_SCHEDULER = re.compile(r"(tcp|tls)://(?P<host>[\w.-]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})\Z")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _LITERAL = re.compile(r"[0-9]+'s?[bdhBDH][0-9a-fA-F_]+\Z")
 
@@ -316,18 +319,47 @@ def _cached(design: Design) -> SynthesisReport | None:
 
 
 def _on_dask(batches: Sequence[Sequence[Design]], address: str) -> list[list[SynthesisReport]]:
+    """Reports of ``batches`` by the workers of a Dask cluster; they go into this cache too.
+
+    :raises ToolError: where ``distributed`` is missing, no scheduler or worker answers, or a
+        worker dies.
+    """
     try:
         distributed = importlib.import_module("distributed")
     except ImportError as error:
-        raise ToolError("dask: not installed; pip install 'pyadmm[dask]'") from error
+        raise MissingToolError("dask: not installed; pip install 'pyadmm[dask]'") from error
+    _reach(address)
     try:
-        with distributed.Client(address, timeout="10s") as client:
+        with distributed.Client(address, timeout=f"{_DASK_TIMEOUT_S} s") as client:
+            client.wait_for_workers(1, timeout=_DASK_TIMEOUT_S)
             reports: list[list[SynthesisReport]] = client.gather(
                 client.map(_synthesise_batch, list(batches), pure=False)
             )
-    except OSError as error:
-        raise ToolError(f"dask: no scheduler at {address}: {error}") from error
+    except (OSError, distributed.KilledWorker) as error:
+        raise ToolError(
+            f"dask: the cluster at {address} gave no result: {error}; it needs a worker with "
+            "pyadmm[rtl] that sees the same files"
+        ) from error
+    for report in (report for batch in reports for report in batch):
+        write_atomic(_cache_file(str(report.plan_digest)), report.to_json())
     return reports
+
+
+def _reach(address: str) -> None:
+    """Open and close a connection: Dask's own client takes half a minute to give up.
+
+    :raises ToolError: for an address of another form, or where nobody listens.
+    """
+    match = _SCHEDULER.match(address)
+    if match is None or not 0 < int(match["port"]) < 65536:
+        raise ToolError(f"dask: a scheduler's address is tcp://HOST:PORT, not {address!r}")
+    try:
+        host = match["host"].strip("[]")
+        socket.create_connection((host, int(match["port"])), _DASK_TIMEOUT_S).close()
+    except OSError as error:
+        raise ToolError(
+            f"dask: no scheduler at {address}: {error}; start one with 'dask scheduler'"
+        ) from error
 
 
 @dataclass(frozen=True)

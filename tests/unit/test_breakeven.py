@@ -183,3 +183,18 @@ def test_the_printed_table_breaks_no_row(
     limit = result.dense.resources
     assert row[3] == f"{result.ratio:.2f}x"
     assert row[-4:] == [f"{result.dense.cycles:,}", f"{limit.lut:,.0f}", f"{limit.ff:,.0f}", "0"]
+
+
+def test_what_does_not_fit_is_in_the_table_with_its_reason(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = ["--out", str(tmp_path)]
+    assert main(["--board", "zybo-z7-10", "--layer", "alexnet.conv1", *out]) == 1
+    printed = capsys.readouterr().out
+    assert "alexnet.conv1" in printed
+    assert "no result" in printed
+    (row,) = csv.DictReader(io.StringIO((tmp_path / "breakeven.csv").read_text()))
+    assert (row["layer"], row["board"]) == ("alexnet.conv1", "zybo-z7-10")
+    assert row["break_even_ratio"] == ""
+    for said in (printed, row["reason"]):
+        assert "bram18: needs 205, limit 96 (modelled)" in " ".join(said.split())

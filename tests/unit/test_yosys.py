@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from pathlib import Path
 
@@ -125,6 +126,60 @@ def test_failures_show_the_log_and_leave_no_cache(source: Path, tmp_path: Path) 
     with pytest.raises(ToolError, match=r"ERROR(.|\n)*while synthesising mac"):
         synthesise(Design("mac", (source,), {}))
     assert not list((tmp_path / "cache").rglob("*.json"))
+
+
+needs_dask = pytest.mark.skipif(
+    importlib.util.find_spec("distributed") is None,
+    reason="SKIPPED, NOT PASSED: distributed is not installed (pip install 'pyadmm[dask]')",
+)
+
+
+@needs_dask
+@needs_pyosys
+def test_a_dask_cluster_gives_what_this_machine_gives(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distributed = importlib.import_module("distributed")
+    designs = [Design("mac", (source,), {"W": width}) for width in (4, 8)]
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=None
+    ) as cluster:
+        there = synthesise_all(designs, dask_address=cluster.scheduler_address)
+        assert len(list((tmp_path / "cache").rglob("*.json"))) == 2
+        broken = Design("mac", (source,), {"NO_SUCH": 1})
+        with pytest.raises(ToolError, match=r"NO_SUCH(.|\n)*while synthesising mac"):
+            synthesise_all([broken], dask_address=cluster.scheduler_address)
+    monkeypatch.setenv("PYADMM_CACHE", str(tmp_path / "another"))
+    assert [_counts(r) for r in there] == [_counts(r) for r in synthesise_all(designs, jobs=1)]
+
+
+@needs_dask
+@needs_pyosys
+def test_a_cluster_without_workers_is_said(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = importlib.import_module("distributed")
+    monkeypatch.setattr(yosys, "_DASK_TIMEOUT_S", 0.5)
+    with (
+        distributed.LocalCluster(
+            n_workers=0, processes=False, protocol="tcp", dashboard_address=None
+        ) as cluster,
+        pytest.raises(ToolError, match="gave no result"),
+    ):
+        synthesise_all([Design("mac", (source,), {})], dask_address=cluster.scheduler_address)
+
+
+@needs_dask
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("bogus://x", "is tcp://HOST:PORT, not 'bogus://x'"),
+        ("", "is tcp://HOST:PORT"),
+        ("tcp://127.0.0.1:99999", "is tcp://HOST:PORT"),
+        ("tcp://127.0.0.1:1", "no scheduler at tcp://127.0.0.1:1: .*refused"),
+    ],
+)
+def test_a_dask_address_that_is_none_is_said(source: Path, address: str, message: str) -> None:
+    with pytest.raises(ToolError, match=message):
+        synthesise_all([Design("mac", (source,), {})], dask_address=address)
 
 
 def test_a_missing_package_is_said(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
