@@ -23,7 +23,7 @@ from pyadmm import zoo
 from pyadmm.admm import Admm
 from pyadmm.compression import input_spec
 from pyadmm.network import Network
-from pyadmm.project import project_cardinality
+from pyadmm.project import keep_largest
 from pyadmm.settings import InputSettings
 from pyadmm.trace import trace
 
@@ -35,14 +35,15 @@ def _stepper(variant: str, codes: Tensor, labels: Tensor) -> Callable[[], None]:
     torch.manual_seed(0)
     network: Network = trace(zoo.build("lenet5"), input_spec(InputSettings(), (1, 28, 28)))
     weights = [layer.weight for layer in network.layers.values()]
-    admm = Admm(weights, [lambda w: project_cardinality(w, w.numel() // 20)] * len(weights), 1e-2)
+    admm = Admm(weights, [lambda w: keep_largest(w, w.numel() // 20)] * len(weights), 1e-2)
+    held = [z.dense() for z in admm.z]
     optimizer = torch.optim.Adam(network.trainable(), lr=1e-4, fused=True)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=False)
         loss = F.cross_entropy(network(codes), labels)
         if variant == "autograd":
-            for w, z, u in zip(weights, admm.z, admm.u, strict=True):
+            for w, z, u in zip(weights, held, admm.u, strict=True):
                 loss = loss + admm.rho / 2 * (w - z + u).square().sum()
         loss.backward()
         if variant == "admm":

@@ -5,19 +5,22 @@
 For every network: one Z/U update of ADMM (seconds, and peak memory as a multiple of the weights,
 which are counted in it) with our projection and with two plain ones of the same tensors, sort-based
 top-k in numpy and ``torch.kthvalue``; encoding and decoding of the container; planning and
-generating an HLS accelerator. Weights are normal random numbers, pruned to the ratios of ADMM-NN;
-all variants take turns in one process, and a ratio is the median of the ratios inside a round.
+generating an HLS accelerator. Weights are normal random numbers, pruned to the ratios of ADMM-NN.
+The time is that of the first update; all variants take turns in one process, and a ratio is the
+median of the ratios inside a round. Memory is counted by the kernel, one process for each variant.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
+import math
+import multiprocessing
 import statistics
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +35,7 @@ from pyadmm.files import write_atomic
 from pyadmm.onchip import RECIPES, random_model
 from pyadmm.plan import KernelConfig
 from pyadmm.planner import loads_by_index_bits, plan_accelerator
-from pyadmm.project import project_cardinality
+from pyadmm.project import Kept, joint_scale, keep_joint, keep_largest
 
 RATIOS = {"resnet50": 7.0, "alexnet": 24.0, "vgg16": 26.0}
 GROUPS = 16
@@ -62,68 +65,105 @@ def kthvalue_top_k(w: Tensor, count: int) -> Tensor:
     return w * (w.abs() >= threshold)
 
 
-PROJECTIONS: dict[str, Callable[[Tensor, int], Tensor]] = {
-    "ours": project_cardinality,
-    "numpy sort": sorted_top_k,
-    "torch.kthvalue": kthvalue_top_k,
-}
+@dataclass
+class Plain:
+    """The plain update: dense ``Z``, a copy for every operation."""
+
+    weights: list[nn.Parameter]
+    projections: list[Callable[[Tensor], Tensor]]
+    z: list[Tensor]
+    u: list[Tensor]
+
+    @torch.no_grad()
+    def z_and_u_step(self) -> tuple[float, float]:
+        """``Z := proj(W + U)``, ``U := U + W - Z``, and both residuals."""
+        primal = dual = size = 0.0
+        for i, (w, project) in enumerate(zip(self.weights, self.projections, strict=True)):
+            z = project(w + self.u[i])
+            dual += float((z - self.z[i]).square().sum())
+            self.z[i] = z
+            self.u[i] += w - z
+            primal += float((w - z).square().sum())
+            size += float(w.square().sum())
+        return math.sqrt(primal / size), math.sqrt(dual / size)
 
 
-class Peak:
-    """Largest resident memory, in bytes, while the body runs; sampled every millisecond."""
-
-    def __enter__(self) -> Peak:
-        self.bytes = resident()
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.001):
-            self.bytes = max(self.bytes, resident())
+PLAIN = {"numpy sort": sorted_top_k, "torch.kthvalue": kthvalue_top_k}
+OURS = ("ours", "ours, levels")
+VARIANTS = (*OURS, *PLAIN)
 
 
-def resident() -> int:
-    """Resident memory of this process in bytes."""
-    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+def resident(field: str = "VmRSS") -> int:
+    """Memory of this process in bytes; ``VmHWM`` is the most since :func:`forget_peak`."""
+    text = Path("/proc/self/status").read_text(encoding="ascii")
+    return 1024 * next(int(row.split()[1]) for row in text.splitlines() if row.startswith(field))
 
 
-def update(name: str, rounds: int) -> dict[str, object]:
-    """Seconds and memory of a Z/U update, with our projection and with the plain ones."""
-    base = resident()
-    generator = torch.Generator().manual_seed(0)
-    weights = [nn.Parameter(torch.randn(s, generator=generator) * 0.02) for s in shapes(name)]
-    total = sum(w.numel() for w in weights)
+def forget_peak() -> None:
+    """Let the kernel count the peak from here on."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def state(name: str, variant: str, weights: list[nn.Parameter]) -> Admm | Plain:
+    """The state of a variant, before its first update."""
     counts = [max(1, int(w.numel() / RATIOS[name])) for w in weights]
+    if variant in PLAIN:
+        project = PLAIN[variant]
+        dense = [lambda v, n=count: project(v, n) for count in counts]
+        z, u = [torch.zeros_like(w) for w in weights], [torch.zeros_like(w) for w in weights]
+        return Plain(weights, dense, z, u)
+    recipe = RECIPES[name]
 
-    def projections(project: Callable[[Tensor, int], Tensor]) -> list[Projection]:
-        return [lambda w, n=count: project(w, n) for count in counts]
+    def compact(count: int, bits: int) -> Projection:
+        if variant == "ours":
+            return lambda v: keep_largest(v, count)
+        return lambda v: keep_joint(v, count, joint_scale(v, count, bits), bits)
 
-    admm = Admm(weights, projections(project_cardinality), 1e-3)
-    start = admm.state_dict()
-    start = {"z": [z.clone() for z in start["z"]], "u": [u.clone() for u in start["u"]], "rho": 1.0}
-    seconds: dict[str, list[float]] = {variant: [] for variant in PROJECTIONS}
-    memory: dict[str, list[float]] = {variant: [] for variant in PROJECTIONS}
+    bits = [recipe.conv_bits if w.ndim == 4 else recipe.linear_bits for w in weights]
+    return Admm(weights, [compact(n, b) for n, b in zip(counts, bits, strict=True)], 1e-3)
+
+
+def random_weights(name: str) -> list[nn.Parameter]:
+    """Weights of the network's shapes."""
+    generator = torch.Generator().manual_seed(0)
+    return [nn.Parameter(torch.randn(s, generator=generator) * 0.02) for s in shapes(name)]
+
+
+def memory(name: str, variant: str) -> float:
+    """Peak memory of the second update, in multiples of the weights, which are counted in it."""
+    torch.set_num_threads(1)
+    base = resident()
+    weights = random_weights(name)
+    admm = state(name, variant, weights)
+    admm.z_and_u_step()
+    forget_peak()
+    admm.z_and_u_step()
+    return (resident("VmHWM") - base) / (4 * sum(w.numel() for w in weights))
+
+
+def alone(function: Callable[[str, str], float], *arguments: str) -> float:
+    """The result of ``function`` in a process of its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def update(name: str, rounds: int, variants: Sequence[str]) -> dict[str, object]:
+    """Seconds and memory of a Z/U update, with our projections and with the plain ones."""
+    peaks = {variant: alone(memory, name, variant) for variant in variants}
+    weights = random_weights(name)
+    seconds: dict[str, list[float]] = {variant: [] for variant in variants}
     golden: list[Tensor] = []
-    extra = sum(t.numel() for t in start["z"] + start["u"]) * 4
     for _ in range(rounds):
-        for variant, project in PROJECTIONS.items():
-            admm.projections = projections(project)
-            admm.load_state_dict(start)
-            with Peak() as peak:
-                begin = time.perf_counter()
-                admm.z_step()
-                admm.u_step()
-                seconds[variant].append(time.perf_counter() - begin)
-            memory[variant].append((peak.bytes - base - extra) / (4 * total))
-            golden = golden or list(admm.z)
-            same = all(torch.equal(a, b) for a, b in zip(golden, admm.z, strict=True))
+        for variant in variants:
+            admm = state(name, variant, weights)
+            begin = time.perf_counter()
+            admm.z_and_u_step()
+            seconds[variant].append(time.perf_counter() - begin)
+            if variant in OURS[1:]:
+                continue
+            found = [z.dense() if isinstance(z, Kept) else z for z in admm.z]
+            golden = golden or found
+            same = all(torch.equal(a, b) for a, b in zip(golden, found, strict=True))
             if not same:
                 raise SystemExit(f"{name}: the projection of {variant} differs")
     ratios = {
@@ -132,13 +172,12 @@ def update(name: str, rounds: int) -> dict[str, object]:
         )
         for variant, taken in seconds.items()
     }
-    # `golden` keeps the first result alive: one more copy of Z, which is no part of the update.
     return {
-        "weights": total,
+        "weights": sum(w.numel() for w in weights),
         "seconds": {v: statistics.median(t) for v, t in seconds.items()},
         "seconds_range": {v: [min(t), max(t)] for v, t in seconds.items()},
         "times_ours": ratios,
-        "memory_times_weights": {v: m[0] for v, m in memory.items()},
+        "memory_times_weights": peaks,
     }
 
 
@@ -187,6 +226,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=list(RATIOS), choices=list(RECIPES))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--parts", nargs="+", default=["update", "files"])
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -194,7 +234,7 @@ def main() -> None:
     for name in options.models:
         found: dict[str, object] = {}
         if "update" in options.parts:
-            found["update"] = update(name, options.rounds)
+            found["update"] = update(name, options.rounds, options.variants)
         if "files" in options.parts:
             found["files"] = files(name, options.rounds)
         figures[name] = found

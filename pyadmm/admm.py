@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from pyadmm.errors import PyadmmError
+from pyadmm.project import Kept, pieces
 
-Projection = Callable[[Tensor], Tensor]
-_CHUNK = 1 << 20
+Projection = Callable[[Tensor], Kept]
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,11 @@ class Residuals:
 class Admm:
     """State of the method for some weights: ``Z``, ``U``, ``rho``; the W-step is its caller's.
 
+    ``Z`` is held as its non-zeros (:class:`~pyadmm.project.Kept`).
+
     >>> w = nn.Parameter(torch.tensor([3.0, 1.0]))
-    >>> admm = Admm([w], [lambda v: v * torch.tensor([1.0, 0.0])], rho=0.5)
-    >>> admm.z[0].tolist()
+    >>> admm = Admm([w], [lambda v: Kept.of(v * torch.tensor([1.0, 0.0]))], rho=0.5)
+    >>> admm.z[0].dense().tolist()
     [3.0, 0.0]
     """
 
@@ -63,8 +65,7 @@ class Admm:
         self.rho = rho
         self.growth = growth
         self.z = [project(w.detach()) for project, w in zip(projections, weights, strict=True)]
-        self.u = [torch.zeros_like(w) for w in self.weights]
-        self._change = 0.0
+        self.u = [torch.zeros(w.shape, dtype=w.dtype, device=w.device) for w in self.weights]
         self._pull: list[Tensor] = []
 
     def _penalty_pull(self) -> list[Tensor]:
@@ -73,7 +74,8 @@ class Admm:
         Made when a W-step first asks, so that a Z- and U-step needs no memory for it.
         """
         if not self._pull:
-            self._pull = list(torch._foreach_mul(torch._foreach_sub(self.z, self.u), self.rho))
+            pairs = zip(self.z, self.u, strict=True)
+            self._pull = [z.dense().sub_(u).mul_(self.rho) for z, u in pairs]
         return self._pull
 
     def add_penalty_gradient(self) -> None:
@@ -86,34 +88,33 @@ class Admm:
         torch._foreach_sub_(gradients, self._penalty_pull())
 
     @torch.no_grad()
-    def z_step(self) -> None:
-        """``Z := proj(W + U)``, one layer after the other, so that one layer's copies live."""
-        self._pull = []
-        change = 0.0
-        for i, (w, project) in enumerate(zip(self.weights, self.projections, strict=True)):
-            z = project(w.detach() + self.u[i])
-            change += _squares(z, self.z[i])
-            self.z[i] = z
-        self._change = math.sqrt(change)
+    def z_and_u_step(self) -> Residuals:
+        """``Z := proj(W + U)``, ``U := U + W - Z``; then ``rho`` grows.
 
-    @torch.no_grad()
-    def u_step(self) -> Residuals:
-        """``U := U + W - Z``; then ``rho`` grows, and ``U``, the multiplier over rho, with it."""
-        primal = size = 0.0
-        for weight, z, u in zip(self.weights, self.z, self.u, strict=True):
-            w_minus_z = weight.detach() - z
-            primal += _squares(w_minus_z)
-            size += _squares(weight.detach())
-            u.add_(w_minus_z).div_(self.growth)
-        norm = max(math.sqrt(size), torch.finfo(torch.float32).tiny)
-        residuals = Residuals(math.sqrt(primal) / norm, self._change / norm, self.rho)
-        self.rho *= self.growth
+        ``V = W + U`` is formed in the memory of ``U``, which becomes ``V - Z`` behind the
+        projection, so that no copy of a layer is made. ``U`` is the multiplier over ``rho``, so it
+        shrinks as ``rho`` grows.
+        """
         self._pull = []
+        primal = dual = size = 0.0
+        for i, (weight, project) in enumerate(zip(self.weights, self.projections, strict=True)):
+            w, v = weight.detach(), self.u[i].add_(weight.detach())
+            kept = project(v)
+            parts = zip(pieces(w), pieces(v), kept.parts(), self.z[i].parts(), strict=True)
+            for w_part, v_part, z, before in parts:
+                v_part.sub_(z).div_(self.growth)
+                dual += _squares(before.sub_(z))
+                primal += _squares(z.sub_(w_part))
+                size += _squares(w_part)
+            self.z[i] = kept
+        norm = max(math.sqrt(size), torch.finfo(torch.float32).tiny)
+        residuals = Residuals(math.sqrt(primal) / norm, math.sqrt(dual) / norm, self.rho)
+        self.rho *= self.growth
         return residuals
 
     def state_dict(self) -> dict[str, Any]:
         """``Z``, ``U`` and ``rho``."""
-        return {"z": list(self.z), "u": list(self.u), "rho": self.rho}
+        return {"z": [z.dense() for z in self.z], "u": list(self.u), "rho": self.rho}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict`."""
@@ -121,16 +122,12 @@ class Admm:
         for name in ("z", "u"):
             if [tuple(t.shape) for t in state[name]] != shapes:
                 raise PyadmmError(f"ADMM state: {name} does not fit weights of shapes {shapes}")
-        self.z = [z.clone() for z in state["z"]]
+        self.z = [Kept.of(z) for z in state["z"]]
         self.u = [u.clone() for u in state["u"]]
         self.rho = float(state["rho"])
         self._pull = []
 
 
-def _squares(tensor: Tensor, minus: Tensor | None = None) -> float:
-    """Sum of squares of ``tensor`` (less another), in double precision without a double copy."""
-    parts = tensor.reshape(-1).split(_CHUNK)
-    if minus is None:
-        return sum(float(part.double().square().sum()) for part in parts)
-    others = minus.reshape(-1).split(_CHUNK)
-    return sum(float((a - b).double().square().sum()) for a, b in zip(parts, others, strict=True))
+def _squares(part: Tensor) -> float:
+    """Sum of squares in double precision."""
+    return float(torch.linalg.vector_norm(part, dtype=torch.float64)) ** 2

@@ -7,7 +7,7 @@ Every phase is a function of its network, the settings and the data, resumable t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,12 @@ from pyadmm.errors import PyadmmError
 from pyadmm.model import INPUT, CompressedModel, InputSpec
 from pyadmm.network import AddStep, Network, PoolStep, WeightedStep
 from pyadmm.project import (
+    Kept,
     crowded_mask,
     joint_scale,
+    keep_joint,
+    keep_largest,
     optimal_scale,
-    project_cardinality,
-    project_joint,
     project_levels,
     row_mask,
 )
@@ -458,7 +459,7 @@ def _admm_round(
     projections = aim.projections(settings)
     if settings.iterations == 0:
         for layer, project in zip(layers.values(), projections, strict=True):
-            layer.apply_mask(project(layer.weight.detach()) != 0)
+            layer.apply_mask(project(layer.weight.detach()).mask)
         return [], "magnitude"
     weights = [layer.weight for layer in layers.values()]
     admm = Admm(weights, projections, settings.rho, settings.growth)
@@ -478,10 +479,10 @@ def _admm_round(
 
     def iteration(number: int) -> tuple[dict[str, Any], bool]:
         loss = w_step(number)  # W := argmin f(W) + rho/2 |W - Z + U|^2
-        admm.z_step()  #         Z := proj(W + U)
+        moved = admm.z_and_u_step()  # Z := proj(W + U); U := U + W - Z
         if distributed.size() > 1:
-            distributed.agree("the projection Z", digest_of(admm.z))
-        moved = admm.u_step()  # U := U + W - Z
+            held = [(z.mask, z.values) for z in admm.z]
+            distributed.agree("the projection Z", digest_of(held))
         right = _projected_accuracy(network, admm.z, around.data.validation)
         figures = {"loss": loss, "val_accuracy": right, "nnz": nnz, **vars(moved)}
         return figures, moved.below(settings.tolerance)
@@ -489,7 +490,7 @@ def _admm_round(
     parts: dict[str, Stateful] = {"network": network, "optimizer": optimizer, "admm": admm}
     records = phase.run(parts, iteration)
     for layer, z in zip(layers.values(), admm.z, strict=True):
-        layer.apply_mask(z != 0)
+        layer.apply_mask(z.mask)
     last = records[-1]
     ended = Residuals(last.primal or 0.0, last.dual or 0.0, last.rho or 0.0)
     return records, "converged" if ended.below(settings.tolerance) else "iteration limit"
@@ -501,27 +502,28 @@ def _projection(
     """The projection of one layer: cardinality, living outputs, and levels if ``joint``."""
     bits, rows = target.weight_bits, target.outputs
 
-    def project(w: Tensor) -> Tensor:
+    def project(w: Tensor) -> Kept:
         if rows is not None and rows < len(w):
             w = w * row_mask(w, count, rows)
         if settings.curvature > 0 or settings.crowding > 0:
             w = w * crowded_mask(w * matters, count, settings.crowding)
         if joint and count == w.numel():
-            return project_levels(w, optimal_scale(w, bits), bits)
+            return Kept.of(project_levels(w, optimal_scale(w, bits), bits))
         if joint:
-            return project_joint(w, count, joint_scale(w, count, bits), bits)
-        return project_cardinality(w, count)
+            return keep_joint(w, count, joint_scale(w, count, bits), bits)
+        return keep_largest(w, count)
 
     return project
 
 
-def _projected_accuracy(network: Network, z: list[Tensor], data: Images) -> float:
+def _projected_accuracy(network: Network, z: Sequence[Kept], data: Images) -> float:
     """Validation accuracy with the weights at ``Z``."""
     weights = [layer.weight.data for layer in network.layers.values()]
-    kept = [w.clone() for w in weights]
-    torch._foreach_copy_(weights, z)
+    trained = [w.clone() for w in weights]
+    for weight, kept in zip(weights, z, strict=True):
+        weight.copy_(kept.dense())
     right = accuracy(lambda images: network(network.encode(images)), data)
-    torch._foreach_copy_(weights, kept)
+    torch._foreach_copy_(weights, trained)
     return right
 
 

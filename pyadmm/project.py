@@ -7,8 +7,12 @@ a level, it means "pruned". All functions take a tensor of any shape and return 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pyadmm.errors import PyadmmError
@@ -17,61 +21,143 @@ _JOINT_SWEEPS = 20
 _LARGE = 1 << 21
 """From so many entries on, selection by sampling is faster than ``torch.topk``."""
 _SAMPLE = 1 << 16
-_CHUNK = 1 << 20
+CHUNK = 1 << 16
+"""Entries of a long tensor that are worked on at a time, so that temporaries stay in the cache."""
 _CROWDING_SWEEPS = 3
+Score = Callable[[Tensor], Tensor]
 
 
-def top_mask(score: Tensor, count: int) -> Tensor:
-    """Boolean mask of the ``count`` largest entries of ``score``."""
-    if not 0 <= count <= score.numel():
-        raise PyadmmError(f"projection: cannot keep {count} of {score.numel()} entries")
-    if score.device.type == "cpu" and score.numel() >= _LARGE and count > 0:
-        return _large_top_mask(score.reshape(-1), count).reshape(score.shape)
-    mask = torch.zeros(score.numel(), dtype=torch.bool, device=score.device)
-    mask[torch.topk(score.reshape(-1), count, sorted=False).indices] = True
-    return mask.reshape(score.shape)
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """What a projection keeps of a tensor: a byte for every entry and the kept values.
+
+    :param mask: boolean, of the tensor's shape.
+    :param values: the entries under ``mask``, in row-major order; all others are 0.
+
+    >>> Kept.of(torch.tensor([[0.0, -3.0], [2.0, 0.0]])).values.tolist()
+    [-3.0, 2.0]
+    """
+
+    mask: Tensor
+    values: Tensor
+
+    @classmethod
+    def of(cls, dense: Tensor) -> Kept:
+        """The non-zeros of ``dense``."""
+        mask = dense != 0
+        return cls(mask, dense[mask])
+
+    def dense(self) -> Tensor:
+        """The projected tensor itself."""
+        zeros = torch.zeros(self.mask.shape, dtype=self.values.dtype, device=self.values.device)
+        return zeros.masked_scatter_(self.mask, self.values)
+
+    def parts(self) -> Iterator[Tensor]:
+        """:meth:`dense`, flat, in pieces of :data:`CHUNK` entries."""
+        done = 0
+        for mask in pieces(self.mask):
+            part = self.values.new_zeros(len(mask))
+            count = int(mask.sum())
+            yield part.masked_scatter_(mask, self.values[done : done + count])
+            done += count
 
 
-def _large_top_mask(score: Tensor, count: int) -> Tensor:
-    """:func:`top_mask` of a long vector, in linear time and with little memory.
+def pieces(tensor: Tensor) -> tuple[Tensor, ...]:
+    """The tensor, flat, in pieces of :data:`CHUNK` entries."""
+    return tensor.reshape(-1).split(CHUNK)
 
-    A sample brackets the ``count``-th largest value; one pass counts what lies above the bracket
-    and collects what lies inside, where the value is found exactly. A bracket that misses is made
+
+def top_mask(values: Tensor, count: int, score: Score | None = None) -> Tensor:
+    """Boolean mask of the ``count`` entries of ``values`` with the largest ``score``.
+
+    :param score: of every entry by itself; ``None``: the entry is its own score.
+    """
+    if not 0 <= count <= values.numel():
+        raise PyadmmError(f"projection: cannot keep {count} of {values.numel()} entries")
+    score = score or (lambda part: part)
+    if values.device.type == "cpu" and values.numel() >= _LARGE and count > 0:
+        return _large_top_mask(values.reshape(-1), count, score).reshape(values.shape)
+    mask = torch.zeros(values.numel(), dtype=torch.bool, device=values.device)
+    mask[torch.topk(score(values.reshape(-1)), count, sorted=False).indices] = True
+    return mask.reshape(values.shape)
+
+
+def _large_top_mask(values: Tensor, count: int, score: Score) -> Tensor:
+    """:func:`top_mask` of a long vector in one pass, with the mask as the only long temporary.
+
+    A sample brackets the ``count``-th largest score; the pass marks what lies above the bracket and
+    collects what lies inside, where the limit is found exactly. A bracket that misses is made
     wider. Of equal entries at the limit the first ones are kept.
     """
-    limit = _kth_largest(score, count)
-    mask = score > limit
-    missing = count - int(mask.sum())
-    for scores, chosen in zip(score.split(_CHUNK), mask.split(_CHUNK), strict=True):
-        if missing == 0:
-            break
-        equal = torch.nonzero(scores == limit)[:missing, 0]
-        chosen[equal] = True
-        missing -= len(equal)
-    return mask
-
-
-def _kth_largest(score: Tensor, count: int) -> Tensor:
-    sample = score[:: max(1, score.numel() // _SAMPLE)].sort(descending=True).values
-    centre = count * len(sample) / score.numel()
+    sample = score(values[:: max(1, len(values) // _SAMPLE)]).sort(descending=True).values
+    centre = count * len(sample) / len(values)
     margin = 4 * math.sqrt(centre + 1) + 4
+    mask = np.empty(len(values), np.bool_)
     while True:
         first, last = math.floor(centre - margin), math.ceil(centre + margin)
-        bounded_above, bounded_below = first >= 0, last < len(sample)
-        inside, above = [], 0
-        for part in score.split(_CHUNK):
-            held = torch.ones(len(part), dtype=torch.bool)
-            if bounded_above:
-                greater = part > sample[first]
-                above += int(greater.sum())
-                held = ~greater
-            if bounded_below:
-                held &= part >= sample[last]
-            inside.append(part[held])
-        candidates = torch.cat(inside)
-        if above < count <= above + len(candidates):
-            return torch.topk(candidates, count - above).values[-1]
+        high = float(sample[first]) if first >= 0 else math.inf
+        low = float(sample[last]) if last < len(sample) else -math.inf
+        if _mark(mask, values, count, score, (low, high)):
+            return torch.from_numpy(mask)
+        if first < 0 and last >= len(sample):
+            raise PyadmmError("projection: weights must be numbers, but some are not (NaN)")
         margin *= 4
+
+
+def _mark(
+    mask: NDArray[np.bool_],
+    values: Tensor,
+    count: int,
+    score: Score,
+    bracket: tuple[float, float],
+) -> bool:
+    """Fill ``mask`` with the ``count`` largest, if the smallest of them lies in ``bracket``."""
+    low, high = bracket
+    above = 0
+    inside: list[NDArray[np.float32]] = []
+    places: list[NDArray[np.int64]] = []
+    for start in range(0, len(values), CHUNK):
+        scores = score(values[start : start + CHUNK]).numpy()
+        chosen = mask[start : start + CHUNK]
+        np.greater(scores, high, out=chosen)
+        above += int(np.count_nonzero(chosen))
+        # Of many entries that equal the lower bound, zeros above all, none is stored.
+        held = np.flatnonzero((scores > low) & (scores <= high))
+        inside.append(scores[held])
+        places.append(held + start)
+    candidates, where = np.concatenate(inside), np.concatenate(places)
+    missing = count - above
+    if missing < 1:
+        return False
+    if missing <= len(candidates):
+        limit = np.partition(candidates, -missing)[-missing]
+        greater = candidates > limit
+        mask[where[greater]] = True
+        mask[where[candidates == limit][: missing - np.count_nonzero(greater)]] = True
+        return True
+    mask[where] = True
+    missing -= len(candidates)
+    for start in range(0, len(values), CHUNK):
+        equal = np.flatnonzero(score(values[start : start + CHUNK]).numpy() == low)[:missing]
+        mask[start + equal] = True
+        missing -= len(equal)
+        if missing == 0:
+            return True
+    return False
+
+
+def keep_largest(w: Tensor, count: int) -> Kept:
+    """:func:`project_cardinality` in compact form."""
+    return _kept(w, top_mask(w, count, torch.abs))
+
+
+def _kept(w: Tensor, mask: Tensor) -> Kept:
+    """The entries of ``w`` under ``mask``, zeros left out."""
+    values = w[mask]
+    if bool((values == 0).any()):
+        mask = mask & (w != 0)
+        values = w[mask]
+    return Kept(mask, values)
 
 
 def project_cardinality(w: Tensor, count: int) -> Tensor:
@@ -80,7 +166,7 @@ def project_cardinality(w: Tensor, count: int) -> Tensor:
     >>> project_cardinality(torch.tensor([1.0, -3.0, 2.0]), 2).tolist()
     [0.0, -3.0, 2.0]
     """
-    return w * top_mask(w.abs(), count)
+    return w * top_mask(w, count, torch.abs)
 
 
 def row_mask(w: Tensor, count: int, rows: int) -> Tensor:
@@ -89,7 +175,7 @@ def row_mask(w: Tensor, count: int, rows: int) -> Tensor:
     Fewer living outputs make positions cheap to store; the energy of the entries that would stay
     anyway decides who lives.
     """
-    energy = (w * top_mask(w.abs(), min(count, w.numel()))).square().flatten(1).sum(1)
+    energy = (w * top_mask(w, min(count, w.numel()), torch.abs)).square().flatten(1).sum(1)
     mask = top_mask(energy, min(rows, len(energy)))
     return mask.reshape(-1, *[1] * (w.ndim - 1))
 
@@ -137,8 +223,7 @@ def optimal_scale(w: Tensor, bits: int) -> float:
 
     :raises PyadmmError: if ``w`` has no non-zero entry.
     """
-    magnitude = w.detach().abs().reshape(-1).double()
-    magnitude = magnitude[magnitude > 0]
+    magnitude = w.detach()[w != 0].abs().double()
     if magnitude.numel() == 0:
         raise PyadmmError("quantisation: a tensor without non-zero weights has no scale")
     code = torch.arange(1, 1 << (bits - 1), dtype=torch.float64, device=w.device)
@@ -166,8 +251,18 @@ def project_joint(w: Tensor, count: int, q: float, bits: int) -> Tensor:
     >>> project_joint(torch.tensor([1.1, 0.3, 2.4]), 1, 1.0, 1).tolist()
     [0.0, 0.0, 1.0]
     """
-    gain = level_gain(w, q, bits)
-    return project_levels(w, q, bits) * (top_mask(gain, count) & (gain > 0))
+    return keep_joint(w, count, q, bits).dense()
+
+
+def keep_joint(w: Tensor, count: int, q: float, bits: int) -> Kept:
+    """:func:`project_joint` in compact form."""
+    mask = top_mask(w, count, lambda part: level_gain(part, q, bits))
+    values = w[mask]
+    gainful = level_gain(values, q, bits) > 0
+    if not bool(gainful.all()):
+        mask = mask.masked_scatter(mask, gainful)
+        values = values[gainful]
+    return Kept(mask, project_levels(values, q, bits))
 
 
 def joint_scale(w: Tensor, count: int, bits: int) -> float:
@@ -176,10 +271,9 @@ def joint_scale(w: Tensor, count: int, bits: int) -> float:
     Given the scale the support is optimal (largest gains), given the support the scale is
     (:func:`optimal_scale`); the squared error falls at every turn until neither changes.
     """
-    q = optimal_scale(project_cardinality(w, count), bits)
+    q = optimal_scale(keep_largest(w, count).values, bits)
     for _ in range(_JOINT_SWEEPS):
-        support = project_joint(w, count, q, bits) != 0
-        refined = optimal_scale(w * support, bits)
+        refined = optimal_scale(w[keep_joint(w, count, q, bits).mask], bits)
         if refined == q:
             break
         q = refined

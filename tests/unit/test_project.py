@@ -10,9 +10,13 @@ import torch
 from pyadmm import project
 from pyadmm.errors import PyadmmError
 from pyadmm.project import (
+    Kept,
     crowded_mask,
     joint_scale,
+    keep_joint,
+    keep_largest,
     level_codes,
+    level_gain,
     optimal_scale,
     project_cardinality,
     project_joint,
@@ -157,21 +161,55 @@ def test_projection_is_idempotent() -> None:
         assert torch.equal(project_joint(z, 9, 0.5, 3), z)
 
 
-@pytest.mark.parametrize("kind", ["normal", "ties", "sorted", "zeros"])
-def test_selection_from_a_long_vector(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By sampling: exactly ``count``, the largest, of equal ones the first."""
+def _long(kind: str, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
+    """A vector that counts as long, of many pieces."""
     monkeypatch.setattr(project, "_LARGE", 1000)
     monkeypatch.setattr(project, "_SAMPLE", 64)
-    monkeypatch.setattr(project, "_CHUNK", 777)
-    w = torch.randn(20_011, generator=torch.Generator().manual_seed(0)).abs()
-    w = {
+    monkeypatch.setattr(project, "CHUNK", 777)
+    w = torch.randn(20_011, generator=torch.Generator().manual_seed(0))
+    return {
         "normal": w,
         "ties": (4 * w).floor(),
         "sorted": w.sort().values,
-        "zeros": w * (w > 2),
+        "zeros": w * (w.abs() > 2),
     }[kind]
-    order = torch.sort(w, descending=True, stable=True).indices
-    for count in (1, 17, 5_000, 20_010, 20_011):
-        golden = torch.zeros(len(w), dtype=torch.bool)
-        golden[order[:count]] = True
-        assert torch.equal(top_mask(w, count), golden), count
+
+
+KINDS = ("normal", "ties", "sorted", "zeros")
+COUNTS = (1, 17, 900, 5_000, 20_010, 20_011)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_selection_from_a_long_vector(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By sampling: exactly ``count``, the largest, of equal ones the first."""
+    w = _long(kind, monkeypatch)
+    for score in (torch.abs, torch.neg):
+        order = torch.sort(score(w), descending=True, stable=True).indices
+        for count in COUNTS:
+            golden = torch.zeros(len(w), dtype=torch.bool)
+            golden[order[:count]] = True
+            assert torch.equal(top_mask(w, count, score), golden), count
+            assert torch.equal(top_mask(score(w), count), golden), count
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_piecewise_projections_of_a_long_vector(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compact or not, in pieces or at once: the same bits, and no zero counts as kept."""
+    w = _long(kind, monkeypatch).reshape(-1, 20_011)
+    for count in COUNTS:
+        largest, joint = keep_largest(w, count), keep_joint(w, count, 0.5, 3)
+        assert torch.equal(largest.dense(), w * top_mask(w.abs(), count))
+        gain = level_gain(w, 0.5, 3)
+        golden = project_levels(w, 0.5, 3) * (top_mask(gain, count) & (gain > 0))
+        assert torch.equal(joint.dense(), golden)
+        for kept in (largest, joint):
+            assert torch.equal(kept.mask, kept.dense() != 0)
+            assert torch.equal(torch.cat(list(kept.parts())), kept.dense().reshape(-1))
+            assert torch.equal(Kept.of(kept.dense()).values, kept.values)
+
+
+def test_a_long_vector_with_what_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    w = _long("normal", monkeypatch)
+    w[5::7] = float("nan")
+    with pytest.raises(PyadmmError, match="must be numbers"):
+        keep_largest(w, 19_000)
