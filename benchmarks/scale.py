@@ -106,7 +106,7 @@ def forget_peak() -> None:
 
 def state(name: str, variant: str, weights: list[nn.Parameter]) -> Admm | Plain:
     """The state of a variant, before its first update."""
-    counts = [max(1, int(w.numel() / RATIOS[name])) for w in weights]
+    counts = [int(w.numel() / RATIOS[name]) for w in weights]
     if variant in PLAIN:
         project = PLAIN[variant]
         dense = [lambda v, n=count: project(v, n) for count in counts]
@@ -126,12 +126,17 @@ def state(name: str, variant: str, weights: list[nn.Parameter]) -> Admm | Plain:
 def random_weights(name: str) -> list[nn.Parameter]:
     """Weights of the network's shapes."""
     generator = torch.Generator().manual_seed(0)
-    return [nn.Parameter(torch.randn(s, generator=generator) * 0.02) for s in shapes(name)]
+    empty = [torch.empty(shape) for shape in shapes(name)]
+    return [nn.Parameter(w.normal_(0, 0.02, generator=generator)) for w in empty]
 
 
 def memory(name: str, variant: str) -> float:
     """Peak memory of the second update, in multiples of the weights, which are counted in it."""
     torch.set_num_threads(1)
+    # What torch loads for a network's shapes and at its first operations is none of ours.
+    shapes(name)
+    small = state(name, variant, [nn.Parameter(torch.randn(1 << 18))])
+    small.z_and_u_step()
     base = resident()
     weights = random_weights(name)
     admm = state(name, variant, weights)

@@ -18,9 +18,9 @@ from torch import Tensor
 from pyadmm.errors import PyadmmError
 
 _JOINT_SWEEPS = 20
-_LARGE = 1 << 21
+_LARGE = 1 << 17
 """From so many entries on, selection by sampling is faster than ``torch.topk``."""
-_SAMPLE = 1 << 16
+_SAMPLE = 1 << 14
 CHUNK = 1 << 16
 """Entries of a long tensor that are worked on at a time, so that temporaries stay in the cache."""
 _CROWDING_SWEEPS = 3
