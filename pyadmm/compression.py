@@ -669,20 +669,32 @@ def planned_ratios(network: Network, settings: CompressSettings, data: Data) -> 
     return {name: network.layers[name].facts.spec.weights / counts[name] for name in counts}
 
 
+def living_weights(network: Network, settings: CompressSettings) -> dict[str, int]:
+    """Weights of the outputs that may live, by layer."""
+    specs = {name: layer.facts.spec for name, layer in network.layers.items()}
+    most = {name: target.outputs for name, target in _targets(network, settings).items()}
+    return {
+        name: spec.weights // spec.outputs * min(most[name] or spec.outputs, spec.outputs)
+        for name, spec in specs.items()
+    }
+
+
 def _respect_break_even(
     network: Network, targets: dict[str, Target], settings: CompressSettings, data: Data
 ) -> tuple[dict[str, Target], list[Decision]]:
-    """Targets with ``ratio == 1 or ratio >= break_even``, and why."""
+    """Targets whose layers are dense or have ``ratio >= break_even``, and why."""
     if not settings.break_even:
         return targets, []
     weights = {name: layer.facts.spec.weights for name, layer in network.layers.items()}
     ratios = planned_ratios(network, settings, data)
-    decisions = plan_ratios(weights, ratios, settings.break_even, settings.pruning_ratio)
-    planned = {d.layer: replace(targets[d.layer], ratio=d.ratio) for d in decisions}
-    for name, target in planned.items():
-        if target.ratio == 1:
-            planned[name] = replace(target, outputs=None)
-    return planned, decisions
+    decisions = plan_ratios(
+        weights,
+        ratios,
+        settings.break_even,
+        settings.pruning_ratio,
+        living_weights(network, settings),
+    )
+    return {d.layer: replace(targets[d.layer], ratio=d.ratio) for d in decisions}, decisions
 
 
 def _targets(network: Network, settings: CompressSettings) -> dict[str, Target]:

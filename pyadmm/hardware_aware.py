@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pyadmm.compression import admm_phase, planned_ratios, retrain
+from pyadmm.compression import admm_phase, living_weights, planned_ratios, retrain
 from pyadmm.network import Network
 from pyadmm.schedule import Decision, keep, search_hardware_aware
 from pyadmm.settings import CompressSettings, LayerTarget
@@ -66,8 +66,9 @@ def push(
         return known[key]
 
     ratios = planned_ratios(network, settings, data)
+    living = living_weights(network, settings)
     restored = search_hardware_aware(
-        weights, ratios, settings.break_even, evaluate, least_accuracy=0.0, steps=0
+        weights, ratios, settings.break_even, evaluate, least_accuracy=0.0, steps=0, living=living
     )
     found = search_hardware_aware(
         weights,
@@ -77,6 +78,7 @@ def push(
         least_accuracy=restored.accuracy - loss,
         largest_factor=LARGEST_FACTOR,
         steps=SEARCH_STEPS,
+        living=living,
     )
     final = pinned(settings, weights, {d.layer: d.ratio for d in found.decisions})
     return Pushed(final, tuple(found.decisions), tuple(found.trials))

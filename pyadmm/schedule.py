@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 import torch
@@ -144,8 +144,10 @@ class Decision:
     """What the schedule decided about a layer, and why.
 
     :param before: pruning ratio before hardware was asked.
-    :param ratio: pruning ratio that is aimed at; 1 means that the layer stays dense.
+    :param ratio: pruning ratio that is aimed at; of a dense layer, what its dead outputs leave: 1
+        where all of them live.
     :param floor: its break-even pruning ratio; ``None`` where it is unknown.
+    :param dense: whether its living outputs keep all their weights.
     """
 
     layer: str
@@ -153,6 +155,7 @@ class Decision:
     ratio: float
     floor: float | None
     reason: str
+    dense: bool = False
 
 
 def plan_ratios(
@@ -160,28 +163,34 @@ def plan_ratios(
     ratios: Mapping[str, float],
     floors: Mapping[str, float],
     total_ratio: float | None = None,
+    living: Mapping[str, int] | None = None,
 ) -> list[Decision]:
-    """Make ``ratio == 1 or ratio >= break_even`` hold (ADMM-NN Figure 5, the restoring step).
+    """Make ``dense or ratio >= break_even`` hold (ADMM-NN Figure 5, the restoring step).
 
-    A layer below its floor becomes dense again. With a ``total_ratio`` the others are then pruned
-    further by a common factor, so that the total holds; where that would take all their weights,
-    the largest of the layers that would be dense is raised to its floor instead.
+    A layer below its floor becomes dense again. At its floor it would be as sparse hardware just as
+    fast, by the floor's definition, with fewer weights: so it is raised to it only where dense it
+    would take too much of the total. With a ``total_ratio`` the others are then pruned further by a
+    common factor, so that the total holds; where that would take all their weights, the largest of
+    the layers that would be dense is raised to its floor instead. A dense layer's dead outputs stay
+    dead: whole filters that are gone make dense hardware faster, too.
 
     :param weights: layer -> weights of the dense layer.
     :param ratios: layer -> pruning ratio without regard to hardware.
     :param floors: layer -> break-even pruning ratio (some layers may be missing).
+    :param living: layer -> weights of the outputs that may live; ``None``: all of them.
     :raises PyadmmError: if the total cannot be reached.
     """
     raised: set[str] = set()
+    whole = {name: 1.0 if living is None else weights[name] / living[name] for name in ratios}
     while True:
-        decisions = _restore(ratios, floors, raised)
+        decisions = _restore(ratios, floors, raised, whole)
         if total_ratio is None:
             return decisions
         budget = math.floor(sum(weights.values()) / total_ratio)
         pushed = _push(weights, decisions, budget)
         if pushed is not None:
             return pushed
-        dense = [d.layer for d in decisions if d.ratio == 1 and d.floor is not None]
+        dense = [d.layer for d in decisions if d.dense]
         dense = [name for name in dense if floors[name] <= weights[name]]
         if not dense:
             raise PyadmmError(
@@ -192,8 +201,12 @@ def plan_ratios(
 
 
 def _restore(
-    ratios: Mapping[str, float], floors: Mapping[str, float], raised: set[str]
+    ratios: Mapping[str, float],
+    floors: Mapping[str, float],
+    raised: set[str],
+    whole: Mapping[str, float],
 ) -> list[Decision]:
+    """:param whole: layer -> pruning ratio at which its living outputs keep all their weights."""
     decisions = []
     for name, ratio in ratios.items():
         floor = floors.get(name)
@@ -205,7 +218,9 @@ def _restore(
             decisions.append(Decision(name, ratio, floor, floor, why))
         else:
             why = f"stays dense: {ratio:.3g} is below its break-even of {floor:.3g}"
-            decisions.append(Decision(name, ratio, 1.0, floor, why))
+            if whole[name] > 1:
+                why += f"; its living outputs keep all their weights, {1 / whole[name]:.0%} of all"
+            decisions.append(Decision(name, ratio, whole[name], floor, why, dense=True))
     return decisions
 
 
@@ -227,23 +242,23 @@ def _push(
         middle = math.sqrt(low * high)
         low, high = (low, middle) if kept(middle) <= budget else (middle, high)
     return [
-        d
-        if d.ratio == 1
-        else Decision(
-            d.layer,
-            d.before,
-            _pushed(d, high, weights),
-            d.floor,
-            f"{d.reason}; pushed {high:.3g}x further to make up for dense layers",
-        )
+        _further(d, high, weights, f"pushed {high:.3g}x further to make up for dense layers")
         for d in decisions
     ]
 
 
 def _pushed(decision: Decision, factor: float, weights: Mapping[str, int]) -> float:
-    if decision.ratio == 1:
-        return 1.0
+    if decision.dense:
+        return decision.ratio
     return min(decision.ratio * factor, float(weights[decision.layer]))
+
+
+def _further(decision: Decision, factor: float, weights: Mapping[str, int], why: str) -> Decision:
+    """``decision`` with ``factor`` times its ratio, for the reason ``why``; unchanged if dense."""
+    if decision.dense or factor == 1:
+        return decision
+    ratio = _pushed(decision, factor, weights)
+    return replace(decision, ratio=ratio, reason=f"{decision.reason}; {why}")
 
 
 @dataclass(frozen=True)
@@ -267,24 +282,21 @@ def search_hardware_aware(
     least_accuracy: float,
     largest_factor: float = 4.0,
     steps: int = _SEARCH_STEPS,
+    living: Mapping[str, int] | None = None,
 ) -> Search:
     """ADMM-NN Figure 5: prune; restore layers under break-even; push the others by binary search.
 
     :param evaluate: compresses to some ratios and gives the validation accuracy.
     :param least_accuracy: that a candidate must have.
     :param largest_factor: by which the pruned layers may be pushed at most.
+    :param living: as for :func:`plan_ratios`.
     :raises PyadmmError: if the restored ratios themselves miss ``least_accuracy``.
     """
-    restored = plan_ratios(weights, ratios, floors)
+    restored = plan_ratios(weights, ratios, floors, living=living)
 
     def candidate(factor: float) -> list[Decision]:
-        why = f"; pushed {factor:.3g}x further, accuracy allows it" if factor > 1 else ""
-        return [
-            Decision(d.layer, d.before, _pushed(d, factor, weights), d.floor, d.reason)
-            if d.ratio == 1
-            else Decision(d.layer, d.before, _pushed(d, factor, weights), d.floor, d.reason + why)
-            for d in restored
-        ]
+        why = f"pushed {factor:.3g}x further, accuracy allows it"
+        return [_further(decision, factor, weights, why) for decision in restored]
 
     def score(factor: float) -> float:
         return evaluate({d.layer: d.ratio for d in candidate(factor)})

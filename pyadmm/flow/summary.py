@@ -224,7 +224,9 @@ def _floor(facts: Mapping[str, Any] | None) -> Quantity | None:
 
 
 def _decided(decision: Mapping[str, Any]) -> str:
-    return "kept dense" if decision["ratio"] == 1 else f"pruned {decision['ratio']:.3g}x"
+    if not decision["dense"]:
+        return f"pruned {decision['ratio']:.3g}x"
+    return "kept dense" if decision["ratio"] == 1 else "kept dense in its living outputs"
 
 
 def _hardware(session: Session, cosim: Mapping[str, Any], synth: Mapping[str, Any]) -> Hardware:

@@ -158,6 +158,17 @@ def test_layers_below_break_even_stay_dense() -> None:
     assert result.network.layers["0"].nnz == 9 * len(result.network.layers["0"].outputs)
 
 
+def test_dense_layers_keep_all_weights_of_the_filters_that_live() -> None:
+    settings = _settings(break_even={"0": 30.0}, pruning_ratio=5, filters_kept=0.5)
+    data = _data()
+    dense = to_network(_model(), settings, (1, 8, 8))
+    result = admm_phase(dense, settings, data)
+    first = result.network.layers["0"]
+    assert 1 <= len(first.outputs) <= dense.layers["0"].facts.spec.outputs // 2
+    assert first.nnz == first.weight.numel() == 9 * len(first.outputs)
+    assert result.decisions[0].dense
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
