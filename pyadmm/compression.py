@@ -692,7 +692,7 @@ def _respect_break_even(
         ratios,
         settings.break_even,
         settings.pruning_ratio,
-        living_weights(network, settings),
+        living=living_weights(network, settings),
     )
     return {d.layer: replace(targets[d.layer], ratio=d.ratio) for d in decisions}, decisions
 

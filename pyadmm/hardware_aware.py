@@ -1,23 +1,36 @@
-"""The hardware-aware schedule by trial (ADMM-NN section 5, Figure 5).
+"""The hardware-aware schedule (ADMM-NN section 5, Figure 5).
 
-Prune; restore the layers under their break-even pruning ratio to dense; push the others further by
-a binary search, as far as the accuracy on the validation images allows. A trial is a short
-compression: few ADMM rounds and a short masked retraining, in floats. It ranks ratios; the accuracy
-of the result is that of the full compression that follows.
+Prune; restore the layers under their break-even pruning ratio to dense, or raise those that are
+just under it if the network becomes faster by that: :func:`plan`. Then push the others further by a
+binary search, as far as the accuracy on the validation images allows: :func:`push`. A trial is a
+short compression: few ADMM rounds and a short masked retraining, in floats. It ranks ratios; the
+accuracy of the result is that of the full compression that follows.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pyadmm.compression import admm_phase, living_weights, planned_ratios, retrain
+from pyadmm.compact import compact
+from pyadmm.compression import admm_phase, calibrate, living_weights, planned_ratios, retrain
+from pyadmm.convert import snap_scales, to_compressed
+from pyadmm.model import CompressedModel
 from pyadmm.network import Network
-from pyadmm.schedule import Decision, keep, search_hardware_aware
+from pyadmm.project import project_cardinality, row_mask
+from pyadmm.schedule import (
+    Cycles,
+    Decision,
+    keep,
+    layer_targets,
+    plan_ratios,
+    search_hardware_aware,
+)
 from pyadmm.settings import CompressSettings, LayerTarget
 from pyadmm.training import Data, Progress, accuracy
 
@@ -32,12 +45,35 @@ class Pushed:
     """What the search decided.
 
     :param settings: the given ones with a ratio for every layer; no break-even is left in them.
-    :param trials: ``(factor, validation accuracy)`` in the order of the search.
+    :param trials: ``(factor, validation accuracy)`` in the order of the search, if there was one.
     """
 
     settings: CompressSettings
     decisions: tuple[Decision, ...]
     trials: tuple[tuple[float, float], ...]
+
+
+def plan(
+    network: Network,
+    settings: CompressSettings,
+    data: Data,
+    speed: Callable[[CompressedModel], float] | None = None,
+) -> Pushed:
+    """Ratios that obey ``settings.break_even`` and keep the total; without trials.
+
+    :param speed: cycles between two images that a model's accelerator takes.
+    """
+    weights = _weights(network)
+    decisions = plan_ratios(
+        weights,
+        planned_ratios(network, settings, data),
+        settings.break_even,
+        settings.pruning_ratio,
+        living=living_weights(network, settings),
+        cycles=_judge(network, settings, data, speed),
+    )
+    final = pinned(settings, weights, {d.layer: d.ratio for d in decisions})
+    return Pushed(final, tuple(decisions), ())
 
 
 def push(
@@ -46,6 +82,7 @@ def push(
     data: Data,
     *,
     loss: float,
+    speed: Callable[[CompressedModel], float] | None = None,
     checkpoint_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> Pushed:
@@ -53,8 +90,9 @@ def push(
 
     :param loss: share of the validation images that pushing may lose, against the restored ratios
         in a trial of the same length.
+    :param speed: as for :func:`plan`.
     """
-    weights = {name: layer.facts.spec.weights for name, layer in network.layers.items()}
+    weights = _weights(network)
     known: dict[str, float] = {}
 
     def evaluate(ratios: Mapping[str, float]) -> float:
@@ -67,18 +105,20 @@ def push(
 
     ratios = planned_ratios(network, settings, data)
     living = living_weights(network, settings)
-    restored = search_hardware_aware(
-        weights, ratios, settings.break_even, evaluate, least_accuracy=0.0, steps=0, living=living
-    )
-    found = search_hardware_aware(
+    search = partial(
+        search_hardware_aware,
         weights,
         ratios,
         settings.break_even,
         evaluate,
+        living=living,
+        cycles=_judge(network, settings, data, speed),
+    )
+    restored = search(least_accuracy=0.0, steps=0)
+    found = search(
         least_accuracy=restored.accuracy - loss,
         largest_factor=LARGEST_FACTOR,
         steps=SEARCH_STEPS,
-        living=living,
     )
     final = pinned(settings, weights, {d.layer: d.ratio for d in found.decisions})
     return Pushed(final, tuple(found.decisions), tuple(found.trials))
@@ -99,6 +139,53 @@ def pinned(
         layers=(*settings.layers, *targets),
         break_even={},
     )
+
+
+def forecast(
+    network: Network, settings: CompressSettings, ratios: Mapping[str, float], data: Data
+) -> CompressedModel:
+    """The integer model of ``network`` pruned to ``ratios`` in one shot, by magnitude, untrained.
+
+    Its weights lie about as those of the compressed network will, so that hardware can be reckoned
+    for it; it classifies nothing.
+    """
+    specs = [layer.facts.spec for layer in network.layers.values()]
+    targets = layer_targets(specs, settings)
+    pruned = network.fold_norms()
+    for name, layer in pruned.layers.items():
+        w, count = layer.weight.detach(), keep(layer.facts.spec.weights, ratios[name])
+        rows = row_mask(w, count, targets[name].outputs or len(w))
+        layer.apply_mask(project_cardinality(w * rows, count) != 0)
+    pruned = pruned.shrink()
+    for layer in pruned.layers.values():
+        layer.fit_weight_scale()
+    calibrate(pruned, data.train)
+    pruned.quantized = True
+    snap_scales(pruned, settings.mult_bits)
+    return compact(to_compressed(pruned, "forecast"))
+
+
+def _judge(
+    network: Network,
+    settings: CompressSettings,
+    data: Data,
+    speed: Callable[[CompressedModel], float] | None,
+) -> Cycles | None:
+    if speed is None:
+        return None
+    known: dict[tuple[float, ...], float] = {}
+
+    def cycles(ratios: Mapping[str, float]) -> float:
+        key = tuple(ratios.values())
+        if key not in known:
+            known[key] = speed(forecast(network, settings, ratios, data))
+        return known[key]
+
+    return cycles
+
+
+def _weights(network: Network) -> dict[str, int]:
+    return {name: layer.facts.spec.weights for name, layer in network.layers.items()}
 
 
 def _trial(settings: CompressSettings) -> CompressSettings:

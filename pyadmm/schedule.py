@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,6 +16,10 @@ from pyadmm.settings import CompressSettings
 from pyadmm.spec import LayerSpec
 
 _SEARCH_STEPS = 8
+NEAR = 1.25
+"""Break-even over planned ratio up to which a layer may be raised to its break-even for speed."""
+Cycles: TypeAlias = Callable[[Mapping[str, float]], float]
+"""Cycles between two images of the network whose layers have these pruning ratios."""
 
 
 @dataclass(frozen=True)
@@ -163,25 +168,71 @@ def plan_ratios(
     ratios: Mapping[str, float],
     floors: Mapping[str, float],
     total_ratio: float | None = None,
+    *,
     living: Mapping[str, int] | None = None,
+    cycles: Cycles | None = None,
 ) -> list[Decision]:
     """Make ``dense or ratio >= break_even`` hold (ADMM-NN Figure 5, the restoring step).
 
-    A layer below its floor becomes dense again. At its floor it would be as sparse hardware just as
-    fast, by the floor's definition, with fewer weights: so it is raised to it only where dense it
-    would take too much of the total. With a ``total_ratio`` the others are then pruned further by a
-    common factor, so that the total holds; where that would take all their weights, the largest of
-    the layers that would be dense is raised to its floor instead. A dense layer's dead outputs stay
-    dead: whole filters that are gone make dense hardware faster, too.
+    A layer below its floor becomes dense again; what it lost in whole outputs stays lost, because
+    that makes dense hardware faster, too. A layer that is just below, by :data:`NEAR` at most, is
+    raised to its floor instead if the network becomes faster by that. With a ``total_ratio`` the
+    others are pruned further by a common factor, so that the total holds; where that would take all
+    their weights, the largest of the layers that would be dense is raised to its floor as well.
 
     :param weights: layer -> weights of the dense layer.
     :param ratios: layer -> pruning ratio without regard to hardware.
     :param floors: layer -> break-even pruning ratio (some layers may be missing).
     :param living: layer -> weights of the outputs that may live; ``None``: all of them.
+    :param cycles: judges the network with some ratios; ``None``: layers below are never raised for
+        speed.
     :raises PyadmmError: if the total cannot be reached.
     """
-    raised: set[str] = set()
     whole = {name: 1.0 if living is None else weights[name] / living[name] for name in ratios}
+
+    def planned(raised: Mapping[str, str]) -> list[Decision]:
+        return _within_total(weights, ratios, floors, total_ratio, whole=whole, raised=raised)
+
+    reasons: dict[str, str] = {}
+    plan = planned(reasons)
+    for name in [d.layer for d in plan if d.dense and _near(d, weights)] if cycles else []:
+        assert cycles is not None
+        other = planned({**reasons, name: "raised to its break-even"})
+        slow, fast = (cycles({d.layer: d.ratio for d in each}) for each in (plan, other))
+        if fast < slow:
+            why = f"raised to its break-even: then an image takes {fast:,.0f} cycles (modelled), "
+            reasons[name] = why + f"not {slow:,.0f} as with the layer dense"
+            plan = planned(reasons)
+        else:
+            why = f"; raised to it, an image would take {fast:,.0f} cycles (modelled), not "
+            plan = [
+                replace(d, reason=f"{d.reason}{why}{slow:,.0f}") if d.layer == name else d
+                for d in plan
+            ]
+    return plan
+
+
+def _near(decision: Decision, weights: Mapping[str, int]) -> bool:
+    """Whether a dense layer can be pruned to its break-even at little loss."""
+    floor = decision.floor or math.inf
+    return floor <= min(NEAR * decision.before, weights[decision.layer])
+
+
+def _within_total(
+    weights: Mapping[str, int],
+    ratios: Mapping[str, float],
+    floors: Mapping[str, float],
+    total_ratio: float | None,
+    *,
+    whole: Mapping[str, float],
+    raised: Mapping[str, str],
+) -> list[Decision]:
+    """The decisions with ``raised`` layers at their floor, and more of them if the total needs it.
+
+    :param whole: layer -> pruning ratio at which its living outputs keep all their weights.
+    :param raised: layer -> why.
+    """
+    raised = dict(raised)
     while True:
         decisions = _restore(ratios, floors, raised, whole)
         if total_ratio is None:
@@ -190,23 +241,22 @@ def plan_ratios(
         pushed = _push(weights, decisions, budget)
         if pushed is not None:
             return pushed
-        dense = [d.layer for d in decisions if d.dense]
-        dense = [name for name in dense if floors[name] <= weights[name]]
+        dense = [d.layer for d in decisions if d.dense and (d.floor or 1) <= weights[d.layer]]
         if not dense:
             raise PyadmmError(
                 f"schedule: a total pruning ratio of {total_ratio:g} cannot be reached with the "
                 f"break-even ratios {dict(floors)}; use a lower ratio"
             )
-        raised.add(max(dense, key=lambda name: weights[name]))
+        largest = max(dense, key=lambda name: weights[name])
+        raised[largest] = "raised to its break-even: dense, it would take the whole budget"
 
 
 def _restore(
     ratios: Mapping[str, float],
     floors: Mapping[str, float],
-    raised: set[str],
+    raised: Mapping[str, str],
     whole: Mapping[str, float],
 ) -> list[Decision]:
-    """:param whole: layer -> pruning ratio at which its living outputs keep all their weights."""
     decisions = []
     for name, ratio in ratios.items():
         floor = floors.get(name)
@@ -214,8 +264,7 @@ def _restore(
             why = "no break-even is known" if floor is None else "at or above its break-even"
             decisions.append(Decision(name, ratio, ratio, floor, f"pruned: {why}"))
         elif name in raised:
-            why = "raised to its break-even: dense, it would take the whole budget"
-            decisions.append(Decision(name, ratio, floor, floor, why))
+            decisions.append(Decision(name, ratio, floor, floor, raised[name]))
         else:
             why = f"stays dense: {ratio:.3g} is below its break-even of {floor:.3g}"
             if whole[name] > 1:
@@ -283,16 +332,17 @@ def search_hardware_aware(
     largest_factor: float = 4.0,
     steps: int = _SEARCH_STEPS,
     living: Mapping[str, int] | None = None,
+    cycles: Cycles | None = None,
 ) -> Search:
     """ADMM-NN Figure 5: prune; restore layers under break-even; push the others by binary search.
 
     :param evaluate: compresses to some ratios and gives the validation accuracy.
     :param least_accuracy: that a candidate must have.
     :param largest_factor: by which the pruned layers may be pushed at most.
-    :param living: as for :func:`plan_ratios`.
+    :param living: as for :func:`plan_ratios`; ``cycles`` too.
     :raises PyadmmError: if the restored ratios themselves miss ``least_accuracy``.
     """
-    restored = plan_ratios(weights, ratios, floors, living=living)
+    restored = plan_ratios(weights, ratios, floors, living=living, cycles=cycles)
 
     def candidate(factor: float) -> list[Decision]:
         why = f"pushed {factor:.3g}x further, accuracy allows it"

@@ -343,7 +343,7 @@ _RECORDS = {
 PRESETS: dict[str, CompressSettings] = {
     "quick": CompressSettings(
         pruning_ratio=110.0,
-        filters_kept=0.55,
+        filters_kept=0.5,
         neurons_kept=0.125,
         dense=TrainSettings(epochs=8, lr=2e-3, shift_pixels=1),
         admm=_GENTLE,

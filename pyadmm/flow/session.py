@@ -7,6 +7,7 @@ in a later process too.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -115,9 +116,8 @@ class Session:
 
     @cached_property
     def pruned(self) -> AdmmResult:
-        constrained = replace(self.settings, break_even=self.floors)
-        if self.config.hardware_aware is None:
-            return compression.admm_phase(self.network, constrained, self.data, **self._resumable)
+        if not self.floors and self.config.hardware_aware is None:
+            return compression.admm_phase(self.network, self.settings, self.data, **self._resumable)
         result = compression.admm_phase(
             self.network, self.pushed.settings, self.data, **self._resumable
         )
@@ -125,14 +125,26 @@ class Session:
 
     @cached_property
     def pushed(self) -> Pushed:
-        """How far short trials allow to prune the layers above break-even."""
+        """The ratios that obey break-even; pushed as far as short trials allow, where asked for."""
+        constrained = replace(self.settings, break_even=self.floors)
+        loss = self.config.hardware_aware
+        if loss is None:
+            return hardware_aware.plan(self.network, constrained, self.data, self._cycles)
         return hardware_aware.push(
             self.network,
-            replace(self.settings, break_even=self.floors),
+            constrained,
             self.data,
-            loss=(self.config.hardware_aware or 0.0) / 100,
+            loss=loss / 100,
+            speed=self._cycles,
             **self._resumable,
         )
+
+    def _cycles(self, model: CompressedModel) -> float:
+        """Cycles between two images (modelled); infinite where ``model`` does not fit the board."""
+        try:
+            return search(model, self.board, unrolled=self.config.unrolled).best.interval
+        except PyadmmError:
+            return math.inf
 
     @cached_property
     def retrained(self) -> PhaseResult:

@@ -378,6 +378,7 @@ STEPS: tuple[Step, ...] = (
             session.settings.to_dict(),
             session.floors,
             session.config.hardware_aware,
+            [asdict(session.board), session.config.unrolled] if session.floors else [],
         ],
         _prune,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ import torch
 from torch import nn
 
 from pyadmm.compression import admm_phase, planned_ratios, to_network
-from pyadmm.hardware_aware import LARGEST_FACTOR, Pushed, pinned, push
+from pyadmm.hardware_aware import LARGEST_FACTOR, Pushed, forecast, pinned, plan, push
 from pyadmm.network import Network
+from pyadmm.schedule import keep
 from pyadmm.settings import CompressSettings, from_dict
 from pyadmm.training import Data, Images
 
@@ -89,3 +91,26 @@ def test_pinned_settings_have_the_total_of_their_ratios() -> None:
     found = pinned(settings(), {"a": 100, "b": 60}, {"a": 10.0, "b": 1.0})
     assert found.pruning_ratio == pytest.approx(160 / 70)
     assert {entry.pattern: entry.ratio for entry in found.layers} == {"a": 10.0, "b": 1.0}
+
+
+def test_a_forecast_is_pruned_as_the_network_will_be(network: Network, data: Data) -> None:
+    wide = replace(settings(), filters_kept=0.5)
+    ratios = {"0": 36 / 18, "3": 16.0, "5": 2.0}
+    model = forecast(network, wide, ratios, data)
+    first, hidden, last = model.layers
+    assert first.spec.outputs <= 2
+    assert first.nnz == first.spec.weights
+    assert hidden.nnz <= 48
+    assert last.nnz <= 12
+
+
+def test_a_layer_is_raised_if_its_forecast_is_faster(network: Network, data: Data) -> None:
+    before = planned_ratios(network, settings(), data)["0"]
+    near = replace(settings(), break_even={"0": 1.2 * before})
+    found = plan(network, near, data, lambda model: model.layers[0].nnz)
+    assert found.decisions[0].ratio == pytest.approx(1.2 * before)
+    assert not found.decisions[0].dense
+    stays = plan(network, near, data, lambda model: -model.layers[0].nnz)
+    assert stays.decisions[0].dense
+    total = sum(keep(network.layers[d.layer].facts.spec.weights, d.ratio) for d in found.decisions)
+    assert total <= network.weights / settings().pruning_ratio

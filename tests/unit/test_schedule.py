@@ -10,6 +10,7 @@ import torch
 
 from pyadmm.errors import PyadmmError
 from pyadmm.schedule import (
+    NEAR,
     allocate,
     keep,
     layer_targets,
@@ -129,7 +130,7 @@ def test_layers_below_break_even_stay_dense() -> None:
 def test_dead_outputs_of_a_dense_layer_stay_dead() -> None:
     ratios = {"conv1": 5.0, "conv2": 18.8, "fc1": 500.0, "fc2": 14.0}
     living = {**_WEIGHTS, "conv1": 11 * 25, "conv2": 28 * 500}
-    decisions = plan_ratios(_WEIGHTS, ratios, {"conv1": 6.0, "conv2": 2.2}, 165, living)
+    decisions = plan_ratios(_WEIGHTS, ratios, {"conv1": 6.0, "conv2": 2.2}, 165, living=living)
     chosen = {d.layer: d for d in decisions}
     assert chosen["conv1"].dense
     assert keep(500, chosen["conv1"].ratio) == 275
@@ -137,6 +138,34 @@ def test_dead_outputs_of_a_dense_layer_stay_dead() -> None:
     assert not chosen["conv2"].dense
     total = sum(keep(_WEIGHTS[name], decision.ratio) for name, decision in chosen.items())
     assert 0.98 * 430_500 / 165 <= total <= 430_500 / 165
+
+
+def test_a_layer_just_below_is_raised_where_the_network_gains() -> None:
+    ratios = {"conv1": 5.0, "conv2": 18.8, "fc1": 500.0, "fc2": 14.0}
+    floors = {"conv1": 6.0, "conv2": 2.2}
+    asked: list[Mapping[str, float]] = []
+
+    def cycles(chosen: Mapping[str, float]) -> float:
+        asked.append(chosen)
+        return 500.0 if chosen["conv1"] == 1 else 400.0
+
+    raised, *_ = plan_ratios(_WEIGHTS, ratios, floors, 165, cycles=cycles)
+    assert (raised.ratio, raised.dense) == (6.0, False)
+    assert "an image takes 400 cycles (modelled), not 500 as with the layer dense" in raised.reason
+    for chosen in asked:
+        total = sum(keep(_WEIGHTS[name], ratio) for name, ratio in chosen.items())
+        assert 0.98 * 430_500 / 165 <= total <= 430_500 / 165
+
+
+def test_a_layer_stays_dense_where_raising_it_gains_nothing_or_costs_too_much() -> None:
+    ratios = {"conv1": 5.0, "conv2": 18.8, "fc1": 500.0, "fc2": 14.0}
+    kept, *_ = plan_ratios(_WEIGHTS, ratios, {"conv1": 6.0}, cycles=lambda _: 400.0)
+    assert kept.dense
+    assert "raised to it, an image would take 400 cycles (modelled), not 400" in kept.reason
+    far = {"conv1": 1.01 * NEAR * 5}
+    kept, *_ = plan_ratios(_WEIGHTS, ratios, far, cycles=lambda chosen: 1 / chosen["conv1"])
+    assert kept.dense
+    assert "raised" not in kept.reason
 
 
 def test_others_are_pushed_until_the_total_holds() -> None:
