@@ -650,14 +650,24 @@ def _counts(
         if target.ratio is not None:
             wanted = keep(layers[name].facts.spec.weights, partial_ratio(target.ratio, progress))
             counts[name] = min(wanted, layers[name].nnz)
-    free = [name for name in layers if name not in counts]
-    if free:
-        saliency = {
-            n: (layers[n].weight.detach() * matters[n] * layers[n].mask).square() for n in free
-        }
+    free = {
+        name: (layer.weight.detach() * matters[name] * layer.mask).square()
+        for name, layer in layers.items()
+        if name not in counts
+    }
+    while free:
         budget = math.floor(network.weights / ratio) - sum(counts.values())
         total = max(len(free), min(budget, sum(layers[name].nnz for name in free)))
-        counts |= allocate(saliency, total)
+        shares = allocate(free, total)
+        most = {
+            name: keep(
+                layers[name].facts.spec.weights, partial_ratio(targets[name].least, progress)
+            )
+            for name in free
+        }
+        done = {n: most[n] for n in free if shares[n] > most[n]} or shares
+        counts |= done
+        free = {name: values for name, values in free.items() if name not in done}
     return {name: counts[name] for name in layers}
 
 
@@ -682,7 +692,11 @@ def living_weights(network: Network, settings: CompressSettings) -> dict[str, in
 def _respect_break_even(
     network: Network, targets: dict[str, Target], settings: CompressSettings, data: Data
 ) -> tuple[dict[str, Target], list[Decision]]:
-    """Targets whose layers are dense or have ``ratio >= break_even``, and why."""
+    """Targets whose layers are dense or have ``ratio >= break_even``, and why.
+
+    Only dense and raised layers get a ratio of their own: the rounds know better than the plan how
+    the others should share what is left.
+    """
     if not settings.break_even:
         return targets, []
     weights = {name: layer.facts.spec.weights for name, layer in network.layers.items()}
@@ -694,7 +708,13 @@ def _respect_break_even(
         settings.pruning_ratio,
         living=living_weights(network, settings),
     )
-    return {d.layer: replace(targets[d.layer], ratio=d.ratio) for d in decisions}, decisions
+    obeying = {
+        d.layer: replace(targets[d.layer], ratio=d.ratio)
+        if d.fixed
+        else replace(targets[d.layer], least=d.floor or 1.0)
+        for d in decisions
+    }
+    return obeying, decisions
 
 
 def _targets(network: Network, settings: CompressSettings) -> dict[str, Target]:

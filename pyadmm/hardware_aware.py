@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -44,7 +44,7 @@ LARGEST_FACTOR = 4.0
 class Pushed:
     """What the search decided.
 
-    :param settings: the given ones with a ratio for every layer; no break-even is left in them.
+    :param settings: the given ones with the ratios that were decided.
     :param trials: ``(factor, validation accuracy)`` in the order of the search, if there was one.
     """
 
@@ -59,7 +59,7 @@ def plan(
     data: Data,
     speed: Callable[[CompressedModel], float] | None = None,
 ) -> Pushed:
-    """Ratios that obey ``settings.break_even`` and keep the total; without trials.
+    """Settings whose layers obey ``settings.break_even`` and keep the total; without trials.
 
     :param speed: cycles between two images that a model's accelerator takes.
     """
@@ -72,8 +72,7 @@ def plan(
         living=living_weights(network, settings),
         cycles=_judge(network, settings, data, speed),
     )
-    final = pinned(settings, weights, {d.layer: d.ratio for d in decisions})
-    return Pushed(final, tuple(decisions), ())
+    return Pushed(_fixed(settings, decisions), tuple(decisions), ())
 
 
 def push(
@@ -141,21 +140,25 @@ def pinned(
     )
 
 
-def forecast(
-    network: Network, settings: CompressSettings, ratios: Mapping[str, float], data: Data
-) -> CompressedModel:
-    """The integer model of ``network`` pruned to ``ratios`` in one shot, by magnitude, untrained.
+def forecast(network: Network, settings: CompressSettings, data: Data) -> CompressedModel:
+    """The integer model of ``network`` pruned as ``settings`` say in one shot, untrained.
 
-    Its weights lie about as those of the compressed network will, so that hardware can be reckoned
-    for it; it classifies nothing.
+    Outputs die first; then those that live share the weights. These lie about as those of the
+    compressed network will, so that hardware can be reckoned for it; it classifies nothing.
     """
     specs = [layer.facts.spec for layer in network.layers.values()]
     targets = layer_targets(specs, settings)
     pruned = network.fold_norms()
+    ratios = planned_ratios(pruned, settings, data)
+    for name, layer in pruned.layers.items():
+        w, rows = layer.weight.detach(), targets[name].outputs
+        count = keep(layer.facts.spec.weights, ratios[name])
+        layer.apply_mask(row_mask(w, count, rows or len(w)))
+    pruned = pruned.shrink()
+    ratios = planned_ratios(pruned, settings, data)
     for name, layer in pruned.layers.items():
         w, count = layer.weight.detach(), keep(layer.facts.spec.weights, ratios[name])
-        rows = row_mask(w, count, targets[name].outputs or len(w))
-        layer.apply_mask(project_cardinality(w * rows, count) != 0)
+        layer.apply_mask(project_cardinality(w, min(count, w.numel())) != 0)
     pruned = pruned.shrink()
     for layer in pruned.layers.values():
         layer.fit_weight_scale()
@@ -173,15 +176,22 @@ def _judge(
 ) -> Cycles | None:
     if speed is None:
         return None
-    known: dict[tuple[float, ...], float] = {}
+    known: dict[tuple[LayerTarget, ...], float] = {}
 
-    def cycles(ratios: Mapping[str, float]) -> float:
-        key = tuple(ratios.values())
+    def cycles(decisions: Sequence[Decision]) -> float:
+        chosen = _fixed(settings, decisions)
+        key = chosen.layers
         if key not in known:
-            known[key] = speed(forecast(network, settings, ratios, data))
+            known[key] = speed(forecast(network, chosen, data))
         return known[key]
 
     return cycles
+
+
+def _fixed(settings: CompressSettings, decisions: Sequence[Decision]) -> CompressSettings:
+    """``settings`` with the ratios of fixed layers."""
+    fixed = tuple(LayerTarget(d.layer, ratio=d.ratio) for d in decisions if d.fixed)
+    return replace(settings, layers=(*settings.layers, *fixed))
 
 
 def _weights(network: Network) -> dict[str, int]:

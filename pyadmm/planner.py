@@ -1,31 +1,29 @@
-"""From a model to an accelerator plan: the graph of stages and the kernel of each."""
+"""From a model and the kernel of each layer to an accelerator plan: the graph of stages."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from pyadmm.boards import Board
-from pyadmm.cost import drained_cycles, row_resources, stage_resources
+from pyadmm.cost import row_resources
 from pyadmm.errors import PyadmmError
 from pyadmm.layout import (
     Positions,
     group_loads,
     hardware_output,
     needed_capacities,
-    sparse_capacities,
 )
 from pyadmm.model import INPUT, Add, AvgPool, CompressedLayer, CompressedModel, MaxPool
 from pyadmm.plan import AcceleratorPlan, KernelConfig, Pool, StagePlan, free_shifts, index_width
 from pyadmm.rowstage import RowKind, RowStagePlan, fewest_lanes
-from pyadmm.spec import IntArray, Resources
+from pyadmm.spec import IntArray
 from pyadmm.unroll import constants
 
-BUDGET_SHARE = 0.7
-"""Share of a chip that the default choice may fill by the model's reckoning; the rest is for DMA,
-interconnect and the model's error."""
+_URAM_SHARE = 0.7
+"""Share of the chip's UltraRAM that buffers may take."""
 _LEAST_BRAM18_PER_URAM = 3
 """Block RAMs that an UltraRAM must replace, as a buffer of few words wastes most of it."""
 RowNode: TypeAlias = Add | AvgPool | MaxPool
@@ -96,7 +94,7 @@ def _require_supported(model: CompressedModel) -> None:
 def plan_accelerator(
     model: CompressedModel,
     board: Board,
-    configs: Mapping[str, KernelConfig] | None = None,
+    configs: Mapping[str, KernelConfig],
     *,
     spare_acc_bits: int = 0,
     any_shift: bool = False,
@@ -105,15 +103,13 @@ def plan_accelerator(
 
     Stages without weights get the fewest lanes that keep up with the slowest weighted one.
 
-    :param configs: kernel of every layer, by name; ``None``: :func:`choose_configs`.
+    :param configs: kernel of every layer, by name; :mod:`pyadmm.search` chooses them.
     :param spare_acc_bits: accumulator bits beyond what this model needs, for models loaded later.
     :param any_shift: take models with any requantising shift, at the price of barrel shifters; else
         those around this model's that cost nothing (:func:`~pyadmm.plan.free_shifts`).
     :raises PyadmmError: for a model or a config that the kernels cannot take.
     """
     links = layer_links(model)
-    if configs is None:
-        configs = choose_configs(model, board)
     names = [link.layer.name for link in links]
     if set(configs) != set(names):
         odd = ", ".join(sorted(set(configs) ^ set(names)))
@@ -138,7 +134,7 @@ def plan_rows(model: CompressedModel, board: Board, interval: int) -> tuple[RowS
     """
     levels = _levels(model)
     rows = [_plan_row(model, node, levels, interval) for node in row_nodes(model)]
-    budget = BUDGET_SHARE * board.resources.uram
+    budget = _URAM_SHARE * board.resources.uram
     for place in sorted(range(len(rows)), key=lambda i: -row_resources(rows[i]).bram18):
         moved = replace(rows[place], storage="uram")
         need = row_resources(moved).uram
@@ -227,118 +223,3 @@ def loads_by_index_bits(layer: CompressedLayer) -> dict[int, IntArray]:
     positions = Positions.of(layer)
     limit = index_width(layer.spec.input_shape[0])
     return {d: positions.entries_per_output(d) for d in range(min(1, limit), limit + 1)}
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One mapping of a layer with its modelled cost."""
-
-    config: KernelConfig
-    cycles: int
-    resources: Resources
-    share: float
-
-
-def stage_candidates(model: CompressedModel, link: ChainLink, board: Board) -> list[Candidate]:
-    """Mappings of one layer over tile rows and groups, both families, that the kernels can take."""
-    layer = link.layer
-    rows = _halvings(layer.spec.output_shape[1])
-    stages = [*_sparse_stages(model, link, rows), *_dense_stages(model, link, rows)]
-    candidates = []
-    for stage in stages:
-        resources = stage_resources(stage)
-        cycles = drained_cycles(stage, stage.tiles * stage.entry_capacity).initiation_interval
-        share = _share(resources, board.resources)
-        candidates.append(Candidate(stage.config, cycles, resources, share))
-    return candidates
-
-
-def _sparse_stages(
-    model: CompressedModel, link: ChainLink, rows: Sequence[int]
-) -> Iterator[StagePlan]:
-    layer = link.layer
-    loads = loads_by_index_bits(layer)
-    base = plan_stage(model, link, KernelConfig("sparse", 1, 1, max(loads), 1, 1))
-    for groups in _halvings(layer.spec.outputs):
-        index_bits = best_index_bits(layer, groups, loads)
-        entries, slots = sparse_capacities(loads[index_bits], groups)
-        for tile_rows in rows:
-            config = KernelConfig("sparse", tile_rows, groups, index_bits)
-            yield replace(base, config=config, entry_capacity=entries, slot_capacity=slots)
-
-
-def _dense_stages(
-    model: CompressedModel, link: ChainLink, rows: Sequence[int]
-) -> Iterator[StagePlan]:
-    spec = link.layer.spec
-    base = plan_stage(model, link, KernelConfig("dense", 1, 1, 0, 1, 1))
-    for groups in _halvings(spec.outputs):
-        if spec.groups == 1 or (spec.outputs // spec.groups) % groups == 0:
-            for tile_rows in rows:
-                stage = replace(base, config=KernelConfig("dense", tile_rows, groups))
-                entries, slots = needed_capacities(link.layer, stage)
-                yield replace(stage, entry_capacity=entries, slot_capacity=slots)
-
-
-def _halvings(size: int) -> list[int]:
-    """``size``, ``ceil(size / 2)`` … 1, without repeats, ascending."""
-    values = {1, size}
-    while size > 1:
-        size = -(-size // 2)
-        values.add(size)
-    return sorted(values)
-
-
-def _share(need: Resources, chip: Resources) -> float:
-    """The largest share of any resource of ``chip`` that ``need`` takes."""
-    pairs = zip(need.values(), chip.values(), strict=True)
-    return max(n / c if c else float(n > 0) for n, c in pairs)
-
-
-def choose_configs(model: CompressedModel, board: Board) -> dict[str, KernelConfig]:
-    """A balanced default: the least target interval at which the cheapest mappings fit the board.
-
-    Every layer takes its cheapest candidate that is not slower than the target; the target falls as
-    long as the modelled sum stays within :data:`BUDGET_SHARE` of the chip.
-
-    :raises PyadmmError: where not even the smallest mappings fit.
-    """
-    chain = layer_links(model)
-    options = {link.layer.name: stage_candidates(model, link, board) for link in chain}
-    budget = board.resources.scaled(BUDGET_SHARE)
-    targets = sorted({c.cycles for candidates in options.values() for c in candidates})
-    slowest = max(min(c.cycles for c in candidates) for candidates in options.values())
-    chosen: dict[str, Candidate] | None = None
-    low, high = 0, len(targets)
-    while low < high:
-        middle = (low + high) // 2
-        picked = _pick(options, targets[middle]) if targets[middle] >= slowest else None
-        if picked and _need(model, board, picked, targets[middle]).fits(budget):
-            chosen, high = picked, middle
-        else:
-            low = middle + 1
-    if chosen is None:
-        smallest = _pick(options, targets[-1])
-        need = _need(model, board, smallest, targets[-1])
-        over = ", ".join(f"{n} {a:.0f} of {b:.0f}" for n, (a, b) in need.over(budget).items())
-        raise PyadmmError(
-            f"model {model.name}: does not fit {board.name}, modelled need of "
-            f"{BUDGET_SHARE:.0%} of the chip: {over}; prune further or take a larger board"
-        )
-    return {name: candidate.config for name, candidate in chosen.items()}
-
-
-def _need(
-    model: CompressedModel, board: Board, picked: Mapping[str, Candidate], target: int
-) -> Resources:
-    """Resources of the picked mappings and of the stages without weights that keep up with them."""
-    rows = (row_resources(row) for row in plan_rows(model, board, target))
-    return sum((c.resources for c in picked.values()), sum(rows, Resources()))
-
-
-def _pick(options: Mapping[str, list[Candidate]], target: int) -> dict[str, Candidate]:
-    """The cheapest candidate of every layer that is not slower than ``target`` cycles."""
-    return {
-        name: min((c for c in candidates if c.cycles <= target), key=lambda c: (c.share, c.cycles))
-        for name, candidates in options.items()
-    }

@@ -16,21 +16,24 @@ from pyadmm.settings import CompressSettings
 from pyadmm.spec import LayerSpec
 
 _SEARCH_STEPS = 8
-NEAR = 1.25
-"""Break-even over planned ratio up to which a layer may be raised to its break-even for speed."""
-Cycles: TypeAlias = Callable[[Mapping[str, float]], float]
-"""Cycles between two images of the network whose layers have these pruning ratios."""
+NEAR = 1.5
+"""How much further than planned, or than its dead outputs do, a layer may be pruned for speed."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What one layer is compressed to; ``ratio`` is ``None`` where the global target decides."""
+    """What one layer is compressed to.
+
+    :param ratio: pruning ratio; ``None`` where the global target decides,
+    :param least: and then its least pruning ratio.
+    """
 
     ratio: float | None
     weight_bits: int
     activation_bits: int
     bias_fraction_bits: int
     outputs: int | None
+    least: float = 1.0
 
 
 def layer_targets(specs: Sequence[LayerSpec], settings: CompressSettings) -> dict[str, Target]:
@@ -149,10 +152,12 @@ class Decision:
     """What the schedule decided about a layer, and why.
 
     :param before: pruning ratio before hardware was asked.
-    :param ratio: pruning ratio that is aimed at; of a dense layer, what its dead outputs leave: 1
+    :param ratio: pruning ratio that is planned; of a dense layer, what its dead outputs leave: 1
         where all of them live.
     :param floor: its break-even pruning ratio; ``None`` where it is unknown.
     :param dense: whether its living outputs keep all their weights.
+    :param fixed: whether ``ratio`` is what the layer gets. Else the rounds of ADMM share out anew
+        what the fixed layers leave of the total.
     """
 
     layer: str
@@ -161,6 +166,11 @@ class Decision:
     floor: float | None
     reason: str
     dense: bool = False
+    fixed: bool = False
+
+
+Cycles: TypeAlias = Callable[[Sequence[Decision]], float]
+"""Cycles between two images of the network of which so much is decided."""
 
 
 def plan_ratios(
@@ -184,8 +194,7 @@ def plan_ratios(
     :param ratios: layer -> pruning ratio without regard to hardware.
     :param floors: layer -> break-even pruning ratio (some layers may be missing).
     :param living: layer -> weights of the outputs that may live; ``None``: all of them.
-    :param cycles: judges the network with some ratios; ``None``: layers below are never raised for
-        speed.
+    :param cycles: judges plans; ``None``: layers below are never raised for speed.
     :raises PyadmmError: if the total cannot be reached.
     """
     whole = {name: 1.0 if living is None else weights[name] / living[name] for name in ratios}
@@ -198,7 +207,7 @@ def plan_ratios(
     for name in [d.layer for d in plan if d.dense and _near(d, weights)] if cycles else []:
         assert cycles is not None
         other = planned({**reasons, name: "raised to its break-even"})
-        slow, fast = (cycles({d.layer: d.ratio for d in each}) for each in (plan, other))
+        slow, fast = (cycles(each) for each in (plan, other))
         if fast < slow:
             why = f"raised to its break-even: then an image takes {fast:,.0f} cycles (modelled), "
             reasons[name] = why + f"not {slow:,.0f} as with the layer dense"
@@ -214,8 +223,8 @@ def plan_ratios(
 
 def _near(decision: Decision, weights: Mapping[str, int]) -> bool:
     """Whether a dense layer can be pruned to its break-even at little loss."""
-    floor = decision.floor or math.inf
-    return floor <= min(NEAR * decision.before, weights[decision.layer])
+    floor, now = decision.floor or math.inf, max(decision.before, decision.ratio)
+    return floor <= min(NEAR * now, weights[decision.layer])
 
 
 def _within_total(
@@ -264,12 +273,12 @@ def _restore(
             why = "no break-even is known" if floor is None else "at or above its break-even"
             decisions.append(Decision(name, ratio, ratio, floor, f"pruned: {why}"))
         elif name in raised:
-            decisions.append(Decision(name, ratio, floor, floor, raised[name]))
+            decisions.append(Decision(name, ratio, floor, floor, raised[name], fixed=True))
         else:
             why = f"stays dense: {ratio:.3g} is below its break-even of {floor:.3g}"
             if whole[name] > 1:
                 why += f"; its living outputs keep all their weights, {1 / whole[name]:.0%} of all"
-            decisions.append(Decision(name, ratio, whole[name], floor, why, dense=True))
+            decisions.append(Decision(name, ratio, whole[name], floor, why, dense=True, fixed=True))
     return decisions
 
 

@@ -67,13 +67,11 @@ def test_code_is_generated_outside_the_checkout(installed: Path, tmp_path: Path)
     script = f"""
 import sys
 sys.path.append({str(ROOT)!r})
-from tests.unit.models import random_lenet5
-from pyadmm.boards import load_board
+from tests.unit.models import planned, random_lenet5
 from pyadmm.codegen import generate
-from pyadmm.planner import plan_accelerator
 from pyadmm.rtlgen import generate_rtl
 model = random_lenet5()
-plan = plan_accelerator(model, load_board("pynq-z2"))
+plan = planned(model)
 print(len(generate(model, plan).files), len(generate_rtl(plan).files))
 """
     done = run(installed, tmp_path, "-c", script)

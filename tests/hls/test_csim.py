@@ -24,7 +24,7 @@ from pyadmm.tools import gxx
 from pyadmm.tools.gxx import Simulator, build_simulator
 from pyadmm.tools.process import run_tool
 from tests.hls.chains import Recipe, layer_spec, random_chain
-from tests.unit.models import U4, random_images, random_lenet5
+from tests.unit.models import U4, planned, random_images, random_lenet5
 
 pytestmark = pytest.mark.skipif(
     shutil.which("g++") is None, reason="csim needs g++: no generated C++ has been checked"
@@ -226,9 +226,9 @@ def test_native_integers_and_models_reloaded_at_run_time(simulator) -> None:  # 
     assert_same(simulator(models[0], plan, False), models, images)
 
 
-def test_lenet5_by_default_plan(simulator) -> None:  # type: ignore[no-untyped-def]
+def test_lenet5_on_searched_kernels(simulator) -> None:  # type: ignore[no-untyped-def]
     model = random_lenet5(kept=LENET5_KEPT)
-    plan = plan_accelerator(model, BOARD)
+    plan = planned(model)
     images = random_images(np.random.default_rng(7), 100, model.input.shape)
     assert_same(simulator(model, plan, False), [model], images)
 
@@ -240,7 +240,7 @@ def test_all_mnist_test_images(simulator) -> None:  # type: ignore[no-untyped-de
     images = mnist.load(folder).test_images
     assert len(images) == 10_000
     model = random_lenet5(kept=LENET5_KEPT)
-    plan = plan_accelerator(model, BOARD)
+    plan = planned(model)
     logits = simulator(model, plan, False).infer(images, weight_image(model, plan)).logits
     np.testing.assert_array_equal(logits, model.run(images))
 

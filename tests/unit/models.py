@@ -7,7 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from pyadmm.boards import load_board
 from pyadmm.model import INPUT, CompressedLayer, CompressedModel, InputSpec, MaxPool, Requant
+from pyadmm.plan import AcceleratorPlan
+from pyadmm.planner import plan_accelerator
+from pyadmm.search import search
 from pyadmm.spec import LayerSpec, QFormat, signed_bits
 
 U4 = QFormat(4, False)
@@ -69,6 +73,12 @@ def random_lenet5(seed: int = 0, kept: tuple[int, ...] = (100, 1330, 800, 350)) 
     pools = [MaxPool("pool1", "conv1", 2, 2), MaxPool("pool2", "conv2", 2, 2)]
     nodes = (layers[0], pools[0], layers[1], pools[1], layers[2], layers[3])
     return CompressedModel("lenet5", InputSpec((1, 28, 28), QFormat(8, False)), nodes)
+
+
+def planned(model: CompressedModel, board: str = "pynq-z2") -> AcceleratorPlan:
+    """The accelerator of ``model`` on the kernels that the design-space search chooses."""
+    facts = load_board(board)
+    return plan_accelerator(model, facts, search(model, facts).configs)
 
 
 def random_images(rng: np.random.Generator, count: int, shape: tuple[int, int, int]) -> np.ndarray:

@@ -27,11 +27,11 @@ from pyadmm.codegen import (
 from pyadmm.layout import weight_image
 from pyadmm.plan import BuildPlan
 from pyadmm.planner import plan_accelerator
-from tests.unit.models import random_images, random_lenet5
+from tests.unit.models import planned, random_images, random_lenet5
 
 BOARD = load_board("pynq-z2")
 MODEL = random_lenet5()
-PLAN = plan_accelerator(MODEL, BOARD)
+PLAN = planned(MODEL)
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from pyadmm import container
-from pyadmm.boards import load_board
 from pyadmm.compact import compact, compact_shapes, fitted, widen
 from pyadmm.datasets import mnist
 from pyadmm.errors import PyadmmError
 from pyadmm.layout import weight_image
 from pyadmm.model import CompressedLayer, CompressedModel
-from pyadmm.planner import plan_accelerator
 from tests.unit.arbitrary_models import assert_same, models
-from tests.unit.models import random_images, random_lenet5, shipped_models
+from tests.unit.models import planned, random_images, random_lenet5, shipped_models
 
 BESIDE = Path(__file__).parents[3] / "shared" / "data" / "mnist"
 RELAXED = settings(
@@ -69,9 +67,8 @@ def test_dead_channels_leave_the_shapes() -> None:
 
 
 def test_a_smaller_model_loads_into_wider_hardware() -> None:
-    board = load_board("pynq-z2")
     large, small = (compact(sparse_lenet5(live=live)) for live in ((9, 20, 40), (7, 12, 30)))
-    plan = plan_accelerator(large, board)
+    plan = planned(large)
     with pytest.raises(PyadmmError, match="shape .* differs from the accelerator's"):
         weight_image(small, plan)
     loaded = fitted(small, plan)
@@ -83,7 +80,7 @@ def test_a_smaller_model_loads_into_wider_hardware() -> None:
 
 def test_a_larger_model_is_refused() -> None:
     small, large = (compact(sparse_lenet5(live=live)) for live in ((7, 12, 30), (9, 20, 40)))
-    plan = plan_accelerator(small, load_board("pynq-z2"))
+    plan = planned(small)
     with pytest.raises(PyadmmError, match=r"conv1: \d+ channels of model lenet5 do not fit \d"):
         fitted(large, plan)
     with pytest.raises(PyadmmError, match="fc2: 10 channels of model lenet5 do not fit 11"):

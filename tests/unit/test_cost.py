@@ -1,4 +1,4 @@
-"""Modelled cycles and resources, the default choice of kernels, and what is refused."""
+"""Modelled cycles and resources of planned accelerators, and what is refused."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ from pyadmm.errors import PyadmmError
 from pyadmm.layout import weight_image
 from pyadmm.model import INPUT, AvgPool, CompressedModel, InputSpec, MaxPool, Requant
 from pyadmm.plan import HEADER_WORDS, AcceleratorPlan, KernelConfig
-from pyadmm.planner import best_index_bits, choose_configs, plan_accelerator
+from pyadmm.planner import best_index_bits, plan_accelerator
+from pyadmm.search import search
 from pyadmm.spec import QFormat, Resources
 from tests.hls.chains import Recipe, random_chain
-from tests.unit.models import U4, random_lenet5
+from tests.unit.models import U4, planned, random_lenet5
 
 BOARD = load_board("pynq-z2")
 LENET = random_lenet5()
+SEARCHED = search(LENET, BOARD).configs
 
 
 def cycles_of(model: CompressedModel, plan: AcceleratorPlan) -> int:
@@ -35,7 +37,7 @@ def cycles_of(model: CompressedModel, plan: AcceleratorPlan) -> int:
 
 
 def test_sparse_cycles_are_the_largest_group_of_the_image_times_tiles() -> None:
-    plan = plan_accelerator(LENET, BOARD)
+    plan = plan_accelerator(LENET, BOARD, search(LENET, BOARD, family="sparse").configs)
     image = weight_image(LENET, plan)
     start = 0
     for stage in plan.stages:
@@ -64,15 +66,15 @@ def test_index_bits_minimise_cycles_times_width() -> None:
     chosen = best_index_bits(layer, 4)
 
     def product(bits: int) -> int:
-        configs = {**choose_configs(LENET, BOARD), "fc1": KernelConfig("sparse", 1, 4, bits)}
+        configs = {**SEARCHED, "fc1": KernelConfig("sparse", 1, 4, bits)}
         stage = plan_accelerator(LENET, BOARD, configs).stage("fc1")
         return stage_cycles(layer, stage).engine * stage.weight_word_bits
 
     assert product(chosen) == min(product(bits) for bits in range(1, 7))
 
 
-def test_default_fits_the_board_and_is_balanced() -> None:
-    plan = plan_accelerator(LENET, BOARD)
+def test_searched_kernels_fit_the_board_and_are_balanced() -> None:
+    plan = planned(LENET)
     assert plan_resources(plan).fits(BOARD.resources)
     # A single group of one-row tiles needs every entry of conv2 on every row.
     slow = plan_accelerator(
@@ -84,21 +86,18 @@ def test_default_fits_the_board_and_is_balanced() -> None:
 
 
 def test_a_larger_board_is_not_slower() -> None:
-    small, large = (
-        cycles_of(LENET, plan_accelerator(LENET, load_board(name)))
-        for name in ("zybo-z7-10", "zcu104")
-    )
+    small, large = (cycles_of(LENET, planned(LENET, name)) for name in ("zybo-z7-10", "zcu104"))
     assert large <= small
 
 
 def test_too_small_a_board_is_an_error_with_figures() -> None:
     tiny = replace(BOARD, resources=Resources(100, 100, 1, 1, 0))
-    with pytest.raises(PyadmmError, match=r"does not fit pynq-z2, .*lut"):
-        choose_configs(LENET, tiny)
+    with pytest.raises(PyadmmError, match=r"does not fit pynq-z2 .*lut: needs .*, limit 80"):
+        search(LENET, tiny)
 
 
 def test_more_lanes_cost_more() -> None:
-    plan = plan_accelerator(LENET, BOARD)
+    plan = planned(LENET)
     stage = plan.stage("conv2")
     wide = replace(stage, config=replace(stage.config, groups=2 * stage.groups))
     assert stage_resources(wide).lut > stage_resources(stage).lut
@@ -120,15 +119,15 @@ def test_nodes_that_kernels_cannot_take_are_named() -> None:
     model = model_of([Recipe(2, (3, 3), padding=1)])
     dead = (*model.nodes, MaxPool("p1", "layer0", 2, 2), MaxPool("p2", "layer0", 2, 2))
     with pytest.raises(PyadmmError, match="p1: no node reads it, but only p2 may end"):
-        plan_accelerator(CompressedModel("m", model.input, dead), BOARD)
+        plan_accelerator(CompressedModel("m", model.input, dead), BOARD, {})
     per_channel = AvgPool("mean", "layer0", 2, 2, Requant((3, 5), 2), U4)
     with pytest.raises(
         PyadmmError, match="mean: an average pool of the kernels has one mult, not 2"
     ):
-        plan_accelerator(CompressedModel("m", model.input, (*model.nodes, per_channel)), BOARD)
+        plan_accelerator(CompressedModel("m", model.input, (*model.nodes, per_channel)), BOARD, {})
     pool = MaxPool("pool", INPUT, 2, 2)
     with pytest.raises(PyadmmError, match="need at least one weighted layer"):
-        plan_accelerator(CompressedModel("m", model.input, (pool,)), BOARD)
+        plan_accelerator(CompressedModel("m", model.input, (pool,)), BOARD, {})
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from pyadmm.plan import AcceleratorPlan, EntryFormat, KernelConfig
 from pyadmm.planner import plan_accelerator
 from pyadmm.spec import QFormat
 from tests.hls.chains import Recipe, random_chain
-from tests.unit.models import random_lenet5
+from tests.unit.models import planned, random_lenet5
 
 BOARD = load_board("pynq-z2")
 
@@ -193,7 +193,7 @@ def test_broken_images_are_refused(corrupt, message: str) -> None:  # type: igno
 
 def test_memory_bits_count_capacity_times_width() -> None:
     model = random_lenet5()
-    plan = plan_accelerator(model, BOARD)
+    plan = planned(model)
     for layer, stage in zip(model.layers, plan.stages, strict=True):
         bits = memory_bits(layer, stage)
         words = stage.groups * stage.entry_capacity

@@ -16,20 +16,15 @@ from pyadmm.cost import initiation_interval, plan_resources, row_resources, stag
 from pyadmm.errors import PyadmmError
 from pyadmm.layout import hardware_output, weight_image
 from pyadmm.model import INPUT, CompressedModel, InputSpec
-from pyadmm.plan import AcceleratorPlan
-from pyadmm.planner import plan_accelerator, plan_rows, row_nodes
+from pyadmm.planner import plan_rows, row_nodes
 from pyadmm.rowstage import RowStagePlan, fewest_lanes
 from pyadmm.rtlgen import TOP_FILE, generate_rtl
 from pyadmm.search import search
 from pyadmm.spec import QFormat
 from tests.hls.graphs import Graph, branching_network, random_network, residual_network
-from tests.unit.models import U4
+from tests.unit.models import U4, planned
 
 BOARD = load_board("pynq-z2")
-
-
-def planned(model: CompressedModel) -> AcceleratorPlan:
-    return plan_accelerator(model, BOARD)
 
 
 def deep_block() -> CompressedModel:
@@ -92,8 +87,7 @@ def wide_block() -> CompressedModel:
 
 def test_large_buffers_go_to_ultraram_where_there_is_some() -> None:
     model = wide_block()
-    boards = {name: load_board(name) for name in ("zcu104", "pynq-z2")}
-    plans = {name: plan_accelerator(model, board) for name, board in boards.items()}
+    plans = {name: planned(model, name) for name in ("zcu104", "pynq-z2")}
     ultra, block = plans["zcu104"].rows[0], plans["pynq-z2"].rows[0]
     assert (ultra.storage, block.storage) == ("uram", "bram")
     # 1,024 words of 96 bits and 2,560 of 64, in blocks of 4,096 x 72 bits.
@@ -104,7 +98,8 @@ def test_large_buffers_go_to_ultraram_where_there_is_some() -> None:
     assert "variable=second_add4 type=pipo depth=5" in top
     assert "impl=uram" not in generate(model, plans["pynq-z2"]).files["src/top.cpp"]
     assert ".ULTRA(1)" in generate_rtl(plans["zcu104"]).files[TOP_FILE]
-    none = replace(boards["zcu104"], resources=replace(boards["zcu104"].resources, uram=4))
+    board = load_board("zcu104")
+    none = replace(board, resources=replace(board.resources, uram=4))
     assert plan_rows(model, none, 10_000)[0].storage == "bram"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ import torch
 from pyadmm.errors import PyadmmError
 from pyadmm.schedule import (
     NEAR,
+    Decision,
     allocate,
     keep,
     layer_targets,
@@ -143,17 +144,17 @@ def test_dead_outputs_of_a_dense_layer_stay_dead() -> None:
 def test_a_layer_just_below_is_raised_where_the_network_gains() -> None:
     ratios = {"conv1": 5.0, "conv2": 18.8, "fc1": 500.0, "fc2": 14.0}
     floors = {"conv1": 6.0, "conv2": 2.2}
-    asked: list[Mapping[str, float]] = []
+    asked: list[Sequence[Decision]] = []
 
-    def cycles(chosen: Mapping[str, float]) -> float:
-        asked.append(chosen)
-        return 500.0 if chosen["conv1"] == 1 else 400.0
+    def cycles(decisions: Sequence[Decision]) -> float:
+        asked.append(decisions)
+        return 500.0 if decisions[0].dense else 400.0
 
     raised, *_ = plan_ratios(_WEIGHTS, ratios, floors, 165, cycles=cycles)
     assert (raised.ratio, raised.dense) == (6.0, False)
     assert "an image takes 400 cycles (modelled), not 500 as with the layer dense" in raised.reason
-    for chosen in asked:
-        total = sum(keep(_WEIGHTS[name], ratio) for name, ratio in chosen.items())
+    for decisions in asked:
+        total = sum(keep(_WEIGHTS[d.layer], d.ratio) for d in decisions)
         assert 0.98 * 430_500 / 165 <= total <= 430_500 / 165
 
 
@@ -162,8 +163,8 @@ def test_a_layer_stays_dense_where_raising_it_gains_nothing_or_costs_too_much() 
     kept, *_ = plan_ratios(_WEIGHTS, ratios, {"conv1": 6.0}, cycles=lambda _: 400.0)
     assert kept.dense
     assert "raised to it, an image would take 400 cycles (modelled), not 400" in kept.reason
-    far = {"conv1": 1.01 * NEAR * 5}
-    kept, *_ = plan_ratios(_WEIGHTS, ratios, far, cycles=lambda chosen: 1 / chosen["conv1"])
+    far = {"conv1": 1.01 * NEAR * ratios["conv1"]}
+    kept, *_ = plan_ratios(_WEIGHTS, ratios, far, cycles=lambda plan: 1 / plan[0].ratio)
     assert kept.dense
     assert "raised" not in kept.reason
 

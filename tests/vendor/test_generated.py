@@ -8,10 +8,9 @@ import pytest
 
 from pyadmm.boards import load_board
 from pyadmm.codegen import generate, vendor_context
-from pyadmm.planner import choose_configs, plan_accelerator
 from pyadmm.tools.vitis import STAGES, run_hls
 from pyadmm.vendor import TOP, vendor_files, vendor_params
-from tests.unit.models import random_lenet5
+from tests.unit.models import planned, random_lenet5
 from tests.vendor.tools import install, needs_tclsh, use
 
 
@@ -21,7 +20,7 @@ def test_build_tcl_finds_every_file_of_a_generated_lenet5(
 ) -> None:
     board = load_board("pynq-z2")
     model = random_lenet5()
-    plan = plan_accelerator(model, board, choose_configs(model, board))
+    plan = planned(model)
     params = vendor_params(board, **vendor_context(plan))
     assert params.top == TOP
     folder = tmp_path / "build"
