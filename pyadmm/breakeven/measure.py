@@ -125,7 +125,7 @@ class _Pieces:
     @classmethod
     def of(cls, stage: StagePlan, board: Board) -> _Pieces:
         sparse = stage.config.family == "sparse"
-        engine = _sparse_engine(stage, board) if sparse else _dense_engine(stage, board)
+        engine = engine_design(stage, board)
         copies = stage.groups if sparse else 1
         bank = _memory(board, 2 * frame_words(stage), stage.row_bits)
         parts = [(engine, copies), (bank, stage.banks * stage.frame_copies)]
@@ -162,6 +162,12 @@ def selects_products(stage: StagePlan) -> bool:
 def _memory(board: Board, depth: int, width: int) -> Design:
     address = max((depth - 1).bit_length(), 1)
     return _design(board, "ram_sdp", {"WIDTH": width, "DEPTH": depth, "ADDR_BITS": address})
+
+
+def engine_design(stage: StagePlan, board: Board) -> Design:
+    """The engine of ``stage``: of one group for a sparse kernel, of all groups for a dense one."""
+    sparse = stage.config.family == "sparse"
+    return _sparse_engine(stage, board) if sparse else _dense_engine(stage, board)
 
 
 def _sparse_engine(stage: StagePlan, board: Board) -> Design:

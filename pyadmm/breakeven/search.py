@@ -23,7 +23,7 @@ from pyadmm.errors import PyadmmError
 from pyadmm.layout import Positions, assign_groups
 from pyadmm.model import CompressedLayer
 from pyadmm.plan import KernelConfig, StagePlan, index_width
-from pyadmm.spec import LayerSpec, Resources
+from pyadmm.spec import IntArray, LayerSpec, Resources
 
 PORTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Pruned portions of every curve (ADMM-NN figure 4); more are added around the crossing."""
@@ -125,7 +125,7 @@ class _Search:
         self.layers: dict[float, tuple[CompressedLayer, ...]] = {}
         # Streamed weights: the convolution groups run one after the other, as layers of their own.
         self.blocks = 1 if case.resident else case.spec.groups
-        self.spec = case.spec if self.blocks == 1 else _one_group(case.spec)
+        self.spec = case.spec if self.blocks == 1 else one_group(case.spec)
 
     def run(self) -> BreakEven:
         """The whole search."""
@@ -361,14 +361,12 @@ class _Search:
     def _load(self, config: KernelConfig, pruned: float) -> _Load:
         """Exact cycles of the schedule in ``docs/kernels.md``."""
         stage = self._stage(config, 1)
-        pause = int(selects_products(stage))
+        pause = selects_products(stage)
         cycles, entries, total = 0, 0, 0
         for layer in self._layers_at(pruned):
             counts = Positions.of(layer).entries_per_output(config.index_bits)
-            groups = [counts[members] for members in assign_groups(counts, config.groups)]
-            loads = [int(group.sum()) for group in groups]
-            busy = [load + pause * len(group) for load, group in zip(loads, groups, strict=True)]
-            cycles += stage.tiles * max(busy)
+            loads = busy_cycles(counts, config.groups, pause=False)
+            cycles += stage.tiles * max(busy_cycles(counts, config.groups, pause))
             total += sum(loads)
             held = 2 * int(counts.max()) if not self.case.resident else max(loads)
             entries = max(entries, held)
@@ -466,6 +464,18 @@ class _Search:
         return Resources(lut=luts, bram18=frame + weights)
 
 
+def busy_cycles(counts: IntArray, groups: int, pause: bool) -> list[int]:
+    """Cycles that every group of a sparse kernel works on one tile of all its channels.
+
+    :param counts: entries of every output channel.
+    :param pause: whether a cycle passes between tiles (:func:`selects_products`).
+    """
+    return [
+        int(counts[members].sum()) + pause * len(members)
+        for members in assign_groups(counts, groups)
+    ]
+
+
 def _mux_luts(choices: int) -> int:
     """6-input LUTs of a one-bit multiplexer; each takes in three more choices."""
     return math.ceil((choices - 1) / 3)
@@ -495,7 +505,8 @@ def _lane_luts(case: LayerCase) -> int:
     return case.acc_bits + round(0.95 * digits * product)
 
 
-def _one_group(spec: LayerSpec) -> LayerSpec:
+def one_group(spec: LayerSpec) -> LayerSpec:
+    """One convolution group of ``spec`` as a layer of its own."""
     outputs, channels = spec.outputs // spec.groups, spec.kernel_channels
     shape = (outputs, *spec.weight_shape[1:])
     return replace(

@@ -35,7 +35,7 @@ FLOORS = [
     ["rtlgen", "search", "hardware_aware", "tools.gxx"],
     ["deploy", "netsynth", "tools.verilator"],
     ["simboard", "cosim", "onchip", "record"],
-    ["comparison"],
+    ["comparison", "breakeven_cosim"],
     ["flow"],
 ]
 """Rooms from the ground up: a room imports only itself and rooms of lower floors."""
