@@ -8,7 +8,7 @@ synthesised area is the hard limit for every resource.
 from __future__ import annotations
 
 from pyadmm.breakeven.cases import LayerCase, layer_case, model_cases, model_names
-from pyadmm.breakeven.measure import Measured, OpenFlow, RecordedReports
+from pyadmm.breakeven.measure import Measure, Measured, OpenFlow, RecordedReports
 from pyadmm.breakeven.outputs import add_sheets, plot, write_outputs
 from pyadmm.breakeven.results import (
     BreakEven,
@@ -25,6 +25,7 @@ __all__ = [
     "CurvePoint",
     "KernelPoint",
     "LayerCase",
+    "Measure",
     "Measured",
     "NotMeasured",
     "OpenFlow",

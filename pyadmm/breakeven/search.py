@@ -50,15 +50,20 @@ class Settings:
         that are on chip together divide it. DSP blocks are left to the requantisers: both families
         multiply in LUTs.
     :param memory_share: of the chip's block RAM.
+    :param further: pruned portions that a curve has beyond its own.
     """
 
     logic_share: float = LOGIC_SHARE
     memory_share: float = MEMORY_SHARE
+    further: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("logic_share", "memory_share"):
             if not 0 < getattr(self, name) <= 1:
                 raise PyadmmError(f"break-even: {name} must be above 0 and at most 1")
+        for portion in self.further:
+            if not 0 <= portion < 1:
+                raise PyadmmError(f"break-even: pruned portion must be in 0 to 1, not {portion}")
 
     def budget(self, board: Board, layers: int = 1) -> Resources:
         """What one of ``layers`` dense kernels may take of ``board``."""
@@ -131,7 +136,8 @@ class _Search:
         """The whole search."""
         dense, sparse, measured = self._best_match()
         shapes = [point.config for point in sorted(sparse, key=lambda point: point.time_us)]
-        points = {portion: self._at(portion, dense, shapes) for portion in PORTIONS}
+        portions = (*PORTIONS, *self.settings.further)
+        points = {portion: self._at(portion, dense, shapes) for portion in portions}
         crossing = self._crossing(points, dense, shapes)
         return BreakEven(
             layer=self.case.label,

@@ -35,14 +35,23 @@ FLOORS = [
     ["rtlgen", "search", "hardware_aware", "tools.gxx"],
     ["deploy", "netsynth", "tools.verilator"],
     ["simboard", "cosim", "onchip", "record"],
-    ["comparison", "breakeven_cosim"],
+    ["comparison", "breakeven_cosim", "hardware_effect"],
     ["flow"],
 ]
 """Rooms from the ground up: a room imports only itself and rooms of lower floors."""
 
 TORCH_ROOMS = {
     *("project", "admm", "training", "quantize", "schedule", "network", "trace", "convert"),
-    *("compression", "distributed", "hardware_aware", "onchip", "zoo", "record", "flow"),
+    *(
+        "compression",
+        "distributed",
+        "hardware_aware",
+        "hardware_effect",
+        "onchip",
+        "zoo",
+        "record",
+        "flow",
+    ),
 }
 PARTS = {
     "tools._yosys_child": "tools.yosys",
