@@ -1,10 +1,11 @@
-"""``python -m pyadmm.comparison MODEL.admm``: the sparse design against all-dense ones, by cosim.
+"""``python -m pyadmm.comparison MODEL.admm``: the sparse design against all-dense ones.
 
 The same network three times on the same logic: as the search maps it (zeros cost no cycle), with
 dense kernels on its original shapes (every zero is stored and multiplied), and with dense kernels
 on its compact shapes (what is left when only dead channels are removed). A dense design is the
 fastest that the search finds with the LUTs of the sparse one; flip-flops, DSP blocks and block RAM
-it may use as far as the board allows. All three are simulated on the same images, bit for bit.
+it may use as far as the board allows. The cycles of all three come from one source: the schedule
+(*modelled*), or simulation of all three on the same images, bit for bit (*cosim*).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,19 +30,20 @@ from pyadmm.model import CompressedModel
 from pyadmm.search import CHIP_SHARE, Choice, search
 from pyadmm.spec import Resources
 
-BASIS = "cosim"
+Basis = Literal["modelled", "cosim"]
 
 
 @dataclass(frozen=True)
-class MeasuredDesign:
-    """One design of a network and its counted cycles.
+class ComparedDesign:
+    """One design of a network and its cycles.
 
     :param name: ``sparse``, ``dense`` or ``dense, compact``.
     :param kernels: per layer, what it was mapped to, in words.
     :param resources: modelled, as the search reckons.
     :param interval_cycles: between two images, mean.
     :param latency_cycles: of the first image.
-    :param busy_cycles: per layer, cycles per image in which its engines work.
+    :param busy_cycles: per layer, cycles per image in which its engines work; modelled, between two
+        images.
     """
 
     name: str
@@ -57,31 +59,32 @@ class Comparison:
     """Sparse against dense on the same area; cycles are counted, resources modelled.
 
     :param dense: on the network's own shapes; ``dense_compact`` without its dead channels.
-    :param images: how many were simulated, at least 2, with equal logits everywhere.
+    :param images: how many were simulated, with equal logits everywhere; 0 where cycles are
+        modelled.
     """
 
     model: str
     board: str
     images: int
-    sparse: MeasuredDesign
-    dense: MeasuredDesign
-    dense_compact: MeasuredDesign
-    basis: str = BASIS
+    basis: Basis
+    sparse: ComparedDesign
+    dense: ComparedDesign
+    dense_compact: ComparedDesign
 
     @property
-    def designs(self) -> tuple[MeasuredDesign, ...]:
+    def designs(self) -> tuple[ComparedDesign, ...]:
         """All three."""
         return self.sparse, self.dense, self.dense_compact
 
-    def speedup(self, dense: MeasuredDesign | None = None) -> float:
+    def speedup(self, dense: ComparedDesign | None = None) -> float:
         """Images per second of the sparse design over those of ``dense`` at the same clock."""
         return (dense or self.dense).interval_cycles / self.sparse.interval_cycles
 
-    def latency_speedup(self, dense: MeasuredDesign | None = None) -> float:
+    def latency_speedup(self, dense: ComparedDesign | None = None) -> float:
         """Latency of ``dense`` over that of the sparse design."""
         return (dense or self.dense).latency_cycles / self.sparse.latency_cycles
 
-    def layer_speedups(self, dense: MeasuredDesign | None = None) -> dict[str, float]:
+    def layer_speedups(self, dense: ComparedDesign | None = None) -> dict[str, float]:
         """Per layer, busy cycles of ``dense`` over those of the sparse design."""
         other = (dense or self.dense).busy_cycles
         return {name: other[name] / busy for name, busy in self.sparse.busy_cycles.items()}
@@ -100,7 +103,8 @@ class Comparison:
 
     def table(self) -> str:
         """The figures as text."""
-        lines = [f"{self.model} on {self.board}: {self.images} images simulated, all logits equal"]
+        how = f"{self.images} images simulated, all logits equal"
+        lines = [f"{self.model} on {self.board}: {how if self.images else 'cycles modelled'}"]
         for design in self.designs:
             use = design.resources
             lines.append(
@@ -123,30 +127,52 @@ class Comparison:
 def compare(
     model: CompressedModel,
     board: Board,
-    images: NDArray[np.uint8],
+    images: NDArray[np.uint8] | None = None,
+    *,
+    chosen: Choice | None = None,
     share: float = CHIP_SHARE,
 ) -> Comparison:
-    """Measure ``model`` on its sparse and on its dense designs.
+    """Compare ``model`` on its sparse and on its dense designs.
 
-    :param images: uint8 ``(N, C, H, W)``, at least 2.
+    :param images: uint8 ``(N, C, H, W)``, at least 2, to count cycles by simulation; ``None``: they
+        are modelled.
+    :param chosen: the kernels of its compact shapes; ``None``: the search's.
     :param share: of the chip that the sparse design may take.
     :raises PyadmmError: where a design does not fit, or where a simulated logit is wrong.
     """
-    if len(images) < 2:
+    if images is not None and len(images) < 2:
         raise PyadmmError(f"comparison: an interval needs at least 2 images, not {len(images)}")
-    small, bench = compact(model), _Bench(board, images, model.run(images))
-    chosen = search(small, board, share).best
+    small = compact(model)
+    chosen = search(small, board, share).best if chosen is None else chosen
     budget = replace(board.resources.scaled(share), lut=chosen.resources.lut)
-    dense = search(model, board, family="dense", budget=budget).best
-    dense_compact = search(small, board, family="dense", budget=budget).best
-    return Comparison(
-        model=model.name,
-        board=board.name,
-        images=len(images),
-        sparse=bench.measure("sparse", small, chosen),
-        dense=bench.measure("dense", model, dense),
-        dense_compact=bench.measure("dense, compact", small, dense_compact),
+    mapped = (
+        ("sparse", small, chosen),
+        ("dense", model, search(model, board, family="dense", budget=budget).best),
+        ("dense, compact", small, search(small, board, family="dense", budget=budget).best),
     )
+    if images is None:
+        designs = [_modelled(name, choice) for name, _, choice in mapped]
+    else:
+        bench = _Bench(board, images, model.run(images))
+        designs = [bench.measure(*design) for design in mapped]
+    if images is None:
+        return Comparison(model.name, board.name, 0, "modelled", *designs)
+    return Comparison(model.name, board.name, len(images), "cosim", *designs)
+
+
+def _modelled(name: str, choice: Choice) -> ComparedDesign:
+    busy = {layer: float(kernel.cycles) for layer, kernel in choice.kernels.items()}
+    return _design(name, choice, choice.interval, choice.latency, busy)
+
+
+def _design(
+    name: str, choice: Choice, interval: float, latency: int, busy: dict[str, float]
+) -> ComparedDesign:
+    kernels = {
+        layer: f"{c.family} {c.tile_rows} rows x {c.groups} groups ({c.dsp_groups} in DSP blocks)"
+        for layer, c in choice.configs.items()
+    }
+    return ComparedDesign(name, kernels, choice.resources, interval, latency, busy)
 
 
 @dataclass(frozen=True)
@@ -157,7 +183,7 @@ class _Bench:
     images: NDArray[np.uint8]
     golden: NDArray[np.int64]
 
-    def measure(self, name: str, model: CompressedModel, choice: Choice) -> MeasuredDesign:
+    def measure(self, name: str, model: CompressedModel, choice: Choice) -> ComparedDesign:
         """The counted cycles of one design; raises where a logit is wrong."""
         result = simulate(model, self.board, choice.configs, self.images)
         wrong = int((result.logits != self.golden).any(1).sum())
@@ -167,18 +193,8 @@ class _Bench:
                 f"{name} design than in the integer model; this is a defect of pyadmm: please "
                 "report it"
             )
-        kernels = {
-            layer: f"{c.family} {c.tile_rows} rows x {c.groups} groups "
-            f"({c.dsp_groups} in DSP blocks)"
-            for layer, c in choice.configs.items()
-        }
-        return MeasuredDesign(
-            name,
-            kernels,
-            choice.resources,
-            result.interval_cycles,
-            result.latency_cycles,
-            result.busy_cycles,
+        return _design(
+            name, choice, result.interval_cycles, result.latency_cycles, result.busy_cycles
         )
 
 
@@ -186,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; exit status 1 with one line on any :class:`~pyadmm.errors.PyadmmError`."""
     parser = argparse.ArgumentParser(
         prog="python -m pyadmm.comparison",
-        description="Count the cycles of a model's sparse design and of all-dense ones.",
+        description="Cycles of a model's sparse design and of all-dense ones on the same logic.",
     )
     parser.add_argument("model", type=Path, help="an .admm file with a 1 x 28 x 28 input")
     parser.add_argument("--board", default="pynq-z2")

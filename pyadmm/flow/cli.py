@@ -95,6 +95,13 @@ def parser() -> argparse.ArgumentParser:
         default=None,
         help="offer kernels whose weights are part of the hardware and cannot be loaded anew",
     )
+    add(
+        "--compare",
+        action="store_true",
+        default=None,
+        help="simulate all-dense accelerators on the same logic as well (some minutes); otherwise "
+        "their cycles are modelled",
+    )
     add("--dry-run", action="store_true", help="check the options, show the steps, do nothing")
     add("--version", action="version", version=f"pyadmm {__version__}")
     return result

@@ -27,6 +27,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "synthesis": (bool,),
     "simulate_board": (bool,),
     "unrolled": (bool,),
+    "compare": (bool,),
     "compress": (dict,),
 }
 
@@ -53,6 +54,8 @@ class FlowConfig:
     :param simulate_board: end with inference on the simulated board.
     :param unrolled: offer kernels whose weights are constants of the hardware: faster and smaller,
         but no other model can be loaded.
+    :param compare: count the cycles of all-dense accelerators by simulation, which are modelled
+        otherwise.
     :param compress: settings of the preset to override, as in a YAML file's ``compress:``.
     """
 
@@ -71,6 +74,7 @@ class FlowConfig:
     synthesis: bool = True
     simulate_board: bool = False
     unrolled: bool = False
+    compare: bool = False
     compress: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -12,6 +12,7 @@ import numpy as np
 from pyadmm import breakeven, container, netsynth, simboard
 from pyadmm.codegen import vendor_context
 from pyadmm.compact import compact_shapes
+from pyadmm.comparison import compare
 from pyadmm.deploy import Design, ModelPack, plan_deploy, write_deploy
 from pyadmm.errors import MissingToolError, PyadmmError, ToolError
 from pyadmm.files import write_atomic
@@ -29,6 +30,8 @@ EXACT_IMAGES = 100
 COSIM_IMAGES = 1_000
 STALLED_IMAGES = 50
 """Images that are simulated once more with random stalls on both streams."""
+COMPARED_IMAGES = 20
+"""Images that all-dense accelerators are simulated on, if they are."""
 DEPLOY_IMAGES = 100
 BOARD_IMAGES = 100
 
@@ -129,7 +132,7 @@ def _prune(session: Session) -> Outcome:
     }
     pushed = ""
     if session.config.hardware_aware is not None:
-        facts["trials"] = session.pushed.trials
+        facts["trials"] = list(session.pushed.trials)
         pushed = f"; {len(session.pushed.trials)} trials of pushing further"
     left = sum(layer.nnz for layer in network.layers.values())
     text = f"{left:,} of {session.network.weights:,} weights left; ADMM rounds: " + ", ".join(
@@ -295,6 +298,24 @@ def _cosim(session: Session) -> Outcome:
     return Outcome(text, facts)
 
 
+def _compare(session: Session) -> Outcome:
+    """The sparse accelerator against all-dense ones on the same logic."""
+    images = session.dataset.test_images[:COMPARED_IMAGES] if session.config.compare else None
+    chosen = session.kernels.best
+    try:
+        found = compare(session.model, session.board, images, chosen=chosen)
+    except ToolError:
+        raise
+    except PyadmmError as error:
+        return Outcome(f"none: {error}", {}, failure=str(error) if session.config.compare else None)
+    speedups = found.speedup(), found.speedup(found.dense_compact)
+    text = (
+        f"{found.basis}: {speedups[0]:.1f}x the images per second of the all-dense network on the "
+        f"same LUTs, {speedups[1]:.1f}x those of its compact shapes"
+    )
+    return Outcome(text, found.facts())
+
+
 def _deploy(session: Session) -> Outcome:
     """One bundle per kernel flavour: the hardware tells them apart by its ident register."""
     found = session.dataset
@@ -418,6 +439,13 @@ STEPS: tuple[Step, ...] = (
         ("codegen",),
         _nothing,
         _cosim,
+    ),
+    Step(
+        "compare",
+        "cycles against all-dense accelerators on the same logic (simulated: --compare)",
+        ("codegen",),
+        lambda session: [session.config.compare],
+        _compare,
     ),
     Step(
         "deploy", "bundles for the board: driver, weights, vectors", ("codegen",), _nothing, _deploy

@@ -27,16 +27,19 @@ from pyadmm.report.record import (
     BytePart,
     Check,
     Dataset,
+    DesignRecord,
     Epoch,
     FileRecord,
     Hardware,
     Kernel,
+    LayerCycles,
     LayerRecord,
     Quantity,
     ResourceUse,
     RunFacts,
     RunRecord,
     StepTime,
+    Trial,
 )
 from pyadmm.spec import Resources
 from pyadmm.synthesis import SynthesisReport
@@ -87,6 +90,8 @@ def run_record(session: Session, progress: Progress, command: str, date: str) ->
         history=tuple(_history(progress)),
         file=_file(session),
         hardware=_hardware(session, progress.facts("cosim"), progress.facts(SYNTH)),
+        designs=tuple(_designs(progress.facts("compare"))),
+        trials=tuple(Trial(*trial) for trial in progress.facts("prune").get("trials", ())),
         checks=tuple(_checks(progress)),
         steps=tuple(
             StepTime(name, result.seconds, name in progress.reused)
@@ -209,6 +214,8 @@ def _layer(
         scales=tuple(float(scale) for scale in layer.weight_scale),
         parts=tuple(BytePart(part.name.rpartition(".")[2], part.bytes) for part in own),
         break_even=_floor(floor),
+        planned=decision.get("before"),
+        living=session.compact.layer(layer.name).spec.weights,
         decision=None if not decision else _decided(decision),
         why=decision.get("reason"),
         kernel=Kernel(
@@ -225,8 +232,27 @@ def _floor(facts: Mapping[str, Any] | None) -> Quantity | None:
 
 def _decided(decision: Mapping[str, Any]) -> str:
     if not decision["dense"]:
-        return f"pruned {decision['ratio']:.3g}x"
+        return "raised to its break-even" if decision["fixed"] else "pruned"
     return "kept dense" if decision["ratio"] == 1 else "kept dense in its living outputs"
+
+
+def _designs(facts: Mapping[str, Any]) -> Iterable[DesignRecord]:
+    """What step ``compare`` found."""
+    for name in ("sparse", "dense", "dense_compact") if "basis" in facts else ():
+        design, basis = facts[name], cast(Basis, facts["basis"])
+        yield DesignRecord(
+            design["name"],
+            Quantity(design["interval_cycles"], basis),
+            Quantity(design["latency_cycles"], basis),
+            tuple(
+                ResourceUse(resource.upper(), Quantity(used, "modelled"))
+                for resource, used in design["resources"].items()
+            ),
+            tuple(
+                LayerCycles(layer, cycles, design["kernels"][layer])
+                for layer, cycles in design["busy_cycles"].items()
+            ),
+        )
 
 
 def _hardware(session: Session, cosim: Mapping[str, Any], synth: Mapping[str, Any]) -> Hardware:

@@ -6,7 +6,7 @@ Python decides every text, number and order here; the template only lays it out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -16,6 +16,7 @@ from pyadmm.assets import asset_dir
 from pyadmm.report import plots
 from pyadmm.report.record import (
     Accuracy,
+    DesignRecord,
     Epoch,
     Hardware,
     Kernel,
@@ -117,6 +118,8 @@ def build_page(record: RunRecord) -> Page:
     ]
     tables = (
         _layers_table(record),
+        _decisions_table(record),
+        _designs_table(record),
         _literature_table(record),
         _checks_table(record),
         _steps_table(record),
@@ -319,18 +322,98 @@ def _layers_table(record: RunRecord) -> Table:
             "Bits w / a",
             "Scale",
             "Bytes in file",
-            "Break-even",
-            "Decision",
             "Kernel",
             "Cycles",
         ),
         rows=tuple(Row(_layer_cells(layer)) for layer in record.layers),
-        numeric=frozenset({1, 2, 3, 4, 5, 6, 7, 10}),
+        numeric=frozenset({1, 2, 3, 4, 5, 6, 8}),
         note="Bits are those of weights and activations. "
-        "Kernel: R output rows a tile, G groups. Cycles are clock cycles per image. "
-        "Break-even is the least pruning ratio at which the sparse kernel is not slower than the "
-        "dense one in the same area (ADMM-NN section 5.1).",
+        "Kernel: R output rows a tile, G groups. Cycles are clock cycles per image.",
     )
+
+
+def _decisions_table(record: RunRecord) -> Table:
+    tried = ", ".join(f"{times(t.factor)}: {t.accuracy:.2%}" for t in record.trials)
+    return Table(
+        name="decisions",
+        title="Break-even and what was decided",
+        columns=("Layer", "Planned", "Break-even", "Ratio", "Over break-even", "Decision"),
+        rows=tuple(Row(_decision_cells(layer)) for layer in record.layers),
+        numeric=frozenset({1, 2, 3, 4}),
+        note="Break-even is the least pruning ratio at which the sparse kernel of the layer as "
+        "trained is not slower than the dense one in the same area (ADMM-NN section 5.1). Planned: "
+        "before hardware had its say. Small: ratio among the weights between channels that live; "
+        "dead channels make dense hardware smaller, too."
+        + (f" Trials of pushing further, by validation accuracy: {tried}." if tried else ""),
+    )
+
+
+def _decision_cells(layer: LayerRecord) -> tuple[Cell, ...]:
+    living = layer.living_ratio
+    below = layer.over_break_even is not None and layer.over_break_even < 1
+    return (
+        Cell(layer.name),
+        _cell(times(layer.planned)),
+        _quantity(layer.break_even, "×{:.2f}"),
+        _cell(times(layer.ratio), "" if living is None else f"{times(living)} of living"),
+        Cell("below" if below else times(layer.over_break_even))
+        if layer.over_break_even is not None
+        else _cell(None),
+        _cell(layer.decision, layer.why or ""),
+    )
+
+
+def _designs_table(record: RunRecord) -> Table:
+    designs = record.designs
+    ours = designs[0] if designs else None
+    layers = [each.layer for each in ours.layers] if ours is not None else []
+    rows = []
+    for design in designs:
+        assert ours is not None
+        lut = next((r.used for r in design.resources if r.name == "LUT"), None)
+        rows.append(
+            Row(
+                (
+                    Cell(design.name),
+                    _compared(design.cycles_per_image, ours.cycles_per_image),
+                    _compared(design.latency_cycles, ours.latency_cycles),
+                    *(_layer_cycles(design, ours, layer) for layer in layers),
+                    _quantity(lut),
+                ),
+                "ours" if design is ours else "",
+            )
+        )
+    return Table(
+        name="designs",
+        title="Sparse against dense on the same logic",
+        columns=("Design", "Cycles per image", "Latency, cycles", *layers, "LUT"),
+        rows=tuple(rows),
+        numeric=frozenset(range(1, len(layers) + 4)),
+        note="Small: how many times the sparse accelerator's figure. Dense: the fastest all-dense "
+        "accelerator of the network as trained, zeros stored and multiplied, on at most the LUTs "
+        "of the sparse one; compact: of its shapes without dead channels. Layers: cycles per image "
+        "in which a layer's kernel works.",
+        empty="No comparison is recorded.",
+    )
+
+
+def _compared(quantity: Quantity | None, ours: Quantity | None) -> Cell:
+    if quantity is None:
+        return _cell(None)
+    cell = _quantity(quantity)
+    return cell if quantity is ours else replace(cell, note=_over(quantity.value, ours))
+
+
+def _layer_cycles(design: DesignRecord, ours: DesignRecord, layer: str) -> Cell:
+    cycles, own = design.cycles_of(layer), ours.cycles_of(layer)
+    if cycles is None:
+        return _cell(None)
+    note = "" if design is ours or not own else times(cycles / own)
+    return Cell(number(cycles), note)
+
+
+def _over(value: float, ours: Quantity | None) -> str:
+    return "" if ours is None or not ours.value else times(value / ours.value)
 
 
 def _layer_cells(layer: LayerRecord) -> tuple[Cell, ...]:
@@ -344,8 +427,6 @@ def _layer_cells(layer: LayerRecord) -> tuple[Cell, ...]:
         _cell(f"{number(layer.weight_bits)} / {number(layer.activation_bits)}"),
         _cell(_scales(layer.scales)),
         _cell(number(layer.bytes), parts),
-        _quantity(layer.break_even, "×{:.2f}"),
-        _cell(layer.decision, layer.why or ""),
         _kernel_cell(kernel),
         _quantity(kernel.cycles if kernel is not None else None),
     )

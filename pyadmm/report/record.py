@@ -199,6 +199,8 @@ class LayerRecord:
     :param scales: real weight = code * scale; one value or one per output channel.
     :param parts: what the layer takes in the ``.admm`` file.
     :param break_even: least pruning ratio at which the hardware gains, and its basis.
+    :param planned: pruning ratio that was planned before hardware had its say.
+    :param living: weights between inputs and outputs that live; what the dense kernel would take.
     :param decision: what the schedule chose, for example ``pruned`` or ``kept dense``.
     :param why: the reason, in words.
     """
@@ -213,6 +215,8 @@ class LayerRecord:
     scales: tuple[Amount, ...] = ()
     parts: tuple[BytePart, ...] = ()
     break_even: Quantity | None = None
+    planned: Amount | None = None
+    living: Count | None = None
     decision: str | None = None
     why: str | None = None
     kernel: Kernel | None = None
@@ -228,6 +232,18 @@ class LayerRecord:
     def ratio(self) -> float | None:
         """Pruning ratio: dense weights over weights that are left."""
         return self.weights / self.nnz if self.nnz else None
+
+    @property
+    def over_break_even(self) -> float | None:
+        """Pruning ratio over break-even."""
+        if self.ratio is None or self.break_even is None or not self.break_even.value:
+            return None
+        return self.ratio / self.break_even.value
+
+    @property
+    def living_ratio(self) -> float | None:
+        """Living weights over those that are left: zeros that are not whole channels."""
+        return self.living / self.nnz if self.living is not None and self.nnz else None
 
     @property
     def kept(self) -> float | None:
@@ -362,6 +378,41 @@ class Hardware:
 
 
 @dataclass(frozen=True)
+class LayerCycles:
+    """Cycles per image in which one layer's kernel works."""
+
+    layer: str
+    cycles: Amount
+    kernel: str | None = None
+
+
+@dataclass(frozen=True)
+class DesignRecord:
+    """The accelerator, or another one of the same network to compare it with.
+
+    :param resources: name -> use.
+    """
+
+    name: str
+    cycles_per_image: Quantity
+    latency_cycles: Quantity | None = None
+    resources: tuple[ResourceUse, ...] = ()
+    layers: tuple[LayerCycles, ...] = ()
+
+    def cycles_of(self, layer: str) -> float | None:
+        """Cycles of one layer."""
+        return next((each.cycles for each in self.layers if each.layer == layer), None)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A short compression with the prunable layers pushed ``factor`` times further."""
+
+    factor: Amount
+    accuracy: Share
+
+
+@dataclass(frozen=True)
 class Check:
     """One comparison that was made, or was skipped and why.
 
@@ -387,6 +438,8 @@ class Check:
 class RunRecord:
     """Everything that a report shows.
 
+    :param designs: this accelerator and all-dense ones on the same logic, by one basis; or nothing.
+    :param trials: how far pushing was tried (``--hardware-aware``).
     :param done: what the run did, one sentence each.
     :param needs_vendor_tools: what is left to the vendor's tools or the board.
     :param notes: notices that belong at the top, such as a data set that is not the full one.
@@ -399,6 +452,8 @@ class RunRecord:
     history: tuple[Epoch, ...] = ()
     file: FileRecord | None = None
     hardware: Hardware = Hardware()
+    designs: tuple[DesignRecord, ...] = ()
+    trials: tuple[Trial, ...] = ()
     checks: tuple[Check, ...] = ()
     steps: tuple[StepTime, ...] = ()
     done: tuple[str, ...] = ()

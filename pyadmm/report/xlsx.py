@@ -153,6 +153,8 @@ def render_xlsx(record: RunRecord) -> bytes:
     book = _Book(created.replace(tzinfo=None))
     _summary(book, record)
     _layers(book, record)
+    _decisions(book, record)
+    _designs(book, record)
     _history(book, record)
     _bytes(book, record)
     _hardware(book, record)
@@ -351,6 +353,75 @@ def _layer_row(layer: LayerRecord) -> list[Value]:
         None if kernel is None else kernel.groups,
         *_split(None if kernel is None else kernel.cycles),
     ]
+
+
+def _decisions(book: _Book, record: RunRecord) -> None:
+    sheet = book.sheet("Break-even")
+    columns = [
+        Column("Layer", 16),
+        Column("Planned ratio", 11, _RATIO),
+        Column("Break-even ratio", 11, "0.00"),
+        Column("Basis", 15),
+        Column("Pruning ratio", 11, _RATIO),
+        Column("Ratio over break-even", 12, "0.00"),
+        Column("Ratio among living weights", 12, _RATIO),
+        Column("Decision", 26),
+        Column("Why", 90),
+    ]
+    rows = (
+        [
+            layer.name,
+            layer.planned,
+            *_split(layer.break_even),
+            layer.ratio,
+            layer.over_break_even,
+            layer.living_ratio,
+            layer.decision,
+            layer.why,
+        ]
+        for layer in record.layers
+    )
+    count = book.table(sheet, columns, rows)
+    for row, trial in enumerate(record.trials, count + 3):
+        book.write(sheet, row, 0, f"trial {row - count - 2}: pushed")
+        book.write(sheet, row, 1, trial.factor, num_format=_RATIO, align="right")
+        book.write(sheet, row, 2, trial.accuracy, num_format=_PERCENT, align="right")
+        book.write(sheet, row, 3, "validation accuracy")
+
+
+def _designs(book: _Book, record: RunRecord) -> None:
+    sheet = book.sheet("Sparse and dense")
+    resources = list(dict.fromkeys(use.name for d in record.designs for use in d.resources))
+    columns = [
+        Column("Design", 18),
+        Column("Layer", 16),
+        Column("Kernel", 44),
+        Column("Cycles per image", 12, _INTEGER),
+        Column("Over sparse", 10, _RATIO),
+        Column("Latency, cycles", 12, _INTEGER),
+        Column("Basis", 12),
+        *(Column(f"{name}, modelled", 11, _INTEGER) for name in resources),
+    ]
+    rows: list[list[Value]] = []
+    for design in record.designs:
+        ours = record.designs[0]
+        cycles, basis = _split(design.cycles_per_image)
+        latency, _ = _split(design.latency_cycles)
+        used = {use.name: _split(use.used)[0] for use in design.resources}
+        over = _ratio(cycles, ours.cycles_per_image.value)
+        rows.append(
+            [design.name, "all", "", cycles, over, latency, basis, *map(used.get, resources)]
+        )
+        for layer in design.layers:
+            over = _ratio(layer.cycles, ours.cycles_of(layer.layer))
+            blank = [""] * len(resources)
+            row = [design.name, layer.layer, layer.kernel, layer.cycles, over, "", basis, *blank]
+            rows.append(row)
+    book.table(sheet, columns, rows)
+
+
+def _ratio(value: float | None, ours: float | None) -> float | None:
+    return value / ours if value is not None and ours else None
 
 
 def _bars(sheet: str, name: str, last: int, values: int, colour: str) -> dict[str, Any]:

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from pyadmm.boards import load_board
+from pyadmm.compact import compact
 from pyadmm.comparison import compare
 from pyadmm.errors import PyadmmError
 from pyadmm.model import InputSpec
+from pyadmm.search import search
 from pyadmm.spec import QFormat, Resources
 from tests.hls.chains import Recipe, random_chain
 
@@ -41,6 +43,19 @@ def test_sparse_is_faster_than_dense_on_the_same_logic(
     assert facts["speedups"]["dense"]["interval"] == speedup
     assert set(found.layer_speedups()) == set(found.sparse.busy_cycles)
     assert f"sparse over dense: {speedup:.1f}x" in found.table()
+
+
+def test_without_images_all_cycles_are_modelled() -> None:
+    model = random_chain("tiny", SPEC, RECIPES, np.random.default_rng(3))
+    board = load_board("pynq-z2")
+    small = compact(model)
+    chosen = search(small, board).runners_up[0]
+    found = compare(model, board, chosen=chosen)
+    assert (found.basis, found.images) == ("modelled", 0)
+    assert found.sparse.interval_cycles == chosen.interval
+    assert found.dense.resources.lut <= chosen.resources.lut
+    assert {k.split()[0] for k in found.dense.kernels.values()} == {"dense"}
+    assert "cycles modelled" in found.table()
 
 
 def test_one_image_has_no_interval() -> None:

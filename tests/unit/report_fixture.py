@@ -8,16 +8,19 @@ from pyadmm.report.record import (
     BytePart,
     Check,
     Dataset,
+    DesignRecord,
     Epoch,
     FileRecord,
     Hardware,
     Kernel,
+    LayerCycles,
     LayerRecord,
     Quantity,
     ResourceUse,
     RunFacts,
     RunRecord,
     StepTime,
+    Trial,
 )
 
 
@@ -73,6 +76,8 @@ def lenet_record() -> RunRecord:
                 ResourceUse("BRAM18", Quantity(31, "modelled"), 280),
             ),
         ),
+        designs=_designs(),
+        trials=(Trial(1.0, 0.9902), Trial(2.0, 0.9871)),
         checks=_checks(),
         steps=tuple(
             StepTime(name, seconds, reused=name == "data")
@@ -121,11 +126,29 @@ def _layers() -> tuple[LayerRecord, ...]:
                 BytePart("biases", shape[0] // 2),
             ),
             break_even=Quantity(break_even, "modelled"),
+            planned=1.1 * break_even,
+            living=min(2 * nnz, math.prod(shape)),
             decision=decision,
             why="its ratio is over its break-even" if decision == "pruned" else "too little to win",
             kernel=Kernel("sparse", rows, groups, Quantity(nnz * 1.4, "cosim")),
         )
         for name, kind, shape, nnz, bits, decision, break_even, rows, groups in rows
+    )
+
+
+def _designs() -> tuple[DesignRecord, ...]:
+    return tuple(
+        DesignRecord(
+            name,
+            Quantity(2_930 * factor, "modelled"),
+            Quantity(8_412 * factor, "modelled"),
+            (ResourceUse("LUT", Quantity(21_000, "modelled")),),
+            tuple(
+                LayerCycles(layer, cycles * factor, "sparse, 2 groups")
+                for layer, cycles in (("conv1", 2_000), ("conv2", 2_930), ("fc1", 1_500))
+            ),
+        )
+        for name, factor in (("sparse", 1), ("dense", 9), ("dense, compact", 3))
     )
 
 

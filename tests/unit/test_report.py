@@ -153,13 +153,35 @@ def test_charts_take_their_colours_from_the_page() -> None:
 
 def test_our_row_of_the_comparison_is_marked(page: Page) -> None:
     html = render_html(lenet_record())
-    assert html.count('<tr class="ours">') == 1
-    assert html.index('<tr class="ours">') < html.index("Deep Compression")
+    tables = html.split("<table>")
+    marked = [table for table in tables if table.count('<tr class="ours">') == 1]
+    assert len(marked) == 2
+    assert html.count('<tr class="ours">') == 2
+    literature = next(table for table in marked if "Deep Compression" in table)
+    assert literature.index('<tr class="ours">') < literature.index("Deep Compression")
+
+
+def test_every_layer_is_shown_against_its_break_even(page: Page) -> None:
+    html = render_html(lenet_record())
+    table = html[html.index('id="decisions"') : html.index('id="designs"')]
+    for layer in lenet_record().layers:
+        assert f"×{layer.over_break_even:.3g}<" in table or "below<" in table
+        assert f"×{layer.living_ratio:.3g} of living" in table
+        assert str(layer.why) in table
+    assert "Trials of pushing further, by validation accuracy: ×1: 99.02%, ×2: 98.71%." in table
+
+
+def test_dense_designs_are_shown_as_multiples_of_the_sparse_one(page: Page) -> None:
+    html = render_html(lenet_record())
+    table = html[html.index('id="designs"') : html.index('id="literature"')]
+    assert table.count("×9<") == 2 + 3
+    assert table.count("×3<") == 2 + 3
 
 
 def test_modelled_figures_are_tagged_as_modelled(page: Page) -> None:
     html = render_html(lenet_record())
-    modelled = len(lenet_record().layers) + 1
+    # Break-even of every layer, block RAM, and three figures of every compared design.
+    modelled = len(lenet_record().layers) + 1 + 3 * len(lenet_record().designs)
     assert html.count('class="tag modelled">modelled<') == modelled
     assert "break-even, modelled" in page.words
 
@@ -179,7 +201,7 @@ def test_unknown_everywhere_is_said_and_nothing_breaks() -> None:
         assert "nan" not in words.split()
     book = sheets(RunRecord())
     assert book["Summary"]["B4"].value == "unknown"
-    assert [len(sheet._charts) for sheet in book] == [0] * 7
+    assert [len(sheet._charts) for sheet in book] == [0] * 9
 
 
 def test_alerts_name_what_makes_figures_bad() -> None:
@@ -258,6 +280,8 @@ def test_the_workbook_holds_the_numbers() -> None:
     assert book.sheetnames == [
         "Summary",
         "Layers",
+        "Break-even",
+        "Sparse and dense",
         "History",
         "Bytes",
         "Hardware",
@@ -273,6 +297,14 @@ def test_the_workbook_holds_the_numbers() -> None:
     assert [row[:4] for row in layers] == [
         (layer.name, layer.kind, layer.weights, layer.nnz) for layer in record.layers
     ]
+    decided = list(book["Break-even"].iter_rows(min_row=2, max_row=5, values_only=True))
+    assert [row[5] for row in decided] == [layer.over_break_even for layer in record.layers]
+    assert [row[-1] for row in decided] == [layer.why for layer in record.layers]
+    assert [row[1:3] for row in book["Break-even"].iter_rows(min_row=8, values_only=True)] == [
+        (trial.factor, trial.accuracy) for trial in record.trials
+    ]
+    compared = list(book["Sparse and dense"].iter_rows(min_row=2, values_only=True))
+    assert [row[4] for row in compared if row[1] == "conv2"] == [1, 9, 3]
     history = list(book["History"].iter_rows(min_row=2, values_only=True))
     assert [row[5] for row in history] == [e.val_accuracy for e in record.history]
     primal = [row[8] for row in history]
@@ -290,6 +322,8 @@ def test_the_workbook_has_native_charts_and_frozen_headings() -> None:
     assert charts == {
         "Summary": 0,
         "Layers": 2,
+        "Break-even": 0,
+        "Sparse and dense": 0,
         "History": 2,
         "Bytes": 1,
         "Hardware": 1,
