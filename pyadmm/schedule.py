@@ -271,7 +271,7 @@ def _restore(
         floor = floors.get(name)
         if floor is None or ratio >= floor:
             why = "no break-even is known" if floor is None else "at or above its break-even"
-            decisions.append(Decision(name, ratio, ratio, floor, f"pruned: {why}"))
+            decisions.append(Decision(name, ratio, ratio, floor, why))
         elif name in raised:
             decisions.append(Decision(name, ratio, floor, floor, raised[name], fixed=True))
         else:

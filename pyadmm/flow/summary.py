@@ -188,7 +188,14 @@ def _layers(session: Session, progress: Progress) -> tuple[LayerRecord, ...]:
     decisions = {d["layer"]: d for d in progress.facts("prune").get("decisions", [])}
     floors = progress.facts(BREAK_EVEN).get("layers", {})
     return tuple(
-        _layer(session, layer, parts, decisions.get(layer.name, {}), floors.get(layer.name))
+        _layer(
+            session,
+            layer,
+            parts,
+            decisions.get(layer.name, {}),
+            floors.get(layer.name),
+            cycles=_cycles(session, progress, layer.name),
+        )
         for layer in session.model.layers
     )
 
@@ -199,9 +206,10 @@ def _layer(
     parts: Sequence[BytePart],
     decision: Mapping[str, Any],
     floor: Mapping[str, Any] | None,
+    *,
+    cycles: Quantity,
 ) -> LayerRecord:
     stage = session.plan.stage(layer.name)
-    cycles = stage_cycles(session.compact.layer(layer.name), stage).initiation_interval
     own = [part for part in parts if part.name.rpartition(".")[0] == layer.name]
     return LayerRecord(
         name=layer.name,
@@ -218,10 +226,17 @@ def _layer(
         living=session.compact.layer(layer.name).spec.weights,
         decision=None if not decision else _decided(decision),
         why=decision.get("reason"),
-        kernel=Kernel(
-            stage.config.family, stage.tile_rows, stage.groups, Quantity(cycles, "modelled")
-        ),
+        kernel=Kernel(stage.config.family, stage.tile_rows, stage.groups, cycles),
     )
+
+
+def _cycles(session: Session, progress: Progress, layer: str) -> Quantity:
+    """Cycles per image in which a layer's kernel works."""
+    counted = progress.facts("cosim").get("busy_cycles", {})
+    if layer in counted:
+        return Quantity(counted[layer], "cosim")
+    cycles = stage_cycles(session.compact.layer(layer), session.plan.stage(layer))
+    return Quantity(cycles.initiation_interval, "modelled")
 
 
 def _floor(facts: Mapping[str, Any] | None) -> Quantity | None:
