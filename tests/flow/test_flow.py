@@ -79,6 +79,11 @@ def test_a_run_leaves_a_proven_accelerator_and_a_report(finished: Path) -> None:
     ):
         assert (finished / name).stat().st_size > 0
     assert "subset" in record.notes[0]
+    assert [design.name for design in record.designs] == ["sparse", "dense", "dense, compact"]
+    for design in record.designs:
+        assert design.cycles_per_image.basis == "modelled"
+        assert [each.layer for each in design.layers] == [layer.name for layer in record.layers]
+    assert {layer.kernel.cycles.basis for layer in record.layers if layer.kernel} == {"cosim"}
 
 
 def test_a_second_run_takes_everything_from_the_store(config: Path, finished: Path) -> None:
