@@ -15,8 +15,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -199,13 +201,23 @@ def _random_layer(
 
 @dataclass(frozen=True)
 class _Option:
-    """One kernel of one layer, weight memories not counted in ``resources``."""
+    """One kernel of one layer."""
 
     stage: StagePlan
     depth: int
     entries: int
     cycles: int
-    resources: Resources
+
+    @cached_property
+    def resources(self) -> Resources:
+        """Of all but the weight memories."""
+        return stage_resources(self.stage) + self.bram.scaled(-1)
+
+    @cached_property
+    def price(self) -> float:
+        """What kernels are compared by: LUTs, and a LUT for every kilobit of weights."""
+        use = self.resources
+        return use.lut + 150 * use.bram18 + 100 * use.dsp + self.bits / 1000
 
     @property
     def bits(self) -> int:
@@ -231,22 +243,23 @@ def options(model: CompressedModel, link: ChainLink, family: KernelFamily) -> li
     kernel_bits = layer.weight_bits + sum(index_width(k) for k in spec.kernel) + 2
     # The index field with the fewest bits in all, fillers counted.
     index = min(loads, key=lambda d: int(loads[d].sum()) * (kernel_bits + d)) if loads else 0
+    base = plan_stage(model, link, KernelConfig(family, 1, 1, index, 1, 1))
+    entries = int(loads[index].sum()) if loads else spec.weights
     found = []
     for groups in _powers(spec.outputs):
         if family == "dense" and spec.groups > 1 and spec.outputs // spec.groups % groups:
             continue
         slots = -(-spec.outputs // groups)
-        depth = int(group_loads(loads[index], groups).max()) if loads else 0
+        busiest = int(group_loads(loads[index], groups).max()) if loads else 0
+        depth = busiest or slots * base.window
         for tile_rows in _powers(rows):
             if tile_rows * columns * groups > _MOST_LANES:
                 continue
-            config = KernelConfig(family, tile_rows, groups, index, 1, slots)
-            stage = plan_stage(model, link, config)
-            deep = depth or slots * stage.window
-            entries = int(loads[index].sum()) if loads else spec.weights
+            config = KernelConfig(family, tile_rows, groups, index)
+            stage = replace(base, config=config, entry_capacity=depth, slot_capacity=slots)
             engine = stage.tiles * depth if loads else dense_engine_cycles(stage)
             cycles = max(engine, spec.outputs * stage.tiles)
-            found.append(_Option(stage, deep, entries, cycles, stage_resources(stage)))
+            found.append(_Option(stage, depth, entries, cycles))
     return found
 
 
@@ -277,42 +290,67 @@ def plan(
 ) -> OnChipPlan:
     """The fastest design of ``model`` on ``board``; ``kernels`` as in :class:`OnChipPlan`.
 
-    Tries the slowest stage's cycles from fast to slow: the cheapest kernel of every layer that
-    keeps up, weights placed in what memory is left; the first that fits is taken.
+    Bisects for the slowest stage's cycles: the cheapest kernel of every layer that keeps up,
+    weights placed in what memory is left; the fastest that fits is taken.
     """
     if listed is None:
         listed = candidates(model, kernels)
-    budget = board.resources.scaled(CHIP_SHARE)
-    floor = max(min(o.cycles for o in layer) for layer in listed.values())
-    targets = sorted({o.cycles for layer in listed.values() for o in layer if o.cycles >= floor})
-    reason = ""
-    layers: tuple[LayerPlan, ...] = ()
-    for target in targets:
-        chosen = {
-            name: min((o for o in layer if o.cycles <= target), key=_price)
-            for name, layer in listed.items()
-        }
-        rows = sum((row_resources(row) for row in plan_rows(model, board, target)), Resources())
-        use = sum((o.resources for o in chosen.values()), rows)
-        layers, extra, streamed = _placed(chosen, budget, use)
-        over = (use + extra).over(budget)
-        if not over:
-            bits_per_cycle = board.memory_bandwidth_mb_s * 8 / board.clock_mhz
-            streaming = round(streamed / bits_per_cycle)
-            interval = max(target, streaming)
-            slowest = max(layers, key=lambda layer: layer.cycles).name
-            slowest = "weights from memory" if streaming > target else slowest
-            return _result(model, board, kernels, layers, interval=interval, slowest=slowest)
+    useful = {name: _useful(layer) for name, layer in listed.items()}
+    floor = max(layer[0].cycles for layer in useful.values())
+    targets = sorted({o.cycles for layer in useful.values() for o in layer if o.cycles >= floor})
+    low, high = 0, len(targets) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if _at(model, board, useful, targets[middle]).over:
+            low = middle + 1
+        else:
+            high = middle
+    design = _at(model, board, useful, targets[low])
+    if design.over:
         reason = "; ".join(
-            f"{what}: needs {need:,.0f}, limit {limit:,.0f}" for what, (need, limit) in over.items()
+            f"{what}: needs {need:,.0f}, limit {limit:,.0f}"
+            for what, (need, limit) in design.over.items()
         )
-    return _result(model, board, kernels, layers, interval=None, reason=reason)
+        return _result(model, board, kernels, design.layers, interval=None, reason=reason)
+    bits_per_cycle = board.memory_bandwidth_mb_s * 8 / board.clock_mhz
+    streaming = round(design.streamed / bits_per_cycle)
+    slowest = max(design.layers, key=lambda layer: layer.cycles)
+    name = "weights from memory" if streaming > slowest.cycles else slowest.name
+    interval = max(slowest.cycles, streaming)
+    return _result(model, board, kernels, design.layers, interval=interval, slowest=name)
 
 
-def _price(option: _Option) -> float:
-    """What kernels are compared by: LUTs, and a LUT for every kilobit of weights."""
-    use = option.resources
-    return use.lut + 150 * use.bram18 + 100 * use.dsp + option.bits / 1000
+@dataclass(frozen=True)
+class _Design:
+    """A kernel for every layer, its weights placed; ``over`` is what exceeds the budget."""
+
+    layers: tuple[LayerPlan, ...]
+    streamed: int
+    over: Mapping[str, tuple[float, float]]
+
+
+def _at(
+    model: CompressedModel, board: Board, useful: Mapping[str, Sequence[_Option]], target: int
+) -> _Design:
+    """The cheapest design whose stages take at most ``target`` cycles."""
+    budget = board.resources.scaled(CHIP_SHARE)
+    chosen = {
+        name: layer[bisect_right(layer, target, key=lambda o: o.cycles) - 1]
+        for name, layer in useful.items()
+    }
+    rows = sum((row_resources(row) for row in plan_rows(model, board, target)), Resources())
+    use = sum((o.resources for o in chosen.values()), rows)
+    layers, extra, streamed = _placed(chosen, budget, use)
+    return _Design(layers, streamed, (use + extra).over(budget))
+
+
+def _useful(listed: Sequence[_Option]) -> list[_Option]:
+    """Those that no faster one matches in price, by cycles; prices fall."""
+    useful: list[_Option] = []
+    for option in sorted(listed, key=lambda o: (o.cycles, o.price)):
+        if not useful or option.price < useful[-1].price:
+            useful.append(option)
+    return useful
 
 
 def _placed(
