@@ -250,6 +250,7 @@ def _port(unit: Unit, names: Mapping[str, str], place: int) -> _Frame:
     if isinstance(unit, StagePlan):
         shape_type = f"pyadmm::Stage<cfg_{name}>::Input"
         storage = "bram" if unit.config.block_frame else None
+        storage = "uram" if unit.config.ultra_frame else storage
         shape = f"{name}_input"
         return _Frame(f"frame_{name}", shape, shape_type, unit.frame_depth, storage=storage)
     letter, prefix = "AB"[place], ("frame", "second")[place]

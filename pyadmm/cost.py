@@ -191,13 +191,18 @@ def frame_words(stage: StagePlan) -> int:
 
 def frame_in_blocks(stage: StagePlan) -> bool:
     """Whether the input frame's banks, which hold two images, are block RAM."""
+    if stage.config.ultra_frame:
+        return False
     return stage.config.block_frame or storage_impl(2 * frame_words(stage)) == "bram"
 
 
 def _frame(stage: StagePlan) -> Resources:
     """The input frame: both images of every bank of every copy."""
     words = 2 * frame_words(stage)
-    bank = memory_resources(words, stage.row_bits, block=stage.config.block_frame)
+    if stage.config.ultra_frame:
+        bank = ultra_resources(words, stage.row_bits)
+    else:
+        bank = memory_resources(words, stage.row_bits, block=stage.config.block_frame)
     return bank.scaled(stage.banks * stage.frame_copies) + Resources(lut=60, ff=2 * stage.row_bits)
 
 

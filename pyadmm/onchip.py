@@ -28,7 +28,13 @@ import torch
 from pyadmm import zoo
 from pyadmm.boards import Board, board_names, load_board
 from pyadmm.compression import input_spec
-from pyadmm.cost import dense_engine_cycles, memory_resources, row_resources, stage_resources
+from pyadmm.cost import (
+    dense_engine_cycles,
+    frame_in_blocks,
+    memory_resources,
+    row_resources,
+    stage_resources,
+)
 from pyadmm.errors import PyadmmError
 from pyadmm.files import write_atomic
 from pyadmm.layout import group_loads
@@ -85,7 +91,11 @@ class LayerPlan:
 
     :param entries: sparse entries, fillers included (or dense weights).
     :param bits: of all of them, payload of the memories.
+    :param need_bram18: blocks that its weights take in block RAM, wherever they lie.
+    :param need_uram: the same in UltraRAM.
+    :param bram18: blocks that its weights take here; of a streamed layer, its buffer.
     :param where: ``uram``, ``bram``, ``lutram`` or ``streamed``.
+    :param frame: memory of its input frame: ``uram``, ``bram`` or ``lutram``.
     :param cycles: for one image.
     """
 
@@ -96,9 +106,12 @@ class LayerPlan:
     index_bits: int
     entries: int
     bits: int
+    need_bram18: float
+    need_uram: int
     bram18: float
     uram: float
     where: str
+    frame: str
     cycles: int
 
 
@@ -219,6 +232,12 @@ class _Option:
         use = self.resources
         return use.lut + 150 * use.bram18 + 100 * use.dsp + self.bits / 1000
 
+    @cached_property
+    def relieved(self) -> _Option:
+        """The same with its input frame in UltraRAM."""
+        config = replace(self.stage.config, ultra_frame=True)
+        return replace(self, stage=replace(self.stage, config=config))
+
     @property
     def bits(self) -> int:
         return self.entries * self.stage.weight_word_bits
@@ -290,23 +309,19 @@ def plan(
 ) -> OnChipPlan:
     """The fastest design of ``model`` on ``board``; ``kernels`` as in :class:`OnChipPlan`.
 
-    Bisects for the slowest stage's cycles: the cheapest kernel of every layer that keeps up,
-    weights placed in what memory is left; the fastest that fits is taken.
+    Tries the slowest stage's cycles from fast to slow: the cheapest kernel of every layer that
+    keeps up, weights placed in what memory is left; the first that fits is taken.
     """
     if listed is None:
         listed = candidates(model, kernels)
     useful = {name: _useful(layer) for name, layer in listed.items()}
     floor = max(layer[0].cycles for layer in useful.values())
     targets = sorted({o.cycles for layer in useful.values() for o in layer if o.cycles >= floor})
-    low, high = 0, len(targets) - 1
-    while low < high:
-        middle = (low + high) // 2
-        if _at(model, board, useful, targets[middle]).over:
-            low = middle + 1
-        else:
-            high = middle
-    design = _at(model, board, useful, targets[low])
-    if design.over:
+    designs = (_at(model, board, useful, target) for target in targets)
+    design = next((found for found in designs if found is not None), None)
+    if design is None:
+        design = _at(model, board, useful, targets[-1], fitting=False)
+        assert design is not None
         reason = "; ".join(
             f"{what}: needs {need:,.0f}, limit {limit:,.0f}"
             for what, (need, limit) in design.over.items()
@@ -330,18 +345,50 @@ class _Design:
 
 
 def _at(
-    model: CompressedModel, board: Board, useful: Mapping[str, Sequence[_Option]], target: int
-) -> _Design:
-    """The cheapest design whose stages take at most ``target`` cycles."""
+    model: CompressedModel,
+    board: Board,
+    useful: Mapping[str, Sequence[_Option]],
+    target: int,
+    *,
+    fitting: bool = True,
+) -> _Design | None:
+    """The cheapest design whose stages take at most ``target`` cycles.
+
+    :param fitting: ``None`` for one that does not fit; most are known not to by their kernels.
+    """
     budget = board.resources.scaled(CHIP_SHARE)
-    chosen = {
+    chosen: Mapping[str, _Option] = {
         name: layer[bisect_right(layer, target, key=lambda o: o.cycles) - 1]
         for name, layer in useful.items()
     }
+    if fitting and _use(_relieved(chosen, Resources(), budget)).over(budget):
+        return None
     rows = sum((row_resources(row) for row in plan_rows(model, board, target)), Resources())
-    use = sum((o.resources for o in chosen.values()), rows)
+    chosen = _relieved(chosen, rows, budget)
+    use = _use(chosen) + rows
     layers, extra, streamed = _placed(chosen, budget, use)
-    return _Design(layers, streamed, (use + extra).over(budget))
+    design = _Design(layers, streamed, (use + extra).over(budget))
+    return None if fitting and design.over else design
+
+
+def _use(chosen: Mapping[str, _Option]) -> Resources:
+    return sum((option.resources for option in chosen.values()), Resources())
+
+
+def _relieved(
+    chosen: Mapping[str, _Option], rows: Resources, budget: Resources
+) -> Mapping[str, _Option]:
+    """``chosen`` with input frames in UltraRAM, the largest first, while block RAM is short."""
+    relieved = dict(chosen)
+    use = _use(chosen) + rows
+    for name in sorted(chosen, key=lambda n: -chosen[n].resources.bram18):
+        if use.bram18 <= budget.bram18:
+            break
+        option = chosen[name]
+        after = use + option.resources.scaled(-1) + option.relieved.resources
+        if after.uram <= budget.uram and after.bram18 < use.bram18:
+            relieved[name], use = option.relieved, after
+    return relieved
 
 
 def _useful(listed: Sequence[_Option]) -> list[_Option]:
@@ -357,7 +404,7 @@ def _placed(
     chosen: Mapping[str, _Option], budget: Resources, use: Resources
 ) -> tuple[tuple[LayerPlan, ...], Resources, int]:
     """Where each layer's weights lie, what their memories take, and the bits that are streamed."""
-    free_bram, free_uram = budget.bram18 - use.bram18, budget.uram
+    free_bram, free_uram = budget.bram18 - use.bram18, budget.uram - use.uram
     extra, streamed, placed = Resources(), 0, {}
     for name, option in sorted(chosen.items(), key=lambda item: -item[1].bits):
         bram, uram = option.bram, 0
@@ -380,12 +427,22 @@ def _placed(
             config.index_bits,
             option.entries,
             option.bits,
+            option.bram.bram18,
+            option.uram,
             bram.bram18,
             uram,
             where,
+            _frame(option.stage),
             option.cycles,
         )
     return tuple(placed[name] for name in chosen), extra, streamed
+
+
+def _frame(stage: StagePlan) -> str:
+    """Memory of the input frame."""
+    if stage.config.ultra_frame:
+        return "uram"
+    return "bram" if frame_in_blocks(stage) else "lutram"
 
 
 def _result(
@@ -469,15 +526,16 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 def layer_table(plan_of: Mapping[str, Any]) -> str:
     """The layers of one plan as Markdown."""
     lines = [
-        "| layer | kernel | groups x rows | index bits | entries | KB | BRAM18 | URAM | where "
-        "| cycles |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| layer | kernel | groups x rows | index bits | entries | KB | in BRAM18 | in URAM "
+        "| weights | frame | cycles |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for la in plan_of["layers"]:
         lines.append(
             f"| {la['name']} | {la['family']} | {la['groups']} x {la['tile_rows']} "
             f"| {la['index_bits']} | {la['entries']:,} | {la['bits'] / 8e3:,.1f} "
-            f"| {la['bram18']:,.0f} | {la['uram']:,.0f} | {la['where']} | {la['cycles']:,} |"
+            f"| {la['need_bram18']:,.0f} | {la['need_uram']:,} | {la['where']} | {la['frame']} "
+            f"| {la['cycles']:,} |"
         )
     return "\n".join(lines)
 

@@ -71,6 +71,7 @@ class KernelConfig:
     :param slot_capacity: output channels a group can hold; ``None``: as many as needed.
     :param dsp_groups: groups whose lanes multiply in DSP blocks; the others do it in fabric.
     :param block_frame: keep the input frame in block RAM, however small it is.
+    :param ultra_frame: build the input frame of UltraRAM, which only some UltraScale+ chips have.
     :param pixels: output pixels of a row that ``unrolled`` computes per cycle; 1 elsewhere.
     """
 
@@ -82,6 +83,7 @@ class KernelConfig:
     slot_capacity: int | None = None
     dsp_groups: int = 0
     block_frame: bool = False
+    ultra_frame: bool = False
     pixels: int = 1
 
     def __post_init__(self) -> None:
@@ -101,6 +103,8 @@ class KernelConfig:
                 raise PyadmmError(f"kernel: {what} must be at least 1, not {size}")
         if self.index_bits < 0:
             raise PyadmmError(f"kernel: index_bits must be at least 0, not {self.index_bits}")
+        if self.block_frame and self.ultra_frame:
+            raise PyadmmError("kernel: a frame is block_frame or ultra_frame, not both; choose one")
         if not 0 <= self.dsp_groups <= self.groups:
             raise PyadmmError(
                 f"kernel: dsp_groups must be 0 to the {self.groups} groups, not {self.dsp_groups}"

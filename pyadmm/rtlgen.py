@@ -249,6 +249,7 @@ def stage_parameters(
         "FIFO_DEPTH": option.fifo_depth,
         "DSP_GROUPS": dsp_groups,
         "BLOCK_FRAME": int(frame_in_blocks(stage)),
+        "ULTRA_FRAME": int(stage.config.ultra_frame),
         "ACC_MUX": int(choose_acc_mux(stage) if option.acc_mux is None else option.acc_mux),
         "Y_BITS": stage.output.bits,
         "Y_SIGNED": int(stage.output.signed),

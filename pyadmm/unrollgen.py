@@ -80,6 +80,7 @@ def rtl_stage_context(
             "LIVE": len(graph.channels),
             "LIVE_CHANNELS": f"{{{live}}}",
             "BLOCK_FRAME": int(frame_in_blocks(stage)),
+            "ULTRA_FRAME": int(stage.config.ultra_frame),
             "PACE": unrolled_pace(stage, interval),
             **front,
         },

@@ -3,7 +3,7 @@
 // Write side: claim a half, then write tiles of up to ROWS consecutive rows of one channel, the first
 // being row wr_row - ROW_OFFSET; wr_mask tells which rows exist. A write takes STEPS = ceil(ROWS/BANKS)
 // cycles and the next one must wait for it. wr_last with the image's last write fills the half.
-// BLOCK keeps the banks in block RAM, however small they are.
+// BLOCK keeps the banks in block RAM, however small they are; ULTRA builds them of UltraRAM.
 // Read side: one address per copy and bank, data one cycle later; release frees the half.
 module frame_buffer #(
     parameter int CHANNELS = 4,
@@ -17,6 +17,7 @@ module frame_buffer #(
     parameter int ROW_OFFSET = 0,
     parameter bit PHASE_FIXED = 0,
     parameter bit BLOCK = 0,
+    parameter bit ULTRA = 0,
     parameter int BANK_HEIGHT = (HEIGHT + 2 * PADDING + BANKS - 1) / BANKS,
     parameter int ADDR_BITS = $clog2(2 * CHANNELS * BANK_HEIGHT),
     parameter int CHANNEL_BITS = CHANNELS > 1 ? $clog2(CHANNELS) : 1,
@@ -196,7 +197,8 @@ module frame_buffer #(
           .WIDTH(WORD),
           .DEPTH(2 * HALF_DEPTH),
           .ADDR_BITS(ADDR_BITS),
-          .BLOCK(BLOCK)
+          .BLOCK(BLOCK),
+          .ULTRA(ULTRA)
       ) bank_memory (
           .clk(clk),
           .write_enable(enable_reg),

@@ -4,7 +4,7 @@
 // The first DSP_GROUPS groups multiply in DSP blocks (two lanes in one where they fit), the others in
 // fabric; ACC_MUX (sparse, stride 1)
 // places the column multiplexer of the latter behind their multipliers. BLOCK_FRAME keeps the input
-// frame in block RAM.
+// frame in block RAM, ULTRA_FRAME builds it of UltraRAM.
 // An image starts when one half of the input frame is full and one half of the next frame is free;
 // the next image starts as soon as all groups have read the last of this one, while tiles of this
 // one still drain.
@@ -34,6 +34,7 @@ module stage #(
     parameter int DSP_GROUPS = 0,
     parameter bit ACC_MUX = 0,
     parameter bit BLOCK_FRAME = 0,
+    parameter bit ULTRA_FRAME = 0,
     parameter int Y_BITS = 8,
     parameter bit Y_SIGNED = 0,
     parameter int POOL_KERNEL = 2,
@@ -137,7 +138,8 @@ module stage #(
       .ROWS(IN_ROWS),
       .ROW_OFFSET(IN_ROW_OFFSET),
       .PHASE_FIXED(IN_PHASE_FIXED),
-      .BLOCK(BLOCK_FRAME)
+      .BLOCK(BLOCK_FRAME),
+      .ULTRA(ULTRA_FRAME)
   ) frame (
       .clk(clk),
       .rst(rst),

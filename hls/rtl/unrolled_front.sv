@@ -23,6 +23,7 @@ module unrolled_front #(
     parameter logic [16*LIVE-1:0] LIVE_CHANNELS = {16'd1, 16'd0},
     parameter int PACE = 8,
     parameter bit BLOCK_FRAME = 0,
+    parameter bit ULTRA_FRAME = 0,
     parameter int IN_ROWS = 1,
     parameter int IN_ROW_OFFSET = 0,
     parameter bit IN_PHASE_FIXED = 1,
@@ -141,7 +142,8 @@ module unrolled_front #(
       .ROWS(IN_ROWS),
       .ROW_OFFSET(IN_ROW_OFFSET),
       .PHASE_FIXED(IN_PHASE_FIXED),
-      .BLOCK(BLOCK_FRAME)
+      .BLOCK(BLOCK_FRAME),
+      .ULTRA(ULTRA_FRAME)
   ) frame (
       .clk(clk),
       .rst(rst),

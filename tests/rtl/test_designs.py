@@ -66,7 +66,7 @@ def convolution_groups_and_dsp() -> Case:
 
 
 def two_lanes_in_a_dsp_block() -> Case:
-    """Odd and even widths, tiles in parts, overlapping pools; small frames in block RAM."""
+    """Odd and even widths, tiles in parts, overlapping pools; frames in block RAM or UltraRAM."""
     recipes = [
         Recipe(5, (3, 2), density=0.6, pool=(3, 2), weight_bits=3, output=QFormat(6, False)),
         Recipe(6, (2, 2), padding=1, weight_bits=4, output=QFormat(5, False)),
@@ -75,7 +75,7 @@ def two_lanes_in_a_dsp_block() -> Case:
     spec = InputSpec((2, 10, 12), QFormat(4, False), shift=4)
     configs = [
         replace(sparse(4, 3, 1), dsp_groups=2, block_frame=True),
-        replace(dense(2, 3), dsp_groups=3),
+        replace(dense(2, 3), dsp_groups=3, ultra_frame=True),
         replace(sparse(1, 2, 2), dsp_groups=1, block_frame=True),
     ]
     built = design("pairs", spec, recipes, configs)

@@ -9,8 +9,10 @@ import pytest
 
 from pyadmm import onchip
 from pyadmm.boards import load_board
+from pyadmm.cost import stage_resources
 from pyadmm.errors import PyadmmError
 from pyadmm.layout import Positions
+from pyadmm.plan import KernelConfig, StagePlan
 from pyadmm.planner import layer_links
 from pyadmm.spec import Resources
 from tests.unit.models import random_lenet5
@@ -69,3 +71,25 @@ def test_uram_words_hold_whole_entries() -> None:
 def test_unknown_networks_are_refused() -> None:
     with pytest.raises(PyadmmError, match="no densities for 'lenet5'; have alexnet"):
         onchip.random_model("lenet5")
+
+
+def test_frames_move_to_ultra_ram_where_block_ram_is_short() -> None:
+    few = replace(ZCU104.resources, bram18=12, uram=40)
+    plan = onchip.plan(MODEL, replace(ZCU104, resources=few), "sparse")
+    without = onchip.plan(MODEL, replace(ZCU104, resources=replace(few, uram=0)), "sparse")
+    assert plan.interval is not None
+    assert "uram" in {layer.frame for layer in plan.layers}
+    assert without.interval is None or without.interval > plan.interval
+    assert "uram" not in {layer.frame for layer in without.layers}
+    stage = onchip.options(MODEL, layer_links(MODEL)[1], "sparse")[-1].relieved.stage
+    assert stage_resources(stage).uram > 0
+    assert stage_resources(stage).bram18 < stage_resources(_in_blocks(stage)).bram18
+
+
+def _in_blocks(stage: StagePlan) -> StagePlan:
+    return replace(stage, config=replace(stage.config, ultra_frame=False, block_frame=True))
+
+
+def test_a_frame_is_of_one_kind() -> None:
+    with pytest.raises(PyadmmError, match="block_frame or ultra_frame, not both"):
+        KernelConfig("sparse", 1, 1, block_frame=True, ultra_frame=True)
