@@ -8,6 +8,7 @@ the whole batch, and project the same weights. Nothing here does anything in a s
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -20,6 +21,10 @@ from pyadmm.errors import PyadmmError
 
 TIMEOUT_VARIABLE = "PYADMM_TIMEOUT_S"
 _TIMEOUT_S = 600.0
+_LOST = (
+    "distributed: process {rank} of {size}: another process ended or does not answer ({reason}); "
+    "the checkpoint of the last whole epoch is kept: give the same command again to go on from it"
+)
 
 
 def start(environment: Mapping[str, str] = os.environ) -> bool:
@@ -38,7 +43,15 @@ def start(environment: Mapping[str, str] = os.environ) -> bool:
     _guarded(
         lambda: dist.init_process_group(backend, timeout=timedelta(seconds=_timeout(environment)))
     )
+    signal.signal(signal.SIGTERM, _ended)
     return True
+
+
+def _ended(*_: object) -> None:
+    """What ``torchrun`` does to the others when one process has failed: say so and end."""
+    message = _LOST.format(rank=rank(), size=size(), reason="the launcher ended this one too")
+    os.write(2, f"error: {message}\n".encode())
+    os._exit(2)
 
 
 def _timeout(environment: Mapping[str, str]) -> float:
@@ -131,8 +144,5 @@ def _guarded(action: Callable[[], Any]) -> None:
         action()
     except (RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or ["no reason"])[0][:200]
-        raise PyadmmError(
-            f"distributed: process {rank()} of {size()}: another process ended or does not answer "
-            f"({reason}); the checkpoint of the last whole epoch is kept: give the same command "
-            "again to go on from it"
-        ) from error
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # The message is out when it comes.
+        raise PyadmmError(_LOST.format(rank=rank(), size=size(), reason=reason)) from error
