@@ -8,6 +8,8 @@ Everything else is refused by name.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import operator
 from dataclasses import replace
 from typing import Any
@@ -55,7 +57,8 @@ def trace(model: nn.Module, input_spec: InputSpec) -> Network:
     model = model.eval()
     try:
         graph = fx.symbolic_trace(model)
-        with torch.no_grad():
+        # torch prints its own traceback of a node that fails.
+        with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):
             _Recorder(graph).propagate(torch.zeros(1, *input_spec.shape))
         _with_numbers(graph)
     except (TypeError, RuntimeError, ValueError, torch.fx.proxy.TraceError) as error:
@@ -71,7 +74,11 @@ class _Recorder(ShapeProp):
 
     def run_node(self, n: fx.Node) -> Any:
         """Run one node on the example."""
-        result = super().run_node(n)
+        try:
+            result = super().run_node(n)
+        except RuntimeError as error:
+            reason = str(error.__cause__ or error).splitlines()[0]
+            raise RuntimeError(f"layer {n.target}: {reason}") from error
         n.meta["number"] = result if isinstance(result, int | tuple) else None
         return result
 
