@@ -60,6 +60,7 @@ class Session:
             seed=config.seed,
         )
         self.subject: Subject = resolve(config)
+        self._unsynthesised: ToolError | None = None
         compression.to_network(self._fresh_model(), self.settings, self.subject.shape)
 
     @cached_property
@@ -194,8 +195,8 @@ class Session:
                 return netsynth.search_and_synthesise(
                     self.compact, self.board, self._rtl_with, unrolled=unrolled
                 )
-            except ToolError:
-                pass
+            except ToolError as error:
+                self._unsynthesised = error
         return search(self.compact, self.board, unrolled=unrolled)
 
     def _rtl_with(self, configs: Mapping[str, KernelConfig]) -> BuildPlan:
@@ -218,8 +219,15 @@ class Session:
 
     @cached_property
     def synthesis(self) -> SynthesisReport:
-        """What the open flow says of the whole RTL; results are cached by the tool's room."""
-        return netsynth.synthesise_build(self.rtl_build, self.board)
+        """What the open flow says of the whole RTL; results are cached by the tool's room.
+
+        :raises ToolError: as :func:`~pyadmm.netsynth.synthesise_build`; a tool that failed or hung
+            while the kernels were chosen is not run again.
+        """
+        build = self.rtl_build
+        if self._unsynthesised is not None:
+            raise self._unsynthesised
+        return netsynth.synthesise_build(build, self.board)
 
     @property
     def synthesis_file(self) -> Path:
