@@ -203,22 +203,22 @@ def plan_ratios(
         return _within_total(weights, ratios, floors, total_ratio, whole=whole, raised=raised)
 
     reasons: dict[str, str] = {}
+    notes: dict[str, str] = {}
     plan = planned(reasons)
     for name in [d.layer for d in plan if d.dense and _near(d, weights)] if cycles else []:
         assert cycles is not None
         other = planned({**reasons, name: "raised to its break-even"})
         slow, fast = (cycles(each) for each in (plan, other))
         if fast < slow:
-            why = f"raised to its break-even: then an image takes {fast:,.0f} cycles (modelled), "
-            reasons[name] = why + f"not {slow:,.0f} as with the layer dense"
+            reasons[name] = (
+                f"raised to its break-even: then an image takes {fast:,.0f} cycles (modelled), not "
+                f"{slow:,.0f} as with the layer dense"
+            )
             plan = planned(reasons)
         else:
-            why = f"; raised to it, an image would take {fast:,.0f} cycles (modelled), not "
-            plan = [
-                replace(d, reason=f"{d.reason}{why}{slow:,.0f}") if d.layer == name else d
-                for d in plan
-            ]
-    return plan
+            notes[name] = f"; raised to it, an image would take {fast:,.0f} cycles (modelled), not "
+            notes[name] += f"{slow:,.0f}"
+    return [replace(d, reason=d.reason + notes.get(d.layer, "")) for d in plan]
 
 
 def _near(decision: Decision, weights: Mapping[str, int]) -> bool:
