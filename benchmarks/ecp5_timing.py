@@ -28,6 +28,7 @@ from pyosys import libyosys
 from pyadmm.boards import load_board
 from pyadmm.breakeven.cases import layer_case
 from pyadmm.breakeven.measure import engine_design, rounded_capacity
+from pyadmm.breakeven.search import one_group
 from pyadmm.plan import KernelConfig
 from pyadmm.tools.yosys import Design, synthesise
 
@@ -93,11 +94,8 @@ def kernel_design(label: str, config: KernelConfig) -> Design:
     """The engine of one kernel of layer ``label``, with room for two output channels a group."""
     case = layer_case(label)
     window = case.spec.weights // case.spec.outputs
-    spec = replace(
-        case.spec, weight_shape=(2 * config.groups, *case.spec.weight_shape[1:]), groups=1
-    )
-    if case.spec.groups > 1:
-        spec = replace(spec, input_shape=(case.spec.kernel_channels, *case.spec.input_shape[1:]))
+    block = one_group(case.spec)
+    spec = replace(block, weight_shape=(2 * config.groups, *block.weight_shape[1:]))
     stage = replace(case, spec=spec).stage(config, rounded_capacity(2 * window), 2)
     return engine_design(stage, BOARD)
 

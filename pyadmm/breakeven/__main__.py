@@ -24,9 +24,9 @@ from pyadmm.breakeven import (
     model_names,
     write_outputs,
 )
+from pyadmm.breakeven.outputs import SHOWN_PORTIONS
 from pyadmm.errors import PyadmmError
 
-_SHOWN = (0.5, 0.7, 0.8, 0.9)
 _TABLE_WIDTH = 160
 
 
@@ -95,11 +95,11 @@ def _table(results: Sequence[BreakEven], missing: Sequence[NotMeasured]) -> Tabl
     )
     for column in ("layer", "board", "weights"):
         table.add_column(column, no_wrap=True)
-    figures = ("break-even", *(f"{p:.0%}" for p in _SHOWN), "dense GxR", "dense cycles")
+    figures = ("break-even", *(f"{p:.0%}" for p in SHOWN_PORTIONS), "dense GxR", "dense cycles")
     for column in (*figures, "LUT", "FF", "BRAM18"):
         table.add_column(column, no_wrap=True, justify="right")
     for result in results:
-        speedups = (result.speedup_at(portion) for portion in _SHOWN)
+        speedups = (result.speedup_at(portion) for portion in SHOWN_PORTIONS)
         dense, limit = result.dense, result.dense.resources
         table.add_row(
             result.layer,

@@ -21,6 +21,9 @@ PAPER_SPEEDUPS = (0.07, 0.18, 0.32, 0.5, 0.8, 1.15, 1.9, 3.0, 6.5)
 """AlexNet CONV4 on a 40 nm ASIC, read by eye off ADMM-NN's figure 4."""
 PAPER_LAYER = "alexnet.conv4"
 
+SHOWN_PORTIONS = (0.5, 0.7, 0.8, 0.9)
+"""Pruned portions that printed tables show."""
+
 _SUMMARY = (
     "layer", "board", "break_even_ratio", "pruned_portion", "storage", "basis", "tool", "version",
     "board_clock_ns", "weight_bits", "activation_bits", "dense_rows", "dense_groups",
@@ -42,7 +45,9 @@ def write_outputs(
 ) -> list[Path]:
     """Write the records as ``STEM.json``, ``STEM.csv``, ``STEM_curves.csv``, plots and a workbook.
 
-    :param missing: what has no record; ``STEM.csv`` lists it with its reason.
+    ``STEM.md`` has the table that ``docs/breakeven.md`` shows.
+
+    :param missing: what has no record; ``STEM.csv`` and ``STEM.md`` list it with its reason.
     :returns: the files written.
     """
     rows = [summary_row(result) for result in results]
@@ -54,6 +59,7 @@ def write_outputs(
         f"{stem}_curves.csv": _csv(
             _CURVE, [curve_row(result, point) for result in results for point in result.curve]
         ),
+        f"{stem}.md": markdown(results, missing),
         f"{stem}.svg": _image(figure, "svg"),
         f"{stem}.png": _image(figure, "png"),
         f"{stem}.xlsx": workbook(results),
@@ -87,6 +93,46 @@ def curve_row(result: BreakEven, point: CurvePoint) -> list[Any]:
         sparse.cycles, sparse.clock_estimate_ns, sparse.period_ns, *sparse.resources.values(),
         *tail,
     ]  # fmt: skip
+
+
+def markdown(results: Sequence[BreakEven], missing: Sequence[NotMeasured] = ()) -> str:
+    """A table of break-evens and speedups, one line per layer and board; reasons below it."""
+    head = ["layer", "board", "break-even", *(f"{p:.0%}" for p in SHOWN_PORTIONS)]
+    head += ["dense G×R", "sparse G×R", "limits LUT / FF / BRAM18"]
+    rows = [
+        [
+            result.layer,
+            result.board,
+            "none" if result.ratio is None else f"{result.ratio:.2f}×",
+            *(_cell(result.speedup_at(portion)) for portion in SHOWN_PORTIONS),
+            f"{result.dense.config.groups}×{result.dense.config.tile_rows}",
+            ", ".join(_sparse_shapes(result)) or "–",
+            " / ".join(
+                f"{getattr(result.dense.resources, k):,.0f}" for k in ("lut", "ff", "bram18")
+            ),
+        ]
+        for result in results
+    ]
+    rows += [[gap.layer, gap.board, "no result"] + ["–"] * (len(head) - 3) for gap in missing]
+    lines = [head, ["---"] * len(head), *rows]
+    notes = [f"* {gap.layer} on {gap.board}: {gap.reason.splitlines()[0]}" for gap in missing]
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return "\n".join([f"{_caption(results)}.", "", table, *([""] if notes else []), *notes, ""])
+
+
+def _limits(result: BreakEven) -> str:
+    limit = result.dense.resources
+    return " / ".join(f"{amount:,.0f}" for amount in (limit.lut, limit.ff, limit.bram18))
+
+
+def _cell(speedup: float | None) -> str:
+    return "–" if speedup is None else f"{speedup:.2f}"
+
+
+def _sparse_shapes(result: BreakEven) -> list[str]:
+    """Groups and rows of the sparse kernels on a curve, the one for few weights last."""
+    configs = [point.sparse.config for point in result.curve if point.sparse is not None]
+    return list(dict.fromkeys(f"{config.groups}×{config.tile_rows}" for config in configs))
 
 
 def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -134,6 +134,9 @@ def test_records_round_trip_and_files_say_their_source(tmp_path: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(paths["breakeven.csv"].read_text())))
     assert rows[0]["basis"] == "post-synthesis"
     assert float(rows[0]["break_even_ratio"]) == pytest.approx(results[0].ratio)
+    table = paths["breakeven.md"].read_text()
+    assert table.startswith("Sparse over dense; post-synthesis, test 1.")
+    assert f"| c | pynq-z2 | {results[0].ratio:.2f}× | {results[0].speedup_at(0.5):.2f} |" in table
     curves = list(csv.DictReader(io.StringIO(paths["breakeven_curves.csv"].read_text())))
     assert len(curves) == len(results[0].curve)
     book = openpyxl.load_workbook(paths["breakeven.xlsx"])
@@ -196,5 +199,6 @@ def test_what_does_not_fit_is_in_the_table_with_its_reason(
     (row,) = csv.DictReader(io.StringIO((tmp_path / "breakeven.csv").read_text()))
     assert (row["layer"], row["board"]) == ("alexnet.conv1", "zybo-z7-10")
     assert row["break_even_ratio"] == ""
+    assert "| alexnet.conv1 | zybo-z7-10 | no result |" in (tmp_path / "breakeven.md").read_text()
     for said in (printed, row["reason"]):
         assert "bram18: needs 205, limit 96 (modelled)" in " ".join(said.split())
