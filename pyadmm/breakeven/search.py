@@ -35,7 +35,7 @@ MIDDLE = 0.5
 """The portion at which kernels are matched."""
 _DENSE_TRIALS = 3
 _SPARSE_TRIALS = 2
-_SPARSE_ROUNDS = 4
+_SPARSE_SHAPES = 8
 _RIVALS = 1
 _GUESS_ERROR = 1.1
 _ENGINE_LUTS, _GROUP_LUTS = 130, 60
@@ -273,15 +273,19 @@ class _Search:
     def _fitting_sparse(self, dense: KernelConfig, limit: Resources) -> list[KernelPoint]:
         """The fastest sparse kernels that fit ``limit`` with half of the weights pruned.
 
-        Falls back to the portion of 90 % where half of the weights are too many to be stored.
+        With weights on chip, falls back to the portion of 90 % where half of the weights are too
+        many to be stored, and keeps a second kernel for portions that the first has no room for.
         """
         shapes = self._shapes("sparse")
         if self.configs is None:
             shapes = [c for c in shapes if self._might_fit(c, dense, limit)]
         shapes.sort(key=lambda c: (self._rough_cycles(c), self._guess(c).lut))
-        for start in range(0, _SPARSE_ROUNDS * _SPARSE_TRIALS, _SPARSE_TRIALS):
-            for portion in (MIDDLE, PORTIONS[-1]):
-                kept = self._fitting(shapes[start : start + _SPARSE_TRIALS], portion, limit)
+        # Memories of streamed weights are small at every portion: the first answer holds for all.
+        portions = (MIDDLE, PORTIONS[-1]) if self.case.resident else (MIDDLE,)
+        trials = _SPARSE_TRIALS if self.case.resident else 1
+        for start in range(0, _SPARSE_SHAPES, trials):
+            for portion in portions:
+                kept = self._fitting(shapes[start : start + trials], portion, limit)
                 if kept:
                     return kept
         return []
