@@ -42,7 +42,7 @@ _MUX = {
 }
 _PLAIN = {**_MUX, "INV": {"I": 0.0}, "BUFG": {"I": 0.0}}
 _BRAM_SETUP = {"ADDR": 0.566, "DI": 0.737, "WE": 0.532, "EN": 0.443, "RE": 0.360, "RS": 0.342}
-_BRAM_OUTPUT, _BRAM_OUTPUT_REGISTERED = 2.454, 0.882
+BLOCK_RAM_OUTPUT, _BRAM_OUTPUT_REGISTERED = 2.454, 0.882
 _LUTRAM_SETUP = {"WE": 0.654, "D": 0.453, "A": 0.362}
 _LUTRAM_WRITE_TO_OUTPUT = 1.333
 _SRL_OUTPUT, _SRL_SETUP = 1.632, 0.173
@@ -263,7 +263,7 @@ class _Builder:
         for port in self.module["ports"].values():
             for bit in _nets(port["bits"]):
                 if port["direction"] == "input":
-                    self._launch(bit, _BRAM_OUTPUT * self.delays.block_scale, "input")
+                    self._launch(bit, BLOCK_RAM_OUTPUT * self.delays.block_scale, "input")
                 else:
                     self._capture(bit, "output", "D", self.delays.ff_setup)
 
@@ -360,7 +360,7 @@ class _Builder:
         for port, bits in pins.items():
             if port.startswith("DO"):
                 registered = _number(parameters.get(f"DO{_side(port)}_REG", 0))
-                delay = _BRAM_OUTPUT_REGISTERED if registered else _BRAM_OUTPUT
+                delay = _BRAM_OUTPUT_REGISTERED if registered else BLOCK_RAM_OUTPUT
                 for bit in _nets(bits):
                     self._launch(bit, delay * scale, kind)
             elif port not in _CLOCK_PINS and not port.startswith("CAS"):
