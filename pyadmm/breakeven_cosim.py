@@ -42,7 +42,8 @@ class SimulatedKernel:
     """Counted cycles of one kernel beside its schedule's.
 
     :param busy_cycles: per image, in which the engines work; pipeline fill counted.
-    :param interval_cycles: between two images.
+    :param interval_cycles: between two images; more where the input stream, a byte per cycle for
+        odd widths, takes longer than the few output channels.
     """
 
     config: KernelConfig
@@ -86,7 +87,7 @@ class SimulatedPair:
                 f"images {kernel.interval_cycles:,.1f}"
             )
         scheduled = self.dense.scheduled_cycles / self.sparse.scheduled_cycles
-        counted = self.dense.interval_cycles / self.sparse.interval_cycles
+        counted = self.dense.busy_cycles / self.sparse.busy_cycles
         lines.append(f"  dense over sparse: schedule {scheduled:.3f}, counted {counted:.3f}")
         return "\n".join(lines)
 

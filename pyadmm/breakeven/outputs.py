@@ -115,7 +115,12 @@ def markdown(results: Sequence[BreakEven], missing: Sequence[NotMeasured] = ()) 
     ]
     rows += [[gap.layer, gap.board, "no result"] + ["–"] * (len(head) - 3) for gap in missing]
     lines = [head, ["---"] * len(head), *rows]
-    notes = [f"* {gap.layer} on {gap.board}: {gap.reason.splitlines()[0]}" for gap in missing]
+    notes = [
+        f"* {result.layer} on {result.board}: {result.curve[-1].reason}"
+        for result in results
+        if result.ratio is None and result.curve[-1].reason
+    ]
+    notes += [f"* {gap.layer} on {gap.board}: {gap.reason.splitlines()[0]}" for gap in missing]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     return "\n".join([f"{_caption(results)}.", "", table, *([""] if notes else []), *notes, ""])
 

@@ -276,12 +276,22 @@ class _Search:
         With weights on chip, falls back to the portion of 90 % where half of the weights are too
         many to be stored, and keeps a second kernel for portions that the first has no room for.
         """
-        shapes = self._shapes("sparse")
-        if self.configs is None:
-            shapes = [c for c in shapes if self._might_fit(c, dense, limit)]
-        shapes.sort(key=lambda c: (self._rough_cycles(c), self._guess(c).lut))
-        # Memories of streamed weights are small at every portion: the first answer holds for all.
         portions = (MIDDLE, PORTIONS[-1]) if self.case.resident else (MIDDLE,)
+        for portion in portions:
+            shapes = self._shapes("sparse")
+            if self.configs is None:
+                shapes = [c for c in shapes if self._might_fit(c, dense, limit, portion)]
+            shapes.sort(key=lambda c: (self._rough_cycles(c), self._guess(c).lut))
+            rest = portions if portion == MIDDLE else portions[1:]
+            if kept := self._first_fitting(shapes, rest, limit):
+                return kept
+        return []
+
+    def _first_fitting(
+        self, shapes: Sequence[KernelConfig], portions: Sequence[float], limit: Resources
+    ) -> list[KernelPoint]:
+        """The first of ``shapes`` that fit ``limit`` at one of ``portions``, the first one best."""
+        # Memories of streamed weights are small at every portion: the first answer holds for all.
         trials = _SPARSE_TRIALS if self.case.resident else 1
         for start in range(0, _SPARSE_SHAPES, trials):
             for portion in portions:
@@ -290,8 +300,10 @@ class _Search:
                     return kept
         return []
 
-    def _might_fit(self, config: KernelConfig, dense: KernelConfig, limit: Resources) -> bool:
-        guess, luts = self._guess(config), self._guess(dense).lut
+    def _might_fit(
+        self, config: KernelConfig, dense: KernelConfig, limit: Resources, pruned: float
+    ) -> bool:
+        guess, luts = self._guess(config, pruned), self._guess(dense).lut
         # Small memories may turn out as LUT RAM, which the guess counts as one block each.
         halves = limit.bram18 + config.groups
         return guess.lut <= _GUESS_ERROR * luts and guess.bram18 <= halves
@@ -322,11 +334,23 @@ class _Search:
             for point in self._fitting([config], pruned, dense.resources):
                 return CurvePoint(pruned, point, dense.time_us / point.time_us)
         if not configs:
-            return CurvePoint(pruned, None, None, "no sparse kernel fits the dense kernel's area")
+            return CurvePoint(pruned, None, None, self._why_none(dense.resources))
         closest = self._with_index_bits(configs[0], pruned)
         entries = self._load(closest, pruned).entries
         over = self._measured([closest], [entries])[0].resources.over(dense.resources)
         return CurvePoint(pruned, None, None, _needs(over))
+
+    def _why_none(self, limit: Resources) -> str:
+        """What the sparse kernel that exceeds ``limit`` least lacks; areas as guessed."""
+        said = "no sparse kernel fits the dense kernel's area"
+        guesses = [self._guess(config, PORTIONS[-1]) for config in self._shapes("sparse")]
+        over = [needs for guess in guesses if (needs := guess.over(limit))]
+        if len(over) < len(guesses) or not over:
+            return said
+        closest = min(
+            over, key=lambda needs: max(need / (most or 1) for need, most in needs.values())
+        )
+        return f"{said}; closest: {_needs(closest)} (modelled)"
 
     def _crossing(
         self,
@@ -455,8 +479,11 @@ class _Search:
                 elif self.spec.groups == 1 or self.spec.outputs // self.spec.groups % groups == 0:
                     yield KernelConfig("dense", tile_rows, groups)
 
-    def _guess(self, config: KernelConfig) -> Resources:
-        """A rough area, only to decide what is worth a synthesis run."""
+    def _guess(self, config: KernelConfig, pruned: float = MIDDLE) -> Resources:
+        """A rough area, only to decide what is worth a synthesis run.
+
+        :param pruned: portion of the weights that a sparse kernel has no entries for.
+        """
         stage = self._stage(config, 1)
         rows, columns = self.spec.kernel
         row_bits, lane_bits = stage.tile_rows * stage.row_bits, stage.lanes * stage.input.bits
@@ -468,7 +495,7 @@ class _Search:
         frame = stage.banks * copies * _memory_halves(2 * frame_words(stage), stage.row_bits)
         words = self._dense_entries(config)
         if config.family == "sparse":
-            words = math.ceil(words * MIDDLE)
+            words = math.ceil(words * (1 - pruned))
         depth = rounded_capacity(words)
         weights = config.groups * _memory_halves(depth, stage.weight_word_bits)
         return Resources(lut=luts, bram18=frame + weights)

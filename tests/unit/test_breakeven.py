@@ -27,6 +27,7 @@ from pyadmm.breakeven import (
 from pyadmm.breakeven import __main__ as command_line
 from pyadmm.breakeven.__main__ import main
 from pyadmm.breakeven.measure import kernel_sources, rounded_capacity
+from pyadmm.breakeven.outputs import markdown
 from pyadmm.errors import PyadmmError
 from pyadmm.plan import KernelConfig, StagePlan
 from pyadmm.spec import LayerSpec, Resources
@@ -36,13 +37,14 @@ BOARD = load_board("pynq-z2")
 CASE = LayerCase("", LayerSpec("c", "conv", (8, 4, 3, 3), (4, 8, 8)), 3, 4, resident=True)
 
 
-def by_lanes(overhead: float) -> object:
-    """Areas of 10 LUTs a lane, sparse groups ``overhead`` LUTs more; memories by their bits."""
+def by_lanes(overhead: float, dense_lut: int = 10) -> object:
+    """10 LUTs a sparse lane, ``dense_lut`` a dense one, ``overhead`` more a sparse group."""
 
     def measure(stages: Sequence[StagePlan], board: Board) -> list[Measured]:
         def one(stage: StagePlan) -> Measured:
-            lut = 10 * stage.lanes * stage.groups
-            if stage.config.family == "sparse":
+            sparse = stage.config.family == "sparse"
+            lut = (10 if sparse else dense_lut) * stage.lanes * stage.groups
+            if sparse:
                 lut += overhead * stage.groups
             return Measured(Resources(lut=lut, ff=lut), 8.0, "post-synthesis", "test", "1")
 
@@ -88,6 +90,9 @@ def test_where_nothing_fits_the_reason_is_said() -> None:
     result = run(overhead=1e6)
     assert result.ratio is None
     assert all(point.speedup is None and point.reason for point in result.curve)
+    assert f"* c on pynq-z2: {result.curve[-1].reason}" in markdown((result,))
+    tight = break_even(CASE, BOARD, by_lanes(0, dense_lut=1))  # type: ignore[arg-type]
+    assert "fits the dense kernel's area; closest: lut: needs" in tight.curve[0].reason
 
 
 def report(lut: float, clock_ns: float = 8.0, dsp: float | None = 0) -> SynthesisReport:
