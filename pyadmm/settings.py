@@ -313,7 +313,13 @@ _FAST: dict[str, Any] = {"shift_pixels": 1, "precision": "bfloat16"}
 
 
 def _record(
-    pruning_ratio: float, weight_bits: int, kept: tuple[float, float], rounds: int, epochs: int
+    pruning_ratio: float,
+    weight_bits: int,
+    kept: tuple[float, float],
+    rounds: int,
+    epochs: int,
+    *,
+    layers: tuple[LayerTarget, ...] = (),
 ) -> CompressSettings:
     """One preset of the record chains; ``epochs`` of float retraining, a quarter more quantised.
 
@@ -326,6 +332,7 @@ def _record(
         activation_bits=6,
         filters_kept=kept[0],
         neurons_kept=kept[1],
+        layers=layers,
         dense=TrainSettings(epochs=12, lr=2e-3, **_FAST),
         admm=replace(_GENTLE, first_ratio=5.0, rounds=rounds, curvature=0.5, crowding=0.3, **_FAST),
         retrain=TrainSettings(epochs=epochs, lr=2e-3, **_FAST),
@@ -334,9 +341,13 @@ def _record(
     )
 
 
+_ENDS_FINER = tuple(LayerTarget(name, weight_bits=4) for name in ("conv1", "fc2"))
+"""The first and the last layer hold one weight in six and lose most by coarse levels."""
+
 _RECORDS = {
     "record-85": _record(85.0, 4, (0.5, 0.14), rounds=12, epochs=24),
-    "record-300": _record(300.0, 4, (0.35, 0.08), rounds=16, epochs=32),
+    "record-205": _record(205.0, 3, (0.35, 0.08), rounds=16, epochs=48, layers=_ENDS_FINER),
+    "record-300": _record(300.0, 4, (0.35, 0.08), rounds=16, epochs=48),
     "record-340": _record(340.0, 3, (0.3, 0.06), rounds=64, epochs=16),
 }
 
