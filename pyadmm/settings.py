@@ -347,7 +347,7 @@ _ENDS_FINER = tuple(LayerTarget(name, weight_bits=4) for name in ("conv1", "fc2"
 _RECORDS = {
     "record-85": _record(85.0, 4, (0.5, 0.14), rounds=12, epochs=24),
     "record-205": _record(205.0, 3, (0.35, 0.08), rounds=16, epochs=48, layers=_ENDS_FINER),
-    "record-300": _record(300.0, 4, (0.35, 0.08), rounds=16, epochs=48),
+    "record-300": _record(300.0, 4, (0.35, 0.08), rounds=16, epochs=32),
     "record-340": _record(340.0, 3, (0.3, 0.06), rounds=64, epochs=16),
 }
 
