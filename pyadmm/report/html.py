@@ -286,7 +286,8 @@ def _clock_text(hardware: Hardware) -> str:
     text = f"{hardware.working_clock_mhz:g} MHz"
     if reached is None:
         return f"{text} (target)"
-    return f"{text} (target; {reached.value:.0f} MHz reached, {reached.basis})"
+    how = hardware.clock_name.lower()
+    return f"{text} (target; {how} {reached.value:.0f} MHz, {reached.basis})"
 
 
 def _checks_tile(record: RunRecord) -> Tile:
@@ -554,7 +555,7 @@ def _hardware_table(hardware: Hardware) -> Table:
     clock = hardware.target_clock_mhz
     rows = [
         (Cell("Target clock"), _cell(number(clock, "{:g} MHz"))),
-        (Cell("Clock reached"), _quantity(hardware.clock_mhz, "{:.1f} MHz")),
+        (Cell(hardware.clock_name), _quantity(hardware.clock_mhz, "{:.1f} MHz")),
         (Cell("Cycles per image"), _quantity(hardware.cycles_per_image)),
         (Cell("Latency, cycles"), _quantity(hardware.latency_cycles)),
         (Cell("Latency"), _cell(number(hardware.latency_us, "{:,.1f} µs"))),
@@ -568,7 +569,7 @@ def _hardware_table(hardware: Hardware) -> Table:
         rows=tuple(Row(cells) for cells in rows),
         numeric=frozenset({1}),
         note="The tag says how a figure was found. Rates are for the accelerator alone, at the "
-        "lower of target and reached clock.",
+        "lower of the target clock and this one.",
     )
 
 

@@ -72,6 +72,9 @@ Share = Annotated[float, Range(0, 1)]
 Bits = Annotated[int, Range(1, 48)]
 
 
+_REACHED = ("post-route", "measured on board")
+
+
 @dataclass(frozen=True)
 class Quantity:
     """A figure and the way it was found."""
@@ -356,8 +359,14 @@ class Hardware:
     resources: tuple[ResourceUse, ...] = ()
 
     @property
+    def clock_name(self) -> str:
+        """What :attr:`clock_mhz` may be called: only a routed design has reached a clock."""
+        found = self.clock_mhz is not None and self.clock_mhz.basis in _REACHED
+        return "Clock reached" if found else "Clock estimate"
+
+    @property
     def working_clock_mhz(self) -> float | None:
-        """The target clock, or the reached one where that is lower."""
+        """The target clock, or the one reached or estimated where that is lower."""
         reached = None if self.clock_mhz is None else self.clock_mhz.value
         known = [mhz for mhz in (self.target_clock_mhz, reached) if mhz]
         return min(known) if known else None

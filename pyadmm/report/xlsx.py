@@ -561,7 +561,7 @@ def _hardware(book: _Book, record: RunRecord) -> None:
         guess, _ = _split(resource.modelled)
         rows.append([resource.name, value, resource.limit, resource.share, basis, guess])
     for name, quantity in (
-        ("Clock reached, MHz", hardware.clock_mhz),
+        (f"{hardware.clock_name}, MHz", hardware.clock_mhz),
         ("Cycles per image", hardware.cycles_per_image),
         ("Latency, cycles", hardware.latency_cycles),
         ("Inner-loop II, cycles", hardware.inner_ii),
