@@ -167,16 +167,6 @@ class QFormat:
         """
         return self.saturate(np.floor(np.asarray(values) / self.scale + 0.5).astype(np.int64))
 
-    @property
-    def cpp_type(self) -> str:
-        """Name of the HLS C++ type."""
-        return f"ap_{'' if self.signed else 'u'}int<{self.bits}>"
-
-    @property
-    def rtl_width(self) -> int:
-        """Width of the SystemVerilog vector."""
-        return self.bits
-
 
 def signed_bits(magnitude: int) -> int:
     """Bits of a two's-complement number that holds ``-magnitude … magnitude``.

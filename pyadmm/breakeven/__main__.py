@@ -90,7 +90,7 @@ def _table(results: Sequence[BreakEven], missing: Sequence[NotMeasured]) -> Tabl
         title="Break-even pruning ratio; speedup at portion pruned; groups x rows, cycles and area "
         "of the dense kernel; " + "; ".join(sources),
         box=box.SIMPLE_HEAD,
-        caption="\n".join(_gap(gap) for gap in missing) or None,
+        caption="\n".join(gap.text for gap in missing) or None,
         caption_justify="left",
     )
     for column in ("layer", "board", "weights"):
@@ -114,10 +114,6 @@ def _table(results: Sequence[BreakEven], missing: Sequence[NotMeasured]) -> Tabl
     for gap in missing:
         table.add_row(gap.layer, gap.board, "no result")
     return table
-
-
-def _gap(gap: NotMeasured) -> str:
-    return f"{gap.layer} on {gap.board}: {gap.reason.splitlines()[0]}"
 
 
 if __name__ == "__main__":

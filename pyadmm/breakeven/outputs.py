@@ -107,9 +107,7 @@ def markdown(results: Sequence[BreakEven], missing: Sequence[NotMeasured] = ()) 
             *(_cell(result.speedup_at(portion)) for portion in SHOWN_PORTIONS),
             f"{result.dense.config.groups}×{result.dense.config.tile_rows}",
             ", ".join(_sparse_shapes(result)) or "–",
-            " / ".join(
-                f"{getattr(result.dense.resources, k):,.0f}" for k in ("lut", "ff", "bram18")
-            ),
+            _limits(result),
         ]
         for result in results
     ]
@@ -120,7 +118,7 @@ def markdown(results: Sequence[BreakEven], missing: Sequence[NotMeasured] = ()) 
         for result in results
         if result.ratio is None and result.curve[-1].reason
     ]
-    notes += [f"* {gap.layer} on {gap.board}: {gap.reason.splitlines()[0]}" for gap in missing]
+    notes += [f"* {gap.text}" for gap in missing]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     return "\n".join([f"{_caption(results)}.", "", table, *([""] if notes else []), *notes, ""])
 

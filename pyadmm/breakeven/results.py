@@ -130,6 +130,11 @@ class NotMeasured:
     board: str
     reason: str
 
+    @property
+    def text(self) -> str:
+        """What has no result and why, in one line."""
+        return f"{self.layer} on {self.board}: {self.reason.splitlines()[0]}"
+
 
 def _point(raw: Mapping[str, Any]) -> KernelPoint:
     config, resources = KernelConfig(**raw["config"]), Resources(**raw["resources"])
