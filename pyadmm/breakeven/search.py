@@ -127,7 +127,8 @@ class _Search:
         self.measure = measure
         self.settings = settings
         self.configs = configs
-        self.layers: dict[float, tuple[CompressedLayer, ...]] = {}
+        self.entries: dict[tuple[float, int], list[IntArray]] = {}
+        self.latest: tuple[float, list[Positions]] = (math.nan, [])
         # Streamed weights: the convolution groups run one after the other, as layers of their own.
         self.blocks = 1 if case.resident else case.spec.groups
         self.spec = case.spec if self.blocks == 1 else one_group(case.spec)
@@ -379,26 +380,37 @@ class _Search:
             low, high = (low, middle) if _wins(points[middle]) else (middle, high)
         return high
 
-    def _layers_at(self, pruned: float) -> tuple[CompressedLayer, ...]:
-        if pruned not in self.layers:
-            whole = self.case.pruned_layer(pruned)
-            if self.blocks == 1:
-                self.layers[pruned] = (whole,)
-            else:
-                codes = np.split(whole.codes, self.blocks)
-                bias = np.zeros(self.spec.outputs, np.int64)
-                self.layers[pruned] = tuple(
-                    replace(whole, spec=self.spec, codes=part.copy(), bias=bias) for part in codes
-                )
-        return self.layers[pruned]
+    def _entries_at(self, pruned: float, index_bits: int) -> list[IntArray]:
+        """Entries of every output channel, one array for each block that runs by itself."""
+        key = pruned, index_bits
+        if key not in self.entries:
+            positions = self._positions_at(pruned)
+            self.entries[key] = [block.entries_per_output(index_bits) for block in positions]
+        return self.entries[key]
+
+    def _positions_at(self, pruned: float) -> list[Positions]:
+        """Where the non-zeros of every block are; the last ones are kept (fc6 has 38 M weights)."""
+        if self.latest[0] != pruned:
+            self.latest = math.nan, []
+            self.latest = pruned, [Positions.of(block) for block in self._blocks_at(pruned)]
+        return self.latest[1]
+
+    def _blocks_at(self, pruned: float) -> list[CompressedLayer]:
+        whole = self.case.pruned_layer(pruned)
+        if self.blocks == 1:
+            return [whole]
+        bias = np.zeros(self.spec.outputs, np.int64)
+        return [
+            replace(whole, spec=self.spec, codes=part, bias=bias)
+            for part in np.split(whole.codes, self.blocks)
+        ]
 
     def _load(self, config: KernelConfig, pruned: float) -> _Load:
         """Exact cycles of the schedule in ``docs/kernels.md``."""
         stage = self._stage(config, 1)
         pause = selects_products(stage)
         cycles, entries, total = 0, 0, 0
-        for layer in self._layers_at(pruned):
-            counts = Positions.of(layer).entries_per_output(config.index_bits)
+        for counts in self._entries_at(pruned, config.index_bits):
             loads = busy_cycles(counts, config.groups, pause=False)
             cycles += stage.tiles * max(busy_cycles(counts, config.groups, pause))
             total += sum(loads)
