@@ -442,32 +442,3 @@ def _decode_group(words: Words, channels: NDArray[np.int64], stage: StagePlan) -
     first = _first_channel(stage.spec, channels)
     places = first[:, None] + np.arange(shape[0])
     return blocks[np.arange(len(channels))[:, None], places]
-
-
-@dataclass(frozen=True)
-class MemoryBits:
-    """On-chip bits of a stage's parameters, capacities included.
-
-    :param codes: what the weight codes alone take, ``nnz * n``.
-    :param weights: the groups' weight memories.
-    :param slots: the slot tables, at the widths that hardware stores.
-    """
-
-    codes: int
-    weights: int
-    slots: int
-
-    @property
-    def total(self) -> int:
-        """Weight memories and slot tables."""
-        return self.weights + self.slots
-
-
-def memory_bits(layer: CompressedLayer, stage: StagePlan) -> MemoryBits:
-    """Bits accounting of ``stage``."""
-    record = max(stage.spec.outputs - 1, 1).bit_length() + stage.acc_bits + 16 + 6
-    return MemoryBits(
-        codes=layer.nnz * layer.weight_bits,
-        weights=stage.groups * stage.entry_capacity * stage.weight_word_bits,
-        slots=stage.groups * stage.slot_capacity * record,
-    )

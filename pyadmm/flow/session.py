@@ -234,6 +234,10 @@ class Session:
         return self.run_dir / "synthesis.json"
 
     @property
+    def cosim_file(self) -> Path:
+        return self.run_dir / "cosim.json"
+
+    @property
     def hls_dir(self) -> Path:
         return self.run_dir / "build" / "hls"
 

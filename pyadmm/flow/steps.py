@@ -295,7 +295,9 @@ def _cosim(session: Session) -> Outcome:
         f"stalling streams; {result.interval_cycles:.0f} cycles an image, "
         f"latency {result.latency_cycles:,} cycles"
     )
-    return Outcome(text, facts)
+    report = verilator.cosim_report(result, session.plan, session.rtl_build.digest)
+    write_atomic(session.cosim_file, report.to_json() + "\n")
+    return Outcome(text, facts, (session.cosim_file,))
 
 
 def _compare(session: Session) -> Outcome:

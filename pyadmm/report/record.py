@@ -30,7 +30,6 @@ from typing import (
 )
 
 from pyadmm.errors import PyadmmError
-from pyadmm.files import write_atomic
 
 RECORD_FILE = "record.json"
 """Name of the record in a run directory."""
@@ -524,11 +523,6 @@ def record_to_json(record: RunRecord) -> str:
     """
     checked = _decode(RunRecord, _plain(asdict(record), ""), "record", "")
     return json.dumps(asdict(checked), indent=1, allow_nan=False) + "\n"
-
-
-def save_record(record: RunRecord, path: Path) -> None:
-    """Write ``record`` to ``path``, atomically."""
-    write_atomic(path, record_to_json(record))
 
 
 def load_record(path: Path) -> RunRecord:

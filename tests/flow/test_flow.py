@@ -15,6 +15,7 @@ import yaml
 
 from pyadmm import container
 from pyadmm.report.record import load_record
+from pyadmm.synthesis import SynthesisReport
 from tests.flow.driver import TINY, made_up_digits
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +85,12 @@ def test_a_run_leaves_a_proven_accelerator_and_a_report(finished: Path) -> None:
         assert design.cycles_per_image.basis == "modelled"
         assert [each.layer for each in design.layers] == [layer.name for layer in record.layers]
     assert {layer.kernel.cycles.basis for layer in record.layers if layer.kernel} == {"cosim"}
+    counted = SynthesisReport.from_json((finished / "cosim.json").read_text())
+    assert (counted.stage, counted.interval.average) == (
+        "cosim",
+        record.hardware.cycles_per_image and round(record.hardware.cycles_per_image.value),
+    )
+    assert [module.name for module in counted.modules] == [layer.name for layer in record.layers]
 
 
 def test_a_second_run_takes_everything_from_the_store(config: Path, finished: Path) -> None:

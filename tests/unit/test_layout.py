@@ -19,7 +19,6 @@ from pyadmm.layout import (
     encode_code,
     encode_entries,
     group_loads,
-    memory_bits,
     weight_image,
 )
 from pyadmm.model import CompressedModel, InputSpec
@@ -27,7 +26,7 @@ from pyadmm.plan import AcceleratorPlan, EntryFormat, KernelConfig
 from pyadmm.planner import plan_accelerator
 from pyadmm.spec import QFormat
 from tests.hls.chains import Recipe, random_chain
-from tests.unit.models import planned, random_lenet5
+from tests.unit.models import random_lenet5
 
 BOARD = load_board("pynq-z2")
 
@@ -189,13 +188,3 @@ def test_broken_images_are_refused(corrupt, message: str) -> None:  # type: igno
     model, plan = mapped(*CASES["sparse"])
     with pytest.raises(PyadmmError, match=message):
         decode_image(corrupt(weight_image(model, plan)).astype(np.uint32), plan)
-
-
-def test_memory_bits_count_capacity_times_width() -> None:
-    model = random_lenet5()
-    plan = planned(model)
-    for layer, stage in zip(model.layers, plan.stages, strict=True):
-        bits = memory_bits(layer, stage)
-        words = stage.groups * stage.entry_capacity
-        assert bits.weights == words * stage.weight_word_bits
-        assert bits.codes == layer.nnz * layer.weight_bits < bits.total

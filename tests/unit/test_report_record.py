@@ -22,14 +22,13 @@ from pyadmm.report.record import (
     load_record,
     record_from_json,
     record_to_json,
-    save_record,
 )
 from tests.unit.report_fixture import lenet_record
 
 
 def test_a_saved_record_comes_back_equal(tmp_path: Path) -> None:
     record = lenet_record()
-    save_record(record, tmp_path / "record.json")
+    (tmp_path / "record.json").write_text(record_to_json(record))
     assert load_record(tmp_path / "record.json") == record
 
 
@@ -174,7 +173,7 @@ def test_missing_and_oversized_files_give_one_error(
 ) -> None:
     with pytest.raises(PyadmmError, match=r"record.json: cannot be read"):
         load_record(tmp_path / "record.json")
-    save_record(RunRecord(), tmp_path / "record.json")
+    (tmp_path / "record.json").write_text(record_to_json(RunRecord()))
     monkeypatch.setattr(rec, "FILE_LIMIT", 10)
     with pytest.raises(PyadmmError, match="larger than 10 bytes"):
         load_record(tmp_path / "record.json")
