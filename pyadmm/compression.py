@@ -167,6 +167,7 @@ def train_dense(
         train.shift_pixels,
         precision=train.precision,
         flip=train.flip,
+        distort=train.distort,
         module=model,
     )
     best = Best()
@@ -427,6 +428,7 @@ class _Surroundings:
             distill.temperature,
             train.precision,
             train.flip,
+            train.distort,
             before_step,
             after_step,
             network,

@@ -104,6 +104,8 @@ class TrainSettings:
         which is faster where the processor multiplies it and gives other weights.
     :param flip: images are mirrored left to right, at random.
     :param optimizer: ``adam``, or ``sgd`` with Nesterov's momentum of 0.9, for networks with norms.
+    :param distort: images are turned, stretched and sheared a little, at random: seen through
+        ``I + E``, the entries of ``E`` uniform in ``-distort … distort``.
     """
 
     epochs: int
@@ -114,12 +116,14 @@ class TrainSettings:
     precision: str = "float32"
     flip: bool = False
     optimizer: str = "adam"
+    distort: float = 0.0
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 0, f"settings: epochs must not be negative, but is {self.epochs}")
         _require(self.lr > 0, f"settings: lr must be positive, not {self.lr}")
         _require(self.batch_size >= 1, "settings: batch_size must be at least 1")
         _require(0 <= self.shift_pixels <= 8, "settings: shift_pixels must be 0 to 8")
+        _require(0 <= self.distort <= 0.5, "settings: distort must be 0 to 0.5")
         _check_precision("settings", self.precision)
         _check_optimizer("settings", self.optimizer)
 
@@ -190,6 +194,7 @@ class AdmmSettings:
     crowding: float = 0.0
     flip: bool = False
     optimizer: str = "adam"
+    distort: float = 0.0
 
     def __post_init__(self) -> None:
         _require(self.rounds >= 1, f"settings, admm: rounds must be at least 1, not {self.rounds}")
@@ -201,6 +206,7 @@ class AdmmSettings:
         _require(self.growth >= 1, f"settings, admm: growth must be at least 1, not {self.growth}")
         _require(self.batch_size >= 1, "settings, admm: batch_size must be at least 1")
         _require(0 <= self.shift_pixels <= 8, "settings, admm: shift_pixels must be 0 to 8")
+        _require(0 <= self.distort <= 0.5, "settings, admm: distort must be 0 to 0.5")
         _require(0 <= self.curvature <= 1, "settings, admm: curvature must be 0 to 1")
         _require(0 <= self.crowding <= 2, "settings, admm: crowding must be 0 to 2")
         _check_precision("settings, admm", self.precision)
@@ -217,6 +223,7 @@ class AdmmSettings:
             precision=self.precision,
             flip=self.flip,
             optimizer=self.optimizer,
+            distort=self.distort,
         )
 
 
@@ -317,15 +324,19 @@ def _record(
     weight_bits: int,
     kept: tuple[float, float],
     rounds: int,
-    epochs: int,
+    epochs: tuple[int, int, int],
     *,
     layers: tuple[LayerTarget, ...] = (),
+    distort: float = 0.0,
 ) -> CompressSettings:
-    """One preset of the record chains; ``epochs`` of float retraining, a quarter more quantised.
+    """One preset of the record chains.
 
     Few living channels: at equal non-zeros they train faster, take fewer bytes and lose nothing
     (``docs/admm.md``).
+
+    :param epochs: of the dense network, of retraining in floats, of retraining at levels.
     """
+    varied: dict[str, Any] = {**_FAST, "distort": distort}
     return CompressSettings(
         pruning_ratio=pruning_ratio,
         weight_bits=weight_bits,
@@ -333,10 +344,14 @@ def _record(
         filters_kept=kept[0],
         neurons_kept=kept[1],
         layers=layers,
-        dense=TrainSettings(epochs=12, lr=2e-3, **_FAST),
-        admm=replace(_GENTLE, first_ratio=5.0, rounds=rounds, curvature=0.5, crowding=0.3, **_FAST),
-        retrain=TrainSettings(epochs=epochs, lr=2e-3, **_FAST),
-        quantize=QuantizeSettings(epochs=5 * epochs // 4, lr=1e-3, freeze_from=0.3, shift_pixels=1),
+        dense=TrainSettings(epochs=epochs[0], lr=2e-3, **varied),
+        admm=replace(
+            _GENTLE, first_ratio=5.0, rounds=rounds, curvature=0.5, crowding=0.3, **varied
+        ),
+        retrain=TrainSettings(epochs=epochs[1], lr=2e-3, **varied),
+        quantize=QuantizeSettings(
+            epochs=epochs[2], lr=1e-3, freeze_from=0.3, shift_pixels=1, distort=distort
+        ),
         distill=DistillSettings(temperature=2.0, views=1),
     )
 
@@ -344,11 +359,15 @@ def _record(
 _ENDS_FINER = tuple(LayerTarget(name, weight_bits=4) for name in ("conv1", "fc2"))
 """The first and the last layer hold one weight in six and lose most by coarse levels."""
 
+_DISTORT = 0.07
+
 _RECORDS = {
-    "record-85": _record(85.0, 4, (0.5, 0.14), rounds=12, epochs=24),
-    "record-205": _record(205.0, 3, (0.35, 0.08), rounds=16, epochs=48, layers=_ENDS_FINER),
-    "record-300": _record(300.0, 4, (0.35, 0.08), rounds=16, epochs=32),
-    "record-340": _record(340.0, 3, (0.3, 0.06), rounds=64, epochs=16),
+    "record-85": _record(85.0, 4, (0.5, 0.14), 36, (20, 24, 60), distort=_DISTORT),
+    "record-205": _record(
+        205.0, 3, (0.35, 0.08), 48, (20, 24, 60), layers=_ENDS_FINER, distort=_DISTORT
+    ),
+    "record-300": _record(300.0, 4, (0.35, 0.08), 16, (12, 32, 40)),
+    "record-340": _record(340.0, 3, (0.3, 0.06), 64, (12, 16, 20)),
 }
 
 PRESETS: dict[str, CompressSettings] = {

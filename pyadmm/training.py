@@ -149,7 +149,7 @@ class Batch:
     """Some training images: bytes, labels, and where they come from (for the teacher's logits).
 
     :param shift: of each image, as in :func:`shifted`.
-    :param flips: whether images may be mirrored.
+    :param varied: whether images may be mirrored or distorted, so that their logits are not kept.
     :param weight: of these images in the mean over the batch of all processes.
     :param counted: images that they stand for in sums over all processes.
     """
@@ -158,29 +158,39 @@ class Batch:
     labels: Tensor
     index: Tensor
     shift: Tensor
-    flips: bool = False
+    varied: bool = False
     weight: float = 1.0
     counted: float = 0.0
 
 
 def batches(
-    data: Images, size: int, shift_pixels: int, seed: int, flip: bool = False
+    data: Images,
+    size: int,
+    shift_pixels: int,
+    seed: int,
+    *,
+    flip: bool = False,
+    distort: float = 0.0,
 ) -> Iterator[Batch]:
-    """All of ``data`` once, in an order and with random shifts and flips that ``seed`` decides."""
+    """All of ``data`` once; ``seed`` decides their order, shifts, flips and distortions."""
     generator = torch.Generator().manual_seed(seed)
     count = len(data)
     order = torch.randperm(count, generator=generator)
     span = 2 * shift_pixels + 1
     shifts = torch.randint(span * span, (count,), generator=generator)
     mirrored = torch.rand(count, generator=generator) < (0.5 if flip else 0.0)
+    maps = torch.eye(2) + distort * (2 * torch.rand(count, 2, 2, generator=generator) - 1)
+    varied = flip or distort > 0
     for whole in order.split(size):
         index, weight = distributed.share(whole)
         shift = shifts[index]
         images = shifted(data.images[index], shift_pixels, shift)
+        if distort:
+            images = distorted(images, maps[index])
         if flip:
             images = torch.where(mirrored[index, None, None, None], images.flip(3), images)
         counted = weight * len(whole)
-        yield Batch(images, data.labels[index], index, shift, flip, weight, counted)
+        yield Batch(images, data.labels[index], index, shift, varied, weight, counted)
 
 
 def shifted(images: Tensor, pixels: int, shift: Tensor) -> Tensor:
@@ -193,10 +203,21 @@ def shifted(images: Tensor, pixels: int, shift: Tensor) -> Tensor:
     return windows[torch.arange(len(images)), :, shift // span, shift % span]
 
 
+def distorted(images: Tensor, maps: Tensor) -> Tensor:
+    """Byte images seen through linear maps about their centre; zeros lie outside.
+
+    :param maps: ``(N, 2, 2)``, from a place in the result to the place in the image that is shown
+        there, interpolated between its four neighbours.
+    """
+    grid = F.affine_grid(F.pad(maps, (0, 1)), list(images.shape), align_corners=False)
+    return F.grid_sample(images.float(), grid, align_corners=False).round_().to(torch.uint8)
+
+
 class Teacher:
     """Logits of the dense network for training batches, computed once where memory allows.
 
-    :param views: an image's logits are the mean over all its shifts by up to so many pixels.
+    :param views: an image's logits are the mean over all its shifts by up to so many pixels,
+        however it is mirrored or distorted.
     """
 
     def __init__(
@@ -243,7 +264,7 @@ class Teacher:
         """Logits for ``batch``, whose input codes are ``codes``."""
         if self._mean is not None:
             return self._mean[batch.index]
-        if shift_pixels in self._cache and not batch.flips:
+        if shift_pixels in self._cache and not batch.varied:
             return self._cache[shift_pixels][batch.shift, batch.index]
         logits: Tensor = self.network(codes).float()
         return logits
@@ -452,6 +473,7 @@ class EpochTrainer:
     temperature: float = 1.0
     precision: str = "float32"
     flip: bool = False
+    distort: float = 0.0
     before_step: Callable[[], None] | None = None
     after_step: Callable[[], None] | None = None
     module: nn.Module | None = None
@@ -465,9 +487,17 @@ class EpochTrainer:
         """
         total = torch.zeros(())
         steps = math.ceil(len(data) / self.batch_size)
-        if self.teacher is not None and (self.teacher.views > 0 or not self.flip):
+        varied = self.flip or self.distort > 0
+        if self.teacher is not None and (self.teacher.views > 0 or not varied):
             self.teacher.prepare(data, self.shift_pixels)
-        drawn = batches(data, self.batch_size, self.shift_pixels, seed, self.flip)
+        drawn = batches(
+            data,
+            self.batch_size,
+            self.shift_pixels,
+            seed,
+            flip=self.flip,
+            distort=self.distort,
+        )
         for step, batch in enumerate(drawn):
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(step / steps)

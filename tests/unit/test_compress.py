@@ -28,6 +28,7 @@ from pyadmm.training import (
     Teacher,
     batches,
     distillation_loss,
+    distorted,
     shifted,
 )
 
@@ -370,6 +371,37 @@ def test_shift_moves_the_picture() -> None:
     down = shifted(image, 1, torch.tensor([1]))
     assert torch.equal(still, image)
     assert down[0, 0].tolist() == [[0, 0, 0, 0], [0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+
+
+def test_distortion_shows_the_picture_through_a_linear_map() -> None:
+    image = torch.arange(16, dtype=torch.uint8).reshape(1, 1, 4, 4)
+    identity, quarter_turn = torch.eye(2)[None], torch.tensor([[[0.0, 1.0], [-1.0, 0.0]]])
+    twice_as_wide = torch.diag(torch.tensor([0.5, 1.0]))[None]
+    assert torch.equal(distorted(image, identity), image)
+    assert torch.equal(distorted(image, quarter_turn)[0, 0], image[0, 0].rot90(-1))
+    # Places -0.75 ... 0.75 show what lies at half of that, between columns 0.75 and 2.25.
+    assert distorted(image, twice_as_wide)[0, 0, 0].tolist() == [1, 1, 2, 2]
+
+
+def test_distorted_batches_repeat_and_differ_from_image_to_image() -> None:
+    data = Images(_images(1, 5).images.repeat(50, 1, 1, 1), torch.zeros(50, dtype=torch.int64))
+    first, again = (next(batches(data, 50, 0, seed=4, distort=0.2)).images for _ in range(2))
+    assert torch.equal(first, again)
+    assert len(first.flatten(1).unique(dim=0)) > 40
+    plain = next(batches(data, 50, 0, seed=4))
+    assert torch.equal(plain.images, data.images)
+
+
+def test_kept_logits_are_not_those_of_distorted_images() -> None:
+    data, settings = _data(), _settings()
+    teacher = _teacher(settings)
+    teacher.prepare(data.train, 0)
+    network = teacher.network
+    assert isinstance(network, Network)
+    batch = next(batches(data.train, 16, 0, seed=1, distort=0.3))
+    codes = network.encode(batch.images)
+    with torch.no_grad():
+        torch.testing.assert_close(teacher.logits(batch, codes, 0), network(codes))
 
 
 def test_distillation_is_cross_entropy_plus_scaled_divergence() -> None:
