@@ -362,7 +362,7 @@ _ENDS_FINER = tuple(LayerTarget(name, weight_bits=4) for name in ("conv1", "fc2"
 _DISTORT = 0.07
 
 _RECORDS = {
-    "record-85": _record(85.0, 4, (0.5, 0.14), 36, (20, 24, 60), distort=_DISTORT),
+    "record-85": _record(85.0, 4, (0.5, 0.14), 24, (20, 24, 40), distort=_DISTORT),
     "record-205": _record(
         205.0, 3, (0.35, 0.08), 48, (20, 24, 60), layers=_ENDS_FINER, distort=_DISTORT
     ),
