@@ -64,6 +64,7 @@ from pyadmm.training import (
     accuracy,
     cosine,
     digest_of,
+    require_compiler,
     seed_of,
 )
 
@@ -202,8 +203,11 @@ def to_network(
 ) -> Network:
     """Trace ``model`` and give every layer its bits.
 
-    :raises PyadmmError: for unsupported layers, unknown layer names, impossible targets.
+    :raises PyadmmError: for unsupported layers, unknown layer names, impossible targets; and if
+        ``settings`` want ``torch.compile`` and it does not work here.
     """
+    if settings.compiled:
+        require_compiler()
     network = trace(model, input_spec(settings.input, shape))
     _merge_normalisation(network, settings.input)
     set_widths(network, settings)
@@ -432,6 +436,7 @@ class _Surroundings:
             before_step,
             after_step,
             network,
+            self.settings.compiled and not network.quantized,
         )
 
 

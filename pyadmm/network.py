@@ -190,8 +190,11 @@ class WeightedStep(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Real outputs of real inputs."""
         weight = self.weight_codes() * self.row_q if self.levels else self.weight
-        acc = self.product(x, weight, self.bias)
-        acc = self.pooled(acc if self.norm is None else self.norm(acc))
+        if self.norm is None:
+            acc = self.product(x, weight, self.bias)
+        else:  # it subtracts the bias again: a gradient would cost time and be rounding errors
+            acc = self.norm(self.product(x, weight, self.bias.detach()))
+        acc = self.pooled(acc)
         return F.relu(acc) if self.facts.relu else acc
 
     def forward_codes(self, x: Coded) -> Coded:

@@ -264,6 +264,8 @@ class CompressSettings:
     :param quantize_norms: masked retraining with quantised weights while batch norms still learn,
         for networks that have some; after it they are folded.
     :param quantize: masked retraining with quantised weights and activations.
+    :param compiled: float phases after ``dense`` run through ``torch.compile``, which is faster on
+        networks with norms and sums, needs a C++ compiler and gives other roundings.
     """
 
     pruning_ratio: float = 85.0
@@ -283,6 +285,7 @@ class CompressSettings:
     quantize_norms: TrainSettings = TrainSettings(epochs=0, lr=1e-3)
     quantize: QuantizeSettings = QuantizeSettings(epochs=15, lr=1e-3)
     distill: DistillSettings = field(default_factory=DistillSettings)
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         ratio = self.pruning_ratio

@@ -12,7 +12,7 @@ import io
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -260,14 +260,22 @@ class Teacher:
         return torch.cat([self.network(part) for part in parts])
 
     @torch.no_grad()
-    def logits(self, batch: Batch, codes: Tensor, shift_pixels: int) -> Tensor:
-        """Logits for ``batch``, whose input codes are ``codes``."""
+    def logits(
+        self,
+        batch: Batch,
+        codes: Tensor,
+        shift_pixels: int,
+        network: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Logits for ``batch``, whose input codes are ``codes``.
+
+        :param network: the teacher's own by default, or a faster equal of it.
+        """
         if self._mean is not None:
             return self._mean[batch.index]
         if shift_pixels in self._cache and not batch.varied:
             return self._cache[shift_pixels][batch.shift, batch.index]
-        logits: Tensor = self.network(codes).float()
-        return logits
+        return (network or self.network)(codes).float()
 
 
 def distillation_loss(
@@ -451,6 +459,38 @@ class Phase:
         return seed_of(self.seed, self.name, epoch, "batches")
 
 
+def compiled(*functions: Callable[[Tensor], Tensor]) -> list[Callable[[Tensor], Tensor]]:
+    """The functions through ``torch.compile``, for one shape of their input.
+
+    Only one list at a time: what was compiled before is forgotten, as torch would count every new
+    network of a run against a limit and then go on uncompiled without a word.
+    """
+    torch.compiler.reset()
+    return [_with_clear_errors(torch.compile(f, dynamic=False, fullgraph=True)) for f in functions]
+
+
+def _with_clear_errors(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def call(x: Tensor) -> Tensor:
+        try:
+            return function(x)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            raise PyadmmError(
+                f"settings, compiled: torch.compile failed ({str(error).strip().splitlines()[0]}); "
+                f"it needs a C++ compiler, $CXX or g++. Install one, or set compiled to false"
+            ) from error
+
+    return call
+
+
+def require_compiler() -> None:
+    """Refuse before any training what :func:`compiled` would refuse at the first step.
+
+    :raises PyadmmError: if ``torch.compile`` does not work here.
+    """
+    (probe,) = compiled(lambda x: x.square() + 1)
+    probe(torch.ones(2))
+
+
 @dataclass
 class EpochTrainer:
     """Trains a network for one epoch.
@@ -461,6 +501,8 @@ class EpochTrainer:
     :param before_step: after ``backward``, before the optimizer (ADMM's penalty).
     :param after_step: after the optimizer (masks).
     :param module: whose buffers several processes average after the epoch.
+    :param compiled: ``forward`` and the teacher run through ``torch.compile`` on whole batches; the
+        last one of an epoch may be smaller and is not worth another compilation.
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -477,6 +519,8 @@ class EpochTrainer:
     before_step: Callable[[], None] | None = None
     after_step: Callable[[], None] | None = None
     module: nn.Module | None = None
+    compiled: bool = False
+    _fast: list[Callable[[Tensor], Tensor]] = field(default_factory=list, init=False)
 
     def train(
         self, data: Images, seed: int, where: str, learning_rate: Callable[[float], float]
@@ -490,6 +534,10 @@ class EpochTrainer:
         varied = self.flip or self.distort > 0
         if self.teacher is not None and (self.teacher.views > 0 or not varied):
             self.teacher.prepare(data, self.shift_pixels)
+        if self.compiled and not self._fast:
+            tutors = [] if self.teacher is None else [self.teacher.network]
+            self._fast = compiled(self.forward, *tutors)
+        whole = 0
         drawn = batches(
             data,
             self.batch_size,
@@ -499,9 +547,10 @@ class EpochTrainer:
             distort=self.distort,
         )
         for step, batch in enumerate(drawn):
+            whole = whole or len(batch.images)
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(step / steps)
-            loss = self._step(batch)
+            loss = self._step(batch, self._fast if len(batch.images) == whole else [])
             total += loss * batch.counted
             if step % 50 == 0 or step == steps - 1:
                 _require_finite(float(total), where)
@@ -509,14 +558,15 @@ class EpochTrainer:
             distributed.average_buffers(self.module)
         return float(distributed.total(total)) / len(data)
 
-    def _step(self, batch: Batch) -> Tensor:
+    def _step(self, batch: Batch, fast: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
+        forward, tutor = [*fast, None, None][:2]
         codes = self.encode(batch.images)
         goal = None
         self.optimizer.zero_grad(set_to_none=False)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16"):
             if self.teacher is not None:
-                goal = self.teacher.logits(batch, codes, self.shift_pixels)
-            logits = self.forward(codes).float()
+                goal = self.teacher.logits(batch, codes, self.shift_pixels, tutor)
+            logits = (forward or self.forward)(codes).float()
         loss = distillation_loss(logits, batch.labels, goal, self.distill_weight, self.temperature)
         loss.backward()
         if distributed.size() > 1:
