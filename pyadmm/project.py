@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyadmm.errors import PyadmmError
+from pyadmm.scale_search import best_scale
 
 _JOINT_SWEEPS = 20
 _LARGE = 1 << 17
@@ -24,6 +25,8 @@ _SAMPLE = 1 << 14
 CHUNK = 1 << 16
 """Entries of a long tensor that are worked on at a time, so that temporaries stay in the cache."""
 _CROWDING_SWEEPS = 3
+_MANY_BREAKPOINTS = 1 << 21
+"""More are not sorted all, which would take time and memory."""
 Score = Callable[[Tensor], Tensor]
 
 
@@ -219,14 +222,22 @@ def optimal_scale(w: Tensor, bits: int) -> float:
     With all codes fixed the best scale is ``S1/S2``, ``S1 = sum |w| c``, ``S2 = sum c**2``, and
     leaves ``sum w**2 - S1**2/S2``. As ``q`` falls from infinity the codes change at the breakpoints
     ``|w|/(c + 1/2)`` only, so a sorted sweep with cumulative sums meets every code vector that any
-    ``q`` can give, the optimal one among them. Time ``O(n M log(n M))``.
+    ``q`` can give, the optimal one among them. Time ``O(n M log(n M))``; of many breakpoints
+    :func:`~pyadmm.scale_search.best_scale` sweeps those only that may be the best.
 
-    :raises PyadmmError: if ``w`` has no non-zero entry.
+    :raises PyadmmError: if ``w`` has no non-zero entry, or many of which some are not finite.
     """
-    magnitude = w.detach()[w != 0].abs().double()
-    if magnitude.numel() == 0:
+    count = int(torch.count_nonzero(w))
+    if count == 0:
         raise PyadmmError("quantisation: a tensor without non-zero weights has no scale")
-    code = torch.arange(1, 1 << (bits - 1), dtype=torch.float64, device=w.device)
+    levels = 1 << (bits - 1)
+    if count * (levels - 1) > _MANY_BREAKPOINTS:
+        magnitudes = w.detach().abs().reshape(-1)
+        if not bool(magnitudes.isfinite().all()):
+            raise PyadmmError("quantisation: weights must be finite numbers, but some are not")
+        return best_scale(magnitudes.cpu().numpy(), levels)
+    magnitude = w.detach()[w != 0].abs().double()
+    code = torch.arange(1, levels, dtype=torch.float64, device=w.device)
     breakpoints = (magnitude[:, None] / (code + 0.5)).reshape(-1)
     order = torch.argsort(breakpoints, descending=True, stable=True)
     steps1 = magnitude[:, None].expand(-1, len(code)).reshape(-1)[order]

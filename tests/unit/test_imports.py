@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 FLOORS = [
     ["pyadmm", "errors", "files", "assets"],
-    ["distributed"],
+    ["distributed", "scale_search"],
     [
         "spec",
         "synthesis",
