@@ -45,6 +45,8 @@ from pyadmm.spec import Resources
 from pyadmm.synthesis import SynthesisReport
 
 _DENSE_BYTES_PER_PARAMETER = 4
+_LISTED = 12
+"""A sentence names at most so many stages."""
 _TRAINING_STEPS = ("dense", "prune", "retrain", "quantize")
 _SUBSET_NOTICE = (
     "Trained and tested on the 5,000-image subset of MNIST: the figures compare with nobody's. "
@@ -332,12 +334,23 @@ def _basis(report: SynthesisReport) -> Basis:
     return cast(Basis, report.stage)
 
 
+def _some(names: Sequence[str]) -> str:
+    """All names, or the first and the last of many.
+
+    >>> _some([f"layer{i}" for i in range(30)])
+    'all 30 stages (layer0, layer1, layer2 … layer29)'
+    """
+    if len(names) <= _LISTED:
+        return ", ".join(names)
+    return f"all {len(names)} stages ({', '.join(names[:3])} … {names[-1]})"
+
+
 def _checks(progress: Progress) -> Iterable[Check]:
     golden = "CompressedModel.run"
     csim, cosim, board = (progress.facts(name) for name in ("csim", "cosim", SIMULATE))
     if csim:
         yield Check("csim", f"logits of g++ csim and {golden}", "pass", csim["images"])
-        frames = f"integers of {', '.join(csim['frames'])} in g++ csim and CompressedModel"
+        frames = f"integers of {_some(csim['frames'])} in g++ csim and CompressedModel"
         yield Check("csim, every stage", frames, "pass", csim["frame_images"])
         widths = f"logits of g++ csim with hardware widths (ap_int) and {golden}"
         yield Check("csim, exact widths", widths, "pass", csim["exact_images"])

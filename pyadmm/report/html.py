@@ -29,6 +29,8 @@ from pyadmm.report.reference import LiteratureRow, comparison
 UNKNOWN = "unknown"
 TEMPLATE = "report.html.j2"
 _HISTORY_ROWS = 400
+_LAYER_COLUMNS = 8
+"""More layers are rows, as the page is only so wide."""
 
 
 @dataclass(frozen=True)
@@ -368,28 +370,31 @@ def _designs_table(record: RunRecord) -> Table:
     designs = record.designs
     ours = designs[0] if designs else None
     layers = [each.layer for each in ours.layers] if ours is not None else []
-    rows = []
+    columns = ["Design", "Cycles per image", "Latency, cycles", *layers, "LUT"]
+    grid: list[tuple[Cell, ...]] = []
     for design in designs:
         assert ours is not None
         lut = next((r.used for r in design.resources if r.name == "LUT"), None)
-        rows.append(
-            Row(
-                (
-                    Cell(design.name),
-                    _compared(design.cycles_per_image, ours.cycles_per_image),
-                    _compared(design.latency_cycles, ours.latency_cycles),
-                    *(_layer_cycles(design, ours, layer) for layer in layers),
-                    _quantity(lut),
-                ),
-                "ours" if design is ours else "",
+        grid.append(
+            (
+                Cell(design.name),
+                _compared(design.cycles_per_image, ours.cycles_per_image),
+                _compared(design.latency_cycles, ours.latency_cycles),
+                *(_layer_cycles(design, ours, layer) for layer in layers),
+                _quantity(lut),
             )
         )
+    rows = [Row(cells, "ours" if number == 0 else "") for number, cells in enumerate(grid)]
+    if len(layers) > _LAYER_COLUMNS:
+        names, *figures = zip(map(Cell, columns), *grid, strict=True)
+        columns = [cell.text for cell in names]
+        rows = [Row(cells) for cells in figures]
     return Table(
         name="designs",
         title="Sparse against dense on the same logic",
-        columns=("Design", "Cycles per image", "Latency, cycles", *layers, "LUT"),
+        columns=tuple(columns),
         rows=tuple(rows),
-        numeric=frozenset(range(1, len(layers) + 4)),
+        numeric=frozenset(range(1, len(columns))),
         note="Small: how many times the sparse accelerator's figure. Dense: the fastest all-dense "
         "accelerator of the network as trained, zeros stored and multiplied, on at most the LUTs "
         "of the sparse one; compact: of its shapes without dead channels. Layers: cycles per image "
@@ -418,7 +423,7 @@ def _over(value: float, ours: Quantity | None) -> str:
 
 
 def _layer_cells(layer: LayerRecord) -> tuple[Cell, ...]:
-    parts = ", ".join(f"{part.name} {part.bytes:,}" for part in layer.parts[:8])
+    parts = ", ".join(_unbroken(f"{part.name} {part.bytes:,}") for part in layer.parts[:8])
     kernel = layer.kernel
     return (
         Cell(layer.name, f"{layer.kind} {'×'.join(map(str, layer.shape))}"),

@@ -149,6 +149,7 @@ def residuals_svg(record: RunRecord) -> str | None:
         axes.set_yscale("log")
         _log_ticks(axes.yaxis, "{:g}")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlim(0.5, len(epochs) + 0.5)
         axes.set_xlabel("ADMM epoch")
         axes.set_ylabel("residual")
         axes.legend(loc="best")

@@ -14,6 +14,7 @@ import openpyxl
 import pytest
 
 from pyadmm.errors import PyadmmError
+from pyadmm.flow import summary
 from pyadmm.report import html, record, reference, write_report
 from pyadmm.report.__main__ import main
 from pyadmm.report.html import render_html
@@ -24,6 +25,7 @@ from pyadmm.report.record import (
     Epoch,
     FileRecord,
     Kernel,
+    LayerCycles,
     LayerRecord,
     Quantity,
     ResourceUse,
@@ -81,7 +83,7 @@ class Page(HTMLParser):
         return [value for key, value in self.attributes if key == "id"]
 
 
-@pytest.mark.parametrize("module", [html, record, reference])
+@pytest.mark.parametrize("module", [html, record, reference, summary])
 def test_the_examples_of_the_docstrings_hold(module: ModuleType) -> None:
     found = doctest.testmod(module)
     assert found.attempted > 0
@@ -176,6 +178,24 @@ def test_dense_designs_are_shown_as_multiples_of_the_sparse_one(page: Page) -> N
     table = html[html.index('id="designs"') : html.index('id="literature"')]
     assert table.count("×9<") == 2 + 3
     assert table.count("×3<") == 2 + 3
+
+
+def test_many_layers_are_rows_of_the_comparison_with_dense_designs() -> None:
+    names = [f"layer{i}" for i in range(30)]
+    designs = tuple(
+        replace(
+            design,
+            layers=tuple(LayerCycles(name, 10.0 * factor, "sparse") for name in names),
+        )
+        for design, factor in zip(lenet_record().designs, (1, 9, 3), strict=True)
+    )
+    html = render_html(replace(lenet_record(), designs=designs))
+    table = html[html.index('id="designs"') : html.index('id="literature"')]
+    assert re.findall('<th scope="col"[^>]*>([^<]*)<', table) == [
+        "Design", *(design.name for design in designs)
+    ]  # fmt: skip
+    assert [name for name in names if f'<span class="word">{name}</span>' in table] == names
+    assert table.count("×9<") == 2 + len(names)
 
 
 def test_modelled_figures_are_tagged_as_modelled(page: Page) -> None:
