@@ -286,7 +286,7 @@ class _Search:
             rest = portions if portion == MIDDLE else portions[1:]
             if kept := self._first_fitting(shapes, rest, limit):
                 return kept
-        return []
+        return self._next_fitting(shapes[_SPARSE_SHAPES - 1 :], portions[-1], limit)
 
     def _first_fitting(
         self, shapes: Sequence[KernelConfig], portions: Sequence[float], limit: Resources
@@ -299,6 +299,26 @@ class _Search:
                 kept = self._fitting(shapes[start : start + trials], portion, limit)
                 if kept:
                     return kept
+        return []
+
+    def _next_fitting(
+        self, shapes: Sequence[KernelConfig], pruned: float, limit: Resources
+    ) -> list[KernelPoint]:
+        """The first of ``shapes`` that fits ``limit``, where ``shapes[0]`` is known not to.
+
+        What a shape exceeds the limit by says how much smaller the next one to measure must be.
+        """
+        for _ in range(_SPARSE_SHAPES):
+            if len(shapes) < 2:
+                return []
+            tried = self._with_index_bits(shapes[0], pruned)
+            result = self._measured([tried], [self._load(tried, pruned).entries])[0]
+            over = result.resources.over(limit).values()
+            excess = max(need / (most or 1) for need, most in over)
+            luts = self._guess(tried).lut / excess
+            shapes = [shape for shape in shapes[1:] if self._guess(shape).lut <= luts]
+            if kept := self._fitting(shapes[:1], pruned, limit):
+                return kept
         return []
 
     def _might_fit(

@@ -91,8 +91,30 @@ def test_where_nothing_fits_the_reason_is_said() -> None:
     assert result.ratio is None
     assert all(point.speedup is None and point.reason for point in result.curve)
     assert f"* c on pynq-z2: {result.curve[-1].reason}" in markdown((result,))
-    tight = break_even(CASE, BOARD, by_lanes(0, dense_lut=1))  # type: ignore[arg-type]
+    tight = break_even(CASE, BOARD, by_lanes(0, dense_lut=0))  # type: ignore[arg-type]
     assert "fits the dense kernel's area; closest: lut: needs" in tight.curve[0].reason
+
+
+def test_a_kernel_that_fits_is_found_however_wrong_the_guess_is() -> None:
+    spec = LayerSpec("f", "linear", (1024, 256), (256, 1, 1))
+    case = LayerCase("", spec, 3, 8, resident=False)
+    sparse_groups = []
+
+    def measure(stages: Sequence[StagePlan], board: Board) -> list[Measured]:
+        """A group of the sparse kernel needs the flip-flops of ten of the dense one."""
+        areas = []
+        for stage in stages:
+            sparse = stage.config.family == "sparse"
+            sparse_groups.extend([stage.groups] if sparse else [])
+            need = Resources(lut=100, ff=1000 if sparse else 100, bram18=4)
+            areas.append(need.scaled(stage.groups))
+        return [Measured(area, 8.0, "post-synthesis", "test", "1") for area in areas]
+
+    result = break_even(case, BOARD, measure)
+    fitting = result.curve[-1].sparse
+    assert fitting is not None
+    assert fitting.config.groups == result.dense.config.groups // 10
+    assert len(set(sparse_groups)) < 40
 
 
 def report(lut: float, clock_ns: float = 8.0, dsp: float | None = 0) -> SynthesisReport:
