@@ -25,7 +25,7 @@ _SAMPLE = 1 << 14
 CHUNK = 1 << 16
 """Entries of a long tensor that are worked on at a time, so that temporaries stay in the cache."""
 _CROWDING_SWEEPS = 3
-_MANY_BREAKPOINTS = 1 << 21
+_MANY_BREAKPOINTS = 1 << 18
 """More are not sorted all, which would take time and memory."""
 Score = Callable[[Tensor], Tensor]
 
