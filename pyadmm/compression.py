@@ -400,7 +400,8 @@ class _Surroundings:
     def phase(self, epochs: int, network: Network, *extra: object) -> Phase:
         tutor = self.teacher
         teacher = None if tutor is None else (tutor.network.state_dict(), tutor.views)
-        start = (self.settings.distill, _data_digest(self.data), network.state(), teacher, *extra)
+        method = self.settings.distill, self.settings.compiled
+        start = (*method, _data_digest(self.data), network.state(), teacher, *extra)
         seed = self.settings.seed
         return Phase("compress", self.name, epochs, seed, start, self.folder, self.progress)
 

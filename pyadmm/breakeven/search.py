@@ -309,16 +309,16 @@ class _Search:
         What a shape exceeds the limit by says how much smaller the next one to measure must be.
         """
         for _ in range(_SPARSE_SHAPES):
-            if len(shapes) < 2:
-                return []
+            if not shapes:
+                break
             tried = self._with_index_bits(shapes[0], pruned)
-            result = self._measured([tried], [self._load(tried, pruned).entries])[0]
+            load = self._load(tried, pruned)
+            result = self._measured([tried], [load.entries])[0]
             over = result.resources.over(limit).values()
-            excess = max(need / (most or 1) for need, most in over)
-            luts = self._guess(tried).lut / excess
+            if not over:
+                return [self._point(tried, load.entries, load.cycles, result)]
+            luts = self._guess(tried).lut / max(need / (most or 1) for need, most in over)
             shapes = [shape for shape in shapes[1:] if self._guess(shape).lut <= luts]
-            if kept := self._fitting(shapes[:1], pruned, limit):
-                return kept
         return []
 
     def _might_fit(

@@ -91,6 +91,9 @@ def test_where_nothing_fits_the_reason_is_said() -> None:
     assert result.ratio is None
     assert all(point.speedup is None and point.reason for point in result.curve)
     assert f"* c on pynq-z2: {result.curve[-1].reason}" in markdown((result,))
+    small = break_even(CASE, BOARD, by_lanes(0, dense_lut=1))  # type: ignore[arg-type]
+    assert small.curve[0].sparse is not None
+    assert small.curve[0].sparse.resources.fits(small.dense.resources)
     tight = break_even(CASE, BOARD, by_lanes(0, dense_lut=0))  # type: ignore[arg-type]
     assert "fits the dense kernel's area; closest: lut: needs" in tight.curve[0].reason
 
