@@ -37,7 +37,7 @@ from pyadmm.reorder import sort_channels
 from pyadmm.settings import CompressSettings, preset
 from pyadmm.training import Data, EpochRecord, Images, Teacher, digest_of, seed_of
 
-CHAINS = (("record-85",), ("record-205",), ("record-300", "record-340"))
+CHAINS = (("record-85",), ("record-205", "record-300", "record-345"))
 """Presets that prune one network in turn; the first of a chain starts from the dense one."""
 NAMES = tuple(name for names in CHAINS for name in names)
 LAST = CHAINS[-1][-1]
@@ -46,9 +46,9 @@ _SHAPE = (1, 28, 28)
 _HELP = f"""\
 examples:
   python -m pyadmm.record --dry-run                 what would be trained
-  python -m pyadmm.record --seeds 10-14             train record-300 and record-340, five seeds
-  python -m pyadmm.record --seeds 10-14 --test      then read the test set, once for each file
-  python -m pyadmm.record --seeds 20-24 --until record-205
+  python -m pyadmm.record --seeds 30-34             train the long chain, five seeds
+  python -m pyadmm.record --seeds 30-34 --test      then read the test set, once for each file
+  python -m pyadmm.record --seeds 30-34 --until record-85
 
 Chains: {"; ".join(" -> ".join(("dense", *names)) for names in CHAINS)}.
 Each preset (pyadmm/settings.py) works in the flow as well, where it starts from the dense network:
@@ -100,8 +100,16 @@ def chain(seed: int, until: str = LAST) -> list[tuple[str, CompressSettings]]:
     for names in CHAINS:
         if until in names:
             wanted = names[: names.index(until) + 1]
-            return [(name, replace(preset(name), seed=seed)) for name in wanted]
+            steps = [replace(preset(name), seed=seed) for name in wanted]
+            steps = [steps[0], *map(_continuing, steps, steps[1:])]
+            return list(zip(wanted, steps, strict=True))
     raise PyadmmError(f"record: preset {until!r} is unknown; choose one of: {', '.join(NAMES)}")
+
+
+def _continuing(before: CompressSettings, after: CompressSettings) -> CompressSettings:
+    """``after`` with all its rounds spent on the way from the ratio of ``before``."""
+    step = (after.pruning_ratio / before.pruning_ratio) ** (1 / after.admm.rounds)
+    return replace(after, admm=replace(after.admm, first_ratio=before.pruning_ratio * step))
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -267,7 +275,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog=_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--seeds", default="10-14", help="such as 3, 10-14 or 1,5-7 (%(default)s)")
+    parser.add_argument("--seeds", default="30-34", help="such as 3, 10-14 or 1,5-7 (%(default)s)")
     parser.add_argument("--until", default=LAST, help="last preset of its chain (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("runs/record"), help="(%(default)s)")
     parser.add_argument("--data-dir", type=Path, help="folder with the MNIST files")

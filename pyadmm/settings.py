@@ -369,8 +369,10 @@ _RECORDS = {
     "record-205": _record(
         205.0, 3, (0.35, 0.08), 48, (20, 24, 60), layers=_ENDS_FINER, distort=_DISTORT
     ),
-    "record-300": _record(300.0, 4, (0.35, 0.08), 16, (12, 32, 40)),
-    "record-340": _record(340.0, 3, (0.3, 0.06), 64, (12, 16, 20)),
+    "record-300": _record(300.0, 5, (0.35, 0.08), 48, (20, 24, 80), distort=_DISTORT),
+    "record-345": _record(
+        345.0, 3, (0.3, 0.06), 32, (20, 24, 60), layers=_ENDS_FINER, distort=_DISTORT
+    ),
 }
 
 PRESETS: dict[str, CompressSettings] = {
