@@ -11,6 +11,7 @@ import pytest
 from pyadmm import container, record, settings
 from pyadmm.datasets import mnist
 from pyadmm.errors import PyadmmError
+from pyadmm.schedule import round_ratios
 
 
 @pytest.fixture
@@ -53,10 +54,10 @@ def test_files_are_made_kept_and_tested_only_when_asked(
     assert "test_accuracy" not in facts
     model = container.load(files[0])
     assert (facts["nnz"], facts["bytes"]) == (model.nnz, files[0].stat().st_size)
-    assert model.nnz <= 430_500 // 300
     for name, file in zip(names, files, strict=True):
         config = settings.preset(name)
         finer = {target.pattern: target.weight_bits for target in config.layers}
+        assert container.load(file).nnz <= 430_500 // config.pruning_ratio
         for layer in container.load(file).layers:
             assert layer.weight_bits == finer.get(layer.name, config.weight_bits)
 
@@ -109,6 +110,11 @@ def test_each_preset_prunes_what_the_one_before_left(names: tuple[str, ...]) -> 
     assert tuple(name for name, _ in steps) == names
     ratios = [config.pruning_ratio for _, config in steps]
     assert ratios == sorted(ratios)
+    for before, (_, config) in zip(ratios, steps[1:], strict=False):
+        admm = config.admm
+        rounds = round_ratios(admm.first_ratio, config.pruning_ratio, admm.rounds)
+        assert before < rounds[0] < rounds[-1] == pytest.approx(config.pruning_ratio)
+        assert rounds[1] / rounds[0] == pytest.approx(rounds[0] / before)
     for _, config in steps:
         assert config.seed == 5
         assert config.dense == steps[0][1].dense
