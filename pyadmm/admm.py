@@ -122,8 +122,9 @@ class Admm:
         for name in ("z", "u"):
             if [tuple(t.shape) for t in state[name]] != shapes:
                 raise PyadmmError(f"ADMM state: {name} does not fit weights of shapes {shapes}")
-        self.z = [Kept.of(z) for z in state["z"]]
-        self.u = [u.clone() for u in state["u"]]
+        places = [w.device for w in self.weights]
+        self.z = [Kept.of(z.to(place)) for z, place in zip(state["z"], places, strict=True)]
+        self.u = [u.clone().to(place) for u, place in zip(state["u"], places, strict=True)]
         self.rho = float(state["rho"])
         self._pull = []
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pyadmm import distributed
 from pyadmm.admm import Admm, Projection, Residuals
 from pyadmm.convert import snap_scales, to_compressed
+from pyadmm.devices import device_of
 from pyadmm.errors import PyadmmError
 from pyadmm.model import INPUT, CompressedModel, InputSpec
 from pyadmm.network import AddStep, Network, PoolStep, WeightedStep
@@ -148,12 +149,14 @@ def train_dense(
 ) -> list[EpochRecord]:
     """Train ``model`` in place, as it stands, on inputs quantised as they will be on the chip.
 
+    It is trained on the device that it is on, as all later phases are.
+
     The epoch with the best validation accuracy of the last third is kept.
     """
     train = settings.dense
     spec = input_spec(settings.input, _shape(data))
-    encoder = Network(spec, [])
-    scale = spec.format.scale * _channel_gain(settings.input)
+    encoder = Network(spec, []).to(device_of(model))
+    scale = (spec.format.scale * _channel_gain(settings.input)).to(device_of(model))
 
     def forward(codes: Tensor) -> Tensor:
         return model(codes * scale).flatten(1)
@@ -207,7 +210,7 @@ def to_network(
         ``settings`` want ``torch.compile`` and it does not work here.
     """
     if settings.compiled:
-        require_compiler()
+        require_compiler(device_of(model))
     network = trace(model, input_spec(settings.input, shape))
     _merge_normalisation(network, settings.input)
     set_widths(network, settings)
@@ -246,7 +249,8 @@ def _merge_normalisation(network: Network, settings: InputSettings) -> None:
                 f"layer {step.name}: reads the input, so it must be a layer without groups to take "
                 f"up a std per channel, {settings.std}; use equal values"
             )
-        scaled = step.as_windows(step.weight) * _channel_gain(settings)[..., 0]
+        gain = _channel_gain(settings)[..., 0].to(step.weight.device)
+        scaled = step.as_windows(step.weight) * gain
         step.weight.copy_(scaled.reshape(step.weight.shape))
 
 
@@ -366,7 +370,8 @@ def compress(
 ) -> CompressedModel:
     """Compress a trained ``model``: the integer model that ADMM, retraining and quantisation give.
 
-    :param model: a chain of the layers that :mod:`pyadmm.trace` lists; not changed.
+    :param model: made of the layers that :mod:`pyadmm.trace` lists; not changed. All training is
+        done on the device that it is on.
     :param train_loader: batches ``(images, labels)``, or :class:`Images`; see :meth:`Images.of`.
     :param val_loader: the same, for every choice that is made on the way.
     :raises PyadmmError: before training for what is unsupported, unknown or impossible; during it
@@ -624,8 +629,9 @@ def importance(
     fisher = {name: torch.zeros_like(layer.mask) for name, layer in layers.items()}
     for index in order.split(_FISHER_BATCH):
         logits = network(network.encode(images.images[index]))
-        drawn = torch.multinomial(logits.detach().softmax(1), 1, generator=generator)[:, 0]
-        loss = F.cross_entropy(logits, drawn)
+        shares = logits.detach().softmax(1).cpu()
+        drawn = torch.multinomial(shares, 1, generator=generator)[:, 0]
+        loss = F.cross_entropy(logits, drawn.to(logits.device))
         gradients = torch.autograd.grad(loss, [layer.weight for layer in layers.values()])
         for name, gradient in zip(layers, gradients, strict=True):
             fisher[name] += gradient.square()

@@ -87,6 +87,7 @@ def to_compressed(network: Network, name: str) -> CompressedModel:
     """
     if not network.quantized:
         raise PyadmmError(f"model {name}: must be quantised before it becomes integers")
+    network = network.copy().cpu()
     nodes: list[Node] = []
     made = {INPUT: (INPUT, network.input.format)}
     shapes = {INPUT: network.input.shape}

@@ -27,9 +27,10 @@ _LOST = (
 )
 
 
-def start(environment: Mapping[str, str] = os.environ) -> bool:
+def start(environment: Mapping[str, str] = os.environ, device: str = "cpu") -> bool:
     """Join the processes that ``torchrun`` (or another launcher) started; whether there are some.
 
+    :param device: where their networks are, as in :mod:`pyadmm.devices`.
     :raises PyadmmError: for incomplete variables, or where the others do not come.
     """
     if int(environment.get("WORLD_SIZE", "1")) == 1:
@@ -39,7 +40,7 @@ def start(environment: Mapping[str, str] = os.environ) -> bool:
         raise PyadmmError(
             f"distributed: WORLD_SIZE is set, but {', '.join(missing)} is not; start with torchrun"
         )
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
     _guarded(
         lambda: dist.init_process_group(backend, timeout=timedelta(seconds=_timeout(environment)))
     )

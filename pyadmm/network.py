@@ -150,12 +150,13 @@ class WeightedStep(nn.Module):
         self.levels = False
         self.weight = nn.Parameter(weight.detach().clone())
         self.bias = nn.Parameter(bias.detach().clone())
-        self.log_q = nn.Parameter(torch.zeros(()))
-        self.log_s = nn.Parameter(torch.zeros(()))
+        self.log_q = nn.Parameter(weight.new_zeros(()))
+        self.log_s = nn.Parameter(weight.new_zeros(()))
         self.register_buffer("mask", torch.ones_like(weight))
         self.register_buffer("frozen", torch.zeros_like(weight))
-        self.register_buffer("outputs", torch.arange(facts.spec.outputs))
-        self.register_buffer("inputs", torch.arange(facts.spec.input_shape[0]))
+        channels = facts.spec.outputs, facts.spec.input_shape[0]
+        for name, count in zip(("outputs", "inputs"), channels, strict=True):
+            self.register_buffer(name, torch.arange(count, device=weight.device))
 
     @property
     def name(self) -> str:
@@ -277,7 +278,7 @@ class WeightedStep(nn.Module):
     def fit_weight_scale(self) -> None:
         """Set ``q`` to the exact least-squares scale of the weights that are left."""
         q = joint_scale(self.weight.detach(), self.nnz, self.facts.weight_bits)
-        self.log_q = nn.Parameter(torch.tensor(math.log(q)))
+        self.log_q = nn.Parameter(self.weight.new_full((), math.log(q)))
 
     @torch.no_grad()
     def folded(self) -> tuple[Tensor, Tensor]:
@@ -427,12 +428,15 @@ Step = WeightedStep | PoolStep | AddStep | ShortcutStep
 class Network(nn.Module):
     """A graph of steps on input codes ``(N, C, H, W)`` (floats with the integers of ``input``).
 
-    It is made in evaluation mode; norms go on learning their statistics after :meth:`train`.
+    It is made in evaluation mode; norms go on learning their statistics after :meth:`train`. All of
+    it is on the device of its first layer, and what is made from it is there too.
 
     :param steps: in topological order; the last one gives the logits.
     :param sources: step -> the steps that it reads (:data:`~pyadmm.model.INPUT` for the input);
         ``None`` for a chain.
     """
+
+    offset: Tensor
 
     def __init__(
         self,
@@ -448,7 +452,10 @@ class Network(nn.Module):
         names = [INPUT, *(step.name for step in steps)]
         chain = {name: (source,) for source, name in pairwise(names)}
         self.sources = dict(chain if sources is None else sources)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        offset = torch.tensor(input_spec.offset, dtype=torch.int16).reshape(1, -1, 1, 1)
+        self.register_buffer("offset", offset, persistent=False)
+        weights = (step.weight for step in steps if isinstance(step, WeightedStep))
+        self.to(next(weights, offset).device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.eval()
 
     @property
@@ -477,7 +484,7 @@ class Network(nn.Module):
             for _, x in self.walk(codes):
                 logits = x
             return logits.flatten(1)
-        scale = torch.tensor(self.input.format.scale, dtype=codes.dtype)
+        scale = codes.new_full((), self.input.format.scale)
         values: dict[str, Coded] = {INPUT: (codes, scale)}
         for step, inputs in self._inputs(values):
             values[step.name] = step.forward_codes(*inputs)
@@ -522,11 +529,14 @@ class Network(nn.Module):
         return Network(self.input, steps, self.quantized, self.sources)
 
     def encode(self, images: Tensor) -> Tensor:
-        """Input codes (float) of byte images ``(N, C, H, W)``; equals ``InputSpec.quantize``."""
+        """Input codes (float) of byte images ``(N, C, H, W)``; equals ``InputSpec.quantize``.
+
+        The images may be anywhere, the codes are where the network is.
+        """
         spec = self.input
+        images = images.to(self.offset.device)
         if any(spec.offset):
-            offset = torch.tensor(spec.offset, dtype=torch.int16).reshape(1, -1, 1, 1)
-            codes = (images.to(torch.int16) - offset) >> spec.shift
+            codes = (images.to(torch.int16) - self.offset) >> spec.shift
         else:
             codes = images >> spec.shift
         values = codes.to(torch.float32, memory_format=torch.channels_last)
@@ -668,7 +678,7 @@ def new_norm(kind: str, channels: int, eps: float, momentum: float | None) -> No
 @torch.no_grad()
 def _selected_norm(norm: Norm, channels: Tensor) -> Norm:
     """A copy of ``norm`` for some of its channels."""
-    chosen = type(norm)(len(channels), norm.eps, norm.momentum)
+    chosen = type(norm)(len(channels), norm.eps, norm.momentum).to(channels.device)
     for name, value in norm.state_dict().items():
         chosen.state_dict()[name].copy_(value[channels] if value.ndim else value)
     return chosen.train(norm.training)

@@ -243,7 +243,7 @@ def optimal_scale(w: Tensor, bits: int) -> float:
     steps1 = magnitude[:, None].expand(-1, len(code)).reshape(-1)[order]
     steps2 = (2 * code + 1).expand(len(magnitude), -1).reshape(-1)[order]
     s1 = torch.cat([magnitude.sum().reshape(1), steps1]).cumsum(0)
-    s2 = torch.cat([torch.tensor([float(magnitude.numel())], device=w.device), steps2]).cumsum(0)
+    s2 = torch.cat([magnitude.new_full((1,), magnitude.numel()), steps2]).cumsum(0)
     best = torch.argmax(s1 * s1 / s2)
     return float(s1[best] / s2[best])
 

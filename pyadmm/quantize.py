@@ -76,4 +76,4 @@ def snapped_ratios(ratios: Tensor, bits: int = _RATIO_BITS) -> tuple[Tensor, tup
     shift = min(max(bits - math.frexp(largest)[1], 1), _SHIFT_LIMIT)
     mult = torch.floor(smooth * 2.0**shift + 0.5).clamp(1, (1 << 16) - 1)
     snapped = straight_through(mult / 2.0**shift, ratios)
-    return snapped, tuple(int(m) for m in mult), shift
+    return snapped, tuple(mult.long().tolist()), shift

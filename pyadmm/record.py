@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from pyadmm import container, zoo
+from pyadmm import container, devices, zoo
 from pyadmm.compression import (
     PhaseResult,
     admm_phase,
@@ -129,7 +129,9 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def train_chain(seed: int, until: str, data: Data, folder: Path) -> Iterator[dict[str, Any]]:
+def train_chain(
+    seed: int, until: str, data: Data, folder: Path, device: torch.device = devices.CPU
+) -> Iterator[dict[str, Any]]:
     """Train one seed; yields the facts of each file as soon as it is there.
 
     Files whose settings are still the same are taken as they are, training and all.
@@ -139,7 +141,7 @@ def train_chain(seed: int, until: str, data: Data, folder: Path) -> Iterator[dic
     first = steps[0][1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "initial weights"))
-        model = zoo.build(MODEL)
+        model = zoo.build(MODEL).to(device)
     say = _Progress(f"seed {seed}")
     train_dense(model, first, data, checkpoint_dir=checkpoints / "dense", progress=say)
     network = to_network(model, first, _SHAPE)
@@ -279,6 +281,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--until", default=LAST, help="last preset of its chain (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("runs/record"), help="(%(default)s)")
     parser.add_argument("--data-dir", type=Path, help="folder with the MNIST files")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
     parser.add_argument("--test", action="store_true", help="read the test set for finished files")
     parser.add_argument("--dry-run", action="store_true", help="say what would be trained and stop")
     options = parser.parse_args(argv)
@@ -295,11 +298,12 @@ def _run(options: argparse.Namespace) -> None:
     print(plan(seeds, options.until))
     if options.dry_run:
         return
+    device = devices.choose(options.device)
     loaded = mnist.load(options.data_dir)
     data = Data.split(Images.from_numpy(loaded.train_images, loaded.train_labels))
     records = []
     for seed in seeds:
-        for facts in train_chain(seed, options.until, data, options.out):
+        for facts in train_chain(seed, options.until, data, options.out, device):
             records.append(facts)
             print(
                 f"seed {seed}, {facts['preset']}: {facts['nnz']:,} weights, {facts['bytes']:,} "

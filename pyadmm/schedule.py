@@ -136,9 +136,7 @@ def allocate(saliency: Mapping[str, Tensor], total: int) -> dict[str, int]:
             f"schedule: cannot share {total} weights over {len(saliency)} layers with "
             f"{len(everything)} weights"
         )
-    owner = torch.cat(
-        [torch.full((s.numel(),), i, dtype=torch.long) for i, s in enumerate(saliency.values())]
-    )
+    owner = torch.cat([s.new_full((s.numel(),), i).long() for i, s in enumerate(saliency.values())])
     chosen = owner[torch.topk(everything, total).indices]
     counts = torch.bincount(chosen, minlength=len(saliency)).tolist()
     while 0 in counts:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 
+from pyadmm.devices import device_of
 from pyadmm.errors import PyadmmError
 from pyadmm.model import INPUT, InputSpec
 from pyadmm.network import (
@@ -52,6 +53,8 @@ _RELU: tuple[Any, ...] = (F.relu, torch.relu, "relu", "relu_")
 def trace(model: nn.Module, input_spec: InputSpec) -> Network:
     """The :class:`Network` that computes what ``model`` computes in evaluation mode.
 
+    It is on the model's device.
+
     :raises PyadmmError: for an operation or a topology that is not supported; it names the node.
     """
     model = model.eval()
@@ -59,7 +62,7 @@ def trace(model: nn.Module, input_spec: InputSpec) -> Network:
         graph = fx.symbolic_trace(model)
         # torch prints its own traceback of a node that fails.
         with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):
-            _Recorder(graph).propagate(torch.zeros(1, *input_spec.shape))
+            _Recorder(graph).propagate(torch.zeros(1, *input_spec.shape, device=device_of(model)))
         _with_numbers(graph)
     except (TypeError, RuntimeError, ValueError, torch.fx.proxy.TraceError) as error:
         raise PyadmmError(
@@ -302,7 +305,7 @@ def _weighted(name: str, module: nn.Conv2d | nn.Linear, shape: Shape) -> Step:
             raise PyadmmError(f"layer {name}: dilation is not supported; use 1")
         padded = _square(name, "padding", padding)
         spec = LayerSpec(name, "conv", weight_shape, shape, stride, padded, module.groups)
-    bias = module.bias if module.bias is not None else torch.zeros(len(module.weight))
+    bias = module.bias if module.bias is not None else module.weight.new_zeros(len(module.weight))
     return WeightedStep(LayerFacts(spec), module.weight, bias)
 
 

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyadmm import distributed
+from pyadmm.devices import CPU
 from pyadmm.errors import PyadmmError
 from pyadmm.files import write_atomic
 
@@ -171,8 +172,12 @@ def batches(
     *,
     flip: bool = False,
     distort: float = 0.0,
+    device: torch.device = CPU,
 ) -> Iterator[Batch]:
-    """All of ``data`` once; ``seed`` decides their order, shifts, flips and distortions."""
+    """All of ``data`` once; ``seed`` decides their order, shifts, flips and distortions.
+
+    :param device: where they go, batch by batch; the random numbers are the same everywhere.
+    """
     generator = torch.Generator().manual_seed(seed)
     count = len(data)
     order = torch.randperm(count, generator=generator)
@@ -183,14 +188,16 @@ def batches(
     varied = flip or distort > 0
     for whole in order.split(size):
         index, weight = distributed.share(whole)
-        shift = shifts[index]
-        images = shifted(data.images[index], shift_pixels, shift)
+        shift = shifts[index].to(device)
+        images = shifted(data.images[index].to(device), shift_pixels, shift)
         if distort:
-            images = distorted(images, maps[index])
+            images = distorted(images, maps[index].to(device))
         if flip:
-            images = torch.where(mirrored[index, None, None, None], images.flip(3), images)
+            chosen = mirrored[index, None, None, None].to(device)
+            images = torch.where(chosen, images.flip(3), images)
         counted = weight * len(whole)
-        yield Batch(images, data.labels[index], index, shift, varied, weight, counted)
+        labels = data.labels[index].to(device)
+        yield Batch(images, labels, index.to(device), shift, varied, weight, counted)
 
 
 def shifted(images: Tensor, pixels: int, shift: Tensor) -> Tensor:
@@ -200,7 +207,8 @@ def shifted(images: Tensor, pixels: int, shift: Tensor) -> Tensor:
     span = 2 * pixels + 1
     height, width = images.shape[2:]
     windows = F.pad(images, (pixels,) * 4).unfold(2, height, 1).unfold(3, width, 1)
-    return windows[torch.arange(len(images)), :, shift // span, shift % span]
+    each = torch.arange(len(images), device=images.device)
+    return windows[each, :, shift // span, shift % span]
 
 
 def distorted(images: Tensor, maps: Tensor) -> Tensor:
@@ -294,7 +302,7 @@ def distillation_loss(
 def accuracy(forward: Callable[[Tensor], Tensor], data: Images) -> float:
     """Share of right answers of ``forward``, which takes byte images."""
     right = sum(
-        int((forward(images).argmax(1) == labels).sum())
+        int((forward(images).argmax(1).cpu() == labels).sum())
         for images, labels in zip(
             data.images.split(EVALUATION_BATCH), data.labels.split(EVALUATION_BATCH), strict=True
         )
@@ -326,7 +334,7 @@ def digest_of(*parts: object) -> str:
 def _feed(sha: Any, part: object) -> None:
     if isinstance(part, Tensor):
         sha.update(f"{part.dtype}{tuple(part.shape)}".encode())
-        sha.update(part.detach().contiguous().numpy().tobytes())
+        sha.update(part.detach().cpu().contiguous().numpy().tobytes())
     elif isinstance(part, Mapping):
         for key, value in part.items():
             sha.update(repr(key).encode())
@@ -355,7 +363,7 @@ class Checkpoint:
         if self.path is None or not self.path.exists():
             return None
         try:
-            state = torch.load(self.path, weights_only=True)
+            state = torch.load(self.path, weights_only=True, map_location="cpu")
         except Exception as error:  # torch.load raises whatever the damage happens to hit
             raise PyadmmError(
                 f"checkpoint {self.path}: cannot be read ({error}); delete it to train again"
@@ -371,8 +379,19 @@ class Checkpoint:
         """Replace the file; of several processes the first one does."""
         if self.path is not None and distributed.rank() == 0:
             buffer = io.BytesIO()
-            torch.save({**state, "fingerprint": self.fingerprint}, buffer)
+            torch.save(_on_cpu({**state, "fingerprint": self.fingerprint}), buffer)
             write_atomic(self.path, buffer.getvalue())
+
+
+def _on_cpu(state: Any) -> Any:
+    """``state`` with its tensors on the CPU, so that a machine without a GPU can go on from it."""
+    if isinstance(state, Tensor):
+        return state.cpu()
+    if isinstance(state, Mapping):
+        return {key: _on_cpu(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(_on_cpu(value) for value in state)
+    return state
 
 
 @dataclass
@@ -476,19 +495,20 @@ def _with_clear_errors(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor
         except torch._dynamo.exc.TorchDynamoException as error:
             raise PyadmmError(
                 f"settings, compiled: torch.compile failed ({str(error).strip().splitlines()[0]}); "
-                f"it needs a C++ compiler, $CXX or g++. Install one, or set compiled to false"
+                "it needs a C++ compiler, $CXX or g++, and on a GPU Triton. Install them, "
+                "or set compiled to false"
             ) from error
 
     return call
 
 
-def require_compiler() -> None:
+def require_compiler(device: torch.device = CPU) -> None:
     """Refuse before any training what :func:`compiled` would refuse at the first step.
 
     :raises PyadmmError: if ``torch.compile`` does not work here.
     """
     (probe,) = compiled(lambda x: x.square() + 1)
-    probe(torch.ones(2))
+    probe(torch.ones(2, device=device))
 
 
 @dataclass
@@ -529,7 +549,8 @@ class EpochTrainer:
 
         :raises PyadmmError: as soon as the loss is not finite.
         """
-        total = torch.zeros(())
+        device = self.optimizer.param_groups[0]["params"][0].device
+        total = torch.zeros((), device=device)
         steps = math.ceil(len(data) / self.batch_size)
         varied = self.flip or self.distort > 0
         if self.teacher is not None and (self.teacher.views > 0 or not varied):
@@ -545,6 +566,7 @@ class EpochTrainer:
             seed,
             flip=self.flip,
             distort=self.distort,
+            device=device,
         )
         for step, batch in enumerate(drawn):
             whole = whole or len(batch.images)
@@ -563,7 +585,8 @@ class EpochTrainer:
         codes = self.encode(batch.images)
         goal = None
         self.optimizer.zero_grad(set_to_none=False)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16"):
+        rounded = self.precision == "bfloat16"
+        with torch.autocast(codes.device.type, torch.bfloat16, enabled=rounded):
             if self.teacher is not None:
                 goal = self.teacher.logits(batch, codes, self.shift_pixels, tutor)
             logits = (forward or self.forward)(codes).float()

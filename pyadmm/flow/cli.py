@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pyadmm import __version__, datasets, distributed, settings, zoo
+from pyadmm import __version__, datasets, devices, distributed, settings, zoo
 from pyadmm.boards import board_names
 from pyadmm.errors import PyadmmError
 from pyadmm.flow.config import FlowConfig, read_config
@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     add("--data-dir", metavar="DIR", help="folder with the data set; also PYADMM_DATA")
     add("--out", metavar="DIR", help="run directory (default runs/MODEL-BOARD-PRESET-seedN)")
     add("--seed", type=int, help=f"seed of all random numbers (default {default.seed})")
+    add("--device", help=f"{', '.join(devices.NAMES)}: where networks train (default cpu)")
     add("--until", metavar="STEP", help="last step to run")
     add(
         "--break-even",
@@ -134,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.dry_run:
             dry_run(config, reporter)
             return 0
-        if distributed.start() and distributed.rank() > 0:
+        if distributed.start(device=config.device) and distributed.rank() > 0:
             follow(config)
             return 0
         result = run(config, reporter, ["python -m pyadmm.flow", *line])

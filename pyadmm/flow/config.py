@@ -19,6 +19,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "image_size": (int, type(None)),
     "preset": (str,),
     "seed": (int,),
+    "device": (str,),
     "data_dir": (str, type(None)),
     "out": (str, type(None)),
     "until": (str, type(None)),
@@ -43,6 +44,7 @@ class FlowConfig:
     :param data: data set; ``None``: that of the zoo's network, ``imagefolder`` for one's own.
     :param image_size: height and width of the images of an image folder.
     :param preset: how much compression and time: ``quick``, ``standard`` or ``record``.
+    :param device: where networks train: ``cpu``, or ``cuda`` for a GPU (one for each process).
     :param data_dir: folder with the data set; ``None``: ``PYADMM_DATA``, cache, mirrors.
     :param out: run directory; ``None``: ``runs/<model>-<board>-<preset>-seed<seed>``.
     :param until: last step to run; ``None``: all.
@@ -66,6 +68,7 @@ class FlowConfig:
     image_size: int | None = None
     preset: str = "quick"
     seed: int = 0
+    device: str = "cpu"
     data_dir: str | None = None
     out: str | None = None
     until: str | None = None

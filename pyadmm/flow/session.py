@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pyadmm import breakeven, compression, container, hardware_aware, netsynth, settings
+from pyadmm import breakeven, compression, container, devices, hardware_aware, netsynth, settings
 from pyadmm.boards import Board, load_board
 from pyadmm.breakeven import BreakEven
 from pyadmm.codegen import generate
@@ -60,6 +60,7 @@ class Session:
             seed=config.seed,
         )
         self.subject: Subject = resolve(config)
+        self.device = devices.choose(config.device)
         self._unsynthesised: ToolError | None = None
         compression.to_network(self._fresh_model(), self.settings, self.subject.shape)
 
@@ -282,4 +283,4 @@ class Session:
     def _fresh_model(self) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(self.config.seed, "initial weights"))
-            return self.subject.module()
+            return self.subject.module().to(self.device)

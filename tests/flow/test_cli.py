@@ -31,6 +31,7 @@ def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--preset", "slow"], ["slow", "quick", "standard"]),
         (["--until", "bake"], ["bake", "csim"]),
         (["--seed", "-1"], ["seed", "-1"]),
+        (["--device", "tpu"], ["device", "tpu", "cpu, cuda"]),
         (["--config", "no-such-file.yaml"], ["no-such-file.yaml"]),
     ],
 )

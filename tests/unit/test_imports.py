@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 FLOORS = [
     ["pyadmm", "errors", "files", "assets"],
-    ["distributed", "scale_search"],
+    ["devices", "distributed", "scale_search"],
     [
         "spec",
         "synthesis",
@@ -44,6 +44,7 @@ TORCH_ROOMS = {
     *("project", "admm", "training", "quantize", "schedule", "network", "trace", "convert"),
     *(
         "compression",
+        "devices",
         "distributed",
         "hardware_aware",
         "hardware_effect",

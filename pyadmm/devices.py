@@ -1,0 +1,48 @@
+"""Where networks train: on the CPU, or on a GPU with CUDA.
+
+Networks carry their device: data go to it batch by batch, and everything made from a network stays
+there. Random numbers are drawn on the CPU, so order, shifts and flips are the same everywhere;
+sums in another order are not, so a GPU gives other weights than a CPU.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from pyadmm.errors import PyadmmError
+
+CPU = torch.device("cpu")
+NAMES = ("cpu", "cuda")
+
+
+def choose(name: str, environment: Mapping[str, str] = os.environ) -> torch.device:
+    """The device of that name; of several processes on one machine each takes a GPU of its own.
+
+    On a GPU products of float32 stay that: cuDNN would round to fewer bits (TF32) by default.
+
+    :raises PyadmmError: for an unknown name, or where there is no such GPU.
+    """
+    if name not in NAMES:
+        raise PyadmmError(f"device: must be one of {', '.join(NAMES)}, not {name!r}")
+    if name == "cpu":
+        return CPU
+    number = int(environment.get("LOCAL_RANK", "0"))
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if number >= found:
+        raise PyadmmError(
+            f"device: process {number} of this machine needs a GPU of its own, but PyTorch "
+            f"{torch.__version__} finds {found}; use --device cpu, fewer processes, or a build of "
+            "PyTorch with CUDA"
+        )
+    torch.backends.cudnn.allow_tf32 = False
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where the parameters of ``module`` are; the CPU if it has none."""
+    return next((parameter.device for parameter in module.parameters()), CPU)
