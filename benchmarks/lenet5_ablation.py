@@ -26,7 +26,7 @@ from pyadmm.datasets import mnist
 from pyadmm.network import Network
 from pyadmm.record import parse_seeds
 from pyadmm.settings import CompressSettings, override, preset
-from pyadmm.training import EVALUATION_BATCH, Data, Images, Teacher, seed_of
+from pyadmm.training import Data, Images, Teacher, seed_of
 
 RECIPE = override(
     preset("record-300"),
@@ -105,8 +105,7 @@ def measure(name: str, seed: int, data: Data, folder: Path) -> dict[str, float]:
 
 @torch.no_grad()
 def _validate(network: Network, images: Images) -> dict[str, float]:
-    parts = images.images.split(EVALUATION_BATCH)
-    logits = torch.cat([network(network.encode(part)) for part in parts])
+    logits = torch.cat([network(network.encode(part)) for part, _ in images.parts()])
     return {
         "accuracy": float((logits.argmax(1) == images.labels).float().mean()),
         "loss": float(F.cross_entropy(logits, images.labels)),

@@ -590,7 +590,7 @@ def _optimizer(groups: list[dict[str, Any]], train: TrainSettings) -> torch.opti
 @torch.no_grad()
 def calibrate(network: Network, images: Images) -> None:
     """Set activation scales to those of least squared error on some training images."""
-    for step, values in network.walk(network.encode(images.images[:_CALIBRATION_IMAGES])):
+    for step, values in network.walk(network.encode(images.at(slice(_CALIBRATION_IMAGES)))):
         if step.output is not None:
             step.log_s.fill_(math.log(_clip_scale(values, step.output)))
 
@@ -628,7 +628,7 @@ def importance(
     layers = network.layers
     fisher = {name: torch.zeros_like(layer.mask) for name, layer in layers.items()}
     for index in order.split(_FISHER_BATCH):
-        logits = network(network.encode(images.images[index]))
+        logits = network(network.encode(images.at(index)))
         shares = logits.detach().softmax(1).cpu()
         drawn = torch.multinomial(shares, 1, generator=generator)[:, 0]
         loss = F.cross_entropy(logits, drawn.to(logits.device))
@@ -743,10 +743,9 @@ def _teacher(teacher: Network | Teacher | None, settings: CompressSettings) -> T
 
 
 def _shape(data: Data) -> tuple[int, int, int]:
-    shape = tuple(data.train.images.shape[1:])
-    if shape != tuple(data.validation.images.shape[1:]):
+    if data.train.shape != data.validation.shape:
         raise PyadmmError("data: training and validation images differ in shape")
-    return shape  # type: ignore[return-value]
+    return data.train.shape
 
 
 def _data_digest(data: Data) -> tuple[str, str]:

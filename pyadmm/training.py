@@ -1,4 +1,4 @@
-"""Training: data in memory, one epoch, resumable phases.
+"""Training: labelled images, one epoch, resumable phases.
 
 A *phase* is a function of its start state and its settings: all its random numbers come from
 ``(seed, phase, epoch)``, and after every epoch its whole state is written atomically. A run that is
@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,28 +39,59 @@ _TEACHER_CACHE_SHIFTS = 9
 
 @dataclass(frozen=True)
 class Images:
-    """Labelled byte images in memory.
+    """Labelled byte images, in memory or in a mapped file: some or all rows of ``pool``.
 
-    :param images: uint8, ``(N, C, H, W)``.
+    Parts of one data set share its pool, so that splitting it copies nothing.
+
+    :param pool: uint8, ``(M, C, H, W)``.
     :param labels: int64, ``(N,)``.
+    :param places: int64, ``(N,)``, rows of the pool; ``None``: all of them, in order.
     """
 
-    images: Tensor
+    pool: Tensor
     labels: Tensor
+    places: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+        if self.pool.dtype != torch.uint8 or self.pool.ndim != 4:
             raise PyadmmError(
-                f"data: images must be uint8 of shape (N, C, H, W), not {self.images.dtype} "
-                f"of shape {tuple(self.images.shape)}"
+                f"data: images must be uint8 of shape (N, C, H, W), not {self.pool.dtype} "
+                f"of shape {tuple(self.pool.shape)}"
             )
-        if self.labels.shape != self.images.shape[:1] or self.labels.dtype != torch.int64:
+        count = len(self.pool if self.places is None else self.places)
+        if tuple(self.labels.shape) != (count,) or self.labels.dtype != torch.int64:
             raise PyadmmError("data: labels must be int64, one per image")
-        if len(self.labels) == 0:
+        if count == 0:
             raise PyadmmError("data: there are no images")
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(C, H, W)``."""
+        channels, height, width = self.pool.shape[1:]
+        return channels, height, width
+
+    @property
+    def images(self) -> Tensor:
+        """All images, in memory if they are only some of the pool: for small sets."""
+        return self.at(slice(None))
+
+    def at(self, index: Tensor | slice) -> Tensor:
+        """The images at ``index``, ``(K, C, H, W)``."""
+        return self.pool[index if self.places is None else self.places[index]]
+
+    def parts(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images and labels, in order, :data:`EVALUATION_BATCH` at a time."""
+        for start in range(0, len(self), EVALUATION_BATCH):
+            rows = slice(start, start + EVALUATION_BATCH)
+            yield self.at(rows), self.labels[rows]
+
+    def take(self, rows: Tensor) -> Images:
+        """Some of the images, of the same pool."""
+        places = rows if self.places is None else self.places[rows]
+        return Images(self.pool, self.labels[rows], places)
 
     @classmethod
     def of(cls, loader: Images | Iterable[tuple[Tensor, Tensor]]) -> Images:
@@ -76,13 +108,19 @@ class Images:
 
     @classmethod
     def from_numpy(cls, images: np.ndarray, labels: np.ndarray) -> Images:
-        """From numpy arrays."""
-        return cls(torch.from_numpy(images.copy()), torch.from_numpy(labels.astype(np.int64)))
+        """From numpy arrays, which must not change later; a mapped file stays one."""
+        pool = images if images.flags.writeable else images.copy()
+        return cls(torch.from_numpy(pool), torch.from_numpy(labels.astype(np.int64)))
 
     def digest(self) -> str:
-        """SHA-256 over all bytes."""
-        sha = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-        sha.update(self.images.numpy().tobytes())
+        """SHA-256 over all bytes, computed once."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        sha = hashlib.sha256(repr((len(self), *self.shape)).encode())
+        for images, _ in self.parts():
+            sha.update(images.numpy().tobytes())
         sha.update(self.labels.numpy().tobytes())
         return sha.hexdigest()
 
@@ -116,10 +154,7 @@ class Data:
         generator = torch.Generator().manual_seed(seed_of(0, "validation split"))
         order = torch.randperm(len(everything), generator=generator)
         held_out, kept = order[:count], order[count:]
-        return cls(
-            Images(everything.images[kept], everything.labels[kept]),
-            Images(everything.images[held_out], everything.labels[held_out]),
-        )
+        return cls(everything.take(kept), everything.take(held_out))
 
 
 @dataclass(frozen=True)
@@ -189,7 +224,7 @@ def batches(
     for whole in order.split(size):
         index, weight = distributed.share(whole)
         shift = shifts[index].to(device)
-        images = shifted(data.images[index].to(device), shift_pixels, shift)
+        images = shifted(data.at(index).to(device), shift_pixels, shift)
         if distort:
             images = distorted(images, maps[index].to(device))
         if flip:
@@ -244,7 +279,7 @@ class Teacher:
             self._prepare_mean(data)
             return
         shifts = (2 * shift_pixels + 1) ** 2
-        classes = self.network(self.encode(data.images[:1])).shape[1]
+        classes = self.network(self.encode(data.at(slice(1)))).shape[1]
         needed = shifts * len(data) * classes * 4
         affordable = needed <= _TEACHER_CACHE_BYTES and shifts <= _TEACHER_CACHE_SHIFTS
         if shift_pixels not in self._cache and affordable:
@@ -263,7 +298,7 @@ class Teacher:
     def _logits_of(self, data: Images, shift_pixels: int, shift: int) -> Tensor:
         parts = [
             self.encode(shifted(part, shift_pixels, torch.full((len(part),), shift)))
-            for part in data.images.split(EVALUATION_BATCH)
+            for part, _ in data.parts()
         ]
         return torch.cat([self.network(part) for part in parts])
 
@@ -302,10 +337,7 @@ def distillation_loss(
 def accuracy(forward: Callable[[Tensor], Tensor], data: Images) -> float:
     """Share of right answers of ``forward``, which takes byte images."""
     right = sum(
-        int((forward(images).argmax(1).cpu() == labels).sum())
-        for images, labels in zip(
-            data.images.split(EVALUATION_BATCH), data.labels.split(EVALUATION_BATCH), strict=True
-        )
+        int((forward(images).argmax(1).cpu() == labels).sum()) for images, labels in data.parts()
     )
     return right / len(data)
 

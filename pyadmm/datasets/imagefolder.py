@@ -7,11 +7,14 @@ section 2, with today's usual proportion 256 : 224). The pixels are kept in the 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +29,11 @@ ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp"})
 SIZE_LIMIT = 1024
 _TRAIN = ("train",)
 _TEST = ("val", "test")
-_PIXEL_LIMIT = 1 << 27
-"""Most pixels of one picture: more is a mistake or an attack."""
+_PIXEL_LIMIT = 89_000_000
+"""Most pixels of one picture: more is a mistake or an attack. Pillow warns from a little more on."""
 _OFTEN = 10_000
+_AT_ONCE = 256
+"""Pictures that wait to be written."""
 
 
 @dataclass(frozen=True)
@@ -110,27 +115,43 @@ def _cached_pixels(files: Sequence[Path], size: int) -> NDArray[np.uint8]:
     """Pixels of ``files`` from the cache, which is filled if it does not hold them."""
     kept = cache_dir() / "imagefolder" / f"{_digest(files, size)}.npy"
     if not kept.is_file():
-        _fill(kept, files, size)
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            with _alone(kept.parent.with_suffix(".lock")):
+                if not kept.is_file():
+                    _fill(kept, files, size)
+        except OSError as error:
+            raise PyadmmError(f"image folder: cannot write the cache {kept}: {error}") from error
     pixels: NDArray[np.uint8] = np.load(kept, mmap_mode="c")
     if pixels.shape != (len(files), 3, size, size) or pixels.dtype != np.uint8:
         raise PyadmmError(f"image folder: cache file {kept} is damaged; delete it")
     return pixels
 
 
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Wait until no other process fills the cache: those of one run all want the same file."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def _fill(kept: Path, files: Sequence[Path], size: int) -> None:
-    kept.parent.mkdir(parents=True, exist_ok=True)
+    """Read all pictures, several at a time: decoding and resizing run outside Python's lock."""
     partial = kept.with_suffix(f".{os.getpid()}.partial")
     try:
         shape = (len(files), 3, size, size)
         pixels = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
-        for place, path in enumerate(files):
-            pixels[place] = picture(path, size)
-            if (place + 1) % _OFTEN == 0:
-                notice(f"{place + 1:,} of {len(files):,} pictures read")
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for start in range(0, len(files), _AT_ONCE):
+                some = files[start : start + _AT_ONCE]
+                for place, square in enumerate(pool.map(picture, some, repeat(size)), start):
+                    pixels[place] = square
+                read = start + len(some)
+                if read // _OFTEN > start // _OFTEN:
+                    notice(f"{read:,} of {len(files):,} pictures read")
         pixels.flush()
         partial.replace(kept)
-    except OSError as error:
-        raise PyadmmError(f"image folder: cannot write the cache {kept}: {error}") from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -150,13 +171,11 @@ def picture(path: Path, size: int) -> NDArray[np.uint8]:
     :raises PyadmmError: where it is damaged, truncated or absurdly large.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                width, height = opened.size
-                if width * height > _PIXEL_LIMIT:
-                    raise ValueError(f"it has {width} x {height} pixels")
-                rgb = opened.convert("RGB")
+        with Image.open(path) as opened:
+            width, height = opened.size
+            if width * height > _PIXEL_LIMIT:
+                raise ValueError(f"it has {width} x {height} pixels")
+            rgb = opened.convert("RGB")
     except Exception as error:  # decoders raise whatever the damage happens to hit
         raise PyadmmError(
             f"picture {path}: cannot be read ({type(error).__name__}: {error}); replace it or "

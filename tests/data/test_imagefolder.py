@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pyadmm import datasets
 from pyadmm.datasets import imagefolder
 from pyadmm.errors import PyadmmError
+from pyadmm.training import Images
 
 
 @pytest.fixture(autouse=True)
@@ -146,3 +150,43 @@ def test_shapes_of_data_sets() -> None:
         datasets.shape_of("imagefolder")
     with pytest.raises(PyadmmError, match="leave the image size out"):
         datasets.shape_of("mnist", 28)
+
+
+def test_processes_that_want_the_same_pictures_read_them_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = _tree(tmp_path)
+    reads: list[Path] = []
+    plain = imagefolder.picture
+
+    def slow(path: Path, size: int) -> np.ndarray:
+        reads.append(path)
+        time.sleep(0.02)
+        return plain(path, size)
+
+    monkeypatch.setattr(imagefolder, "picture", slow)
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: imagefolder.load(root, 14), range(3)))
+    assert sorted(reads) == sorted(set(reads))
+    assert len(reads) == 10
+    for one in found:
+        np.testing.assert_array_equal(one.train_images, found[0].train_images)
+
+
+def test_mapped_pictures_are_not_copied(tmp_path: Path) -> None:
+    found = imagefolder.load(_tree(tmp_path), 14)
+    assert isinstance(found.train_images, np.memmap)
+    images = Images.from_numpy(found.train_images, found.train_labels)
+    assert images.pool.data_ptr() == found.train_images.ctypes.data
+    part = images.take(torch.tensor([4, 1])).take(torch.tensor([1]))
+    assert part.pool.data_ptr() == images.pool.data_ptr()
+    np.testing.assert_array_equal(part.images[0].numpy(), found.train_images[1])
+    assert part.labels.tolist() == [0]
+    assert part.digest() == Images(images.pool[1:2].clone(), images.labels[1:2]).digest()
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    root = _tree(tmp_path)
+    (tmp_path / "cache").write_text("a file where a folder must be")
+    with pytest.raises(PyadmmError, match="cannot write the cache"):
+        imagefolder.load(root, 14)

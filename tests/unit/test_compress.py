@@ -339,6 +339,23 @@ def test_a_split_holds_out_the_same_images_every_time() -> None:
     assert len(one.train) == 550
     assert torch.equal(one.validation.images, other.validation.images)
     assert one.train.digest() == other.train.digest()
+    assert one.train.pool.data_ptr() == everything.pool.data_ptr()
+    together = torch.cat([one.train.images, one.validation.images]).flatten(1).unique(dim=0)
+    assert torch.equal(together, everything.images.flatten(1).unique(dim=0))
+
+
+def test_images_of_wrong_types_and_numbers_are_refused() -> None:
+    good = _images(4, 1)
+    for pool, labels, places in (
+        (good.pool.float(), good.labels, None),
+        (good.pool[0], good.labels, None),
+        (good.pool, good.labels[:3], None),
+        (good.pool, good.labels, torch.tensor([1, 2])),
+        (good.pool, good.labels.float(), None),
+        (good.pool[:0], good.labels[:0], None),
+    ):
+        with pytest.raises(PyadmmError, match="^data: "):
+            Images(pool, labels, places)
 
 
 def _timeless(record: EpochRecord) -> dict[str, Any]:
