@@ -30,7 +30,7 @@ SIZE_LIMIT = 1024
 _TRAIN = ("train",)
 _TEST = ("val", "test")
 _PIXEL_LIMIT = 89_000_000
-"""Most pixels of one picture: more is a mistake or an attack. Pillow warns from a little more on."""
+"""Most pixels of one picture: more is a mistake or an attack. Pillow warns from little more on."""
 _OFTEN = 10_000
 _AT_ONCE = 256
 """Pictures that wait to be written."""
