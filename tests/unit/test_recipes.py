@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,16 @@ def test_a_recipe_plans(path: Path) -> None:
     else:  # the paper counts 32 bits a weight before
         bits = sum(count * targets[name].weight_bits for name, count in left.items())
         assert 32 * network.weights / bits >= 0.99 * goal
+
+
+@pytest.mark.parametrize(
+    ("name", "ratio"), [("resnet20-cifar10", 10), ("resnet20-cifar10-60x", 16.5)]
+)
+def test_a_resnet20_recipe_fits_its_network(name: str, ratio: float) -> None:
+    config = read_config(FOLDER / f"{name}.yaml")
+    chosen = settings.override(settings.preset(config.preset), config.compress, name)
+    chosen = replace(chosen, compiled=False)  # which would ask for a compiler
+    network = compression.to_network(zoo.build(config.model), chosen, zoo.entry(config.model).shape)
+    assert (config.data, chosen.pruning_ratio, chosen.weight_bits) == ("cifar10", ratio, 4)
+    assert network.weights == 268_336
+    assert len(network.norms) == 19
