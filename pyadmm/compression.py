@@ -590,14 +590,22 @@ def _optimizer(groups: list[dict[str, Any]], train: TrainSettings) -> torch.opti
 @torch.no_grad()
 def calibrate(network: Network, images: Images) -> None:
     """Set activation scales to those of least squared error on some training images."""
-    for step, values in network.walk(network.encode(images.at(slice(_CALIBRATION_IMAGES)))):
+    count = min(_CALIBRATION_IMAGES, len(images))
+    size = images.evaluated_together(count)
+    found: dict[str, list[Tensor]] = {}
+    for start in range(0, count, size):
+        part = images.at(slice(start, min(start + size, count)))
+        for step, values in network.walk(network.encode(part)):
+            if step.output is not None:
+                stride = 1 + values.numel() * count // len(part) // _CLIP_VALUES
+                found.setdefault(step.name, []).append(values.flatten()[::stride].clone())
+    for step in network.chain:
         if step.output is not None:
-            step.log_s.fill_(math.log(_clip_scale(values, step.output)))
+            step.log_s.fill_(math.log(_clip_scale(torch.cat(found[step.name]), step.output)))
 
 
 def _clip_scale(values: Tensor, form: QFormat) -> float:
     """The step of ``form`` with the least squared error on ``values``, of some candidates."""
-    values = values.flatten()[:: 1 + values.numel() // _CLIP_VALUES]
     peak = max(float(values.abs().max()), torch.finfo(torch.float32).tiny)
     steps = [peak * (i + 1) / _CLIP_CANDIDATES / form.hi for i in range(_CLIP_CANDIDATES)]
 

@@ -8,6 +8,7 @@ every stage that changes scale does so by :class:`Requant`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -29,6 +30,8 @@ INPUT = "input"
 
 _FLOAT32_EXACT = 1 << 24
 _BATCH = 500
+_BATCH_INTEGERS = 1 << 27
+"""Most integers that the golden model holds at once: 1 GB."""
 
 
 @dataclass(frozen=True)
@@ -396,11 +399,23 @@ class CompressedModel:
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Logits ``(N, classes)`` of uint8 ``images`` ``(N, C, H, W)``: THE golden reference."""
-        chunks = [images[i : i + _BATCH] for i in range(0, len(images), _BATCH)]
+        size = self._images_at_once()
+        chunks = [images[i : i + size] for i in range(0, len(images), size)]
         last = self.nodes[-1].name
         empty = np.empty((0, int(np.prod(self.shape_of(last)))), np.int64)
         logits = [self.run_nodes(chunk)[last].reshape(len(chunk), -1) for chunk in chunks]
         return np.concatenate([empty, *logits])
+
+    def _images_at_once(self) -> int:
+        """How many images :meth:`run` takes together: few where maps are large."""
+        integers = math.prod(self.input.shape)
+        columns = 0
+        for node in self.nodes:
+            channels, height, width = self.shape_of(node.name)
+            integers += channels * height * width
+            if isinstance(node, CompressedLayer):
+                columns = max(columns, math.prod(node.spec.weight_shape[1:]) * height * width)
+        return max(1, min(_BATCH, _BATCH_INTEGERS // (integers + columns)))
 
     def run_nodes(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.int64]]:
         """Integers of every node, by name, for ``images`` ``(N, C, H, W)``."""

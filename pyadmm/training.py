@@ -29,6 +29,8 @@ from pyadmm.errors import PyadmmError
 from pyadmm.files import write_atomic
 
 EVALUATION_BATCH = 500
+EVALUATION_BYTES = 1 << 23
+"""Of the images that are evaluated together: their maps take some hundred times as much."""
 VALIDATION_IMAGES = 5_000
 VALIDATION_SHARE = 12
 """At most one in so many training images is held out, which matters for small data sets."""
@@ -83,10 +85,15 @@ class Images:
         return self.pool[index if self.places is None else self.places[index]]
 
     def parts(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images and labels, in order, :data:`EVALUATION_BATCH` at a time."""
-        for start in range(0, len(self), EVALUATION_BATCH):
-            rows = slice(start, start + EVALUATION_BATCH)
+        """All images and labels, in order, up to :data:`EVALUATION_BATCH` at a time."""
+        size = self.evaluated_together(EVALUATION_BATCH)
+        for start in range(0, len(self), size):
+            rows = slice(start, start + size)
             yield self.at(rows), self.labels[rows]
+
+    def evaluated_together(self, most: int) -> int:
+        """``most``, or as many images as :data:`EVALUATION_BYTES` hold."""
+        return max(1, min(most, EVALUATION_BYTES // math.prod(self.shape)))
 
     def take(self, rows: Tensor) -> Images:
         """Some of the images, of the same pool."""

@@ -9,7 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
 
+from pyadmm import model as golden
 from pyadmm.errors import PyadmmError
 from pyadmm.model import (
     INPUT,
@@ -102,6 +104,27 @@ def test_input_offset_and_shift() -> None:
     spec = InputSpec((2, 1, 1), QFormat(6, True), (128, 100), 3)
     images = np.array([[[[0]], [[255]]]], np.uint8)
     assert spec.quantize(images).ravel().tolist() == [-16, 19]
+
+
+def test_large_maps_run_in_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = random_lenet5()
+    images = random_images(np.random.default_rng(3), 23, (1, 28, 28))
+    logits = model.run(images)
+    batches: list[int] = []
+    plain = CompressedModel.run_nodes
+
+    def counted(self: CompressedModel, images: NDArray[np.uint8]) -> dict[str, NDArray[np.int64]]:
+        batches.append(len(images))
+        return plain(self, images)
+
+    monkeypatch.setattr(CompressedModel, "run_nodes", counted)
+    monkeypatch.setattr(golden, "_BATCH_INTEGERS", 500_000)
+    assert_array_equal(model.run(images), logits)
+    assert len(batches) > 1
+    assert sum(batches) == 23
+    monkeypatch.setattr(golden, "_BATCH_INTEGERS", 1)
+    assert_array_equal(model.run(images), logits)
+    assert batches[-1] == 1
 
 
 def test_lenet5_runs_in_batches_and_counts() -> None:

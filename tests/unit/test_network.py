@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from pyadmm import training
 from pyadmm.compression import calibrate, input_spec
 from pyadmm.convert import requant_of, snap_scales, to_compressed
 from pyadmm.errors import PyadmmError
@@ -148,6 +149,23 @@ def test_state_of_a_graph_gives_an_equal_graph_back() -> None:
     calibrate(folded, Images(_images(20), torch.zeros(20, dtype=torch.int64)))
     folded.quantized = True
     assert torch.equal(folded(codes), folded.copy()(codes))
+
+
+def test_large_images_are_evaluated_in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = Images(_images(50), torch.arange(50))
+    network = _graph().fold_norms()
+    calibrate(network, images)
+    scales = torch.cat([scale.detach().reshape(-1) for scale in network.scales()])
+    monkeypatch.setattr(training, "EVALUATION_BYTES", 7 * images.pool[0].numel() + 3)
+    parts = list(images.parts())
+    assert [len(labels) for _, labels in parts] == [7] * 7 + [1]
+    assert torch.equal(torch.cat([part for part, _ in parts]), images.images)
+    calibrate(network, images)
+    again = torch.cat([scale.detach().reshape(-1) for scale in network.scales()])
+    torch.testing.assert_close(again, scales)
+    assert (scales != 0).sum() > 5
+    monkeypatch.setattr(training, "EVALUATION_BYTES", 1)
+    assert images.evaluated_together(500) == 1
 
 
 @pytest.mark.parametrize("settings", [InputSettings(8), InputSettings(5, (100, 7), 2.0)])
