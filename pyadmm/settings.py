@@ -370,9 +370,6 @@ _RECORDS = {
         205.0, 3, (0.35, 0.08), 48, (20, 24, 60), layers=_ENDS_FINER, distort=_DISTORT
     ),
     "record-300": _record(300.0, 5, (0.35, 0.08), 48, (20, 24, 80), distort=_DISTORT),
-    "record-345": _record(
-        345.0, 3, (0.3, 0.06), 32, (20, 24, 60), layers=_ENDS_FINER, distort=_DISTORT
-    ),
 }
 
 PRESETS: dict[str, CompressSettings] = {

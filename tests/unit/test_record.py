@@ -43,7 +43,7 @@ def few_images(monkeypatch: pytest.MonkeyPatch) -> mnist.Mnist:
 def test_files_are_made_kept_and_tested_only_when_asked(
     few_images: mnist.Mnist, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["--seeds", "7", "--until", "record-345", "--out", str(tmp_path)]
+    command = ["--seeds", "7", "--until", record.LAST, "--out", str(tmp_path)]
     assert record.main(command) == 0
     assert "not read" in capsys.readouterr().out
     files = sorted(tmp_path.glob("*.admm"))
