@@ -122,7 +122,12 @@ def _cached_pixels(files: Sequence[Path], size: int) -> NDArray[np.uint8]:
                     _fill(kept, files, size)
         except OSError as error:
             raise PyadmmError(f"image folder: cannot write the cache {kept}: {error}") from error
-    pixels: NDArray[np.uint8] = np.load(kept, mmap_mode="c")
+    try:
+        pixels: NDArray[np.uint8] = np.load(kept, mmap_mode="c")
+    except (OSError, ValueError) as error:
+        raise PyadmmError(
+            f"image folder: cache file {kept} cannot be read ({error}); delete it"
+        ) from error
     if pixels.shape != (len(files), 3, size, size) or pixels.dtype != np.uint8:
         raise PyadmmError(f"image folder: cache file {kept} is damaged; delete it")
     return pixels

@@ -190,3 +190,12 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where a folder must be")
     with pytest.raises(PyadmmError, match="cannot write the cache"):
         imagefolder.load(root, 14)
+
+
+def test_a_truncated_cache_is_named(tmp_path: Path) -> None:
+    root = _tree(tmp_path)
+    imagefolder.load(root, 14)
+    for kept in (tmp_path / "cache" / "imagefolder").glob("*.npy"):
+        kept.write_bytes(kept.read_bytes()[:200])
+    with pytest.raises(PyadmmError, match=r"cache file .*\.npy cannot be read .*; delete it"):
+        imagefolder.load(root, 14)

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 NAME = "pretend"
-_library = torch.library.Library("_", "IMPL")
+_kernels = torch.library.Library("_", "IMPL")
 _aten = torch.ops.aten
 _CROSSING = {_aten._to_copy.default, _aten.copy_.default, _aten._copy_from_and_resize.default}
 _INDEXING = {_aten.index.Tensor, _aten.index_put_.default, _aten._index_put_impl_.default}
@@ -130,4 +130,4 @@ def register() -> None:
     """
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     _setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
-    _library.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
+    _kernels.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
