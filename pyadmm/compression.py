@@ -211,9 +211,20 @@ def to_network(
     """
     if settings.compiled:
         require_compiler(device_of(model))
+    network = to_teacher(model, settings, shape)
+    set_widths(network, settings)
+    return network
+
+
+def to_teacher(
+    model: nn.Module, settings: CompressSettings, shape: tuple[int, int, int]
+) -> Network:
+    """Trace ``model`` as a teacher of networks that read the same input; it is never quantised.
+
+    :raises PyadmmError: for unsupported layers.
+    """
     network = trace(model, input_spec(settings.input, shape))
     _merge_normalisation(network, settings.input)
-    set_widths(network, settings)
     return network
 
 
@@ -443,6 +454,7 @@ class _Surroundings:
             after_step,
             network,
             self.settings.compiled and not network.quantized,
+            device_of(network).type == "cuda",
         )
 
 

@@ -33,7 +33,7 @@ from pyadmm.network import (
     Step,
     WeightedStep,
 )
-from pyadmm.quantize import snapped_ratios
+from pyadmm.quantize import multipliers
 from pyadmm.spec import LayerSpec, QFormat, signed_bits
 
 
@@ -195,7 +195,7 @@ def _max_pool(
 @torch.no_grad()
 def _avg_pool(step: PoolStep, source: str, form: QFormat) -> AvgPool:
     facts, scale = step.facts, step.log_s.exp()
-    _, mult, shift = snapped_ratios(
+    mult, shift = multipliers(
         (torch.tensor(form.scale, dtype=scale.dtype) / (facts.kernel**2 * scale)).reshape(1)
     )
     output = replace(facts.output, scale=float(scale))
@@ -206,7 +206,7 @@ def _avg_pool(step: PoolStep, source: str, form: QFormat) -> AvgPool:
 def _add(step: AddStep, inputs: list[tuple[str, QFormat]]) -> Add:
     (first, a), (second, b) = inputs
     scale = step.log_s.exp()
-    _, mult, shift = snapped_ratios(torch.tensor([a.scale, b.scale], dtype=scale.dtype) / scale)
+    mult, shift = multipliers(torch.tensor([a.scale, b.scale], dtype=scale.dtype) / scale)
     output = replace(step.facts.output, scale=float(scale))
     return Add(step.name, (first, second), (mult[0], mult[1]), shift, output)
 

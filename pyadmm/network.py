@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from pyadmm.model import INPUT, InputSpec
 from pyadmm.project import joint_scale, level_codes, top_mask
 from pyadmm.quantize import (
+    multipliers,
     quantize_weight,
     requantize,
     round_half_up,
@@ -219,12 +220,12 @@ class WeightedStep(nn.Module):
         :param scale: of the input codes.
         """
         ratio = self.log_q.exp() * scale / self.log_s.exp()
-        return snapped_ratios(ratio.reshape(-1), _RATIO_BITS)[0].reshape(ratio.shape)
+        return snapped_ratios(ratio.reshape(-1), _RATIO_BITS).reshape(ratio.shape)
 
     def channel_multipliers(self, scale: Tensor) -> tuple[tuple[int, ...], int]:
         """Multipliers of the living channels and their shift, where each channel has its own."""
         ratio = self.log_q.exp() * scale / self.log_s.exp()
-        return snapped_ratios(ratio, _RATIO_BITS)[1:]
+        return multipliers(ratio, _RATIO_BITS)
 
     @property
     def row_q(self) -> Tensor:
@@ -365,7 +366,7 @@ class PoolStep(nn.Module):
             return self.forward(codes), scale
         area, step, output = self.facts.kernel**2, self.log_s.exp(), self.facts.output
         total = F.avg_pool2d(codes, self.facts.kernel, self.facts.stride, divisor_override=1)
-        ratio, _, _ = snapped_ratios((scale / (area * step)).reshape(1))
+        ratio = snapped_ratios((scale / (area * step)).reshape(1))
         return requantize(total, ratio[0], output.lo, output.hi), step
 
 
@@ -393,7 +394,7 @@ class AddStep(nn.Module):
     def forward_codes(self, a: Coded, b: Coded) -> Coded:
         """Codes of the sum, both inputs brought to its scale and rounded once."""
         step, output = self.log_s.exp(), self.facts.output
-        ratio, _, _ = snapped_ratios(torch.stack([a[1], b[1]]) / step)
+        ratio = snapped_ratios(torch.stack([a[1], b[1]]) / step)
         total = a[0] * ratio[0] + b[0] * ratio[1]
         return round_into(total, output.lo, output.hi), step
 

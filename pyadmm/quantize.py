@@ -6,7 +6,6 @@ stay ordinary factors, so that autograd gives them the gradient of learned-step-
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -63,17 +62,31 @@ class _RoundInto(torch.autograd.Function):
         return gradient * inside, None, None
 
 
-def snapped_ratios(ratios: Tensor, bits: int = _RATIO_BITS) -> tuple[Tensor, tuple[int, ...], int]:
-    """``ratios`` of shape ``(R,)`` at ``mult / 2**shift``, with gradients; the ``mult``; the shift.
+def snapped_ratios(ratios: Tensor, bits: int = _RATIO_BITS) -> Tensor:
+    """``ratios`` of shape ``(R,)`` at ``mult / 2**shift`` of :func:`multipliers`, with gradients.
 
-    All share the shift at which the largest multiplier has ``bits``; a multiplier is at least 1.
+    >>> [round(float(r), 4) for r in snapped_ratios(torch.tensor([0.5, 0.3]))]
+    [0.5, 0.3]
+    """
+    mult, shift = _multipliers(ratios.detach(), bits)
+    return straight_through(torch.ldexp(mult, -shift), ratios)
 
-    >>> snapped_ratios(torch.tensor([0.5, 0.3]))[1:]
+
+def multipliers(ratios: Tensor, bits: int = _RATIO_BITS) -> tuple[tuple[int, ...], int]:
+    """The ``mult`` of each of ``ratios``, ``(R,)``, and the ``shift`` that they share.
+
+    It is the one at which the largest multiplier has ``bits``; a multiplier is at least 1.
+
+    >>> multipliers(torch.tensor([0.5, 0.3]))
     ((2048, 1229), 12)
     """
-    smooth = ratios.detach()
-    largest = float(smooth.max())
-    shift = min(max(bits - math.frexp(largest)[1], 1), _SHIFT_LIMIT)
-    mult = torch.floor(smooth * 2.0**shift + 0.5).clamp(1, (1 << 16) - 1)
-    snapped = straight_through(mult / 2.0**shift, ratios)
-    return snapped, tuple(mult.long().tolist()), shift
+    mult, shift = _multipliers(ratios.detach(), bits)
+    return tuple(mult.long().tolist()), int(shift)
+
+
+def _multipliers(ratios: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """Both as tensors: a GPU goes on while a number that the CPU asks for would stop it."""
+    exponent = torch.frexp(ratios.max()).exponent
+    shift = (bits - exponent).clamp(1, _SHIFT_LIMIT)
+    mult = torch.floor(torch.ldexp(ratios, shift) + 0.5).clamp(1, (1 << 16) - 1)
+    return mult, shift

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyadmm import distributed
+from pyadmm.capture import Captured
 from pyadmm.devices import CPU
 from pyadmm.errors import PyadmmError
 from pyadmm.files import write_atomic
@@ -224,22 +225,21 @@ def batches(
     count = len(data)
     order = torch.randperm(count, generator=generator)
     span = 2 * shift_pixels + 1
-    shifts = torch.randint(span * span, (count,), generator=generator)
-    mirrored = torch.rand(count, generator=generator) < (0.5 if flip else 0.0)
+    shifts = torch.randint(span * span, (count,), generator=generator).to(device)
+    mirrored = (torch.rand(count, generator=generator) < (0.5 if flip else 0.0)).to(device)
     maps = torch.eye(2) + distort * (2 * torch.rand(count, 2, 2, generator=generator) - 1)
+    maps, labels = maps.to(device), data.labels.to(device)
     varied = flip or distort > 0
     for whole in order.split(size):
-        index, weight = distributed.share(whole)
-        shift = shifts[index].to(device)
-        images = shifted(data.at(index).to(device), shift_pixels, shift)
+        chosen, weight = distributed.share(whole)
+        images, index = data.at(chosen).to(device), chosen.to(device)
+        shift = shifts[index]
+        images = shifted(images, shift_pixels, shift)
         if distort:
-            images = distorted(images, maps[index].to(device))
+            images = distorted(images, maps[index])
         if flip:
-            chosen = mirrored[index, None, None, None].to(device)
-            images = torch.where(chosen, images.flip(3), images)
-        counted = weight * len(whole)
-        labels = data.labels[index].to(device)
-        yield Batch(images, labels, index.to(device), shift, varied, weight, counted)
+            images = torch.where(mirrored[index, None, None, None], images.flip(3), images)
+        yield Batch(images, labels[index], index, shift, varied, weight, weight * len(whole))
 
 
 def shifted(images: Tensor, pixels: int, shift: Tensor) -> Tensor:
@@ -562,6 +562,7 @@ class EpochTrainer:
     :param module: whose buffers several processes average after the epoch.
     :param compiled: ``forward`` and the teacher run through ``torch.compile`` on whole batches; the
         last one of an epoch may be smaller and is not worth another compilation.
+    :param captured: whole batches go through one recorded CUDA graph.
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -579,7 +580,9 @@ class EpochTrainer:
     after_step: Callable[[], None] | None = None
     module: nn.Module | None = None
     compiled: bool = False
+    captured: bool = False
     _fast: list[Callable[[Tensor], Tensor]] = field(default_factory=list, init=False)
+    _recorded: Captured | None = field(default=None, init=False)
 
     def train(
         self, data: Images, seed: int, where: str, learning_rate: Callable[[float], float]
@@ -611,7 +614,7 @@ class EpochTrainer:
             whole = whole or len(batch.images)
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(step / steps)
-            loss = self._step(batch, self._fast if len(batch.images) == whole else [])
+            loss = self._step(batch, len(batch.images) == whole)
             total += loss * batch.counted
             if step % 50 == 0 or step == steps - 1:
                 _require_finite(float(total), where)
@@ -619,18 +622,13 @@ class EpochTrainer:
             distributed.average_buffers(self.module)
         return float(distributed.total(total)) / len(data)
 
-    def _step(self, batch: Batch, fast: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
-        forward, tutor = [*fast, None, None][:2]
-        codes = self.encode(batch.images)
-        goal = None
-        self.optimizer.zero_grad(set_to_none=False)
-        rounded = self.precision == "bfloat16"
-        with torch.autocast(codes.device.type, torch.bfloat16, enabled=rounded):
-            if self.teacher is not None:
-                goal = self.teacher.logits(batch, codes, self.shift_pixels, tutor)
-            logits = (forward or self.forward)(codes).float()
-        loss = distillation_loss(logits, batch.labels, goal, self.distill_weight, self.temperature)
-        loss.backward()
+    def _step(self, batch: Batch, whole: bool) -> Tensor:
+        fast = self._fast if whole else []
+        if self.captured and whole:
+            loss = self._replayed(batch, fast)
+        else:
+            self.optimizer.zero_grad(set_to_none=False)
+            loss = self._backward(batch, fast)
         if distributed.size() > 1:
             groups = self.optimizer.param_groups
             distributed.sum_gradients((p for g in groups for p in g["params"]), batch.weight)
@@ -639,7 +637,32 @@ class EpochTrainer:
         self.optimizer.step()
         if self.after_step is not None:
             self.after_step()
+        return loss
+
+    def _backward(self, batch: Batch, fast: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
+        """The loss, its gradients added to those of the parameters."""
+        forward, tutor = [*fast, None, None][:2]
+        codes = self.encode(batch.images)
+        goal = None
+        rounded = self.precision == "bfloat16"
+        with torch.autocast(codes.device.type, torch.bfloat16, enabled=rounded):
+            if self.teacher is not None:
+                goal = self.teacher.logits(batch, codes, self.shift_pixels, tutor)
+            logits = (forward or self.forward)(codes).float()
+        loss = distillation_loss(logits, batch.labels, goal, self.distill_weight, self.temperature)
+        loss.backward()
         return loss.detach()
+
+    def _replayed(self, batch: Batch, fast: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
+        """:meth:`_backward` by a graph, which gives new gradients instead of adding to old ones."""
+        if self._recorded is None:
+
+            def function(images: Tensor, labels: Tensor, index: Tensor, shift: Tensor) -> Tensor:
+                return self._backward(Batch(images, labels, index, shift, batch.varied), fast)
+
+            kept = [] if self.module is None else list(self.module.buffers())
+            self._recorded = Captured(function, kept, self.optimizer.zero_grad)
+        return self._recorded(batch.images, batch.labels, batch.index, batch.shift)
 
 
 def _require_finite(loss: float, where: str) -> None:

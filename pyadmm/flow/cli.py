@@ -55,6 +55,12 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--weights", metavar="FILE", help="trained weights by name (a state_dict); not trained then"
     )
+    add(
+        "--teacher",
+        metavar="MODEL",
+        help="a larger network, named like --model, to distil from (default: the dense network)",
+    )
+    add("--teacher-weights", metavar="FILE", help="trained weights of the teacher")
     add("--data", help=f"{', '.join(datasets.NAMES)} (default: what the model is made for)")
     add("--image-size", type=int, metavar="N", help="height and width to crop image folders to")
     add("--preset", help=f"{', '.join(settings.PRESETS)} (default {default.preset})")

@@ -15,6 +15,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "board": (str,),
     "model": (str,),
     "weights": (str, type(None)),
+    "teacher": (str, type(None)),
+    "teacher_weights": (str, type(None)),
     "data": (str, type(None)),
     "image_size": (int, type(None)),
     "preset": (str,),
@@ -41,6 +43,9 @@ class FlowConfig:
     :param model: a network of the zoo, ``lenet5`` for example, or ``module:callable`` that gives
         one's own ``torch.nn.Module``.
     :param weights: file of its trained weights (a ``state_dict``); ``None``: it is trained first.
+    :param teacher: a larger network, named like ``model``, whose logits are distilled; ``None``:
+        the dense network is its own teacher.
+    :param teacher_weights: file of the teacher's trained weights.
     :param data: data set; ``None``: that of the zoo's network, ``imagefolder`` for one's own.
     :param image_size: height and width of the images of an image folder.
     :param preset: how much compression and time: ``quick``, ``standard`` or ``record``.
@@ -64,6 +69,8 @@ class FlowConfig:
     board: str = "pynq-z2"
     model: str = "lenet5"
     weights: str | None = None
+    teacher: str | None = None
+    teacher_weights: str | None = None
     data: str | None = None
     image_size: int | None = None
     preset: str = "quick"
@@ -112,6 +119,11 @@ class FlowConfig:
         config = replace(self, **values)
         if config.seed < 0:
             raise PyadmmError(f"{source}: field seed must not be negative, but is {config.seed}")
+        if (config.teacher is None) != (config.teacher_weights is None):
+            raise PyadmmError(
+                f"{source}: teacher and teacher_weights belong together: a network and the file of "
+                "its trained weights"
+            )
         if config.hardware_aware is not None and not 0 <= config.hardware_aware <= 100:
             raise PyadmmError(
                 f"{source}: field hardware_aware must be 0 to 100 points, not "

@@ -27,7 +27,7 @@ from pyadmm.errors import MissingToolError, PyadmmError, ToolError
 from pyadmm.files import cache_dir
 from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.console import Reporter
-from pyadmm.flow.subject import Subject, resolve
+from pyadmm.flow.subject import Subject, resolve, teacher_of
 from pyadmm.hardware_aware import Pushed
 from pyadmm.model import CompressedModel
 from pyadmm.network import Network
@@ -60,9 +60,12 @@ class Session:
             seed=config.seed,
         )
         self.subject: Subject = resolve(config)
+        self.tutor: Subject | None = teacher_of(config, self.subject)
         self.device = devices.choose(config.device)
         self._unsynthesised: ToolError | None = None
         compression.to_network(self._fresh_model(), self.settings, self.subject.shape)
+        if self.tutor is not None:
+            self._teacher_network(self.tutor)
 
     @cached_property
     def dataset(self) -> DataSet:
@@ -87,6 +90,15 @@ class Session:
     def network(self) -> Network:
         """The dense network, traced."""
         return compression.to_network(self.dense[0], self.settings, self.subject.shape)
+
+    @cached_property
+    def teacher(self) -> Network:
+        """Whose logits are distilled."""
+        return self.network if self.tutor is None else self._teacher_network(self.tutor)
+
+    def _teacher_network(self, tutor: Subject) -> Network:
+        model = tutor.module().to(self.device)
+        return compression.to_teacher(model, self.settings, self.subject.shape)
 
     @cached_property
     def measured_break_even(self) -> tuple[BreakEven, ...]:
@@ -119,9 +131,9 @@ class Session:
     @cached_property
     def pruned(self) -> AdmmResult:
         if not self.floors and self.config.hardware_aware is None:
-            return compression.admm_phase(self.network, self.settings, self.data, **self._resumable)
+            return compression.admm_phase(self.network, self.settings, self.data, **self._distilled)
         result = compression.admm_phase(
-            self.network, self.pushed.settings, self.data, **self._resumable
+            self.network, self.pushed.settings, self.data, **self._distilled
         )
         return replace(result, decisions=self.pushed.decisions)
 
@@ -150,18 +162,12 @@ class Session:
 
     @cached_property
     def retrained(self) -> PhaseResult:
-        return compression.retrain(
-            self.pruned.network, self.settings, self.data, teacher=self.network, **self._resumable
-        )
+        return compression.retrain(self.pruned.network, self.settings, self.data, **self._distilled)
 
     @cached_property
     def quantized(self) -> PhaseResult:
         return compression.quantize(
-            self.retrained.network,
-            self.settings,
-            self.data,
-            teacher=self.network,
-            **self._resumable,
+            self.retrained.network, self.settings, self.data, **self._distilled
         )
 
     @cached_property
@@ -258,8 +264,12 @@ class Session:
     @property
     def weights_digest(self) -> str | None:
         """SHA-256 of the file of trained weights, if there is one."""
-        file = self.subject.weights
-        return None if file is None else hashlib.sha256(file.read_bytes()).hexdigest()
+        return _digest(self.subject.weights)
+
+    @property
+    def teacher_facts(self) -> list[str | None]:
+        """The teacher's name and the SHA-256 of its weights, where it is another network."""
+        return [] if self.tutor is None else [self.tutor.name, _digest(self.tutor.weights)]
 
     def dense_validation_accuracy(self) -> float:
         """Share of the validation images that the dense float network gets right."""
@@ -280,7 +290,15 @@ class Session:
             "progress": self.reporter.epoch,
         }
 
+    @property
+    def _distilled(self) -> dict:
+        return {**self._resumable, "teacher": self.teacher}
+
     def _fresh_model(self) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(self.config.seed, "initial weights"))
             return self.subject.module().to(self.device)
+
+
+def _digest(file: Path | None) -> str | None:
+    return None if file is None else hashlib.sha256(file.read_bytes()).hexdigest()

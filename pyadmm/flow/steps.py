@@ -401,6 +401,7 @@ STEPS: tuple[Step, ...] = (
             session.settings.to_dict(),
             session.floors,
             session.config.hardware_aware,
+            session.teacher_facts,
             [asdict(session.board), session.config.unrolled] if session.floors else [],
         ],
         _prune,

@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,21 @@ def resolve(config: FlowConfig) -> Subject:
     data = config.data or "imagefolder"
     shape = datasets.shape_of(data, config.image_size)
     return Subject(config.model_name, _imported(config.model), data, shape, weights)
+
+
+def teacher_of(config: FlowConfig, subject: Subject) -> Subject | None:
+    """The teacher, on the images of ``subject``; ``None`` where it is the dense network."""
+    if config.teacher is None:
+        return None
+    size = config.image_size or subject.shape[1]
+    named = replace(
+        config,
+        model=config.teacher,
+        weights=config.teacher_weights,
+        data=subject.data,
+        image_size=size if subject.data == "imagefolder" else None,
+    )
+    return resolve(named)
 
 
 def _imported(model: str) -> Callable[[], Any]:

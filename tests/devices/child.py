@@ -1,4 +1,7 @@
-"""One compression on a device: ``child.py cpu|pretend OUT [PHASE]`` stops after that phase."""
+"""One compression on a device: ``child.py cpu|cuda|pretend OUT [PHASE]`` stops after that phase.
+
+On the pretended device the part of a step that a CUDA graph records must not cross to the CPU.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from torch import Tensor, nn
 
 from pyadmm import compression, container, hardware_aware
 from pyadmm.settings import CompressSettings, from_dict
-from pyadmm.training import Data, EpochRecord, Images
+from pyadmm.training import Batch, Data, EpochRecord, EpochTrainer, Images
 from tests.devices import pretend
 
 _VARIED = {"shift_pixels": 1, "flip": True, "distort": 0.05, "batch_size": 48}
@@ -103,6 +106,20 @@ def run(model: nn.Module, settings: CompressSettings, out: Path, last: str | Non
     (out / "losses.json").write_text(json.dumps(losses), encoding="utf-8")
 
 
+def refuse_crossings() -> None:
+    """Let every training step fail whose forward or backward pass waits for the CPU."""
+    inner = EpochTrainer._backward
+
+    def checked(trainer: EpochTrainer, batch: Batch, fast: Any) -> Tensor:
+        before = len(pretend.crossings)
+        loss = inner(trainer, batch, fast)
+        crossed = pretend.crossings[before:]
+        assert trainer.teacher is None or not crossed, crossed
+        return loss
+
+    EpochTrainer._backward = checked  # type: ignore[method-assign]
+
+
 def main() -> None:
     """The command line."""
     device, out = sys.argv[1], Path(sys.argv[2])
@@ -112,10 +129,11 @@ def main() -> None:
     model = Residual()
     settings = from_dict(SETTINGS)
     with contextlib.suppress(_Stopped):
-        if device == "cpu":
-            run(model, settings, out, last)
+        if device != pretend.NAME:
+            run(model.to(device), settings, out, last)
             return
         pretend.register()
+        refuse_crossings()
         with pretend.Pretend() as counted:
             run(model.to(pretend.NAME), settings, out, last)
         print(counted.operations)

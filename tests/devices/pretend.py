@@ -20,6 +20,8 @@ NAME = "pretend"
 _kernels = torch.library.Library("_", "IMPL")
 _aten = torch.ops.aten
 _CROSSING = {_aten._to_copy.default, _aten.copy_.default, _aten._copy_from_and_resize.default}
+crossings: list[str] = []
+"""What made the CPU and the device wait for each other: numbers and tensors that went across."""
 _INDEXING = {_aten.index.Tensor, _aten.index_put_.default, _aten._index_put_impl_.default}
 
 
@@ -43,6 +45,7 @@ class Held(Tensor):
 
     def tolist(self) -> Any:
         """Copied to the CPU, as from a GPU."""
+        crossings.append("tolist")
         return self.held.tolist()
 
     @classmethod
@@ -72,6 +75,8 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         _refuse_strangers(func, args, kwargs)
     if func is _aten.copy_.default:
         there = isinstance(args[0], Held)
+    if _crosses(func, args, there):
+        crossings.append(str(func))
     if wanted is not None:
         kwargs = {**kwargs, "device": torch.device("cpu")}
     inner = tree_map(lambda x: x.held if isinstance(x, Held) else x, (args, kwargs))
@@ -80,6 +85,14 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return result
     wrapped = tree_map(lambda x: Held(x) if isinstance(x, Tensor) else x, result)
     return return_and_correct_aliasing(func, args, kwargs, wrapped)
+
+
+def _crosses(func: Any, args: Any, there: bool) -> bool:
+    """Whether numbers go from the device to the CPU or the other way."""
+    if func is _aten._local_scalar_dense.default:
+        return isinstance(args[0], Held)
+    source = args[1] if func is _aten.copy_.default else args[0]
+    return func in _CROSSING and isinstance(source, Held) != there
 
 
 def _refuse_strangers(func: Any, args: Any, kwargs: Any) -> None:

@@ -30,6 +30,14 @@ def main() -> None:
                 print(f"{name}: allowed")
             except RuntimeError:
                 print(f"{name}: refused")
+        pretend.crossings.clear()
+        moved = torch.ones(2).to(pretend.NAME)
+        float(moved.sum())
+        moved.tolist()
+        moved.copy_(torch.zeros(2))
+        moved.cpu()
+        moved.to(torch.float64)
+        print(f"crossings: {len(pretend.crossings)}")
 
 
 if __name__ == "__main__":

@@ -79,6 +79,7 @@ def test_the_device_refuses_tensors_of_the_cpu() -> None:
         "numpy: refused",
         "number: allowed",
         "index by the cpu's tensor: allowed",
+        "crossings: 5",
     ]
 
 

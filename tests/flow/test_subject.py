@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import sys
@@ -18,7 +19,7 @@ from pyadmm import container, zoo
 from pyadmm.errors import PyadmmError
 from pyadmm.flow.cli import main
 from pyadmm.flow.config import FlowConfig
-from pyadmm.flow.subject import resolve
+from pyadmm.flow.subject import resolve, teacher_of
 
 NETWORK = """
 import torch
@@ -38,6 +39,15 @@ class Net(nn.Module):
         x = self.norm(self.stem(x)).relu()
         x = (x + self.block(x)).relu()
         return self.fc(self.pool(x).flatten(1))
+
+
+class Wide(Net):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 12, 3, 2, 1)
+        self.norm = nn.BatchNorm2d(12)
+        self.block = nn.Conv2d(12, 12, 3, 1, 1)
+        self.fc = nn.Linear(12, 2)
 
 
 def unsupported():
@@ -110,6 +120,44 @@ def test_flow_on_an_own_network_with_a_residual_and_norms(
     capsys.readouterr()
     assert main(["--config", "run.yaml"]) == 0
     assert "(stored)" in capsys.readouterr().out
+
+
+def test_another_network_can_be_the_teacher(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(2)
+    module: Any = importlib.import_module("mynet")
+    torch.save(module.Wide().state_dict(), here / "wide.pt")
+    line = ["--model", "mynet:Net", "--data-dir", "pictures", "--image-size", "12"]
+    line += ["--config", "small.yaml", "--until", "prune"]
+    brief = {**SMALL, "dense": {**SMALL["dense"], "epochs": 1}}
+    (here / "small.yaml").write_text(yaml.safe_dump({"compress": brief}))
+    taught = ["--teacher", "mynet:Wide", "--teacher-weights", "wide.pt"]
+    losses = []
+    for out, more in (("alone", []), ("taught", taught)):
+        assert main([*line, "--out", out, *more]) == 0
+        facts = json.loads((here / out / "steps" / "prune.json").read_text())["facts"]
+        losses.append(facts["epochs"][0]["loss"])
+    assert losses[0] != losses[1]
+    capsys.readouterr()
+    assert main([*line, "--out", "taught", *taught]) == 0
+    assert capsys.readouterr().out.count("(stored)") == 3
+    assert main([*line, "--out", "taught"]) == 2  # its checkpoints belong to the other teacher
+    assert "belongs to other settings" in capsys.readouterr().err
+
+
+def test_a_teacher_needs_weights_and_the_same_images(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["--model", "mynet:Net", "--data-dir", "pictures", "--image-size", "12", "--dry-run"]
+    for option in (["--teacher", "mynet:Wide"], ["--teacher-weights", "wide.pt"]):
+        assert main([*line, *option]) == 2
+        assert "teacher and teacher_weights belong together" in capsys.readouterr().err
+    torch.save({}, here / "empty.pt")
+    assert main([*line, "--teacher", "mynet:Wide", "--teacher-weights", "empty.pt"]) == 2
+    assert "weights empty.pt: " in capsys.readouterr().err
+    named = FlowConfig(model="resnet20", teacher="resnet56", teacher_weights="w.pt")
+    tutor = teacher_of(named, resolve(named))
+    assert tutor is not None
+    assert (tutor.name, tutor.weights, tutor.shape) == ("resnet56", Path("w.pt"), (3, 32, 32))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 FLOORS = [
     ["pyadmm", "errors", "files", "assets"],
-    ["devices", "distributed", "scale_search"],
+    ["capture", "devices", "distributed", "scale_search"],
     [
         "spec",
         "synthesis",
@@ -43,6 +43,7 @@ FLOORS = [
 TORCH_ROOMS = {
     *("project", "admm", "training", "quantize", "schedule", "network", "trace", "convert"),
     *(
+        "capture",
         "compression",
         "devices",
         "distributed",
