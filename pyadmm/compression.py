@@ -565,8 +565,7 @@ def _train_masked(
         scales = {"params": list(network.scales()), "weight_decay": 0.0}
         groups.append(scales)
     optimizer = _optimizer(groups, train)
-    pull = _pricing(network, train)
-    trainer = around.trainer(network, train, optimizer, pull)
+    trainer = around.trainer(network, train, optimizer)
     best = Best()
     phase = around.phase(train.epochs, network, train)
 
@@ -591,27 +590,6 @@ def _train_masked(
     if best.tensors:
         network.load_state_dict(best.tensors)
     return records
-
-
-def _pricing(network: Network, train: TrainSettings) -> Callable[[], None] | None:
-    """What adds the gradient of the price of the weights' bits to that of their scales.
-
-    Levels ``q`` apart that are used to their ends take ``h - log2(q)`` bits a weight (``h`` being
-    the weights' own differential entropy), so a bit saved is a scale doubled.
-    """
-    price = train.bit_price if isinstance(train, QuantizeSettings) else 0.0
-    if price == 0:
-        return None
-    scales, steps = [], []
-    for layer in network.layers.values():
-        share = layer.nnz / network.nnz / layer.log_q.numel()
-        scales.append(layer.log_q)
-        steps.append(torch.full_like(layer.log_q.detach(), price * share / math.log(2)))
-
-    def pull() -> None:
-        torch._foreach_sub_([scale.grad for scale in scales if scale.grad is not None], steps)
-
-    return pull
 
 
 def _optimizer(groups: list[dict[str, Any]], train: TrainSettings) -> torch.optim.Optimizer:

@@ -37,7 +37,7 @@ from pyadmm.reorder import sort_channels
 from pyadmm.settings import CompressSettings, preset
 from pyadmm.training import Data, EpochRecord, Images, Teacher, digest_of, seed_of
 
-CHAINS = (("record-85",), ("record-205", "record-300", "record-350"))
+CHAINS = (("record-85",), ("record-205", "record-300", "record-410"))
 """Presets that prune one network in turn; the first of a chain starts from the dense one."""
 NAMES = tuple(name for names in CHAINS for name in names)
 LAST = CHAINS[-1][-1]

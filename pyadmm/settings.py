@@ -135,17 +135,13 @@ class QuantizeSettings(TrainSettings):
     :param freeze_from: share of the epochs after which freezing starts; 1 freezes nothing. From
         there to the last epoch, a growing share of the weights, those nearest to their level, stays
         at it for good while the others go on learning.
-    :param bit_price: loss that one bit of every weight is worth. Without it scales are as fine as
-        their bits allow; with it they become coarser, until a bit less would cost more than that.
     """
 
     freeze_from: float = 1.0
-    bit_price: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _require(0 <= self.freeze_from <= 1, "settings, quantize: freeze_from must be 0 to 1")
-        _require(self.bit_price >= 0, "settings, quantize: bit_price must not be negative")
         _require(
             self.precision == "float32",
             f"settings, quantize: precision must be float32, not {self.precision!r}: codes are "
@@ -374,8 +370,8 @@ _RECORDS = {
         205.0, 3, (0.35, 0.08), 48, (20, 24, 60), layers=_ENDS_FINER, distort=_DISTORT
     ),
     "record-300": _record(300.0, 5, (0.35, 0.08), 48, (20, 24, 80), distort=_DISTORT),
-    "record-350": replace(
-        _record(350.0, 3, (0.35, 0.08), 32, (20, 24, 80), distort=_DISTORT),
+    "record-410": replace(
+        _record(410.0, 4, (0.35, 0.08), 48, (20, 24, 80), distort=_DISTORT),
         bias_fraction_bits=-1,
         mult_bits=8,
     ),

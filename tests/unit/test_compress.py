@@ -17,7 +17,6 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import pyadmm
-from pyadmm import compression, container
 from pyadmm.compression import admm_phase, quantize, retrain, to_integer, to_network, train_dense
 from pyadmm.errors import PyadmmError
 from pyadmm.network import Network
@@ -305,42 +304,6 @@ def test_curvature_and_crowding_change_who_stays() -> None:
         assert network.nnz <= network.weights // 8
         chosen.append(_positions(network))
     assert not any(one == other for one, other in combinations(chosen, 2))
-
-
-def test_a_price_of_bits_makes_scales_coarser_and_files_smaller() -> None:
-    settings = _settings(weight_bits=5)
-    data, model = _data(), _model()
-    train_dense(model, settings, data)
-    dense = to_network(model, settings, (1, 8, 8)).fold_norms()
-    found = {}
-    for price in (0.0, 20.0):
-        priced = replace(settings, quantize=replace(settings.quantize, bit_price=price))
-        final = quantize(dense, priced, data, teacher=dense).network
-        found[price] = (
-            [float(layer.log_q.detach()) for layer in final.layers.values()],
-            len(container.encode(to_integer(final, data).model)),
-        )
-    assert all(coarse > fine for fine, coarse in zip(found[0.0][0], found[20.0][0], strict=True))
-    assert found[20.0][1] < found[0.0][1]
-    with pytest.raises(PyadmmError, match="bit_price must not be negative"):
-        _settings(quantize={"bit_price": -1.0})
-
-
-def test_the_price_is_shared_out_by_weights() -> None:
-    settings = _settings(quantize={"bit_price": 0.5})
-    network = to_network(_model(), settings, (1, 8, 8)).fold_norms()
-    for layer in network.layers.values():
-        layer.log_q.grad = torch.zeros_like(layer.log_q)
-    pull = compression._pricing(network, settings.quantize)
-    assert pull is not None
-    pull()
-    pull()
-    gradients = {name: float(layer.log_q.grad.sum()) for name, layer in network.layers.items()}  # type: ignore[union-attr]
-    assert sum(gradients.values()) == pytest.approx(-2 * 0.5 / np.log(2))
-    weights = {name: layer.nnz for name, layer in network.layers.items()}
-    shares = {gradients[name] / weights[name] for name in weights}
-    assert max(shares) == pytest.approx(min(shares))
-    assert compression._pricing(network, settings.retrain) is None
 
 
 def test_bfloat16_trains_in_its_own_way_and_repeats() -> None:
