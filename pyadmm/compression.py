@@ -769,4 +769,4 @@ def _shape(data: Data) -> tuple[int, int, int]:
 
 
 def _data_digest(data: Data) -> tuple[str, str]:
-    return data.train.digest(), data.validation.digest()
+    return data.train.digest, data.validation.digest

@@ -24,13 +24,13 @@ def choose(name: str, environment: Mapping[str, str] = os.environ) -> torch.devi
 
     On a GPU products of float32 stay that: cuDNN would round to fewer bits (TF32) by default.
 
-    :raises PyadmmError: for an unknown name, or where there is no such GPU.
+    :raises PyadmmError: for an unknown name or ``LOCAL_RANK``, or where there is no such GPU.
     """
     if name not in NAMES:
         raise PyadmmError(f"device: must be one of {', '.join(NAMES)}, not {name!r}")
     if name == "cpu":
         return CPU
-    number = int(environment.get("LOCAL_RANK", "0"))
+    number = _local_rank(environment)
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if number >= found:
         raise PyadmmError(
@@ -41,6 +41,13 @@ def choose(name: str, environment: Mapping[str, str] = os.environ) -> torch.devi
     torch.backends.cudnn.allow_tf32 = False
     torch.cuda.set_device(number)
     return torch.device("cuda", number)
+
+
+def _local_rank(environment: Mapping[str, str]) -> int:
+    text = environment.get("LOCAL_RANK", "0")
+    if not text.isdecimal():
+        raise PyadmmError(f"LOCAL_RANK: must be a number from 0, not {text!r}; start with torchrun")
+    return int(text)
 
 
 def device_of(module: nn.Module) -> torch.device:

@@ -120,12 +120,9 @@ class Images:
         pool = images if images.flags.writeable else images.copy()
         return cls(torch.from_numpy(pool), torch.from_numpy(labels.astype(np.int64)))
 
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over all bytes, computed once."""
-        return self._digest
-
-    @cached_property
-    def _digest(self) -> str:
         sha = hashlib.sha256(repr((len(self), *self.shape)).encode())
         for images, _ in self.parts():
             sha.update(images.numpy().tobytes())

@@ -6,7 +6,6 @@ in a later process too.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -27,6 +26,7 @@ from pyadmm.errors import MissingToolError, PyadmmError, ToolError
 from pyadmm.files import cache_dir
 from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.console import Reporter
+from pyadmm.flow.store import file_digest
 from pyadmm.flow.subject import Subject, resolve, teacher_of
 from pyadmm.hardware_aware import Pushed
 from pyadmm.model import CompressedModel
@@ -264,12 +264,15 @@ class Session:
     @property
     def weights_digest(self) -> str | None:
         """SHA-256 of the file of trained weights, if there is one."""
-        return _digest(self.subject.weights)
+        file = self.subject.weights
+        return None if file is None else file_digest(file)
 
     @property
-    def teacher_facts(self) -> list[str | None]:
+    def teacher_facts(self) -> list[str]:
         """The teacher's name and the SHA-256 of its weights, where it is another network."""
-        return [] if self.tutor is None else [self.tutor.name, _digest(self.tutor.weights)]
+        if self.tutor is None or self.tutor.weights is None:
+            return []
+        return [self.tutor.name, file_digest(self.tutor.weights)]
 
     def dense_validation_accuracy(self) -> float:
         """Share of the validation images that the dense float network gets right."""
@@ -298,7 +301,3 @@ class Session:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(self.config.seed, "initial weights"))
             return self.subject.module().to(self.device)
-
-
-def _digest(file: Path | None) -> str | None:
-    return None if file is None else hashlib.sha256(file.read_bytes()).hexdigest()

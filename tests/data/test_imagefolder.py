@@ -182,7 +182,7 @@ def test_mapped_pictures_are_not_copied(tmp_path: Path) -> None:
     assert part.pool.data_ptr() == images.pool.data_ptr()
     np.testing.assert_array_equal(part.images[0].numpy(), found.train_images[1])
     assert part.labels.tolist() == [0]
-    assert part.digest() == Images(images.pool[1:2].clone(), images.labels[1:2]).digest()
+    assert part.digest == Images(images.pool[1:2].clone(), images.labels[1:2]).digest
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:

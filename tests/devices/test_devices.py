@@ -104,6 +104,8 @@ def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(PyadmmError, match="process 2 of this machine .* finds 2"):
         devices.choose("cuda", {"LOCAL_RANK": "2"})
+    with pytest.raises(PyadmmError, match="LOCAL_RANK: must be a number from 0, not 'x'"):
+        devices.choose("cuda", {"LOCAL_RANK": "x"})
 
 
 def test_every_process_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -338,7 +338,7 @@ def test_a_split_holds_out_the_same_images_every_time() -> None:
     assert len(one.validation) == 50
     assert len(one.train) == 550
     assert torch.equal(one.validation.images, other.validation.images)
-    assert one.train.digest() == other.train.digest()
+    assert one.train.digest == other.train.digest
     assert one.train.pool.data_ptr() == everything.pool.data_ptr()
     together = torch.cat([one.train.images, one.validation.images]).flatten(1).unique(dim=0)
     assert torch.equal(together, everything.images.flatten(1).unique(dim=0))
