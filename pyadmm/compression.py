@@ -63,8 +63,10 @@ from pyadmm.training import (
     Stateful,
     Teacher,
     accuracy,
+    as_text,
     cosine,
     digest_of,
+    records_of,
     require_compiler,
     seed_of,
 )
@@ -295,20 +297,13 @@ def admm_phase(
     for number, ratio in enumerate(ratios):
         if 1 < done >= ratio < ratios[-1]:
             continue
-        surroundings = _Surroundings(
-            f"admm-{number + 1}", settings, data, tutor, checkpoint_dir, progress
+        around = _Surroundings(
+            f"round-{number + 1}", settings, data, tutor, checkpoint_dir, progress
         )
-        matters = importance(current, data.train, settings.seed, admm.curvature)
-        counts = _counts(current, targets, settings, ratio, matters)
         joint = number == len(ratios) - 1 and admm.iterations > 0
-        epochs, outcome = _admm_round(
-            current, _Round(counts, matters, targets, joint), surroundings
-        )
+        epochs, outcome, current = _whole_round(current, targets, ratio, joint, around)
         records += epochs
         status.append(outcome)
-        current = current.shrink()
-        retrain = replace(surroundings, name=f"retrain-{number + 1}")
-        records += _train_masked(current, admm.retraining, retrain)
     return AdmmResult(current, records, tuple(status), tuple(decisions))
 
 
@@ -473,6 +468,35 @@ class _Round:
             _projection(count, self.targets[name], self.matters[name], self.joint, settings)
             for name, count in self.counts.items()
         ]
+
+
+def _whole_round(
+    network: Network,
+    targets: Mapping[str, Target],
+    ratio: float,
+    joint: bool,
+    around: _Surroundings,
+) -> tuple[list[EpochRecord], str, Network]:
+    """ADMM to ``ratio``, then masked retraining of what is left: epochs, outcome, network.
+
+    A round that is finished is taken from its checkpoint as a whole.
+    """
+    settings = around.settings
+    kept = around.phase(0, network, settings.admm, ratio, joint, targets).checkpoint
+    ended = kept.load()
+    if ended is not None:
+        after = Network.from_state(ended["network"]).to(device_of(network))
+        return records_of(ended["records"]), ended["outcome"], after
+    matters = importance(network, around.data.train, settings.seed, settings.admm.curvature)
+    counts = _counts(network, targets, settings, ratio, matters)
+    aim = _Round(counts, matters, targets, joint)
+    number = around.name.removeprefix("round-")
+    records, outcome = _admm_round(network, aim, replace(around, name=f"admm-{number}"))
+    network = network.shrink()
+    retraining = replace(around, name=f"retrain-{number}")
+    records += _train_masked(network, settings.admm.retraining, retraining)
+    kept.save({"network": network.state(), "records": as_text(records), "outcome": outcome})
+    return records, outcome, network
 
 
 def _admm_round(

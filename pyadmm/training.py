@@ -181,6 +181,16 @@ class EpochRecord:
     rho: float | None = None
 
 
+def as_text(records: Sequence[EpochRecord]) -> str:
+    """JSON for a checkpoint."""
+    return json.dumps([asdict(record) for record in records])
+
+
+def records_of(text: str) -> list[EpochRecord]:
+    """What :func:`as_text` wrote."""
+    return [EpochRecord(**record) for record in json.loads(text)]
+
+
 Progress = Callable[[EpochRecord, int], None]
 """Is told every epoch and how many epochs its phase has."""
 
@@ -478,14 +488,12 @@ class Phase:
         :param parts: everything that changes during the phase.
         :param epoch: trains one; gives the figures of its record, and whether to stop early.
         """
-        checkpoint = Checkpoint(
-            self.folder, self.name, digest_of(self.seed, self.epochs, *self.start)
-        )
+        checkpoint = self.checkpoint
         state = checkpoint.load() or {"epoch": 0, "done": False, "records": "[]"}
         for name, part in parts.items():
             if name in state:
                 part.load_state_dict(state[name])
-        records = [EpochRecord(**record) for record in json.loads(state["records"])]
+        records = records_of(state["records"])
         done, first = bool(state["done"]), int(state["epoch"])
         for number in range(first, self.epochs):
             if done:
@@ -501,13 +509,18 @@ class Phase:
                 {
                     "epoch": number + 1,
                     "done": done,
-                    "records": json.dumps([asdict(r) for r in records]),
+                    "records": as_text(records),
                     **{name: part.state_dict() for name, part in parts.items()},
                 }
             )
             if self.progress is not None:
                 self.progress(records[-1], self.epochs)
         return records
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """Where its state is kept."""
+        return Checkpoint(self.folder, self.name, digest_of(self.seed, self.epochs, *self.start))
 
     def epoch_seed(self, epoch: int) -> int:
         """Seed of an epoch's order and shifts."""

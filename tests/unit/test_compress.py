@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import pyadmm
+from pyadmm import compression
 from pyadmm.compression import admm_phase, quantize, retrain, to_integer, to_network, train_dense
 from pyadmm.errors import PyadmmError
 from pyadmm.network import Network
@@ -245,6 +246,30 @@ def test_killed_runs_resume_to_the_same_bits(tmp_path: Path) -> None:
     for name, tensor in expected.state_dict().items():
         assert torch.equal(network.state_dict()[name], tensor), name
     assert [_timeless(r) for r in records] == [_timeless(r) for r in undisturbed]
+
+
+def test_finished_rounds_are_taken_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, data = _settings(), _data()
+    teacher = _teacher(settings)
+    first = admm_phase(teacher.network, settings, data, teacher=teacher, checkpoint_dir=tmp_path)
+    (tmp_path / "round-2.pt").rename(tmp_path / "kept.pt")
+    computed = []
+    inner = compression.importance
+    monkeypatch.setattr(compression, "importance", lambda *a: computed.append(1) or inner(*a))
+    for expected in (1, 0):  # without and with the second round's file
+        again = admm_phase(
+            teacher.network, settings, data, teacher=teacher, checkpoint_dir=tmp_path
+        )
+        assert len(computed) == expected
+        assert (again.records, again.status) == (first.records, first.status)
+        assert compression.digest_of(again.network.state()) == compression.digest_of(
+            first.network.state()
+        )
+        computed.clear()
+    assert (tmp_path / "round-2.pt").read_bytes() == (tmp_path / "kept.pt").read_bytes()
+    other = replace(settings, admm=replace(settings.admm, rho=0.2))
+    with pytest.raises(PyadmmError, match="round-1.pt: belongs to other settings"):
+        admm_phase(teacher.network, other, data, teacher=teacher, checkpoint_dir=tmp_path)
 
 
 def test_a_pruned_network_is_pruned_further_within_its_mask() -> None:
