@@ -54,6 +54,7 @@ from pyadmm.spec import QFormat
 from pyadmm.trace import trace
 from pyadmm.training import (
     Best,
+    Checkpoint,
     Data,
     EpochRecord,
     EpochTrainer,
@@ -479,7 +480,8 @@ def _whole_round(
 ) -> tuple[list[EpochRecord], str, Network]:
     """ADMM to ``ratio``, then masked retraining of what is left: epochs, outcome, network.
 
-    A round that is finished is taken from its checkpoint as a whole.
+    A round that is finished is taken from its checkpoint as a whole; those of its phases, several
+    times as large, are deleted.
     """
     settings = around.settings
     kept = around.phase(0, network, settings.admm, ratio, joint, targets).checkpoint
@@ -491,11 +493,13 @@ def _whole_round(
     counts = _counts(network, targets, settings, ratio, matters)
     aim = _Round(counts, matters, targets, joint)
     number = around.name.removeprefix("round-")
-    records, outcome = _admm_round(network, aim, replace(around, name=f"admm-{number}"))
+    pruning, retraining = (replace(around, name=f"{name}-{number}") for name in ("admm", "retrain"))
+    records, outcome = _admm_round(network, aim, pruning)
     network = network.shrink()
-    retraining = replace(around, name=f"retrain-{number}")
     records += _train_masked(network, settings.admm.retraining, retraining)
     kept.save({"network": network.state(), "records": as_text(records), "outcome": outcome})
+    for phase in (pruning, retraining):
+        Checkpoint(phase.folder, phase.name, "").remove()
     return records, outcome, network
 
 

@@ -428,6 +428,11 @@ class Checkpoint:
             torch.save(_on_cpu({**state, "fingerprint": self.fingerprint}), buffer)
             write_atomic(self.path, buffer.getvalue())
 
+    def remove(self) -> None:
+        """Delete the file, if there is one; of several processes the first one does."""
+        if self.path is not None and distributed.rank() == 0:
+            self.path.unlink(missing_ok=True)
+
 
 def _on_cpu(state: Any) -> Any:
     """``state`` with its tensors on the CPU, so that a machine without a GPU can go on from it."""

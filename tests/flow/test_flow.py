@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
@@ -152,8 +153,9 @@ def wait_for_epochs(out: Path, epochs: int, process: subprocess.Popen[bytes]) ->
         assert time.monotonic() < deadline
         folder = out / "checkpoints"
         for path in folder.glob("*") if folder.is_dir() else []:
-            if not path.name.startswith(".") and path.is_file():
-                seen.add((path.name, path.stat().st_mtime_ns))
+            with contextlib.suppress(FileNotFoundError):  # finished rounds' phases are deleted
+                if not path.name.startswith(".") and path.is_file():
+                    seen.add((path.name, path.stat().st_mtime_ns))
         time.sleep(0.01)
 
 
