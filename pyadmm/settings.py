@@ -362,6 +362,9 @@ def _record(
 _ENDS_FINER = tuple(LayerTarget(name, weight_bits=4) for name in ("conv1", "fc2"))
 """The first and the last layer hold one weight in six and lose most by coarse levels."""
 
+_WIDEST_COARSER = (LayerTarget("fc1", weight_bits=3),)
+"""One weight in three of a network at 400x is in fc1."""
+
 _DISTORT = 0.07
 
 _RECORDS = {
@@ -371,7 +374,7 @@ _RECORDS = {
     ),
     "record-300": _record(300.0, 5, (0.35, 0.08), 48, (20, 24, 80), distort=_DISTORT),
     "record-410": replace(
-        _record(410.0, 4, (0.35, 0.08), 48, (20, 24, 80), distort=_DISTORT),
+        _record(410.0, 4, (0.35, 0.08), 48, (20, 72, 80), layers=_WIDEST_COARSER, distort=_DISTORT),
         bias_fraction_bits=-1,
         mult_bits=8,
     ),
