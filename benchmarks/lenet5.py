@@ -1,6 +1,6 @@
 """Error against bytes of LeNet-5 on MNIST: the record files beside the literature, as an SVG.
 
-    python -m pyadmm.record --seeds 30-34 --until record-205 --test
+    python -m pyadmm.record --seeds 30-34 --test
     python benchmarks/lenet5.py runs/record benchmarks/lenet5.svg
 
 Ours are read from the facts that the record command leaves beside each file. The literature
@@ -55,11 +55,11 @@ def main() -> None:
         axes.annotate(
             _SHORT.get(method, method),
             (size, error),
-            (6, 5 if number % 2 else -9),
+            (6, 5 if number % 2 else -11),
             textcoords="offset points",
             fontsize=7,
         )
-    for name, points in ours(options.records).items():
+    for name, points in sorted(ours(options.records).items(), key=lambda item: item[1]):
         axes.plot(*zip(*points, strict=True), "o", label=f"{name}, one file per seed", alpha=0.8)
     axes.set(xlabel="bytes of the file", ylabel="test error, %", xlim=_BYTES, ylim=(0.4, 1.2))
     axes.grid(alpha=0.3)
