@@ -13,7 +13,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 
@@ -28,7 +27,7 @@ _RESNET = {
     "weight_bits": 4,
     "activation_bits": 8,
     "input": {"bits": 8},
-    "retrain": {"epochs": 1, "lr": 1e-4, "optimizer": "sgd", "shift_pixels": 4, "flip": True},
+    "retrain": {"optimizer": "sgd", "shift_pixels": 4, "flip": True, "precision": "bfloat16"},
 }
 CASES = (
     ("resnet20", "resnet20", "float"),
@@ -40,10 +39,7 @@ CASES = (
 
 
 def _settings(model: str) -> CompressSettings:
-    if model == "lenet5":
-        return preset("record-300")
-    chosen = from_dict(_RESNET)
-    return replace(chosen, retrain=replace(chosen.retrain, precision="bfloat16"))
+    return preset("record-300") if model == "lenet5" else from_dict(_RESNET)
 
 
 def _images(shape: tuple[int, int, int], count: int) -> Images:

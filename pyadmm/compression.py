@@ -298,9 +298,7 @@ def admm_phase(
     for number, ratio in enumerate(ratios):
         if 1 < done >= ratio < ratios[-1]:
             continue
-        around = _Surroundings(
-            f"round-{number + 1}", settings, data, tutor, checkpoint_dir, progress
-        )
+        around = _Surroundings(f"{number + 1}", settings, data, tutor, checkpoint_dir, progress)
         joint = number == len(ratios) - 1 and admm.iterations > 0
         epochs, outcome, current = _whole_round(current, targets, ratio, joint, around)
         records += epochs
@@ -482,9 +480,14 @@ def _whole_round(
 
     A round that is finished is taken from its checkpoint as a whole; those of its phases, several
     times as large, are deleted.
+
+    :param around: named by the round's number.
     """
     settings = around.settings
-    kept = around.phase(0, network, settings.admm, ratio, joint, targets).checkpoint
+    whole, pruning, retraining = (
+        replace(around, name=f"{part}-{around.name}") for part in ("round", "admm", "retrain")
+    )
+    kept = whole.phase(0, network, settings.admm, ratio, joint, targets).checkpoint
     ended = kept.load()
     if ended is not None:
         after = Network.from_state(ended["network"]).to(device_of(network))
@@ -492,8 +495,6 @@ def _whole_round(
     matters = importance(network, around.data.train, settings.seed, settings.admm.curvature)
     counts = _counts(network, targets, settings, ratio, matters)
     aim = _Round(counts, matters, targets, joint)
-    number = around.name.removeprefix("round-")
-    pruning, retraining = (replace(around, name=f"{name}-{number}") for name in ("admm", "retrain"))
     records, outcome = _admm_round(network, aim, pruning)
     network = network.shrink()
     records += _train_masked(network, settings.admm.retraining, retraining)

@@ -85,7 +85,7 @@ def test_a_dead_process_ends_the_run_which_goes_on_later(
 ) -> None:
     survivor, dead = launch(tmp_path, 2, "die")
     assert dead.returncode == 9
-    assert survivor.returncode == 2
+    assert survivor.returncode == 2, survivor.stderr
     assert survivor.stderr.count("error: distributed: process 0 of 2: another process ended") == 1
     assert "give the same command again" in survivor.stderr
     assert "Traceback" not in survivor.stderr

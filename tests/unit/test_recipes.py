@@ -46,7 +46,8 @@ def test_a_recipe_plans(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "ratio"), [("resnet20-cifar10", 10), ("resnet20-cifar10-60x", 16.5)]
+    ("name", "ratio"),
+    [("resnet20-cifar10", 10), ("resnet20-cifar10-60x", 16.5), ("resnet20-cifar10-teacher", 10)],
 )
 def test_a_resnet20_recipe_fits_its_network(name: str, ratio: float) -> None:
     config = read_config(FOLDER / f"{name}.yaml")
