@@ -231,6 +231,12 @@ def to_teacher(
     return network
 
 
+def shared_teacher(network: Network, settings: CompressSettings) -> Teacher:
+    """``network`` as the teacher of several phases: what it keeps of its logits, it keeps once."""
+    folded = network.fold_norms()
+    return Teacher(folded, folded.encode, settings.distill.views)
+
+
 def set_widths(network: Network, settings: CompressSettings) -> None:
     """Give every layer of ``network`` the bits that ``settings`` say, in place.
 
@@ -384,11 +390,10 @@ def compress(
     """
     data = Data(Images.of(train_loader), Images.of(val_loader))
     dense = to_network(model, config, _shape(data))
-    folded = dense.fold_norms()
     common: dict[str, Any] = {
         "checkpoint_dir": checkpoint_dir,
         "progress": progress,
-        "teacher": Teacher(folded, folded.encode, config.distill.views),
+        "teacher": shared_teacher(dense, config),
     }
     pruned = admm_phase(dense, config, data, **common)
     tuned = retrain(pruned.network, config, data, **common)
@@ -490,6 +495,7 @@ def _whole_round(
     kept = whole.phase(0, network, settings.admm, ratio, joint, targets).checkpoint
     ended = kept.load()
     if ended is not None:
+        _forget(pruning, retraining)  # a run that was killed in between has not
         after = Network.from_state(ended["network"]).to(device_of(network))
         return records_of(ended["records"]), ended["outcome"], after
     matters = importance(network, around.data.train, settings.seed, settings.admm.curvature)
@@ -499,9 +505,14 @@ def _whole_round(
     network = network.shrink()
     records += _train_masked(network, settings.admm.retraining, retraining)
     kept.save({"network": network.state(), "records": as_text(records), "outcome": outcome})
-    for phase in (pruning, retraining):
-        Checkpoint(phase.folder, phase.name, "").remove()
+    _forget(pruning, retraining)
     return records, outcome, network
+
+
+def _forget(*phases: _Surroundings) -> None:
+    """Delete the checkpoints of phases that a finished round stands for."""
+    for phase in phases:
+        Checkpoint(phase.folder, phase.name, "").remove()
 
 
 def _admm_round(
@@ -785,10 +796,7 @@ def _targets(network: Network, settings: CompressSettings) -> dict[str, Target]:
 
 
 def _teacher(teacher: Network | Teacher | None, settings: CompressSettings) -> Teacher | None:
-    if isinstance(teacher, Network):
-        folded = teacher.fold_norms()
-        return Teacher(folded, folded.encode, settings.distill.views)
-    return teacher
+    return shared_teacher(teacher, settings) if isinstance(teacher, Network) else teacher
 
 
 def _shape(data: Data) -> tuple[int, int, int]:

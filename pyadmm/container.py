@@ -441,12 +441,7 @@ class _Session:
         if not 1 <= weight_bits <= 8:
             raise PyadmmError(f"layer {name}: weight bits must be 1 to 8, not {weight_bits}")
         requant = self.requant(None if layer is None else layer.requant, spec.outputs, last)
-        scales = None if layer is None else layer.weight_scale
-        count = self._count("scale count", None if scales is None else len(scales), spec.outputs)
-        scale = tuple(
-            self.real("weight scale", None if scales is None else scales[i], 1.0)
-            for i in range(count)
-        )
+        scale = self._weight_scale(None if layer is None else layer.weight_scale, spec, requant)
         alive = self._alive_inputs(spec, source)
         geometry = Geometry(name, spec.window_shape, weight_bits, alive)
         codes = code_matrix(
@@ -463,6 +458,20 @@ class _Session:
         expected = self._expected_output(made)
         output = self.number_format(None if layer is None else layer.output, expected)
         return replace(made, output=output)
+
+    def _weight_scale(
+        self, scales: tuple[float, ...] | None, spec: LayerSpec, requant: Requant
+    ) -> tuple[float, ...]:
+        """One scale, one per output, or (count 0) the first, from which multipliers give all."""
+        count = None if scales is None else len(scales)
+        if scales is not None and len(scales) > 1:
+            count = 0 if scales == requant.channel_scales(scales[0], spec.outputs) else count
+        count = self._count("scale count", count, spec.outputs)
+        found = tuple(
+            self.real("weight scale", None if scales is None else scales[i], 1.0)
+            for i in range(max(count, 1))
+        )
+        return found if count else requant.channel_scales(found[0], spec.outputs)
 
     def _expected_output(self, layer: CompressedLayer) -> QFormat:
         """Raw accumulators as wide as they must be, or activations as wide as the last ones."""

@@ -138,9 +138,6 @@ def _layer(step: WeightedStep, source: str, form: QFormat) -> CompressedLayer:
         bias = torch.zeros(facts.spec.outputs, dtype=dtype)
         bias[step.outputs] = step.bias_codes(unit)
         requant, output = _output(step, scale)
-        q = step.log_q.exp().double()
-    scales = torch.full((facts.spec.outputs,), float(q.max())).double()
-    scales[step.outputs] = q
     layer = CompressedLayer(
         facts.spec,
         source,
@@ -149,7 +146,7 @@ def _layer(step: WeightedStep, source: str, form: QFormat) -> CompressedLayer:
         _integers(bias),
         requant,
         output,
-        weight_scale=(float(q),) if q.ndim == 0 else tuple(scales.tolist()),
+        weight_scale=_weight_scale(step, requant),
     )
     if step.log_q.ndim == 0:
         exact = requant.output_scale(layer.weight_scale[0] * form.scale)
@@ -158,6 +155,18 @@ def _layer(step: WeightedStep, source: str, form: QFormat) -> CompressedLayer:
         return layer
     bits = signed_bits(layer.accumulator_magnitude(form.max_magnitude))
     return replace(layer, output=replace(layer.output, bits=bits))
+
+
+@torch.no_grad()
+def _weight_scale(step: WeightedStep, requant: Requant) -> tuple[float, ...]:
+    """``q``; of every channel as its multiplier has it, where each has one (dead ones too)."""
+    q = step.log_q.exp()
+    if q.ndim == 0:
+        return (float(q),)
+    mult = torch.tensor(requant.mult, dtype=q.dtype, device=q.device)[step.outputs]
+    largest = int(mult.argmax())  # the one that rounding changed least
+    unit = float((q[largest] / mult[largest]).float())
+    return requant.channel_scales(unit * requant.mult[0], step.facts.spec.outputs)
 
 
 def _output(step: WeightedStep, scale: Tensor) -> tuple[Requant, QFormat]:

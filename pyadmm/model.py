@@ -72,6 +72,17 @@ class Requant:
         """
         return unit * 2.0**self.shift / self.mult[0]
 
+    def channel_scales(self, first: float, outputs: int) -> tuple[float, ...]:
+        """Weight scales of all channels, given that of channel 0: their outputs have one step.
+
+        Exact, whatever the order of the channels, where a scale per unit of ``mult`` is a float32.
+
+        >>> Requant((4, 6), 3).channel_scales(0.5, 2)
+        (0.5, 0.75)
+        """
+        mult = self.mult if len(self.mult) > 1 else self.mult * outputs
+        return tuple(first / self.mult[0] * m for m in mult)
+
 
 @dataclass(frozen=True)
 class InputSpec:

@@ -39,7 +39,7 @@ from pyadmm.search import SearchResult, search
 from pyadmm.synthesis import SynthesisReport
 from pyadmm.tools import verilator
 from pyadmm.tools.verilator import RtlSimulator
-from pyadmm.training import Data, EpochRecord, Images, accuracy, seed_of
+from pyadmm.training import Data, EpochRecord, Images, Teacher, accuracy, seed_of
 
 TESTBENCH_IMAGES = 20
 
@@ -65,7 +65,7 @@ class Session:
         self._unsynthesised: ToolError | None = None
         compression.to_network(self._fresh_model(), self.settings, self.subject.shape)
         if self.tutor is not None:
-            self._teacher_network(self.tutor)
+            _ = self.tutor_network  # what cannot be traced is refused before any training
 
     @cached_property
     def dataset(self) -> DataSet:
@@ -92,12 +92,16 @@ class Session:
         return compression.to_network(self.dense[0], self.settings, self.subject.shape)
 
     @cached_property
-    def teacher(self) -> Network:
-        """Whose logits are distilled."""
-        return self.network if self.tutor is None else self._teacher_network(self.tutor)
+    def teacher(self) -> Teacher:
+        """Whose logits are distilled, in all phases: what it keeps of them is computed once."""
+        network = self.network if self.tutor is None else self.tutor_network
+        return compression.shared_teacher(network, self.settings)
 
-    def _teacher_network(self, tutor: Subject) -> Network:
-        model = tutor.module().to(self.device)
+    @cached_property
+    def tutor_network(self) -> Network:
+        """The other network, traced."""
+        assert self.tutor is not None
+        model = self.tutor.module().to(self.device)
         return compression.to_teacher(model, self.settings, self.subject.shape)
 
     @cached_property

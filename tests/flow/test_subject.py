@@ -20,6 +20,7 @@ from pyadmm.errors import PyadmmError
 from pyadmm.flow.cli import main
 from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.subject import resolve, teacher_of
+from pyadmm.training import Images, Teacher
 
 NETWORK = """
 import torch
@@ -142,6 +143,25 @@ def test_another_network_can_be_the_teacher(here: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().out.count("(stored)") == 3
     assert main([*line, "--out", "taught"]) == 2  # its checkpoints belong to the other teacher
     assert "belongs to other settings" in capsys.readouterr().err
+
+
+def test_the_logits_of_a_teacher_are_computed_once_for_all_phases(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed = []
+    inner = Teacher._prepare_mean
+
+    def counted(teacher: Teacher, data: Images) -> None:
+        computed.append(teacher._mean is None)
+        inner(teacher, data)
+
+    monkeypatch.setattr(Teacher, "_prepare_mean", counted)
+    settings = {**SMALL, "distill": {"views": 1}}
+    (here / "views.yaml").write_text(yaml.safe_dump({"compress": settings}))
+    line = ["--model", "mynet:Net", "--data-dir", "pictures", "--image-size", "12"]
+    assert main([*line, "--config", "views.yaml", "--until", "quantize"]) == 0
+    assert len(computed) > 4
+    assert computed.count(True) == 1
 
 
 def test_a_teacher_needs_weights_and_the_same_images(

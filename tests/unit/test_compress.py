@@ -257,11 +257,13 @@ def test_finished_rounds_are_taken_whole(tmp_path: Path, monkeypatch: pytest.Mon
     computed = []
     inner = compression.importance
     monkeypatch.setattr(compression, "importance", lambda *a: computed.append(1) or inner(*a))
+    (tmp_path / "admm-1.pt").write_bytes(b"left behind by a run that was killed")
     for expected in (1, 0):  # without and with the second round's file
         again = admm_phase(
             teacher.network, settings, data, teacher=teacher, checkpoint_dir=tmp_path
         )
         assert len(computed) == expected
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["round-1.pt", "round-2.pt"]
         assert [_timeless(r) for r in again.records] == [_timeless(r) for r in first.records]
         assert again.status == first.status
         assert compression.digest_of(again.network.state()) == compression.digest_of(

@@ -10,12 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from pyadmm import training
+from pyadmm import container, training
 from pyadmm.compression import calibrate, input_spec
 from pyadmm.convert import requant_of, snap_scales, to_compressed
 from pyadmm.errors import PyadmmError
+from pyadmm.model import CompressedModel
 from pyadmm.network import Network
 from pyadmm.quantize import quantize_weight, requantize
+from pyadmm.reorder import sort_channels
 from pyadmm.settings import InputSettings
 from pyadmm.trace import trace
 from pyadmm.training import Images
@@ -196,6 +198,27 @@ def test_integer_graph_equals_the_quantised_network(settings: InputSettings) -> 
     assert len(model.layer("side.0").requant.mult) == 10
     assert len(model.layer("first").requant.mult) == 1
     assert len(np.unique(golden)) > 20
+    _assert_channel_scales_follow(model, network)
+    _assert_channel_scales_follow(sort_channels(model), None)
+
+
+def _assert_channel_scales_follow(model: CompressedModel, network: Network | None) -> None:
+    """Scales of channels are those of the network, and files hold one number a layer for them."""
+    if network is not None:
+        side = network.layers["side.0"]
+        wanted = side.log_q.exp()[torch.argsort(side.outputs)].tolist()
+        found = model.layer("side.0").weight_scale
+        assert len(found) == 10
+        assert np.take(found, np.sort(side.outputs)) == pytest.approx(
+            wanted, rel=1e-4, abs=2**-16 * max(wanted)
+        )
+    data = container.encode(model)
+    assert [layer.weight_scale for layer in container.decode(data).layers] == [
+        layer.weight_scale for layer in model.layers
+    ]
+    first = {n.name: replace(n, weight_scale=n.weight_scale[:1]) for n in model.layers}
+    one_each = replace(model, nodes=tuple(first.get(n.name, n) for n in model.nodes))
+    assert len(data) <= len(container.encode(one_each)) + 4
 
 
 def test_a_folded_norm_keeps_the_codes_up_to_the_sign_of_its_factor() -> None:
