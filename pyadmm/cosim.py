@@ -1,9 +1,10 @@
-"""``python -m pyadmm.cosim MODEL.admm``: the RTL of a model against its integers, on MNIST."""
+"""``python -m pyadmm.cosim MODEL.admm …``: models' RTL against their integers, on MNIST."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from pyadmm import container
 from pyadmm.boards import Board, load_board
+from pyadmm.codegen import generate
 from pyadmm.compact import compact
 from pyadmm.datasets import mnist
 from pyadmm.errors import PyadmmError
@@ -22,6 +24,7 @@ from pyadmm.plan import KernelConfig
 from pyadmm.planner import plan_accelerator
 from pyadmm.rtlgen import generate_rtl
 from pyadmm.search import search
+from pyadmm.tools import gxx
 from pyadmm.tools.verilator import CosimResult, build_simulator, cosim
 
 
@@ -32,9 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="python -m pyadmm.cosim",
-        description="Simulate the RTL of a compressed model on MNIST images against its integers.",
+        description="Simulate the RTL of compressed models on MNIST images against their integers.",
     )
-    parser.add_argument("model", type=Path, help="an .admm file with a 1 x 28 x 28 input")
+    parser.add_argument(
+        "models", type=Path, nargs="+", metavar="model", help=".admm files with 1 x 28 x 28 inputs"
+    )
     parser.add_argument("--board", default="pynq-z2")
     parser.add_argument("--images", type=int, default=1000, help="test images, 1 to 10000")
     parser.add_argument("--data", type=Path, help="folder with the MNIST files")
@@ -44,9 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="offer unrolled kernels, whose weights are constants of the hardware",
     )
+    parser.add_argument(
+        "--csim", action="store_true", help="run the generated C++ as well, compiled with g++"
+    )
     options = parser.parse_args(argv)
     try:
-        return _compare(options)
+        images = mnist.load(options.data).test_images[: options.images]
+        wrong = [_wrong(path, options, images) for path in options.models]
+        return 1 if any(wrong) else 0
     except PyadmmError as error:
         print(error, file=sys.stderr)
         return 1
@@ -70,16 +80,17 @@ def simulate(
     return cosim(simulator, weight_image(model, plan), images, stalls=stalls)
 
 
-def _compare(options: argparse.Namespace) -> int:
-    original = container.load(options.model)
+def _wrong(path: Path, options: argparse.Namespace, images: NDArray[np.uint8]) -> int:
+    """Compare one model; on how many images some logit is wrong, in RTL or C++."""
+    original = container.load(path)
     model = compact(original)
     board = load_board(options.board)
-    images = mnist.load(options.data).test_images[: options.images]
     found = search(model, board, unrolled=options.unrolled)
-    print(found.table().split("runner-up")[0].rstrip())
+    print(f"{path.name}: {found.table().split('runner-up')[0].rstrip()}")
     stalls = (1, options.stall, options.stall) if options.stall else None
+    golden = original.run(images)
     result = simulate(model, board, found.configs, images, stalls)
-    wrong = int((result.logits != original.run(images)).any(1).sum())
+    wrong = int((result.logits != golden).any(1).sum())
     print(
         f"{len(images)} images, {wrong} with wrong logits; "
         f"latency {result.latency_cycles} cycles, interval {result.interval_cycles} "
@@ -87,7 +98,26 @@ def _compare(options: argparse.Namespace) -> int:
     )
     for name, cycles in result.busy_cycles.items():
         print(f"  {name}: engines busy {cycles:.1f} cycles per image")
-    return 1 if wrong else 0
+    if options.csim:
+        logits = _csim(model, board, found.configs, images)
+        wrong_in_c = int((logits != golden).any(1).sum())
+        print(f"csim: {len(images)} images, {wrong_in_c} with wrong logits")
+        wrong += wrong_in_c
+    sys.stdout.flush()
+    return wrong
+
+
+def _csim(
+    model: CompressedModel,
+    board: Board,
+    configs: Mapping[str, KernelConfig],
+    images: NDArray[np.uint8],
+) -> NDArray[np.int64]:
+    """Logits of the C++ of ``model`` on the kernels ``configs``."""
+    plan = plan_accelerator(model, board, configs)
+    with tempfile.TemporaryDirectory(prefix="pyadmm-") as folder:
+        generate(model, plan, images[:1]).write(Path(folder))
+        return gxx.csim(Path(folder), plan, images)
 
 
 if __name__ == "__main__":
