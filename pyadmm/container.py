@@ -471,7 +471,10 @@ class _Session:
             self.real("weight scale", None if scales is None else scales[i], 1.0)
             for i in range(max(count, 1))
         )
-        return found if count else requant.channel_scales(found[0], spec.outputs)
+        if count:
+            return found
+        self._require_scalars(spec.outputs)
+        return requant.channel_scales(found[0], spec.outputs)
 
     def _expected_output(self, layer: CompressedLayer) -> QFormat:
         """Raw accumulators as wide as they must be, or activations as wide as the last ones."""

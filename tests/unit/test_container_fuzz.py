@@ -190,6 +190,19 @@ def test_declared_outputs_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert decode_or_error(data) is None
 
 
+def test_declared_scales_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million scales that follow from one multiplier take no bytes, so they are limited."""
+    model = giant(1 << 20, 1)
+    object.__setattr__(model.nodes[0], "weight_scale", (0.5,) * (1 << 20))
+    data = hostile(monkeypatch, model)
+    assert len(data) < 60
+    tracemalloc.start()
+    with pytest.raises(PyadmmError, match="biases, multipliers and scales"):
+        container.decode(data)
+    assert tracemalloc.get_traced_memory()[1] < 8e6
+    tracemalloc.stop()
+
+
 def test_endless_multipliers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Equal multipliers cost next to nothing to code; their number is limited."""
     wide = Requant((1,) * 65536, 1)
