@@ -20,7 +20,7 @@ from pyadmm import compression, devices, zoo
 from pyadmm.errors import PyadmmError
 from pyadmm.network import Network
 from pyadmm.settings import CompressSettings, from_dict, preset
-from pyadmm.training import EpochTrainer, Images, Teacher
+from pyadmm.training import EpochTrainer, Images
 
 BATCH = 128
 _RESNET = {
@@ -70,14 +70,13 @@ def _epoch(
     train = settings.quantize if phase == "integers" else settings.retrain
     network = _student(model, phase, images, device)
     guide = compression.to_teacher(zoo.build(tutor).to(device), settings, images.shape)
-    guide = guide.fold_norms()
     trainer = EpochTrainer(
         network,
         network.encode,
         torch.optim.SGD(network.trainable(), lr=1e-9, fused=True),
         BATCH,
         train.shift_pixels,
-        Teacher(guide, guide.encode, settings.distill.views),
+        compression.shared_teacher(guide, settings),
         0.0,  # of distillation: a teacher that was never trained may give any logits
         precision=train.precision,
         flip=train.flip,

@@ -24,12 +24,12 @@ import torch
 import torch.nn.functional as F
 
 from pyadmm import zoo
-from pyadmm.compression import admm_phase, retrain, to_network, train_dense
+from pyadmm.compression import admm_phase, retrain, shared_teacher, to_network, train_dense
 from pyadmm.datasets import mnist
 from pyadmm.network import Network
 from pyadmm.record import parse_seeds
 from pyadmm.settings import CompressSettings, override, preset
-from pyadmm.training import Data, Images, Teacher, seed_of
+from pyadmm.training import Data, Images, seed_of
 
 RECIPE = override(
     preset("record-300"),
@@ -99,7 +99,7 @@ def measure(name: str, seed: int, data: Data, folder: Path) -> dict[str, float]:
     dense = to_network(model, settings, (1, 28, 28))
     common: dict[str, Any] = {
         "checkpoint_dir": folder / f"seed{seed}" / name,
-        "teacher": Teacher(dense, dense.encode, settings.distill.views),
+        "teacher": shared_teacher(dense, settings),
     }
     pruned = admm_phase(dense, settings, data, **common).network
     final = retrain(pruned, settings, data, **common).network

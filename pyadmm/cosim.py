@@ -54,8 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(argv)
     try:
+        models = [(path.name, container.load(path)) for path in options.models]
         images = mnist.load(options.data).test_images[: options.images]
-        wrong = [_wrong(path, options, images) for path in options.models]
+        wrong = [_wrong(name, model, options, images) for name, model in models]
         return 1 if any(wrong) else 0
     except PyadmmError as error:
         print(error, file=sys.stderr)
@@ -80,13 +81,14 @@ def simulate(
     return cosim(simulator, weight_image(model, plan), images, stalls=stalls)
 
 
-def _wrong(path: Path, options: argparse.Namespace, images: NDArray[np.uint8]) -> int:
-    """Compare one model; on how many images some logit is wrong, in RTL or C++."""
-    original = container.load(path)
+def _wrong(
+    name: str, original: CompressedModel, options: argparse.Namespace, images: NDArray[np.uint8]
+) -> int:
+    """Compare one model; images with a wrong logit, those of the RTL and of the C++ added."""
     model = compact(original)
     board = load_board(options.board)
     found = search(model, board, unrolled=options.unrolled)
-    print(f"{path.name}: {found.table().split('runner-up')[0].rstrip()}")
+    print(f"{name}: {found.table().split('runner-up')[0].rstrip()}")
     stalls = (1, options.stall, options.stall) if options.stall else None
     golden = original.run(images)
     result = simulate(model, board, found.configs, images, stalls)
@@ -96,8 +98,8 @@ def _wrong(path: Path, options: argparse.Namespace, images: NDArray[np.uint8]) -
         f"latency {result.latency_cycles} cycles, interval {result.interval_cycles} "
         f"{result.interval_range}, total {result.total_cycles}"
     )
-    for name, cycles in result.busy_cycles.items():
-        print(f"  {name}: engines busy {cycles:.1f} cycles per image")
+    for layer, cycles in result.busy_cycles.items():
+        print(f"  {layer}: engines busy {cycles:.1f} cycles per image")
     if options.csim:
         logits = _csim(model, board, found.configs, images)
         wrong_in_c = int((logits != golden).any(1).sum())

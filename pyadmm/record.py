@@ -26,6 +26,7 @@ from pyadmm.compression import (
     quantize,
     retrain,
     set_widths,
+    shared_teacher,
     to_integer,
     to_network,
     train_dense,
@@ -35,7 +36,7 @@ from pyadmm.errors import PyadmmError
 from pyadmm.files import write_atomic
 from pyadmm.reorder import sort_channels
 from pyadmm.settings import CompressSettings, preset
-from pyadmm.training import Data, EpochRecord, Images, Teacher, digest_of, seed_of
+from pyadmm.training import Data, EpochRecord, Images, digest_of, seed_of
 
 CHAINS = (("record-85",), ("record-205", "record-300", "record-410"))
 """Presets that prune one network in turn; the first of a chain starts from the dense one."""
@@ -145,7 +146,7 @@ def train_chain(
     say = _Progress(f"seed {seed}")
     train_dense(model, first, data, checkpoint_dir=checkpoints / "dense", progress=say)
     network = to_network(model, first, _SHAPE)
-    teacher = Teacher(network, network.encode, first.distill.views)
+    teacher = shared_teacher(network, first)
     for name, settings in steps:
         file = RecordFile.of(folder, name, seed)
         common: dict[str, Any] = {

@@ -65,7 +65,12 @@ def test_wrong_logits_are_counted(
     assert "csim: 10 images, 2 with wrong logits" in out
 
 
-def test_a_file_that_is_none_is_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (here / "1.admm").write_bytes(b"no model")
-    assert cosim.main([str(here / "1.admm")]) == 1
-    assert len(capsys.readouterr().err.splitlines()) == 1
+def test_a_file_that_is_none_is_one_line_before_any_simulation(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "2.admm").write_bytes(b"no model")
+    assert cosim.main([str(here / "1.admm"), str(here / "2.admm")]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert len(told.err.splitlines()) == 1
+    assert "2.admm" in told.err

@@ -170,18 +170,23 @@ def giant(outputs: int, inputs: int) -> CompressedModel:
     return model
 
 
+def assert_refused_at_once(data: bytes, reason: str) -> None:
+    """A short file is refused before anything large is made."""
+    assert len(data) < 60
+    tracemalloc.start()
+    with pytest.raises(PyadmmError, match=reason):
+        container.decode(data)
+    assert tracemalloc.get_traced_memory()[1] < 8e6
+    tracemalloc.stop()
+
+
 @pytest.mark.parametrize(
     ("outputs", "inputs"),
     [(1 << 30, 1), (1 << 16, 1 << 10), (1 << 20, 2), (1, (1 << 20) + 100_000)],
 )
 def test_declared_weights(monkeypatch: pytest.MonkeyPatch, outputs: int, inputs: int) -> None:
     data = hostile(monkeypatch, giant(outputs, inputs))
-    assert len(data) < 60
-    tracemalloc.start()
-    with pytest.raises(PyadmmError, match="that a file of this length may hold"):
-        container.decode(data)
-    assert tracemalloc.get_traced_memory()[1] < 8e6
-    tracemalloc.stop()
+    assert_refused_at_once(data, "that a file of this length may hold")
 
 
 def test_declared_outputs_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,12 +200,7 @@ def test_declared_scales_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     model = giant(1 << 20, 1)
     object.__setattr__(model.nodes[0], "weight_scale", (0.5,) * (1 << 20))
     data = hostile(monkeypatch, model)
-    assert len(data) < 60
-    tracemalloc.start()
-    with pytest.raises(PyadmmError, match="biases, multipliers and scales"):
-        container.decode(data)
-    assert tracemalloc.get_traced_memory()[1] < 8e6
-    tracemalloc.stop()
+    assert_refused_at_once(data, "biases, multipliers and scales")
 
 
 def test_endless_multipliers(monkeypatch: pytest.MonkeyPatch) -> None:
