@@ -175,6 +175,7 @@ def train_dense(
         precision=train.precision,
         flip=train.flip,
         distort=train.distort,
+        varied_share=train.varied_share,
         module=model,
     )
     best = Best()
@@ -443,12 +444,13 @@ class _Surroundings:
             optimizer,
             train.batch_size,
             train.shift_pixels,
-            self.teacher,
+            self.teacher if distill.weight > 0 else None,
             distill.weight,
             distill.temperature,
             train.precision,
             train.flip,
             train.distort,
+            train.varied_share,
             before_step,
             after_step,
             network,

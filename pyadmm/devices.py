@@ -8,6 +8,7 @@ sums in another order are not, so a GPU gives other weights than a CPU.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 
 import torch
@@ -17,6 +18,8 @@ from pyadmm.errors import PyadmmError
 
 CPU = torch.device("cpu")
 NAMES = ("cpu", "cuda")
+_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
+"""Processor features, as torch names them, any of which multiplies bfloat16."""
 
 
 def choose(name: str, environment: Mapping[str, str] = os.environ) -> torch.device:
@@ -53,3 +56,31 @@ def _local_rank(environment: Mapping[str, str]) -> int:
 def device_of(module: nn.Module) -> torch.device:
     """Where the parameters of ``module`` are; the CPU if it has none."""
     return next((parameter.device for parameter in module.parameters()), CPU)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether products in bfloat16 save time there.
+
+    A processor without instructions for them emulates them, many times slower than float32.
+    """
+    if device.type != "cpu":
+        return True
+    features = torch.cpu.get_capabilities()
+    return any(features.get(name, False) for name in _BFLOAT16)
+
+
+def rounds_products(precision: str, device: torch.device) -> bool:
+    """Whether a phase of that ``precision`` multiplies in bfloat16 on ``device``.
+
+    Warns where it is wanted and would only cost time, so that float32 takes its place.
+    """
+    if precision != "bfloat16":
+        return False
+    if multiplies_bfloat16(device):
+        return True
+    warnings.warn(
+        "precision bfloat16: this processor has no instructions for it, so products stay float32 "
+        "(emulated, an epoch would take many times as long); results differ in the last bits",
+        stacklevel=2,
+    )
+    return False

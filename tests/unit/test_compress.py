@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import pyadmm
-from pyadmm import compression
+from pyadmm import compression, devices
 from pyadmm.compression import admm_phase, quantize, retrain, to_integer, to_network, train_dense
 from pyadmm.errors import PyadmmError
 from pyadmm.network import Network
@@ -334,16 +334,46 @@ def test_curvature_and_crowding_change_who_stays() -> None:
     assert not any(one == other for one, other in combinations(chosen, 2))
 
 
-def test_bfloat16_trains_in_its_own_way_and_repeats() -> None:
-    settings = _settings(
-        dense={"precision": "bfloat16"}, admm={"precision": "bfloat16"}, quantize={"epochs": 1}
+def _bfloat16_and_plain() -> tuple[tuple[Network, list[EpochRecord]], Network]:
+    """What training in bfloat16 gives, and the same training in float32."""
+    plain = _settings(quantize={"epochs": 1})
+    phases = {name: getattr(plain, name) for name in ("dense", "admm", "retrain")}
+    rounded = {name: replace(phase, precision="bfloat16") for name, phase in phases.items()}
+    return _run(None, replace(plain, **rounded)), _run(None, plain)[0]
+
+
+def _equal(one: Network, other: Network) -> bool:
+    states = one.state_dict(), other.state_dict()
+    return all(
+        v.shape == states[1][k].shape and torch.equal(v, states[1][k]) for k, v in states[0].items()
     )
-    (one, records), (other, _) = _run(None, settings), _run(None, settings)
-    plain, _ = _run(None, _settings(quantize={"epochs": 1}))
+
+
+def test_bfloat16_trains_in_its_own_way_and_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "multiplies_bfloat16", lambda device: True)
+    (one, records), plain = _bfloat16_and_plain()
+    (other, _), _ = _bfloat16_and_plain()
     assert [r for r in records if r.phase == "dense"][-1].val_accuracy > 0.95
-    assert all(torch.equal(v, other.state_dict()[k]) for k, v in one.state_dict().items())
-    weights = [network.layers["0"].weight for network in (one, plain)]
-    assert weights[0].shape != weights[1].shape or not torch.equal(*weights)
+    assert _equal(one, other)
+    assert not _equal(one, plain)
+
+
+def test_float32_takes_the_place_of_bfloat16_that_would_be_slower(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "amx_bf16": False})
+    with pytest.warns(UserWarning, match="precision bfloat16: this processor has no instructions"):
+        (rounded, _), plain = _bfloat16_and_plain()
+    assert _equal(rounded, plain)
+
+
+@pytest.mark.parametrize("feature", ["avx512_bf16", "amx_bf16", "bf16", "sve_bf16"])
+def test_processors_that_multiply_bfloat16(feature: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {feature: True})
+    assert devices.multiplies_bfloat16(devices.CPU)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "riscv64"})
+    assert not devices.multiplies_bfloat16(devices.CPU)
+    assert devices.multiplies_bfloat16(torch.device("cuda"))
 
 
 def test_views_average_the_teacher_over_shifts() -> None:
@@ -437,6 +467,25 @@ def test_distorted_batches_repeat_and_differ_from_image_to_image() -> None:
     assert torch.equal(plain.images, data.images)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_share_of_the_images_is_varied(share: float) -> None:
+    every = Images(_images(1, 5).images.repeat(400, 1, 1, 1), torch.zeros(400, dtype=torch.int64))
+    batch = next(batches(every, 400, 2, seed=4, flip=True, distort=0.3, varied_share=share))
+    plain = (batch.images == every.images).flatten(1).all(1)
+    assert float(1 - plain.float().mean()) == pytest.approx(share, abs=0.08)
+    assert bool((batch.shift[plain] == 12).all())
+
+
+def test_images_that_are_varied_are_so_whatever_the_share() -> None:
+    data = _images(50, 5)
+    every = next(batches(data, 50, 1, seed=4, distort=0.2))
+    some = next(batches(data, 50, 1, seed=4, distort=0.2, varied_share=0.5))
+    assert torch.equal(every.index, some.index)
+    untouched = (some.images == data.at(some.index)).flatten(1).all(1)
+    assert 0 < int(untouched.sum()) < 50
+    assert torch.equal(every.images[~untouched], some.images[~untouched])
+
+
 def test_kept_logits_are_not_those_of_distorted_images() -> None:
     data, settings = _data(), _settings()
     teacher = _teacher(settings)
@@ -459,6 +508,23 @@ def test_distillation_is_cross_entropy_plus_scaled_divergence() -> None:
     loss = distillation_loss(logits, labels, teacher, 0.3, 2.0)
     assert float(loss) == pytest.approx(float(0.7 * hard + 0.3 * 4 * soft), rel=1e-5)
     assert float(distillation_loss(logits, labels, None, 0.3, 2.0)) == pytest.approx(float(hard))
+
+
+@pytest.mark.parametrize("one_pool", [True, False])
+def test_validation_images_can_be_trained_on_as_well(one_pool: bool) -> None:
+    everything = _images(600, 3)
+    data = Data.split(everything)
+    if not one_pool:
+        data = Data(_images(60, 1), _images(40, 2))
+    joined = data.joined()
+    assert joined.validation is data.validation
+    parts = [
+        torch.cat([getattr(d, n) for d in (data.train, data.validation)])
+        for n in ("images", "labels")
+    ]
+    assert torch.equal(joined.train.images, parts[0])
+    assert torch.equal(joined.train.labels, parts[1])
+    assert (joined.train.pool is everything.pool) == one_pool
 
 
 @pytest.mark.parametrize(
