@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from pyadmm import distributed
 from pyadmm.errors import PyadmmError
@@ -19,17 +19,20 @@ ROOT = Path(__file__).parents[2]
 
 
 def launch(out: Path, count: int, *flags: str) -> list[subprocess.CompletedProcess[str]]:
-    """Run ``count`` children to their end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    """Run ``count`` children to their end.
+
+    They meet at a store of this process, as they would at torchrun's: no port can be taken between
+    its choice and its use.
+    """
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     out.mkdir(exist_ok=True)
     children = []
     for rank in range(count):
         facts = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYADMM_TIMEOUT_S": "60"}
         if count > 1:
             facts |= {"RANK": str(rank), "WORLD_SIZE": str(count)}
-            facts |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            facts |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+            facts |= {"TORCHELASTIC_USE_AGENT_STORE": "True"}
         children.append(
             subprocess.Popen(
                 [sys.executable, "-m", "tests.distributed.child", str(out), *flags],
