@@ -175,7 +175,6 @@ def train_dense(
         precision=train.precision,
         flip=train.flip,
         distort=train.distort,
-        varied_share=train.varied_share,
         module=model,
     )
     best = Best()
@@ -450,7 +449,6 @@ class _Surroundings:
             train.precision,
             train.flip,
             train.distort,
-            train.varied_share,
             before_step,
             after_step,
             network,

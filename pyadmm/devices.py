@@ -80,7 +80,7 @@ def rounds_products(precision: str, device: torch.device) -> bool:
         return True
     warnings.warn(
         "precision bfloat16: this processor has no instructions for it, so products stay float32 "
-        "(emulated, an epoch would take many times as long); results differ in the last bits",
+        "(emulated, an epoch would take many times as long); weights differ from those of bfloat16",
         stacklevel=2,
     )
     return False

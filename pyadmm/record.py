@@ -31,29 +31,17 @@ from pyadmm.compression import (
     to_network,
     train_dense,
 )
-from pyadmm.convert import to_compressed
 from pyadmm.datasets import mnist
 from pyadmm.errors import PyadmmError
 from pyadmm.files import write_atomic
-from pyadmm.model import CompressedModel
-from pyadmm.network import Network
 from pyadmm.reorder import sort_channels
 from pyadmm.settings import CompressSettings, preset
 from pyadmm.training import Data, EpochRecord, Images, digest_of, seed_of
-from pyadmm.trim import trim
 
-CHAINS = (
-    ("record-85",),
-    ("record-205", "record-300", "record-365"),
-    ("record-205", "record-300", "record-410"),
-)
+CHAINS = (("record-85",), ("record-205", "record-300", "record-410"))
 """Presets that prune one network in turn; the first of a chain starts from the dense one."""
-NAMES = tuple(dict.fromkeys(name for names in CHAINS for name in names))
-LAST = "record-410"
-ON_ALL_IMAGES = frozenset({"record-365"})
-"""Presets that train on the validation images as well, as their choices were fixed before."""
-MOST_BYTES = {"record-365": 1_140}
-"""Files that lose their last few weights to be no larger."""
+NAMES = tuple(name for names in CHAINS for name in names)
+LAST = CHAINS[-1][-1]
 MODEL = "lenet5"
 _SHAPE = (1, 28, 28)
 _HELP = f"""\
@@ -161,55 +149,35 @@ def train_chain(
     teacher = shared_teacher(network, first)
     for name, settings in steps:
         file = RecordFile.of(folder, name, seed)
-        judged = name not in ON_ALL_IMAGES
-        used = data if judged else data.joined()
         common: dict[str, Any] = {
             "checkpoint_dir": checkpoints / name,
-            "progress": _Progress(f"seed {seed}, {name}", judged),
+            "progress": _Progress(f"seed {seed}, {name}"),
             "teacher": teacher,
         }
         network = network.copy()
         set_widths(network, settings)
-        pruned = admm_phase(network, settings, used, **common)
-        tuned = retrain(pruned.network, settings, used, **common)
+        pruned = admm_phase(network, settings, data, **common)
+        tuned = retrain(pruned.network, settings, data, **common)
         key = digest_of(repr(settings), tuned.network.state())
         known = file.facts()
         if known is None or known["settings"] != key or not file.path.exists():
-            final = quantize(tuned.network, settings, used, **common)
+            final = quantize(tuned.network, settings, data, **common)
             known = {
                 "preset": name,
                 "seed": seed,
-                **_save(_fitting(final.network, name, settings, used), used, file.path),
+                **_save(final, data, file.path),
                 "float_validation_accuracy": _last_accuracy(tuned),
                 "settings": key,
             }
-            if not judged:
-                known |= {"validation_accuracy": None, "float_validation_accuracy": None}
             file.write(known)
         network = tuned.network
         yield known
 
 
-def _fitting(network: Network, name: str, settings: CompressSettings, data: Data) -> Network:
-    """``network``, small enough for the file of preset ``name``."""
-    if name not in MOST_BYTES:
-        return network
-
-    def size(candidate: Network) -> int:
-        return len(container.encode(_as_in_file(to_compressed(candidate, MODEL))))
-
-    return trim(network, data.train, settings.seed, size, MOST_BYTES[name])
-
-
-def _as_in_file(model: CompressedModel) -> CompressedModel:
-    """What of ``model`` a record file holds, in the order that makes it small."""
-    return sort_channels(model.without_scales())
-
-
-def _save(network: Network, data: Data, path: Path) -> dict[str, Any]:
+def _save(quantized: PhaseResult, data: Data, path: Path) -> dict[str, Any]:
     """Write the ``.admm`` file; its figures."""
-    integer = to_integer(network, data, MODEL)
-    model = _as_in_file(integer.model)
+    integer = to_integer(quantized.network, data, MODEL)
+    model = sort_channels(integer.model.without_scales())
     content = container.encode(model)
     write_atomic(path, content)
     return {
@@ -228,9 +196,8 @@ def _last_accuracy(result: PhaseResult) -> float | None:
 class _Progress:
     """One line for every phase that ends, with the seconds that it took."""
 
-    def __init__(self, where: str, judged: bool = True) -> None:
+    def __init__(self, where: str) -> None:
         self.where = where
-        self.judged = judged
         self.seconds = 0.0
 
     def __call__(self, record: EpochRecord, epochs: int) -> None:
@@ -239,19 +206,10 @@ class _Progress:
             print(
                 f"{time.strftime('%H:%M:%S')} {self.where}: {record.phase}, {epochs} epochs, "
                 f"{self.seconds:.0f} s, {record.nnz:,} weights, loss {record.loss:.4f}, "
-                f"validation {_percent(record.val_accuracy if self.judged else None)}",
+                f"validation {100 * record.val_accuracy:.2f} %",
                 flush=True,
             )
             self.seconds = 0.0
-
-
-def _percent(accuracy: float | None) -> str:
-    """An accuracy in percent; ``None`` where these images were trained on.
-
-    >>> _percent(0.99), _percent(None)
-    ('99.00 %', 'images trained on')
-    """
-    return "images trained on" if accuracy is None else f"{100 * accuracy:.2f} %"
 
 
 def read_test(files: Sequence[RecordFile], data: mnist.Mnist) -> None:
@@ -275,13 +233,11 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
         if not rows:
             continue
         tests = [100 * row["test_accuracy"] for row in rows if "test_accuracy" in row]
-        judged = [row["validation_accuracy"] for row in rows]
-        validation = [100 * right for right in judged if right is not None]
         sizes = [row["bytes"] for row in rows]
         lines.append(
             f"| {name} | {len(rows)} | {min(row['pruning_ratio'] for row in rows):.1f}x | "
             f"{statistics.mean(sizes):.0f} ({min(sizes)} to {max(sizes)}) | "
-            f"{_mean_and_spread(validation) if validation else 'trained on'} | "
+            f"{_mean_and_spread([100 * row['validation_accuracy'] for row in rows])} | "
             f"{_mean_and_spread(tests) if tests else 'not read'} | "
             f"{f'{min(tests):.2f} to {max(tests):.2f}' if tests else ''} |"
         )
@@ -352,7 +308,7 @@ def _run(options: argparse.Namespace) -> None:
             records.append(facts)
             print(
                 f"seed {seed}, {facts['preset']}: {facts['nnz']:,} weights, {facts['bytes']:,} "
-                f"bytes, validation {_percent(facts['validation_accuracy'])}"
+                f"bytes, validation {100 * facts['validation_accuracy']:.2f} %"
             )
     if options.test:
         files = [RecordFile.of(options.out, row["preset"], row["seed"]) for row in records]

@@ -106,8 +106,6 @@ class TrainSettings:
     :param optimizer: ``adam``, or ``sgd`` with Nesterov's momentum of 0.9, for networks with norms.
     :param distort: images are turned, stretched and sheared a little, at random: seen through
         ``I + E``, the entries of ``E`` uniform in ``-distort … distort``.
-    :param varied_share: of the images that are moved, mirrored and distorted in an epoch, drawn
-        anew for each; the others are seen as they are.
     """
 
     epochs: int
@@ -119,7 +117,6 @@ class TrainSettings:
     flip: bool = False
     optimizer: str = "adam"
     distort: float = 0.0
-    varied_share: float = 1.0
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 0, f"settings: epochs must not be negative, but is {self.epochs}")
@@ -127,7 +124,6 @@ class TrainSettings:
         _require(self.batch_size >= 1, "settings: batch_size must be at least 1")
         _require(0 <= self.shift_pixels <= 8, "settings: shift_pixels must be 0 to 8")
         _require(0 <= self.distort <= 0.5, "settings: distort must be 0 to 0.5")
-        _require(0 <= self.varied_share <= 1, "settings: varied_share must be 0 to 1")
         _check_precision("settings", self.precision)
         _check_optimizer("settings", self.optimizer)
 
@@ -199,7 +195,6 @@ class AdmmSettings:
     flip: bool = False
     optimizer: str = "adam"
     distort: float = 0.0
-    varied_share: float = 1.0
 
     def __post_init__(self) -> None:
         _require(self.rounds >= 1, f"settings, admm: rounds must be at least 1, not {self.rounds}")
@@ -212,7 +207,6 @@ class AdmmSettings:
         _require(self.batch_size >= 1, "settings, admm: batch_size must be at least 1")
         _require(0 <= self.shift_pixels <= 8, "settings, admm: shift_pixels must be 0 to 8")
         _require(0 <= self.distort <= 0.5, "settings, admm: distort must be 0 to 0.5")
-        _require(0 <= self.varied_share <= 1, "settings, admm: varied_share must be 0 to 1")
         _require(0 <= self.curvature <= 1, "settings, admm: curvature must be 0 to 1")
         _require(0 <= self.crowding <= 2, "settings, admm: crowding must be 0 to 2")
         _check_precision("settings, admm", self.precision)
@@ -230,7 +224,6 @@ class AdmmSettings:
             flip=self.flip,
             optimizer=self.optimizer,
             distort=self.distort,
-            varied_share=self.varied_share,
         )
 
 
@@ -374,22 +367,6 @@ _WIDEST_COARSER = (LayerTarget("fc1", weight_bits=3),)
 
 _DISTORT = 0.07
 
-_FEW_BYTES: dict[str, Any] = {"bias_fraction_bits": -1, "mult_bits": 8}
-
-
-def _record_365() -> CompressSettings:
-    """``record-410``'s way to a larger network, most images as they are, labels only."""
-    base = _record(365.0, 4, (0.35, 0.08), 12, (20, 40, 64), distort=_DISTORT)
-    return replace(
-        base,
-        admm=replace(base.admm, varied_share=0.5),
-        retrain=replace(base.retrain, varied_share=0.2),
-        quantize=replace(base.quantize, varied_share=0.2),
-        distill=replace(base.distill, weight=0.0),
-        **_FEW_BYTES,
-    )
-
-
 _RECORDS = {
     "record-85": _record(85.0, 4, (0.5, 0.14), 24, (20, 24, 40), distort=_DISTORT),
     "record-205": _record(
@@ -398,9 +375,9 @@ _RECORDS = {
     "record-300": _record(300.0, 5, (0.35, 0.08), 48, (20, 24, 80), distort=_DISTORT),
     "record-410": replace(
         _record(410.0, 4, (0.35, 0.08), 48, (20, 72, 80), layers=_WIDEST_COARSER, distort=_DISTORT),
-        **_FEW_BYTES,
+        bias_fraction_bits=-1,
+        mult_bits=8,
     ),
-    "record-365": _record_365(),
 }
 
 PRESETS: dict[str, CompressSettings] = {

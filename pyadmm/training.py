@@ -13,7 +13,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -101,17 +101,6 @@ class Images:
         places = rows if self.places is None else self.places[rows]
         return Images(self.pool, self.labels[rows], places)
 
-    def and_those_of(self, other: Images) -> Images:
-        """These images and the others, of one pool where they share it."""
-        labels = torch.cat([self.labels, other.labels])
-        if other.pool is not self.pool:
-            return Images(torch.cat([self.images, other.images]), labels)
-        places = [
-            torch.arange(len(each)) if each.places is None else each.places
-            for each in (self, other)
-        ]
-        return Images(self.pool, labels, torch.cat(places))
-
     @classmethod
     def of(cls, loader: Images | Iterable[tuple[Tensor, Tensor]]) -> Images:
         """The data of a DataLoader or any iterable of batches, read once into memory.
@@ -162,13 +151,6 @@ class Data:
 
     train: Images
     validation: Images
-
-    def joined(self) -> Data:
-        """The same with the validation images among those to train on, for a last training.
-
-        Accuracy on them then says nothing about images that were not trained on.
-        """
-        return replace(self, train=self.train.and_those_of(self.validation))
 
     @classmethod
     def split(cls, everything: Images) -> Data:
@@ -240,23 +222,20 @@ def batches(
     *,
     flip: bool = False,
     distort: float = 0.0,
-    varied_share: float = 1.0,
     device: torch.device = CPU,
 ) -> Iterator[Batch]:
     """All of ``data`` once; ``seed`` decides their order, shifts, flips and distortions.
 
-    :param varied_share: of the images that are shifted, mirrored and distorted; the others are
-        given as they are.
     :param device: where they go, batch by batch; the random numbers are the same everywhere.
     """
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(data), generator=generator)
+    count = len(data)
+    order = torch.randperm(count, generator=generator)
     span = 2 * shift_pixels + 1
-    drawn = _draw_variations(
-        len(data), generator, span=span, flip=flip, distort=distort, share=varied_share
-    )
-    shifts, mirrored, maps = (each.to(device) for each in drawn)
-    labels = data.labels.to(device)
+    shifts = torch.randint(span * span, (count,), generator=generator).to(device)
+    mirrored = (torch.rand(count, generator=generator) < (0.5 if flip else 0.0)).to(device)
+    maps = torch.eye(2) + distort * (2 * torch.rand(count, 2, 2, generator=generator) - 1)
+    maps, labels = maps.to(device), data.labels.to(device)
     varied = flip or distort > 0
     for whole in order.split(size):
         chosen, weight = distributed.share(whole)
@@ -268,21 +247,6 @@ def batches(
         if flip:
             images = torch.where(mirrored[index, None, None, None], images.flip(3), images)
         yield Batch(images, labels[index], index, shift, varied, weight, weight * len(whole))
-
-
-def _draw_variations(
-    count: int, generator: torch.Generator, *, span: int, flip: bool, distort: float, share: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Shift (of ``span`` by ``span``), mirroring and linear map of each of ``count`` images.
-
-    :param share: of them that are varied; the others get no shift, no mirroring, the identity.
-    """
-    shifts = torch.randint(span * span, (count,), generator=generator)
-    mirrored = torch.rand(count, generator=generator) < (0.5 if flip else 0.0)
-    maps = torch.eye(2) + distort * (2 * torch.rand(count, 2, 2, generator=generator) - 1)
-    plain = torch.rand(count, generator=generator) >= share
-    shifts[plain], mirrored[plain], maps[plain] = span * span // 2, False, torch.eye(2)
-    return shifts, mirrored, maps
 
 
 def shifted(images: Tensor, pixels: int, shift: Tensor) -> Tensor:
@@ -627,7 +591,6 @@ class EpochTrainer:
     precision: str = "float32"
     flip: bool = False
     distort: float = 0.0
-    varied_share: float = 1.0
     before_step: Callable[[], None] | None = None
     after_step: Callable[[], None] | None = None
     module: nn.Module | None = None
@@ -669,7 +632,6 @@ class EpochTrainer:
             seed,
             flip=self.flip,
             distort=self.distort,
-            varied_share=self.varied_share,
             device=device,
         )
         for step, batch in enumerate(drawn):

@@ -376,6 +376,15 @@ def test_processors_that_multiply_bfloat16(feature: str, monkeypatch: pytest.Mon
     assert devices.multiplies_bfloat16(torch.device("cuda"))
 
 
+def test_a_teacher_that_counts_for_nothing_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, data = _settings(distill={"weight": 0.0}), _data()
+    dense = to_network(_model(), settings, (1, 8, 8))
+    alone = retrain(dense, settings, data).network
+    monkeypatch.delattr(Teacher, "prepare")
+    monkeypatch.delattr(Teacher, "logits")
+    assert _equal(retrain(dense, settings, data, teacher=dense).network, alone)
+
+
 def test_views_average_the_teacher_over_shifts() -> None:
     data, settings = _data(), _settings()
     teacher = _teacher(settings, views=1)
@@ -467,25 +476,6 @@ def test_distorted_batches_repeat_and_differ_from_image_to_image() -> None:
     assert torch.equal(plain.images, data.images)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-def test_a_share_of_the_images_is_varied(share: float) -> None:
-    every = Images(_images(1, 5).images.repeat(400, 1, 1, 1), torch.zeros(400, dtype=torch.int64))
-    batch = next(batches(every, 400, 2, seed=4, flip=True, distort=0.3, varied_share=share))
-    plain = (batch.images == every.images).flatten(1).all(1)
-    assert float(1 - plain.float().mean()) == pytest.approx(share, abs=0.08)
-    assert bool((batch.shift[plain] == 12).all())
-
-
-def test_images_that_are_varied_are_so_whatever_the_share() -> None:
-    data = _images(50, 5)
-    every = next(batches(data, 50, 1, seed=4, distort=0.2))
-    some = next(batches(data, 50, 1, seed=4, distort=0.2, varied_share=0.5))
-    assert torch.equal(every.index, some.index)
-    untouched = (some.images == data.at(some.index)).flatten(1).all(1)
-    assert 0 < int(untouched.sum()) < 50
-    assert torch.equal(every.images[~untouched], some.images[~untouched])
-
-
 def test_kept_logits_are_not_those_of_distorted_images() -> None:
     data, settings = _data(), _settings()
     teacher = _teacher(settings)
@@ -508,23 +498,6 @@ def test_distillation_is_cross_entropy_plus_scaled_divergence() -> None:
     loss = distillation_loss(logits, labels, teacher, 0.3, 2.0)
     assert float(loss) == pytest.approx(float(0.7 * hard + 0.3 * 4 * soft), rel=1e-5)
     assert float(distillation_loss(logits, labels, None, 0.3, 2.0)) == pytest.approx(float(hard))
-
-
-@pytest.mark.parametrize("one_pool", [True, False])
-def test_validation_images_can_be_trained_on_as_well(one_pool: bool) -> None:
-    everything = _images(600, 3)
-    data = Data.split(everything)
-    if not one_pool:
-        data = Data(_images(60, 1), _images(40, 2))
-    joined = data.joined()
-    assert joined.validation is data.validation
-    parts = [
-        torch.cat([getattr(d, n) for d in (data.train, data.validation)])
-        for n in ("images", "labels")
-    ]
-    assert torch.equal(joined.train.images, parts[0])
-    assert torch.equal(joined.train.labels, parts[1])
-    assert (joined.train.pool is everything.pool) == one_pool
 
 
 @pytest.mark.parametrize(

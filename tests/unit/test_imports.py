@@ -32,7 +32,7 @@ FLOORS = [
     ["cost", "export", "unroll"],
     ["unrollgen"],
     ["compression", "planner", "codegen", "breakeven"],
-    ["rtlgen", "search", "hardware_aware", "trim", "tools.gxx"],
+    ["rtlgen", "search", "hardware_aware", "tools.gxx"],
     ["deploy", "netsynth", "tools.verilator"],
     ["simboard", "cosim", "onchip", "record"],
     ["comparison", "breakeven_cosim", "hardware_effect"],
@@ -52,7 +52,6 @@ TORCH_ROOMS = {
         "onchip",
         "zoo",
         "record",
-        "trim",
         "flow",
     ),
 }

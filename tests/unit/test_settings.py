@@ -66,8 +66,6 @@ def test_override_changes_layers() -> None:
         ({"admm": {"curvature": 1.5}}, "curvature must be 0 to 1"),
         ({"admm": {"crowding": -0.5}}, "crowding must be 0 to 2"),
         ({"admm": {"precision": "half"}}, "precision must be float32 or bfloat16, not 'half'"),
-        ({"dense": {"varied_share": 1.5}}, "varied_share must be 0 to 1"),
-        ({"admm": {"varied_share": -1}}, "settings, admm: varied_share must be 0 to 1"),
         ({"retrain": {"precision": 16}}, "precision: must be str"),
         ({"quantize": {"precision": "bfloat16"}}, "precision must be float32, not 'bfloat16'"),
         ({"distill": {"views": 9}}, "views must be 0 to 8"),
