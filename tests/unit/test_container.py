@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cProfile
+import pstats
 import subprocess
 import sys
 from dataclasses import replace
@@ -207,6 +209,19 @@ def test_runs_the_same_after_saving(tmp_path: Path) -> None:
     back = container.load(path)
     images = random_images(np.random.default_rng(0), 20, (1, 28, 28))
     np.testing.assert_array_equal(model.run(images), back.run(images))
+
+
+def test_work_of_lenet5() -> None:
+    """Calls instead of seconds: the same on every machine, 424,000 when this was written.
+
+    ``benchmarks/container.py`` measures the 50 ms bound.
+    """
+    model = random_lenet5(6)
+    data = container.encode(model)
+    with cProfile.Profile() as profile:
+        container.encode(model)
+        container.decode(data)
+    assert pstats.Stats(profile).total_calls < 500_000
 
 
 def test_format_is_stable() -> None:
