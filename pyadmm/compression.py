@@ -68,7 +68,7 @@ from pyadmm.training import (
     cosine,
     digest_of,
     records_of,
-    require_compiler,
+    require_compilers,
     seed_of,
 )
 
@@ -210,10 +210,9 @@ def to_network(
     """Trace ``model`` and give every layer its bits.
 
     :raises PyadmmError: for unsupported layers, unknown layer names, impossible targets; and if
-        ``settings`` want ``torch.compile`` and it does not work here.
+        ``settings`` want compiled code and there can be none here.
     """
-    if settings.compiled:
-        require_compiler(device_of(model))
+    require_compilers(device_of(model), dynamo=settings.compiled, native=settings.sparse)
     network = to_teacher(model, settings, shape)
     set_widths(network, settings)
     return network
@@ -415,10 +414,12 @@ class _Surroundings:
     def phase(self, epochs: int, network: Network, *extra: object) -> Phase:
         tutor = self.teacher
         teacher = None if tutor is None else (tutor.network.state_dict(), tutor.views)
-        method = self.settings.distill, self.settings.compiled
+        settings = self.settings
+        method = settings.distill, settings.compiled, *(["sparse"] if settings.sparse else [])
         start = (*method, _data_digest(self.data), network.state(), teacher, *extra)
-        seed = self.settings.seed
-        return Phase("compress", self.name, epochs, seed, start, self.folder, self.progress)
+        return Phase(
+            "compress", self.name, epochs, settings.seed, start, self.folder, self.progress
+        )
 
     def trainer(
         self,
@@ -428,6 +429,7 @@ class _Surroundings:
         before_step: Callable[[], None] | None = None,
     ) -> EpochTrainer:
         distill = self.settings.distill
+        network.sparse = self.settings.sparse
         layers = network.layers.values()
         weights, masks = [layer.weight.detach() for layer in layers], [la.mask for la in layers]
 
@@ -454,6 +456,7 @@ class _Surroundings:
             network,
             self.settings.compiled and not network.quantized,
             device_of(network).type == "cuda",
+            self.settings.sparse,
         )
 
 

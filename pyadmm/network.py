@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyadmm.model import INPUT, InputSpec
+from pyadmm.native import convolution
 from pyadmm.project import joint_scale, level_codes, top_mask
 from pyadmm.quantize import (
     multipliers,
@@ -133,8 +134,9 @@ class WeightedStep(nn.Module):
     ``weight`` is the latent weight of the channels that live; ``mask`` is 0 where it is pruned;
     ``frozen`` holds the level codes that no longer change, 0 where they still may. ``norm`` is
     ``None`` where the layer has none, or it is folded. With ``levels`` the float network computes
-    with the weights' levels. ``log_q`` is the logarithm of the weight
-    scale ``q``: one number, or one per output channel where a norm was folded.
+    with the weights' levels. With ``sparse`` only non-zero weights are multiplied where a max-pool
+    follows a plain convolution (:mod:`pyadmm.native.convolution`). ``log_q`` is the logarithm of
+    the weight scale ``q``: one number, or one per output channel where a norm was folded.
     """
 
     mask: Tensor
@@ -149,6 +151,8 @@ class WeightedStep(nn.Module):
         self.facts = facts
         self.norm = norm
         self.levels = False
+        self.sparse = False
+        self._nonzeros: tuple[Tensor, tuple[int, ...], convolution.NonZeros] | None = None
         self.weight = nn.Parameter(weight.detach().clone())
         self.bias = nn.Parameter(bias.detach().clone())
         self.log_q = nn.Parameter(weight.new_zeros(()))
@@ -189,11 +193,37 @@ class WeightedStep(nn.Module):
         pool = self.facts.pool
         return x if pool is None else F.max_pool2d(x, pool.kernel, pool.stride, pool.padding)
 
+    def pooled_product(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Accumulators behind the pool, by the non-zeros where that is wanted and possible."""
+        if not self.sparse or not self._plainly_pooled(x):
+            return self.pooled(self.product(x, weight, bias))
+        return convolution.conv_pool(x, weight, bias, self._places(x))
+
+    def _places(self, x: Tensor) -> convolution.NonZeros:
+        """Of the weights, found anew when the mask or the size of the input has changed."""
+        channels, height, width = x.shape[1:]
+        state = self.mask._version, channels, height, width
+        known = self._nonzeros
+        if known is None or known[0] is not self.mask or known[1] != state:
+            places = convolution.NonZeros.of(self.mask, (channels, height, width))
+            known = self._nonzeros = self.mask, state, places
+        return known[2]
+
+    def _plainly_pooled(self, x: Tensor) -> bool:
+        spec, pool = self.facts.spec, self.facts.pool
+        if spec.kind != "conv" or pool is None or x.dtype != torch.float32:
+            return False
+        plain = spec.stride == 1 and spec.padding == 0 and spec.groups == 1
+        halved = (pool.kernel, pool.stride, pool.padding) == (2, 2, 0)
+        (height, width), (rows, columns) = x.shape[2:], spec.kernel
+        return plain and halved and convolution.fits((height - rows + 1, width - columns + 1))
+
     def forward(self, x: Tensor) -> Tensor:
         """Real outputs of real inputs."""
         weight = self.weight_codes() * self.row_q if self.levels else self.weight
         if self.norm is None:
-            acc = self.product(x, weight, self.bias)
+            acc = self.pooled_product(x, weight, self.bias)
+            return F.relu(acc) if self.facts.relu else acc
         else:  # it subtracts the bias again: a gradient would cost time and be rounding errors
             acc = self.norm(self.product(x, weight, self.bias.detach()))
         acc = self.pooled(acc)
@@ -204,11 +234,11 @@ class WeightedStep(nn.Module):
         assert self.norm is None, "norms are folded before a network is quantised"
         codes, scale = x
         unit, step, output = self.log_q.exp() * scale, self.log_s.exp(), self.facts.output
-        acc = self.product(codes, self.weight_codes(), self.bias_codes(unit))
+        acc = self.pooled_product(codes, self.weight_codes(), self.bias_codes(unit))
         if self.facts.last:
-            return self.pooled(acc) * self.per_channel(unit), scale
+            return acc * self.per_channel(unit), scale
         ratio = self.per_channel(self.ratio(scale))
-        return requantize(self.pooled(acc), ratio, output.lo, output.hi), step
+        return requantize(acc, ratio, output.lo, output.hi), step
 
     def weight_codes(self) -> Tensor:
         """Level codes of the weights, 0 where they are pruned."""
@@ -518,6 +548,16 @@ class Network(nn.Module):
     def levels(self, levels: bool) -> None:
         for layer in self.layers.values():
             layer.levels = levels
+
+    @property
+    def sparse(self) -> bool:
+        """Whether convolutions multiply with non-zero weights only, where that is possible."""
+        return any(layer.sparse for layer in self.layers.values())
+
+    @sparse.setter
+    def sparse(self, sparse: bool) -> None:
+        for layer in self.layers.values():
+            layer.sparse = sparse
 
     @property
     def norms(self) -> list[Norm]:

@@ -266,6 +266,9 @@ class CompressSettings:
     :param quantize: masked retraining with quantised weights and activations.
     :param compiled: float phases after ``dense`` run through ``torch.compile``, which is faster on
         networks with norms and sums, needs a C++ compiler and gives other roundings.
+    :param sparse: on the CPU, phases after ``dense`` multiply by non-zero weights only where a
+        max-pool of two follows a plain convolution, and distort images in compiled code; some
+        times faster on small pruned networks, needs a C++ compiler and gives other roundings.
     """
 
     pruning_ratio: float = 85.0
@@ -286,6 +289,7 @@ class CompressSettings:
     quantize: QuantizeSettings = QuantizeSettings(epochs=15, lr=1e-3)
     distill: DistillSettings = field(default_factory=DistillSettings)
     compiled: bool = False
+    sparse: bool = False
 
     def __post_init__(self) -> None:
         ratio = self.pruning_ratio
@@ -297,6 +301,10 @@ class CompressSettings:
         _check_bits("settings", "activation_bits", self.activation_bits)
         _check_fraction("settings", self.bias_fraction_bits)
         bits = self.mult_bits
+        _require(
+            not (self.compiled and self.sparse),
+            "settings: compiled and sparse exclude each other; set one of them to false",
+        )
         _require(1 <= bits <= 16, f"settings: mult_bits must be 1 to 16, not {bits}")
         for name, floor in self.break_even.items():
             _require(floor >= 1, f"settings, break_even: {name} must be at least 1, not {floor}")

@@ -28,6 +28,8 @@ from pyadmm.capture import Captured
 from pyadmm.devices import CPU, rounds_products
 from pyadmm.errors import PyadmmError
 from pyadmm.files import write_atomic
+from pyadmm.native.build import library
+from pyadmm.native.images import moved
 
 EVALUATION_BATCH = 500
 EVALUATION_BYTES = 1 << 23
@@ -84,6 +86,10 @@ class Images:
     def at(self, index: Tensor | slice) -> Tensor:
         """The images at ``index``, ``(K, C, H, W)``."""
         return self.pool[index if self.places is None else self.places[index]]
+
+    def sources(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """The pool, and the rows of it that :meth:`at` gives."""
+        return self.pool.contiguous(), index if self.places is None else self.places[index]
 
     def parts(self) -> Iterator[tuple[Tensor, Tensor]]:
         """All images and labels, in order, up to :data:`EVALUATION_BATCH` at a time."""
@@ -223,10 +229,12 @@ def batches(
     flip: bool = False,
     distort: float = 0.0,
     device: torch.device = CPU,
+    native: bool = False,
 ) -> Iterator[Batch]:
     """All of ``data`` once; ``seed`` decides their order, shifts, flips and distortions.
 
     :param device: where they go, batch by batch; the random numbers are the same everywhere.
+    :param native: images are distorted by compiled code, on the CPU, which may round otherwise.
     """
     generator = torch.Generator().manual_seed(seed)
     count = len(data)
@@ -239,11 +247,14 @@ def batches(
     varied = flip or distort > 0
     for whole in order.split(size):
         chosen, weight = distributed.share(whole)
-        images, index = data.at(chosen).to(device), chosen.to(device)
+        index = chosen.to(device)
         shift = shifts[index]
-        images = shifted(images, shift_pixels, shift)
-        if distort:
-            images = distorted(images, maps[index])
+        if native and distort:
+            images = moved(*data.sources(chosen), shift, shift_pixels, maps[index])
+        else:
+            images = shifted(data.at(chosen).to(device), shift_pixels, shift)
+            if distort:
+                images = distorted(images, maps[index])
         if flip:
             images = torch.where(mirrored[index, None, None, None], images.flip(3), images)
         yield Batch(images, labels[index], index, shift, varied, weight, weight * len(whole))
@@ -556,13 +567,22 @@ def _with_clear_errors(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor
     return call
 
 
-def require_compiler(device: torch.device = CPU) -> None:
-    """Refuse before any training what :func:`compiled` would refuse at the first step.
+def require_compilers(device: torch.device, *, dynamo: bool, native: bool) -> None:
+    """Refuse before any training what would be refused at the first step.
 
-    :raises PyadmmError: if ``torch.compile`` does not work here.
+    :param dynamo: :func:`compiled` will be needed.
+    :param native: :mod:`pyadmm.native` will be needed.
+    :raises PyadmmError: if that does not work here.
     """
-    (probe,) = compiled(lambda x: x.square() + 1)
-    probe(torch.ones(2, device=device))
+    if dynamo:
+        (probe,) = compiled(lambda x: x.square() + 1)
+        probe(torch.ones(2, device=device))
+    if native:
+        if device.type != "cpu":
+            raise PyadmmError(
+                f"settings, sparse: computes on the CPU, not on {device}; set sparse to false"
+            )
+        library()
 
 
 @dataclass
@@ -578,6 +598,7 @@ class EpochTrainer:
     :param compiled: ``forward`` and the teacher run through ``torch.compile`` on whole batches; the
         last one of an epoch may be smaller and is not worth another compilation.
     :param captured: whole batches go through one recorded CUDA graph.
+    :param native: as in :func:`batches`.
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -596,6 +617,7 @@ class EpochTrainer:
     module: nn.Module | None = None
     compiled: bool = False
     captured: bool = False
+    native: bool = False
     _rounded: bool = field(default=False, init=False)
     _fast: list[Callable[[Tensor], Tensor]] = field(default_factory=list, init=False)
     _recorded: Captured | None = field(default=None, init=False)
@@ -633,6 +655,7 @@ class EpochTrainer:
             flip=self.flip,
             distort=self.distort,
             device=device,
+            native=self.native,
         )
         for step, batch in enumerate(drawn):
             whole = whole or len(batch.images)

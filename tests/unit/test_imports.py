@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 
 FLOORS = [
     ["pyadmm", "errors", "files", "assets"],
-    ["capture", "devices", "distributed", "scale_search"],
+    ["capture", "devices", "distributed", "scale_search", "tools.process"],
+    ["native"],
     [
         "spec",
         "synthesis",
@@ -22,7 +23,6 @@ FLOORS = [
         "entropy",
         "rates",
         "timing",
-        "tools.process",
     ],
     ["boards", "model", "admm", "datasets", "zoo", "reports", "report", "calibration"],
     ["outline"],
@@ -49,6 +49,7 @@ TORCH_ROOMS = {
         "distributed",
         "hardware_aware",
         "hardware_effect",
+        "native",
         "onchip",
         "zoo",
         "record",

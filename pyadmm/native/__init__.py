@@ -1,0 +1,5 @@
+"""Loops of training that PyTorch has no fast form of, in C++ for this machine's processor.
+
+:mod:`.convolution` multiplies with the non-zero weights only; :mod:`.images` moves training images.
+The sources beside this file are compiled when they are first needed and kept in the cache folder.
+"""
