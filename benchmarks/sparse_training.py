@@ -1,6 +1,6 @@
 """An epoch of a pruned LeNet-5 with `sparse: true` beside one without, in turns, one thread.
 
-    python benchmarks/sparse_training.py                         # models/lenet5-record-300-seed30.admm's pattern
+    python benchmarks/sparse_training.py        # the non-zeros of a 300x network in models/
     python benchmarks/sparse_training.py models/lenet5-quick-seed0.admm --rounds 5
 
 The network has the file's non-zeros; its weights are drawn anew, as time does not depend on them.
@@ -80,9 +80,10 @@ def main() -> None:
         ratios = sorted(plain / sparse for plain, sparse in pairs)
         plain, sparse = (statistics.median(column) for column in zip(*pairs, strict=True))
         print(
-            f"{'levels' if quantized else 'floats'}, {network.nnz:,} weights, {len(images):,} images: "
-            f"{plain:.2f} s, sparse {sparse:.2f} s; ratio {statistics.median(ratios):.2f} "
-            f"({ratios[0]:.2f} to {ratios[-1]:.2f}), {options.rounds} rounds"
+            f"{'levels' if quantized else 'floats'}, {network.nnz:,} weights, "
+            f"{len(images):,} images: {plain:.2f} s, sparse {sparse:.2f} s; "
+            f"ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}), "
+            f"{options.rounds} rounds"
         )
 
 

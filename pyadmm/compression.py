@@ -47,6 +47,7 @@ from pyadmm.settings import (
     AdmmSettings,
     CompressSettings,
     InputSettings,
+    PolishSettings,
     QuantizeSettings,
     TrainSettings,
 )
@@ -357,6 +358,8 @@ def quantize(
     current.quantized = True
     records += _train_masked(current, settings.quantize, replace(surroundings, name="quantize"))
     snap_scales(current, settings.mult_bits)
+    if settings.polish.cycles:
+        records += _polish(current, settings.polish, replace(surroundings, name="polish"))
     return PhaseResult(current, records)
 
 
@@ -633,6 +636,61 @@ def _train_masked(
     if best.tensors:
         network.load_state_dict(best.tensors)
     return records
+
+
+def _polish(network: Network, settings: PolishSettings, around: _Surroundings) -> list[EpochRecord]:
+    """Large neighbourhood search over the levels of ``network``, in place; scales stay."""
+    for layer in network.layers.values():
+        layer.freeze(1.0)
+        layer.hold_frozen()
+    phase = around.phase(settings.cycles, network, settings, around.settings.quantize)
+    least: float | None = None
+
+    def cycle(number: int) -> tuple[dict[str, Any], bool]:
+        nonlocal least
+        least = _moved_loss(network, around) if least is None else least
+        candidate = network.copy()
+        _train_freed(candidate, settings, around, phase.epoch_seed(number))
+        loss = _moved_loss(candidate, around)
+        if loss < least:
+            network.load_state_dict(candidate.state_dict())
+            least = loss
+        right = accuracy(lambda x: network(network.encode(x)), around.data.validation)
+        return {"loss": least, "val_accuracy": right, "nnz": network.nnz}, False
+
+    return phase.run({"network": network}, cycle)
+
+
+def _train_freed(
+    network: Network, settings: PolishSettings, around: _Surroundings, seed: int
+) -> None:
+    """Free a random share of the weights, train them, and settle some of them after every epoch."""
+    layers = network.layers.values()
+    for layer in layers:
+        stays = torch.rand(layer.mask.shape) >= settings.share
+        layer.frozen.mul_(stays.to(layer.frozen))
+    train = replace(around.settings.quantize, lr=settings.lr, epochs=settings.epochs)
+    optimizer = _optimizer([{"params": list(network.trainable())}], train)
+    trainer = around.trainer(network, train, optimizer)
+    for epoch in range(settings.epochs):
+        trainer.train(
+            around.data.train,
+            seed_of(seed, epoch),
+            f"{around.name}, epoch {epoch}",
+            lambda done, epoch=epoch: cosine(settings.lr, (epoch + done) / settings.epochs),  # type: ignore[misc]
+        )
+        for layer in layers:
+            free = 1 - int(torch.count_nonzero(layer.frozen)) / layer.nnz
+            layer.freeze(1 - free * (1 - 1 / (settings.epochs - epoch)))
+            layer.hold_frozen()
+
+
+@torch.no_grad()
+def _moved_loss(network: Network, around: _Surroundings) -> float:
+    """Mean loss on all training images, moved in the same way every time."""
+    train = around.settings.quantize
+    trainer = around.trainer(network, train, _optimizer([{"params": network.trainable()}], train))
+    return trainer.loss(around.data.train, seed_of(around.settings.seed, around.name))
 
 
 def _optimizer(groups: list[dict[str, Any]], train: TrainSettings) -> torch.optim.Optimizer:

@@ -38,9 +38,10 @@ from pyadmm.reorder import sort_channels
 from pyadmm.settings import CompressSettings, preset
 from pyadmm.training import Data, EpochRecord, Images, digest_of, seed_of
 
-CHAINS = (("record-85",), ("record-205", "record-300", "record-410"))
+_LONG = "record-205", "record-300"
+CHAINS = (("record-85",), (*_LONG, "record-360"), (*_LONG, "record-410"))
 """Presets that prune one network in turn; the first of a chain starts from the dense one."""
-NAMES = tuple(name for names in CHAINS for name in names)
+NAMES = tuple(dict.fromkeys(name for names in CHAINS for name in names))
 LAST = CHAINS[-1][-1]
 MODEL = "lenet5"
 _SHAPE = (1, 28, 28)

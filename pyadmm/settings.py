@@ -228,6 +228,30 @@ class AdmmSettings:
 
 
 @dataclass(frozen=True)
+class PolishSettings:
+    """Search around a quantised network: some weights leave their levels, are trained and settle.
+
+    What comes out is kept if its loss on moved training images is lower (large neighbourhood
+    search: Shaw, CP 1998).
+
+    :param cycles: how often; 0 leaves the network as it is.
+    :param epochs: training in a cycle; after each, weights settle, after the last one all of them.
+    :param share: of the weights that leave their levels in a cycle.
+    """
+
+    cycles: int = 0
+    epochs: int = 3
+    share: float = 0.3
+    lr: float = 4e-3
+
+    def __post_init__(self) -> None:
+        _require(self.cycles >= 0, f"settings, polish: cycles must not be negative: {self.cycles}")
+        _require(self.epochs >= 1, f"settings, polish: epochs must be at least 1: {self.epochs}")
+        _require(0 < self.share <= 1, "settings, polish: share must be above 0, at most 1")
+        _require(self.lr > 0, f"settings, polish: lr must be positive, not {self.lr}")
+
+
+@dataclass(frozen=True)
 class DistillSettings:
     """Distillation from the dense network: ``(1 - weight) CE + weight T^2 KL(dense | pruned)``.
 
@@ -264,6 +288,7 @@ class CompressSettings:
     :param quantize_norms: masked retraining with quantised weights while batch norms still learn,
         for networks that have some; after it they are folded.
     :param quantize: masked retraining with quantised weights and activations.
+    :param polish: search over the levels after that.
     :param compiled: float phases after ``dense`` run through ``torch.compile``, which is faster on
         networks with norms and sums, needs a C++ compiler and gives other roundings.
     :param sparse: on the CPU, phases after ``dense`` multiply by non-zero weights only where a
@@ -287,6 +312,7 @@ class CompressSettings:
     retrain: TrainSettings = TrainSettings(epochs=8, lr=2e-3)
     quantize_norms: TrainSettings = TrainSettings(epochs=0, lr=1e-3)
     quantize: QuantizeSettings = QuantizeSettings(epochs=15, lr=1e-3)
+    polish: PolishSettings = field(default_factory=PolishSettings)
     distill: DistillSettings = field(default_factory=DistillSettings)
     compiled: bool = False
     sparse: bool = False
@@ -367,6 +393,25 @@ def _record(
     )
 
 
+def _finer(base: CompressSettings, cycles: int) -> CompressSettings:
+    """``base`` trained on labels alone, by its non-zeros, and polished; finer activations.
+
+    A bias step of eight steps of 8-bit activations is two of 6-bit ones.
+    """
+    return replace(
+        base,
+        activation_bits=8,
+        bias_fraction_bits=-3,
+        mult_bits=8,
+        admm=replace(base.admm, precision="float32"),
+        retrain=replace(base.retrain, precision="float32"),
+        quantize=replace(base.quantize, lr=2e-3),
+        polish=PolishSettings(cycles=cycles),
+        distill=replace(base.distill, weight=0.0),
+        sparse=True,
+    )
+
+
 _ENDS_FINER = tuple(LayerTarget(name, weight_bits=4) for name in ("conv1", "fc2"))
 """The first and the last layer hold one weight in six and lose most by coarse levels."""
 
@@ -385,6 +430,9 @@ _RECORDS = {
         _record(410.0, 4, (0.35, 0.08), 48, (20, 72, 80), layers=_WIDEST_COARSER, distort=_DISTORT),
         bias_fraction_bits=-1,
         mult_bits=8,
+    ),
+    "record-360": _finer(
+        _record(360.0, 4, (0.35, 0.08), 48, (20, 200, 40), distort=_DISTORT), cycles=20
     ),
 }
 

@@ -647,17 +647,7 @@ class EpochTrainer:
             tutors = [] if self.teacher is None else [self.teacher.network]
             self._fast = compiled(self.forward, *tutors)
         whole = 0
-        drawn = batches(
-            data,
-            self.batch_size,
-            self.shift_pixels,
-            seed,
-            flip=self.flip,
-            distort=self.distort,
-            device=device,
-            native=self.native,
-        )
-        for step, batch in enumerate(drawn):
+        for step, batch in enumerate(self._batches(data, seed)):
             whole = whole or len(batch.images)
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(step / steps)
@@ -668,6 +658,26 @@ class EpochTrainer:
         if self.module is not None:
             distributed.average_buffers(self.module)
         return float(distributed.total(total)) / len(data)
+
+    def loss(self, data: Images, seed: int) -> float:
+        """Mean loss over an epoch's images without training."""
+        total = torch.zeros((), device=self._device)
+        with torch.no_grad():
+            for batch in self._batches(data, seed):
+                total += self._loss(batch, []) * batch.counted
+        return float(distributed.total(total)) / len(data)
+
+    def _batches(self, data: Images, seed: int) -> Iterator[Batch]:
+        return batches(
+            data,
+            self.batch_size,
+            self.shift_pixels,
+            seed,
+            flip=self.flip,
+            distort=self.distort,
+            device=self._device,
+            native=self.native,
+        )
 
     def _step(self, batch: Batch, whole: bool) -> Tensor:
         fast = self._fast if whole else []
@@ -688,6 +698,11 @@ class EpochTrainer:
 
     def _backward(self, batch: Batch, fast: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
         """The loss, its gradients added to those of the parameters."""
+        loss = self._loss(batch, fast)
+        loss.backward()
+        return loss.detach()
+
+    def _loss(self, batch: Batch, fast: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
         forward, tutor = [*fast, None, None][:2]
         codes = self.encode(batch.images)
         goal = None
@@ -695,9 +710,7 @@ class EpochTrainer:
             if self.teacher is not None:
                 goal = self.teacher.logits(batch, codes, self.shift_pixels, tutor)
             logits = (forward or self.forward)(codes).float()
-        loss = distillation_loss(logits, batch.labels, goal, self.distill_weight, self.temperature)
-        loss.backward()
-        return loss.detach()
+        return distillation_loss(logits, batch.labels, goal, self.distill_weight, self.temperature)
 
     def _replayed(self, batch: Batch, fast: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
         """:meth:`_backward` by a graph, which gives new gradients instead of adding to old ones."""

@@ -376,6 +376,51 @@ def test_processors_that_multiply_bfloat16(feature: str, monkeypatch: pytest.Mon
     assert devices.multiplies_bfloat16(torch.device("cuda"))
 
 
+def _polished(folder: Path | None, cycles: int, **common: Any) -> Any:
+    """A network at coarse levels, quantised for one epoch so that something is left to find."""
+    train = {"epochs": 1, "lr": 3e-3, "batch_size": 32, "shift_pixels": 1}
+    polish = {"cycles": cycles, "epochs": 2, "share": 0.5, "lr": 2e-2}
+    settings = _settings(weight_bits=2, quantize=train, polish=polish)
+    network = to_network(_model(), settings, (1, 8, 8)).fold_norms()
+    return quantize(network, settings, _data(), checkpoint_dir=folder, **common)
+
+
+def test_polishing_keeps_what_lowers_the_loss() -> None:
+    before, after = _polished(None, 0).network, _polished(None, 6)
+    losses = [r.loss for r in after.records if r.phase == "polish"]
+    assert losses == sorted(losses, reverse=True)
+    assert len(losses) == 6
+    assert losses[-1] < losses[0]
+    for name, layer in after.network.layers.items():
+        first = before.layers[name]
+        assert torch.equal(layer.frozen, layer.weight_codes()), "every weight is at a level"
+        assert torch.equal(layer.mask, first.mask)
+        assert torch.equal(layer.log_q, first.log_q)
+        assert torch.equal(layer.log_s, first.log_s)
+    changed = [
+        int((layer.frozen != before.layers[name].weight_codes()).sum())
+        for name, layer in after.network.layers.items()
+    ]
+    assert sum(changed) > 0
+
+
+def test_polishing_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    class _Stopped(Exception):
+        pass
+
+    def stop(record: EpochRecord, epochs: int) -> None:
+        if record.phase == "polish" and record.epoch == 1:
+            raise _Stopped
+
+    whole = _polished(None, 4)
+    with pytest.raises(_Stopped):
+        _polished(tmp_path, 4, progress=stop)
+    resumed = _polished(tmp_path, 4)
+    assert [r.loss for r in resumed.records] == [r.loss for r in whole.records]
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(resumed.network.state_dict()[name], tensor), name
+
+
 def test_a_teacher_that_counts_for_nothing_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     settings, data = _settings(distill={"weight": 0.0}), _data()
     dense = to_network(_model(), settings, (1, 8, 8))
