@@ -39,7 +39,7 @@ from pyadmm.settings import CompressSettings, preset
 from pyadmm.training import Data, EpochRecord, Images, digest_of, seed_of
 
 _LONG = "record-205", "record-300"
-CHAINS = (("record-85",), (*_LONG, "record-360"), (*_LONG, "record-410"))
+CHAINS = (("record-85",), (*_LONG, "record-360", "record-369"), (*_LONG, "record-410"))
 """Presets that prune one network in turn; the first of a chain starts from the dense one."""
 NAMES = tuple(dict.fromkeys(name for names in CHAINS for name in names))
 LAST = CHAINS[-1][-1]

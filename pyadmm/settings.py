@@ -240,8 +240,8 @@ class PolishSettings:
     """
 
     cycles: int = 0
-    epochs: int = 3
-    share: float = 0.3
+    epochs: int = 2
+    share: float = 0.1
     lr: float = 4e-3
 
     def __post_init__(self) -> None:
@@ -393,7 +393,7 @@ def _record(
     )
 
 
-def _finer(base: CompressSettings, cycles: int) -> CompressSettings:
+def _finer(base: CompressSettings) -> CompressSettings:
     """``base`` trained on labels alone, by its non-zeros, and polished; finer activations.
 
     A bias step of eight steps of 8-bit activations is two of 6-bit ones.
@@ -406,7 +406,7 @@ def _finer(base: CompressSettings, cycles: int) -> CompressSettings:
         admm=replace(base.admm, precision="float32"),
         retrain=replace(base.retrain, precision="float32"),
         quantize=replace(base.quantize, lr=2e-3),
-        polish=PolishSettings(cycles=cycles),
+        polish=PolishSettings(cycles=16),
         distill=replace(base.distill, weight=0.0),
         sparse=True,
     )
@@ -431,9 +431,8 @@ _RECORDS = {
         bias_fraction_bits=-1,
         mult_bits=8,
     ),
-    "record-360": _finer(
-        _record(360.0, 4, (0.35, 0.08), 48, (20, 200, 40), distort=_DISTORT), cycles=20
-    ),
+    "record-360": _finer(_record(360.0, 4, (0.35, 0.08), 48, (20, 200, 40), distort=_DISTORT)),
+    "record-369": _finer(_record(369.0, 4, (0.35, 0.08), 8, (20, 0, 40), distort=_DISTORT)),
 }
 
 PRESETS: dict[str, CompressSettings] = {
