@@ -53,7 +53,8 @@ examples:
   python -m pyadmm.record --seeds 30-34 --until record-85
 
 Chains: {"; ".join(" -> ".join(("dense", *names)) for names in CHAINS)}.
-Each preset (pyadmm/settings.py) works in the flow as well, where it starts from the dense network:
+Each preset (pyadmm/settings.py) works in the flow as well, where it starts from the dense network
+(record-369, whose rounds are few, is only meant for the end of its chain):
   python -m pyadmm.flow --board pynq-z2 --preset record-300
 Several commands with different seeds may run side by side in one folder."""
 
