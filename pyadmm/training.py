@@ -640,9 +640,6 @@ class EpochTrainer:
         device = self._device
         total = torch.zeros((), device=device)
         steps = math.ceil(len(data) / self.batch_size)
-        varied = self.flip or self.distort > 0
-        if self.teacher is not None and (self.teacher.views > 0 or not varied):
-            self.teacher.prepare(data, self.shift_pixels)
         if self.compiled and not self._fast:
             tutors = [] if self.teacher is None else [self.teacher.network]
             self._fast = compiled(self.forward, *tutors)
@@ -668,6 +665,10 @@ class EpochTrainer:
         return float(distributed.total(total)) / len(data)
 
     def _batches(self, data: Images, seed: int) -> Iterator[Batch]:
+        """The images of an epoch, once the teacher knows what it can know of them before."""
+        varied = self.flip or self.distort > 0
+        if self.teacher is not None and (self.teacher.views > 0 or not varied):
+            self.teacher.prepare(data, self.shift_pixels)
         return batches(
             data,
             self.batch_size,
