@@ -7,7 +7,7 @@ Every phase is a function of its network, the settings and the data, resumable t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,11 @@ from pyadmm.admm import Admm, Projection, Residuals
 from pyadmm.convert import snap_scales, to_compressed
 from pyadmm.devices import device_of
 from pyadmm.errors import PyadmmError
+from pyadmm.exchange import FISHER_FLOOR, exchange
 from pyadmm.model import INPUT, CompressedModel, InputSpec
 from pyadmm.network import AddStep, Network, PoolStep, WeightedStep
+from pyadmm.phases import Surroundings, make_optimizer, train_masked
+from pyadmm.polish import polish
 from pyadmm.project import (
     Kept,
     crowded_mask,
@@ -47,9 +50,6 @@ from pyadmm.settings import (
     AdmmSettings,
     CompressSettings,
     InputSettings,
-    PolishSettings,
-    QuantizeSettings,
-    TrainSettings,
 )
 from pyadmm.spec import QFormat
 from pyadmm.trace import trace
@@ -79,11 +79,6 @@ _CALIBRATION_IMAGES = 2000
 _CLIP_CANDIDATES = 40
 _CLIP_VALUES = 1 << 23
 _FISHER_POWER = 0.25
-_FISHER_FLOOR = 0.05
-"""Added to a weight's Fisher information, in units of its layer's mean: an estimate may be 0."""
-_MOMENTUM = 0.9
-_LATE_SHARE = 8
-"""One in so many epochs of a phase, the last ones, compete to be its result."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +161,7 @@ def train_dense(
         return model(codes * scale).flatten(1)
 
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = _optimizer([{"params": list(model.parameters())}], train)
+    optimizer = make_optimizer([{"params": list(model.parameters())}], train)
     trainer = EpochTrainer(
         forward,
         encoder.encode,
@@ -180,7 +175,7 @@ def train_dense(
     )
     best = Best()
     parts: dict[str, Stateful] = {"network": model, "optimizer": optimizer, "best": best}
-    start = (settings.dense, settings.input, _data_digest(data), settings.seed, model.state_dict())
+    start = (settings.dense, settings.input, data.digests, settings.seed, model.state_dict())
     phase = Phase("dense", "dense", train.epochs, settings.seed, start, checkpoint_dir, progress)
     weights = sum(p.numel() for p in model.parameters() if p.ndim > 1)
 
@@ -304,7 +299,7 @@ def admm_phase(
     for number, ratio in enumerate(ratios):
         if 1 < done >= ratio < ratios[-1]:
             continue
-        around = _Surroundings(f"{number + 1}", settings, data, tutor, checkpoint_dir, progress)
+        around = Surroundings(f"{number + 1}", settings, data, tutor, checkpoint_dir, progress)
         joint = number == len(ratios) - 1 and admm.iterations > 0
         epochs, outcome, current = _whole_round(current, targets, ratio, joint, around)
         records += epochs
@@ -321,12 +316,22 @@ def retrain(
     progress: Progress | None = None,
     teacher: Network | Teacher | None = None,
 ) -> PhaseResult:
-    """Masked retraining in floats: only the weights that are left move."""
+    """Masked retraining in floats, after an exchange of weights if ``settings`` want one.
+
+    Layers with a pruning ratio of their own keep their number of weights, and all layers do where
+    there are break-even pruning ratios.
+    """
     current = network.copy()
-    surroundings = _Surroundings(
+    surroundings = Surroundings(
         "retrain", settings, data, _teacher(teacher, settings), checkpoint_dir, progress
     )
-    return PhaseResult(current, _train_masked(current, settings.retrain, surroundings))
+    records: list[EpochRecord] = []
+    if settings.exchange.cycles:
+        fixed = _fixed_layers(current, settings)
+        exchanging = replace(surroundings, name="exchange")
+        current, records = exchange(current, settings.exchange, fixed, exchanging)
+    records += train_masked(current, settings.retrain, surroundings)
+    return PhaseResult(current, records)
 
 
 def quantize(
@@ -346,20 +351,20 @@ def quantize(
     current = network.copy()
     for layer in current.layers.values():
         layer.fit_weight_scale()
-    surroundings = _Surroundings(
+    surroundings = Surroundings(
         "quantize-norms", settings, data, _teacher(teacher, settings), checkpoint_dir, progress
     )
     records = []
     if current.norms:
         current.levels = True
-        records += _train_masked(current, settings.quantize_norms, surroundings)
+        records += train_masked(current, settings.quantize_norms, surroundings)
         current = current.fold_norms()
     calibrate(current, data.train)
     current.quantized = True
-    records += _train_masked(current, settings.quantize, replace(surroundings, name="quantize"))
+    records += train_masked(current, settings.quantize, replace(surroundings, name="quantize"))
     snap_scales(current, settings.mult_bits)
     if settings.polish.cycles:
-        records += _polish(current, settings.polish, replace(surroundings, name="polish"))
+        records += polish(current, settings.polish, replace(surroundings, name="polish"))
     return PhaseResult(current, records)
 
 
@@ -404,66 +409,6 @@ def compress(
 
 
 @dataclass(frozen=True)
-class _Surroundings:
-    """What the private phases share."""
-
-    name: str
-    settings: CompressSettings
-    data: Data
-    teacher: Teacher | None
-    folder: Path | None
-    progress: Progress | None
-
-    def phase(self, epochs: int, network: Network, *extra: object) -> Phase:
-        tutor = self.teacher
-        teacher = None if tutor is None else (tutor.network.state_dict(), tutor.views)
-        settings = self.settings
-        method = settings.distill, settings.compiled, *(["sparse"] if settings.sparse else [])
-        start = (*method, _data_digest(self.data), network.state(), teacher, *extra)
-        return Phase(
-            "compress", self.name, epochs, settings.seed, start, self.folder, self.progress
-        )
-
-    def trainer(
-        self,
-        network: Network,
-        train: TrainSettings,
-        optimizer: torch.optim.Optimizer,
-        before_step: Callable[[], None] | None = None,
-    ) -> EpochTrainer:
-        distill = self.settings.distill
-        network.sparse = self.settings.sparse
-        layers = network.layers.values()
-        weights, masks = [layer.weight.detach() for layer in layers], [la.mask for la in layers]
-
-        def after_step() -> None:
-            torch._foreach_mul_(weights, masks)
-            if network.quantized:
-                for layer in layers:
-                    layer.hold_frozen()
-
-        return EpochTrainer(
-            network,
-            network.encode,
-            optimizer,
-            train.batch_size,
-            train.shift_pixels,
-            self.teacher if distill.weight > 0 else None,
-            distill.weight,
-            distill.temperature,
-            train.precision,
-            train.flip,
-            train.distort,
-            before_step,
-            after_step,
-            network,
-            self.settings.compiled and not network.quantized,
-            device_of(network).type == "cuda",
-            self.settings.sparse,
-        )
-
-
-@dataclass(frozen=True)
 class _Round:
     """What one round of ADMM aims at: the weights that each layer keeps, on levels if ``joint``."""
 
@@ -485,7 +430,7 @@ def _whole_round(
     targets: Mapping[str, Target],
     ratio: float,
     joint: bool,
-    around: _Surroundings,
+    around: Surroundings,
 ) -> tuple[list[EpochRecord], str, Network]:
     """ADMM to ``ratio``, then masked retraining of what is left: epochs, outcome, network.
 
@@ -509,20 +454,20 @@ def _whole_round(
     aim = _Round(counts, matters, targets, joint)
     records, outcome = _admm_round(network, aim, pruning)
     network = network.shrink()
-    records += _train_masked(network, settings.admm.retraining, retraining)
+    records += train_masked(network, settings.admm.retraining, retraining)
     kept.save({"network": network.state(), "records": as_text(records), "outcome": outcome})
     _forget(pruning, retraining)
     return records, outcome, network
 
 
-def _forget(*phases: _Surroundings) -> None:
+def _forget(*phases: Surroundings) -> None:
     """Delete the checkpoints of phases that a finished round stands for."""
     for phase in phases:
         Checkpoint(phase.folder, phase.name, "").remove()
 
 
 def _admm_round(
-    network: Network, aim: _Round, around: _Surroundings
+    network: Network, aim: _Round, around: Surroundings
 ) -> tuple[list[EpochRecord], str]:
     """ADMM on ``network`` in place, ending with the hard projection."""
     settings = around.settings.admm
@@ -535,7 +480,7 @@ def _admm_round(
     weights = [layer.weight for layer in layers.values()]
     admm = Admm(weights, projections, settings.rho, settings.growth)
     plain = replace(settings.retraining, epochs=1)
-    optimizer = _optimizer([{"params": list(network.trainable())}], plain)
+    optimizer = make_optimizer([{"params": list(network.trainable())}], plain)
     trainer = around.trainer(network, plain, optimizer, admm.add_penalty_gradient)
     phase = around.phase(settings.iterations, network, settings, *vars(aim).values())
     nnz = sum(aim.counts.values())
@@ -596,108 +541,6 @@ def _projected_accuracy(network: Network, z: Sequence[Kept], data: Images) -> fl
     right = accuracy(lambda images: network(network.encode(images)), data)
     torch._foreach_copy_(weights, trained)
     return right
-
-
-def _train_masked(
-    network: Network, train: TrainSettings, around: _Surroundings
-) -> list[EpochRecord]:
-    """Train ``network`` in place under its masks; the best of the last epochs is kept.
-
-    Only the last ones compete: before, the learning rate is high, and the best of many noisy
-    validations would be luck.
-    """
-    groups: list[dict[str, Any]] = [{"params": list(network.trainable())}]
-    if network.quantized or network.levels:
-        scales = {"params": list(network.scales()), "weight_decay": 0.0}
-        groups.append(scales)
-    optimizer = _optimizer(groups, train)
-    trainer = around.trainer(network, train, optimizer)
-    best = Best()
-    phase = around.phase(train.epochs, network, train)
-
-    def epoch(number: int) -> tuple[dict[str, Any], bool]:
-        network.train()
-        loss = trainer.train(
-            around.data.train,
-            phase.epoch_seed(number),
-            f"{around.name}, epoch {number}",
-            lambda done: cosine(train.lr, (number + done) / train.epochs),
-        )
-        network.eval()
-        right = accuracy(lambda x: network(network.encode(x)), around.data.validation)
-        if isinstance(train, QuantizeSettings):
-            for layer in network.layers.values():
-                layer.freeze(train.frozen_share(number))
-        if number >= train.epochs - max(1, train.epochs // _LATE_SHARE):
-            best.offer(right, network)
-        return {"loss": loss, "val_accuracy": right, "nnz": network.nnz}, False
-
-    records = phase.run({"network": network, "optimizer": optimizer, "best": best}, epoch)
-    if best.tensors:
-        network.load_state_dict(best.tensors)
-    return records
-
-
-def _polish(network: Network, settings: PolishSettings, around: _Surroundings) -> list[EpochRecord]:
-    """Large neighbourhood search over the levels of ``network``, in place; scales stay."""
-    for layer in network.layers.values():
-        layer.freeze(1.0)
-        layer.hold_frozen()
-    phase = around.phase(settings.cycles, network, settings, around.settings.quantize)
-    least: float | None = None
-
-    def cycle(number: int) -> tuple[dict[str, Any], bool]:
-        nonlocal least
-        least = _moved_loss(network, around) if least is None else least
-        candidate = network.copy()
-        _train_freed(candidate, settings, around, phase.epoch_seed(number))
-        loss = _moved_loss(candidate, around)
-        if loss < least:
-            network.load_state_dict(candidate.state_dict())
-            least = loss
-        right = accuracy(lambda x: network(network.encode(x)), around.data.validation)
-        return {"loss": least, "val_accuracy": right, "nnz": network.nnz}, False
-
-    return phase.run({"network": network}, cycle)
-
-
-def _train_freed(
-    network: Network, settings: PolishSettings, around: _Surroundings, seed: int
-) -> None:
-    """Free a random share of the weights, train them, and settle some of them after every epoch."""
-    layers = network.layers.values()
-    for layer in layers:
-        stays = torch.rand(layer.mask.shape) >= settings.share
-        layer.frozen.mul_(stays.to(layer.frozen))
-    train = replace(around.settings.quantize, lr=settings.lr, epochs=settings.epochs)
-    optimizer = _optimizer([{"params": list(network.trainable())}], train)
-    trainer = around.trainer(network, train, optimizer)
-    for epoch in range(settings.epochs):
-        trainer.train(
-            around.data.train,
-            seed_of(seed, epoch),
-            f"{around.name}, epoch {epoch}",
-            lambda done, epoch=epoch: cosine(settings.lr, (epoch + done) / settings.epochs),  # type: ignore[misc]
-        )
-        for layer in layers:
-            free = 1 - int(torch.count_nonzero(layer.frozen)) / layer.nnz
-            layer.freeze(1 - free * (1 - 1 / (settings.epochs - epoch)))
-            layer.hold_frozen()
-
-
-@torch.no_grad()
-def _moved_loss(network: Network, around: _Surroundings) -> float:
-    """Mean loss on all training images, moved in the same way every time."""
-    train = around.settings.quantize
-    trainer = around.trainer(network, train, _optimizer([{"params": network.trainable()}], train))
-    return trainer.loss(around.data.train, seed_of(around.settings.seed, around.name))
-
-
-def _optimizer(groups: list[dict[str, Any]], train: TrainSettings) -> torch.optim.Optimizer:
-    common: dict[str, Any] = {"lr": train.lr, "weight_decay": train.weight_decay, "fused": True}
-    if train.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=_MOMENTUM, nesterov=True, **common)
-    return torch.optim.Adam(groups, **common)
 
 
 @torch.no_grad()
@@ -766,7 +609,7 @@ def _importance(fisher: Tensor, mask: Tensor, curvature: float) -> Tensor:
     mean = fisher[mask > 0].mean()
     if curvature == 0:
         return (mean ** (_FISHER_POWER / 2)).expand_as(fisher)
-    return (fisher + _FISHER_FLOOR * mean) ** (curvature / 2)
+    return (fisher + FISHER_FLOOR * mean) ** (curvature / 2)
 
 
 def _counts(
@@ -856,6 +699,13 @@ def _targets(network: Network, settings: CompressSettings) -> dict[str, Target]:
     return layer_targets([layer.facts.spec for layer in network.layers.values()], settings)
 
 
+def _fixed_layers(network: Network, settings: CompressSettings) -> list[str]:
+    """Layers whose number of weights an exchange must not change."""
+    targets = _targets(network, settings)
+    bound = bool(settings.break_even)
+    return [name for name, target in targets.items() if bound or target.ratio is not None]
+
+
 def _teacher(teacher: Network | Teacher | None, settings: CompressSettings) -> Teacher | None:
     return shared_teacher(teacher, settings) if isinstance(teacher, Network) else teacher
 
@@ -864,7 +714,3 @@ def _shape(data: Data) -> tuple[int, int, int]:
     if data.train.shape != data.validation.shape:
         raise PyadmmError("data: training and validation images differ in shape")
     return data.train.shape
-
-
-def _data_digest(data: Data) -> tuple[str, str]:
-    return data.train.digest, data.validation.digest

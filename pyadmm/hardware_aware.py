@@ -31,7 +31,7 @@ from pyadmm.schedule import (
     plan_ratios,
     search_hardware_aware,
 )
-from pyadmm.settings import CompressSettings, LayerTarget
+from pyadmm.settings import CompressSettings, ExchangeSettings, LayerTarget
 from pyadmm.training import Data, Progress, accuracy
 
 TRIAL_ROUNDS = 3
@@ -203,6 +203,7 @@ def _trial(settings: CompressSettings) -> CompressSettings:
     return replace(
         settings,
         admm=replace(admm, rounds=min(TRIAL_ROUNDS, admm.rounds)),
+        exchange=ExchangeSettings(),
         retrain=replace(retraining, epochs=min(TRIAL_EPOCHS, retraining.epochs)),
     )
 

@@ -228,6 +228,32 @@ class AdmmSettings:
 
 
 @dataclass(frozen=True)
+class ExchangeSettings:
+    """Exchange of weights after ADMM: pruned weights come back, the least useful ones go.
+
+    :param cycles: how often; 0 exchanges nothing.
+    :param share: of the weights that come back in a cycle; as many are pruned again.
+    :param grow_epochs: training with the weights that have come back.
+    :param prune_epochs: epochs that follow, with a part of the pruning before each.
+    :param lr: learning rate; it falls while weights are pruned. All else is as in ``retrain``.
+    """
+
+    cycles: int = 0
+    share: float = 0.05
+    grow_epochs: int = 4
+    prune_epochs: int = 4
+    lr: float = 1.5e-3
+
+    def __post_init__(self) -> None:
+        where = "settings, exchange"
+        _require(self.cycles >= 0, f"{where}: cycles must not be negative: {self.cycles}")
+        _require(0 < self.share <= 1, f"{where}: share must be above 0, at most 1")
+        _require(self.grow_epochs >= 1, f"{where}: grow_epochs must be at least 1")
+        _require(self.prune_epochs >= 1, f"{where}: prune_epochs must be at least 1")
+        _require(self.lr > 0, f"{where}: lr must be positive, not {self.lr}")
+
+
+@dataclass(frozen=True)
 class PolishSettings:
     """Search around a quantised network: some weights leave their levels, are trained and settle.
 
@@ -284,6 +310,7 @@ class CompressSettings:
     :param neurons_kept: the same for a hidden linear layer.
     :param break_even: layer -> least pruning ratio at which its hardware gains.
     :param dense: training of the dense network.
+    :param exchange: of weights between ADMM and ``retrain``.
     :param retrain: masked retraining after ADMM, float.
     :param quantize_norms: masked retraining with quantised weights while batch norms still learn,
         for networks that have some; after it they are folded.
@@ -309,6 +336,7 @@ class CompressSettings:
     break_even: Mapping[str, float] = field(default_factory=dict)
     dense: TrainSettings = TrainSettings(epochs=10, lr=2e-3)
     admm: AdmmSettings = field(default_factory=AdmmSettings)
+    exchange: ExchangeSettings = field(default_factory=ExchangeSettings)
     retrain: TrainSettings = TrainSettings(epochs=8, lr=2e-3)
     quantize_norms: TrainSettings = TrainSettings(epochs=0, lr=1e-3)
     quantize: QuantizeSettings = QuantizeSettings(epochs=15, lr=1e-3)

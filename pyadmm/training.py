@@ -167,6 +167,11 @@ class Data:
         held_out, kept = order[:count], order[count:]
         return cls(everything.take(kept), everything.take(held_out))
 
+    @property
+    def digests(self) -> tuple[str, str]:
+        """Of the training and of the validation images."""
+        return self.train.digest, self.validation.digest
+
 
 @dataclass(frozen=True)
 class EpochRecord:
@@ -680,7 +685,23 @@ class EpochTrainer:
             native=self.native,
         )
 
+    def slopes(self, data: Images, seed: int) -> Iterator[int]:
+        """The images of every batch; its gradients, left in the parameters, are not followed."""
+        for batch in self._batches(data, seed):
+            self._gradients(batch, False)
+            yield round(batch.counted / batch.weight)
+
     def _step(self, batch: Batch, whole: bool) -> Tensor:
+        loss = self._gradients(batch, whole)
+        if self.before_step is not None:
+            self.before_step()
+        self.optimizer.step()
+        if self.after_step is not None:
+            self.after_step()
+        return loss
+
+    def _gradients(self, batch: Batch, whole: bool) -> Tensor:
+        """The loss; its gradients, of all processes, are left in the parameters."""
         fast = self._fast if whole else []
         if self.captured and whole:
             loss = self._replayed(batch, fast)
@@ -690,11 +711,6 @@ class EpochTrainer:
         if distributed.size() > 1:
             groups = self.optimizer.param_groups
             distributed.sum_gradients((p for g in groups for p in g["params"]), batch.weight)
-        if self.before_step is not None:
-            self.before_step()
-        self.optimizer.step()
-        if self.after_step is not None:
-            self.after_step()
         return loss
 
     def _backward(self, batch: Batch, fast: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:

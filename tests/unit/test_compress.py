@@ -17,10 +17,11 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import pyadmm
-from pyadmm import compression, devices
+from pyadmm import compression, devices, exchange
 from pyadmm.compression import admm_phase, quantize, retrain, to_integer, to_network, train_dense
 from pyadmm.errors import PyadmmError
 from pyadmm.network import Network
+from pyadmm.phases import Surroundings
 from pyadmm.settings import CompressSettings, from_dict
 from pyadmm.training import (
     Data,
@@ -419,6 +420,117 @@ def test_polishing_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     assert [r.loss for r in resumed.records] == [r.loss for r in whole.records]
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(resumed.network.state_dict()[name], tensor), name
+
+
+def _exchanged(folder: Path | None = None, cycles: int = 2, **values: Any) -> Any:
+    """The pruned network, and what an exchange (without retraining behind it) makes of it."""
+    retraining = {"epochs": 0, "lr": 3e-3, "batch_size": 32, "shift_pixels": 1}
+    swap = {"cycles": cycles, "share": 0.3, "grow_epochs": 1, "prune_epochs": 2, "lr": 5e-3}
+    progress = values.pop("progress", None)
+    settings = _settings(retrain=retraining, exchange=swap, **values)
+    data = _data()
+    dense = to_network(_model(), settings, (1, 8, 8))
+    pruned = admm_phase(dense, settings, data).network
+    result = retrain(pruned, settings, data, checkpoint_dir=folder, progress=progress)
+    return pruned, result
+
+
+def _places(network: Network) -> dict[str, set[Any]]:
+    """Where the weights are, by channels of the dense network."""
+    found = {}
+    for name, layer in network.layers.items():
+        rows, columns, taps = layer.as_windows(layer.mask).nonzero().T
+        where = layer.outputs[rows], layer.inputs[columns], taps
+        found[name] = set(zip(*(w.tolist() for w in where), strict=True))
+    return found
+
+
+def _counts(network: Network) -> dict[str, int]:
+    return {name: layer.nnz for name, layer in network.layers.items()}
+
+
+def test_an_exchange_finds_other_places_for_as_many_weights() -> None:
+    pruned, result = _exchanged(cycles=3)
+    before, after = _places(pruned), _places(result.network)
+    assert any(after[name] - before[name] for name in before), "some places are new"
+    assert 0.9 * pruned.nnz <= result.network.nnz <= pruned.nnz
+    assert [r.phase for r in result.records] == ["exchange"] * 3
+    assert [r.nnz for r in result.records][-1] == result.network.nnz
+    for layer in result.network.layers.values():
+        assert not layer.weight[layer.mask == 0].any()
+    assert result.records[-1].val_accuracy > 0.9
+
+
+def test_layers_with_a_ratio_of_their_own_keep_their_number_of_weights() -> None:
+    layers = [{"pattern": "*", "ratio": 4.0}]
+    pruned, result = _exchanged(layers=layers, pruning_ratio=4)
+    before, after = _counts(pruned), _counts(result.network)
+    assert all(after[name] <= before[name] for name in before)
+    assert _places(pruned) != _places(result.network)
+    floors = dict.fromkeys(before, 1.5)
+    pruned, result = _exchanged(break_even=floors)
+    before, after = _counts(pruned), _counts(result.network)
+    assert all(after[name] <= before[name] for name in before)
+
+
+def test_a_dense_network_has_nothing_to_exchange() -> None:
+    settings = _settings(exchange={"cycles": 1}, retrain={"epochs": 0, "batch_size": 32})
+    dense = to_network(_model(), settings, (1, 8, 8))
+    assert _counts(retrain(dense, settings, _data()).network) == _counts(dense)
+
+
+def test_what_an_exchange_brings_back_lowers_the_loss_most() -> None:
+    settings, data = _settings(dense={"epochs": 8, "lr": 5e-3, "batch_size": 32}), _data()
+    model = _model()
+    train_dense(model, settings, data)
+    network = to_network(model, settings, (1, 8, 8))
+    layer = network.layers["7"]
+    bare = torch.ones_like(layer.mask)
+    bare[:, :12] = 0  # nobody reads these neurons any more
+    layer.apply_mask(bare)
+
+    def loss() -> torch.Tensor:
+        logits = network(network.encode(data.train.images))
+        return torch.nn.functional.cross_entropy(logits, data.train.labels)
+
+    around = Surroundings("exchange", settings, data, None, None, None)
+    slopes = exchange._slopes(network, data.train, around, 1)
+    (mean,) = torch.autograd.grad(loss(), [layer.weight])
+    torch.testing.assert_close(slopes.mean["7"], mean)
+    exchange._grow(network, ("7",), layer.nnz + 4, slopes)
+    back = (layer.mask - bare).nonzero().tolist()
+    assert len(back) == 4
+
+    def lowered(row: int, column: int) -> float:
+        """By one Newton step along one weight."""
+        with torch.no_grad():
+            before = float(loss())
+            step = slopes.mean["7"][row, column] / slopes.fisher["7"][row, column]
+            layer.weight[row, column] -= step
+            after = float(loss())
+            layer.weight[row, column] += step
+        return before - after
+
+    every = [lowered(row, column) for row in range(4) for column in range(12)]
+    chosen = [lowered(row, column) for row, column in back]
+    assert sum(chosen) / 4 > 1.5 * sum(every) / len(every)
+
+
+def test_an_exchange_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    class _Stopped(Exception):
+        pass
+
+    def stop(record: EpochRecord, epochs: int) -> None:
+        if record.phase == "exchange" and record.epoch == 0:
+            raise _Stopped
+
+    _, whole = _exchanged(cycles=3)
+    with pytest.raises(_Stopped):
+        _exchanged(tmp_path, 3, progress=stop)
+    _, resumed = _exchanged(tmp_path, 3)
+    assert [r.loss for r in resumed.records] == [r.loss for r in whole.records]
+    assert _places(resumed.network) == _places(whole.network)
+    assert _equal(resumed.network, whole.network)
 
 
 def test_a_teacher_that_counts_for_nothing_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,200 @@
+"""Exchange: weights that matter little make room for others that would matter more.
+
+ADMM rounds only ever take weights away, so a position that was given up early is lost. An exchange
+gives some back: those of the steepest loss (RigL: Evci et al. 2020, section 3), by what a Newton
+step along each would gain; then it prunes as many by what their loss would cost (optimal brain
+damage: LeCun et al. 1990). Gain and cost are per bit that the position costs in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyadmm import distributed
+from pyadmm.devices import device_of
+from pyadmm.network import Network, WeightedStep
+from pyadmm.phases import Surroundings, make_optimizer
+from pyadmm.project import top_mask
+from pyadmm.rates import position_bits
+from pyadmm.schedule import allocate
+from pyadmm.settings import ExchangeSettings, TrainSettings
+from pyadmm.training import EpochRecord, Images, accuracy, digest_of, seed_of
+
+FISHER_FLOOR = 0.05
+"""Added to a weight's Fisher information, in units of its layer's mean: an estimate may be 0."""
+_BATCH = 64
+_PRUNING_IMAGES = 20_000
+_LAST_RATE = 0.2
+"""Learning rate of a cycle's last epoch, relative to its first one's."""
+
+
+@dataclass
+class _Held:
+    """A network whose shape changes, as a part of a checkpoint."""
+
+    network: Network
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.network.state()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.network = Network.from_state(state).to(device_of(self.network))
+
+
+@dataclass(frozen=True)
+class _Slopes:
+    """Of the loss in every weight, pruned or not: mean and Fisher information, by layer."""
+
+    mean: dict[str, Tensor]
+    fisher: dict[str, Tensor]
+    images: int
+
+
+def exchange(
+    network: Network, settings: ExchangeSettings, fixed: Collection[str], around: Surroundings
+) -> tuple[Network, list[EpochRecord]]:
+    """A network with as many weights (fewer where channels die), and the record of each cycle.
+
+    :param network: of floats; not changed.
+    :param fixed: layers that keep their number of weights. The others share theirs.
+    """
+    held = _Held(network.copy())
+    sizes = _sizes(network, fixed)
+    phase = around.phase(settings.cycles, network, settings, around.settings.retrain, sorted(fixed))
+
+    def cycle(number: int) -> tuple[dict[str, Any], bool]:
+        held.network, loss = _cycle(held.network, sizes, settings, around, phase.epoch_seed(number))
+        current = held.network
+        distributed.agree("the exchanged weights", digest_of(current.state()["tensors"]))
+        right = accuracy(lambda x: current(current.encode(x)), around.data.validation)
+        return {"loss": loss, "val_accuracy": right, "nnz": current.nnz}, False
+
+    records = phase.run({"network": held}, cycle)
+    return held.network, records
+
+
+def _sizes(network: Network, fixed: Collection[str]) -> dict[tuple[str, ...], int]:
+    """Groups of layers that exchange weights with each other, and the weights of each group."""
+    layers = network.layers
+    free = tuple(name for name in layers if name not in fixed)
+    groups = [(name,) for name in layers if name in fixed] + ([free] if free else [])
+    return {group: sum(layers[name].nnz for name in group) for group in groups}
+
+
+def _cycle(
+    network: Network,
+    sizes: Mapping[tuple[str, ...], int],
+    settings: ExchangeSettings,
+    around: Surroundings,
+    seed: int,
+) -> tuple[Network, float]:
+    """Grow, train, prune in steps and train after each; the network and its last mean loss."""
+    train = replace(around.settings.retrain, lr=settings.lr)
+    slopes = _slopes(network, around.data.train, around, seed_of(seed, "grow"))
+    for group, size in sizes.items():
+        _grow(network, group, round(size * (1 + settings.share)), slopes)
+    loss = _train(network, train, settings.grow_epochs, around, seed_of(seed, "grown"))
+    for step in range(settings.prune_epochs):
+        done = (step + 1) / settings.prune_epochs
+        part = _some(around.data.train, seed_of(seed, "some", step))
+        slopes = _slopes(network, part, around, seed_of(seed, "prune", step))
+        for group, size in sizes.items():
+            _prune(network, group, round(size * (1 + settings.share * (1 - done))), slopes)
+        network = network.shrink()
+        slower = replace(train, lr=train.lr * (1 - (1 - _LAST_RATE) * step / settings.prune_epochs))
+        loss = _train(network, slower, 1, around, seed_of(seed, "pruned", step))
+    return network, loss
+
+
+def _train(
+    network: Network, train: TrainSettings, epochs: int, around: Surroundings, seed: int
+) -> float:
+    """Some epochs under the masks at one learning rate; the mean loss of the last one."""
+    optimizer = make_optimizer([{"params": list(network.trainable())}], train)
+    trainer = around.trainer(network, train, optimizer)
+    loss = 0.0
+    network.train()
+    for epoch in range(epochs):
+        where = f"{around.name}, epoch {epoch}"
+        loss = trainer.train(around.data.train, seed_of(seed, epoch), where, lambda _: train.lr)
+    network.eval()
+    return loss
+
+
+def _some(images: Images, seed: int) -> Images:
+    """Some of ``images``, enough to tell which weights matter."""
+    generator = torch.Generator().manual_seed(seed)
+    return images.take(torch.randperm(len(images), generator=generator)[:_PRUNING_IMAGES])
+
+
+def _slopes(network: Network, images: Images, around: Surroundings, seed: int) -> _Slopes:
+    """Slopes on ``images``, moved as they are when the network trains on them."""
+    train = replace(around.settings.retrain, batch_size=_BATCH)
+    layers = network.layers
+    weights = {name: layer.weight for name, layer in layers.items()}
+    optimizer = make_optimizer([{"params": list(network.trainable())}], train)
+    trainer = around.trainer(network, train, optimizer)
+    network.sparse = False  # pruned weights have a slope as well
+    mean = {name: torch.zeros_like(layer.mask) for name, layer in layers.items()}
+    squares = {name: torch.zeros_like(layer.mask) for name, layer in layers.items()}
+    batches = 0
+    for size in trainer.slopes(images, seed):
+        batches += 1
+        for name, weight in weights.items():
+            assert weight.grad is not None
+            mean[name].add_(weight.grad, alpha=size / len(images))
+            squares[name].addcmul_(weight.grad, weight.grad, value=size)
+    fisher = {}
+    for name, layer in layers.items():
+        spread = squares[name] - mean[name].square() * len(images)
+        own = (spread / batches).clamp_(min=0)
+        fisher[name] = own + FISHER_FLOOR * own[layer.mask > 0].mean()
+    return _Slopes(mean, fisher, len(images))
+
+
+@torch.no_grad()
+def _grow(network: Network, group: tuple[str, ...], size: int, slopes: _Slopes) -> None:
+    """Give ``group`` pruned weights back, up to ``size`` weights in all; they start at 0."""
+    layers = {name: network.layers[name] for name in group}
+    scores = {name: _gain(name, layer, slopes) for name, layer in layers.items()}
+    useful = sum(int(torch.count_nonzero(score > 0)) for score in scores.values())
+    count = min(useful, max(0, size - sum(layer.nnz for layer in layers.values())))
+    chosen = top_mask(torch.cat([score.flatten() for score in scores.values()]), count)
+    parts = chosen.split([score.numel() for score in scores.values()])
+    for layer, part in zip(layers.values(), parts, strict=True):
+        layer.mask.copy_(layer.mask.maximum(part.reshape(layer.mask.shape).to(layer.mask)))
+
+
+def _gain(name: str, layer: WeightedStep, slopes: _Slopes) -> Tensor:
+    """By how much each pruned weight would lower the loss, per bit; no more than 0 for others."""
+    mean, fisher = slopes.mean[name], slopes.fisher[name]
+    gain = (mean.square() - fisher / slopes.images) / (2 * fisher)  # less what noise alone gives
+    return torch.where(layer.mask > 0, torch.zeros_like(gain), gain / _bits(layer))
+
+
+@torch.no_grad()
+def _prune(network: Network, group: tuple[str, ...], size: int, slopes: _Slopes) -> None:
+    """Take the weights that matter least from ``group``, down to ``size`` weights."""
+    layers = {name: network.layers[name] for name in group}
+    total = min(size, sum(layer.nnz for layer in layers.values()))
+    scores = {
+        name: torch.where(
+            layer.mask > 0,
+            slopes.fisher[name] * layer.weight.square() / (2 * _bits(layer)),
+            torch.full_like(layer.mask, -1.0),
+        )
+        for name, layer in layers.items()
+    }
+    for name, count in allocate(scores, total).items():
+        layers[name].apply_mask(top_mask(scores[name], count).to(layers[name].mask))
+
+
+def _bits(layer: WeightedStep) -> Tensor:
+    """What each weight costs in the file, about: its position and its level."""
+    bits = position_bits((layer.mask > 0).cpu().numpy()) + layer.facts.weight_bits
+    return torch.from_numpy(bits).to(layer.mask)
