@@ -45,6 +45,7 @@ NAMES = tuple(dict.fromkeys(name for names in CHAINS for name in names))
 LAST = CHAINS[-1][-1]
 MODEL = "lenet5"
 _SHAPE = (1, 28, 28)
+_VALIDATED = "validation_accuracy", "float_validation_accuracy"
 _HELP = f"""\
 examples:
   python -m pyadmm.record --dry-run                 what would be trained
@@ -133,11 +134,20 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def train_chain(
-    seed: int, until: str, data: Data, folder: Path, device: torch.device = devices.CPU
+    seed: int,
+    until: str,
+    data: Data,
+    folder: Path,
+    device: torch.device = devices.CPU,
+    *,
+    last: Data | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Train one seed; yields the facts of each file as soon as it is there.
 
     Files whose settings are still the same are taken as they are, training and all.
+
+    :param last: what the last preset trains on instead of ``data``: its validation images are taken
+        as seen, and their accuracy is not reported.
     """
     steps = chain(seed, until)
     checkpoints = folder / f"seed{seed}"
@@ -147,9 +157,12 @@ def train_chain(
         model = zoo.build(MODEL).to(device)
     say = _Progress(f"seed {seed}")
     train_dense(model, first, data, checkpoint_dir=checkpoints / "dense", progress=say)
-    network = to_network(model, first, _SHAPE)
-    teacher = shared_teacher(network, first)
+    network = dense = to_network(model, first, _SHAPE)
+    teacher = shared_teacher(dense, first)
     for name, settings in steps:
+        seen = last is not None and name == until
+        if last is not None and seen:
+            data, teacher = last, shared_teacher(dense, settings)
         file = RecordFile.of(folder, name, seed)
         common: dict[str, Any] = {
             "checkpoint_dir": checkpoints / name,
@@ -167,10 +180,12 @@ def train_chain(
             known = {
                 "preset": name,
                 "seed": seed,
+                "training_images": len(data.train),
                 **_save(final, data, file.path),
                 "float_validation_accuracy": _last_accuracy(tuned),
                 "settings": key,
             }
+            known |= dict.fromkeys(_VALIDATED) if seen else {}
             file.write(known)
         network = tuned.network
         yield known
@@ -239,11 +254,21 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
         lines.append(
             f"| {name} | {len(rows)} | {min(row['pruning_ratio'] for row in rows):.1f}x | "
             f"{statistics.mean(sizes):.0f} ({min(sizes)} to {max(sizes)}) | "
-            f"{_mean_and_spread([100 * row['validation_accuracy'] for row in rows])} | "
+            f"{_validated(rows)} | "
             f"{_mean_and_spread(tests) if tests else 'not read'} | "
             f"{f'{min(tests):.2f} to {max(tests):.2f}' if tests else ''} |"
         )
     return "\n".join(lines)
+
+
+def _validated(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Mean and spread of the validation accuracy, in per cent, if the images were not trained on.
+
+    >>> _validated([{"validation_accuracy": 0.99}]), _validated([{"validation_accuracy": None}])
+    ('99.00', 'trained on')
+    """
+    shares = [row["validation_accuracy"] for row in rows]
+    return "trained on" if None in shares else _mean_and_spread([100 * s for s in shares])
 
 
 def _mean_and_spread(values: Sequence[float]) -> str:
@@ -285,6 +310,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/record"), help="(%(default)s)")
     parser.add_argument("--data-dir", type=Path, help="folder with the MNIST files")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
+    parser.add_argument(
+        "--all-images",
+        action="store_true",
+        help="the last preset trains on the validation images too, once its settings are fixed",
+    )
     parser.add_argument("--test", action="store_true", help="read the test set for finished files")
     parser.add_argument("--dry-run", action="store_true", help="say what would be trained and stop")
     options = parser.parse_args(argv)
@@ -303,14 +333,16 @@ def _run(options: argparse.Namespace) -> None:
         return
     device = devices.choose(options.device)
     loaded = mnist.load(options.data_dir)
-    data = Data.split(Images.from_numpy(loaded.train_images, loaded.train_labels))
+    everything = Images.from_numpy(loaded.train_images, loaded.train_labels)
+    data = Data.split(everything)
+    last = Data(everything, data.validation) if options.all_images else None
     records = []
     for seed in seeds:
-        for facts in train_chain(seed, options.until, data, options.out, device):
+        for facts in train_chain(seed, options.until, data, options.out, device, last=last):
             records.append(facts)
             print(
                 f"seed {seed}, {facts['preset']}: {facts['nnz']:,} weights, {facts['bytes']:,} "
-                f"bytes, validation {100 * facts['validation_accuracy']:.2f} %"
+                f"bytes, validation, %: {_validated([facts])}"
             )
     if options.test:
         files = [RecordFile.of(options.out, row["preset"], row["seed"]) for row in records]

@@ -384,6 +384,9 @@ _GENTLE = AdmmSettings(rounds=7, first_ratio=6.0, iterations=1, rho=0.1, retrain
 _FAST: dict[str, Any] = {"shift_pixels": 1, "precision": "bfloat16"}
 
 
+_DISTILL = DistillSettings(temperature=2.0, views=1)
+
+
 def _record(
     pruning_ratio: float,
     weight_bits: int,
@@ -417,7 +420,7 @@ def _record(
         quantize=QuantizeSettings(
             epochs=epochs[2], lr=1e-3, freeze_from=0.3, shift_pixels=1, distort=distort
         ),
-        distill=DistillSettings(temperature=2.0, views=1),
+        distill=_DISTILL,
     )
 
 
@@ -447,6 +450,7 @@ _WIDEST_COARSER = (LayerTarget("fc1", weight_bits=3),)
 """One weight in three of a network at 400x is in fc1."""
 
 _DISTORT = 0.07
+_DISTORT_MORE = 0.12
 
 _RECORDS = {
     "record-85": _record(85.0, 4, (0.5, 0.14), 24, (20, 24, 40), distort=_DISTORT),
@@ -460,7 +464,12 @@ _RECORDS = {
         mult_bits=8,
     ),
     "record-360": _finer(_record(360.0, 4, (0.35, 0.08), 48, (20, 200, 40), distort=_DISTORT)),
-    "record-369": _finer(_record(369.0, 4, (0.35, 0.08), 8, (20, 0, 40), distort=_DISTORT)),
+    "record-369": replace(
+        _finer(_record(369.0, 4, (0.35, 0.08), 8, (20, 60, 40), distort=_DISTORT_MORE)),
+        dense=TrainSettings(epochs=20, lr=2e-3, **_FAST, distort=_DISTORT),
+        exchange=ExchangeSettings(cycles=14, share=0.08),
+        distill=_DISTILL,
+    ),
 }
 
 PRESETS: dict[str, CompressSettings] = {

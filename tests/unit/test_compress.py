@@ -377,12 +377,15 @@ def test_processors_that_multiply_bfloat16(feature: str, monkeypatch: pytest.Mon
     assert devices.multiplies_bfloat16(torch.device("cuda"))
 
 
-def _polished(folder: Path | None, cycles: int, **common: Any) -> Any:
+def _polished(folder: Path | None, cycles: int, *, taught: bool = False, **common: Any) -> Any:
     """A network at coarse levels, quantised for one epoch so that something is left to find."""
     train = {"epochs": 1, "lr": 3e-3, "batch_size": 32, "shift_pixels": 1}
     polish = {"cycles": cycles, "epochs": 2, "share": 0.5, "lr": 2e-2}
     settings = _settings(weight_bits=2, quantize=train, polish=polish)
     network = to_network(_model(), settings, (1, 8, 8)).fold_norms()
+    if taught:
+        settings = replace(settings, distill=replace(settings.distill, views=1))
+        common["teacher"] = network
     return quantize(network, settings, _data(), checkpoint_dir=folder, **common)
 
 
@@ -405,7 +408,8 @@ def test_polishing_keeps_what_lowers_the_loss() -> None:
     assert sum(changed) > 0
 
 
-def test_polishing_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("taught", [False, True])
+def test_polishing_goes_on_where_it_was_stopped(tmp_path: Path, taught: bool) -> None:
     class _Stopped(Exception):
         pass
 
@@ -413,10 +417,10 @@ def test_polishing_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
         if record.phase == "polish" and record.epoch == 1:
             raise _Stopped
 
-    whole = _polished(None, 4)
+    whole = _polished(None, 4, taught=taught)
     with pytest.raises(_Stopped):
-        _polished(tmp_path, 4, progress=stop)
-    resumed = _polished(tmp_path, 4)
+        _polished(tmp_path, 4, taught=taught, progress=stop)
+    resumed = _polished(tmp_path, 4, taught=taught)
     assert [r.loss for r in resumed.records] == [r.loss for r in whole.records]
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(resumed.network.state_dict()[name], tensor), name

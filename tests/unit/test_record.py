@@ -24,6 +24,8 @@ def short_chain(monkeypatch: pytest.MonkeyPatch) -> None:
         "retrain": {"epochs": 1},
         "quantize": {"epochs": 1},
         "distill": {"views": 0},
+        "exchange": {"cycles": 0},
+        "polish": {"cycles": 0},
     }
     short = {name: settings.override(settings.preset(name), tiny, name) for name in record.NAMES}
     monkeypatch.setattr(record, "preset", short.__getitem__)
@@ -70,6 +72,23 @@ def test_files_are_made_kept_and_tested_only_when_asked(
     facts = json.loads(files[0].with_suffix(".json").read_text())
     found = model.accuracy(few_images.test_images, few_images.test_labels)
     assert facts["test_accuracy"] == pytest.approx(found)
+
+
+@pytest.mark.usefixtures("short_chain", "few_images")
+def test_the_last_preset_may_train_on_all_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--seeds", "7", "--until", "record-300", "--out", str(tmp_path), "--all-images"]
+    assert record.main(command) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| record")]
+    assert ["trained on" in row for row in rows] == [False, True]
+    facts = [
+        json.loads((tmp_path / f"lenet5-{name}-seed7.json").read_text())
+        for name in ("record-205", "record-300")
+    ]
+    assert [known["training_images"] for known in facts] == [220, 240]
+    assert facts[0]["validation_accuracy"] is not None
+    assert facts[1]["validation_accuracy"] is facts[1]["float_validation_accuracy"] is None
 
 
 def test_a_dry_run_touches_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
