@@ -70,7 +70,8 @@ def exchange(
     def cycle(number: int) -> tuple[dict[str, Any], bool]:
         held.network, loss = _cycle(held.network, sizes, settings, around, phase.epoch_seed(number))
         current = held.network
-        distributed.agree("the exchanged weights", digest_of(current.state()["tensors"]))
+        if distributed.size() > 1:
+            distributed.agree("the exchanged weights", digest_of(current.state()["tensors"]))
         right = accuracy(lambda x: current(current.encode(x)), around.data.validation)
         return {"loss": loss, "val_accuracy": right, "nnz": current.nnz}, False
 

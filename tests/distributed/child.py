@@ -18,8 +18,10 @@ SETTINGS = {
     "pruning_ratio": 4.0,
     "weight_bits": 3,
     "admm": {"rounds": 1, "first_ratio": 4.0, "iterations": 3, "retrain_epochs": 1},
+    "exchange": {"cycles": 2, "share": 0.2, "grow_epochs": 1, "prune_epochs": 2},
     "retrain": {"epochs": 1, "lr": 1e-3},
     "quantize": {"epochs": 1, "lr": 1e-3},
+    "polish": {"cycles": 1},
 }
 
 
@@ -59,13 +61,14 @@ def main() -> int:
         dense = compression.to_network(network(), settings, (1, 6, 6))
         common = {"checkpoint_dir": out / "checkpoints", "progress": progress}
         pruned = compression.admm_phase(dense, settings, images, **common)
-        quantized = compression.quantize(pruned.network, settings, images, **common)
+        tuned = compression.retrain(pruned.network, settings, images, **common)
+        quantized = compression.quantize(tuned.network, settings, images, **common)
         model = compression.to_integer(quantized.network, images).model
         states = {
-            "masks": [layer.mask for layer in pruned.network.layers.values()],
-            "weights": [layer.weight.detach() for layer in pruned.network.layers.values()],
+            "masks": [layer.mask for layer in tuned.network.layers.values()],
+            "weights": [layer.weight.detach() for layer in tuned.network.layers.values()],
             "codes": [torch.from_numpy(layer.codes.copy()) for layer in model.layers],
-            "losses": torch.tensor([r.loss for r in pruned.records]),
+            "losses": torch.tensor([r.loss for r in [*pruned.records, *tuned.records]]),
         }
         torch.save(states, out / f"rank{distributed.rank()}.pt")
     except PyadmmError as error:
