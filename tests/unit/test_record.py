@@ -24,10 +24,17 @@ def short_chain(monkeypatch: pytest.MonkeyPatch) -> None:
         "retrain": {"epochs": 1},
         "quantize": {"epochs": 1},
         "distill": {"views": 0},
-        "exchange": {"cycles": 0},
         "polish": {"cycles": 0},
     }
-    short = {name: settings.override(settings.preset(name), tiny, name) for name in record.NAMES}
+    search = {
+        "exchange": {"cycles": 1, "grow_epochs": 1, "prune_epochs": 1},
+        "polish": {"cycles": 1, "epochs": 1},
+    }
+    wanted = {name: settings.preset(name) for name in record.NAMES}
+    short = {
+        name: settings.override(config, tiny | (search if config.exchange.cycles else {}), name)
+        for name, config in wanted.items()
+    }
     monkeypatch.setattr(record, "preset", short.__getitem__)
 
 
@@ -78,17 +85,21 @@ def test_files_are_made_kept_and_tested_only_when_asked(
 def test_the_last_preset_may_train_on_all_images(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["--seeds", "7", "--until", "record-300", "--out", str(tmp_path), "--all-images"]
+    command = ["--seeds", "7", "--until", "record-369", "--out", str(tmp_path), "--all-images"]
     assert record.main(command) == 0
-    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| record")]
-    assert ["trained on" in row for row in rows] == [False, True]
+    out = capsys.readouterr().out
+    assert "record-369: exchange, 1 epochs" in out
+    assert "record-369: polish, 1 epochs" in out
+    rows = [line for line in out.splitlines() if line.startswith("| record")]
+    assert ["trained on" in row for row in rows] == [False, False, False, True]
+    names = [name for name, _ in record.chain(7, "record-369")]
     facts = [
-        json.loads((tmp_path / f"lenet5-{name}-seed7.json").read_text())
-        for name in ("record-205", "record-300")
+        json.loads((tmp_path / f"lenet5-{name}-seed7.json").read_text(encoding="utf-8"))
+        for name in names
     ]
-    assert [known["training_images"] for known in facts] == [220, 240]
-    assert facts[0]["validation_accuracy"] is not None
-    assert facts[1]["validation_accuracy"] is facts[1]["float_validation_accuracy"] is None
+    assert [known["training_images"] for known in facts] == [220, 220, 220, 240]
+    assert all(known["validation_accuracy"] is not None for known in facts[:3])
+    assert facts[3]["validation_accuracy"] is facts[3]["float_validation_accuracy"] is None
 
 
 def test_a_dry_run_touches_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
