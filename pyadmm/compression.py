@@ -21,7 +21,7 @@ from pyadmm.admm import Admm, Projection, Residuals
 from pyadmm.convert import snap_scales, to_compressed
 from pyadmm.devices import device_of
 from pyadmm.errors import PyadmmError
-from pyadmm.exchange import FISHER_FLOOR, exchange
+from pyadmm.exchange import exchange
 from pyadmm.model import INPUT, CompressedModel, InputSpec
 from pyadmm.network import AddStep, Network, PoolStep, WeightedStep
 from pyadmm.phases import Surroundings, make_optimizer, train_masked
@@ -51,6 +51,7 @@ from pyadmm.settings import (
     CompressSettings,
     InputSettings,
 )
+from pyadmm.slopes import FISHER_FLOOR
 from pyadmm.spec import QFormat
 from pyadmm.trace import trace
 from pyadmm.training import (
@@ -72,6 +73,7 @@ from pyadmm.training import (
     require_compilers,
     seed_of,
 )
+from pyadmm.trim import smallest, trim
 
 _FISHER_IMAGES = 4096
 _FISHER_BATCH = 32
@@ -342,11 +344,14 @@ def quantize(
     checkpoint_dir: Path | None = None,
     progress: Progress | None = None,
     teacher: Network | Teacher | None = None,
+    name: str = "model",
 ) -> PhaseResult:
     """Masked retraining with quantised weights and activations (straight-through gradients).
 
     While batch norms still learn, only the weights are at their levels. Then the norms are folded,
     and the network computes with the very integers of the chip.
+
+    :param name: of the model, which the file holds whose size ``settings`` may limit.
     """
     current = network.copy()
     for layer in current.layers.values():
@@ -365,6 +370,8 @@ def quantize(
     snap_scales(current, settings.mult_bits)
     if settings.polish.cycles:
         records += polish(current, settings.polish, replace(surroundings, name="polish"))
+    if settings.most_bytes:
+        trim(current, settings.most_bytes, name, replace(surroundings, name="trim"))
     return PhaseResult(current, records)
 
 
@@ -404,8 +411,9 @@ def compress(
     }
     pruned = admm_phase(dense, config, data, **common)
     tuned = retrain(pruned.network, config, data, **common)
-    quantized = quantize(tuned.network, config, data, **common)
-    return to_integer(quantized.network, data, name).model
+    quantized = quantize(tuned.network, config, data, **common, name=name)
+    integer = to_integer(quantized.network, data, name).model
+    return smallest(integer) if config.most_bytes else integer
 
 
 @dataclass(frozen=True)

@@ -20,15 +20,11 @@ from pyadmm.devices import device_of
 from pyadmm.network import Network, WeightedStep
 from pyadmm.phases import Surroundings, make_optimizer
 from pyadmm.project import top_mask
-from pyadmm.rates import position_bits
 from pyadmm.schedule import allocate
 from pyadmm.settings import ExchangeSettings, TrainSettings
-from pyadmm.training import EpochRecord, Images, accuracy, digest_of, seed_of
+from pyadmm.slopes import Slopes, file_bits, slopes_of, some_of
+from pyadmm.training import EpochRecord, accuracy, digest_of, seed_of
 
-FISHER_FLOOR = 0.05
-"""Added to a weight's Fisher information, in units of its layer's mean: an estimate may be 0."""
-_BATCH = 64
-_PRUNING_IMAGES = 20_000
 _LAST_RATE = 0.2
 """Learning rate of a cycle's last epoch, relative to its first one's."""
 
@@ -44,15 +40,6 @@ class _Held:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.network = Network.from_state(state).to(device_of(self.network))
-
-
-@dataclass(frozen=True)
-class _Slopes:
-    """Of the loss in every weight, pruned or not: mean and Fisher information, by layer."""
-
-    mean: dict[str, Tensor]
-    fisher: dict[str, Tensor]
-    images: int
 
 
 def exchange(
@@ -96,14 +83,14 @@ def _cycle(
 ) -> tuple[Network, float]:
     """Grow, train, prune in steps and train after each; the network and its last mean loss."""
     train = replace(around.settings.retrain, lr=settings.lr)
-    slopes = _slopes(network, around.data.train, around, seed_of(seed, "grow"))
+    slopes = slopes_of(network, around.data.train, train, around, seed_of(seed, "grow"))
     for group, size in sizes.items():
         _grow(network, group, round(size * (1 + settings.share)), slopes)
     loss = _train(network, train, settings.grow_epochs, around, seed_of(seed, "grown"))
     for step in range(settings.prune_epochs):
         done = (step + 1) / settings.prune_epochs
-        part = _some(around.data.train, seed_of(seed, "some", step))
-        slopes = _slopes(network, part, around, seed_of(seed, "prune", step))
+        part = some_of(around.data.train, seed_of(seed, "some", step))
+        slopes = slopes_of(network, part, train, around, seed_of(seed, "prune", step))
         for group, size in sizes.items():
             _prune(network, group, round(size * (1 + settings.share * (1 - done))), slopes)
         network = network.shrink()
@@ -127,39 +114,8 @@ def _train(
     return loss
 
 
-def _some(images: Images, seed: int) -> Images:
-    """Some of ``images``, enough to tell which weights matter."""
-    generator = torch.Generator().manual_seed(seed)
-    return images.take(torch.randperm(len(images), generator=generator)[:_PRUNING_IMAGES])
-
-
-def _slopes(network: Network, images: Images, around: Surroundings, seed: int) -> _Slopes:
-    """Slopes on ``images``, moved as they are when the network trains on them."""
-    train = replace(around.settings.retrain, batch_size=_BATCH)
-    layers = network.layers
-    weights = {name: layer.weight for name, layer in layers.items()}
-    optimizer = make_optimizer([{"params": list(network.trainable())}], train)
-    trainer = around.trainer(network, train, optimizer)
-    network.sparse = False  # pruned weights have a slope as well
-    mean = {name: torch.zeros_like(layer.mask) for name, layer in layers.items()}
-    squares = {name: torch.zeros_like(layer.mask) for name, layer in layers.items()}
-    batches = 0
-    for size in trainer.slopes(images, seed):
-        batches += 1
-        for name, weight in weights.items():
-            assert weight.grad is not None
-            mean[name].add_(weight.grad, alpha=size / len(images))
-            squares[name].addcmul_(weight.grad, weight.grad, value=size)
-    fisher = {}
-    for name, layer in layers.items():
-        spread = squares[name] - mean[name].square() * len(images)
-        own = (spread / batches).clamp_(min=0)
-        fisher[name] = own + FISHER_FLOOR * own[layer.mask > 0].mean()
-    return _Slopes(mean, fisher, len(images))
-
-
 @torch.no_grad()
-def _grow(network: Network, group: tuple[str, ...], size: int, slopes: _Slopes) -> None:
+def _grow(network: Network, group: tuple[str, ...], size: int, slopes: Slopes) -> None:
     """Give ``group`` pruned weights back, up to ``size`` weights in all; they start at 0."""
     layers = {name: network.layers[name] for name in group}
     scores = {name: _gain(name, layer, slopes) for name, layer in layers.items()}
@@ -171,31 +127,25 @@ def _grow(network: Network, group: tuple[str, ...], size: int, slopes: _Slopes) 
         layer.mask.copy_(layer.mask.maximum(part.reshape(layer.mask.shape).to(layer.mask)))
 
 
-def _gain(name: str, layer: WeightedStep, slopes: _Slopes) -> Tensor:
+def _gain(name: str, layer: WeightedStep, slopes: Slopes) -> Tensor:
     """By how much each pruned weight would lower the loss, per bit; no more than 0 for others."""
     mean, fisher = slopes.mean[name], slopes.fisher[name]
     gain = (mean.square() - fisher / slopes.images) / (2 * fisher)  # less what noise alone gives
-    return torch.where(layer.mask > 0, torch.zeros_like(gain), gain / _bits(layer))
+    return torch.where(layer.mask > 0, torch.zeros_like(gain), gain / file_bits(layer))
 
 
 @torch.no_grad()
-def _prune(network: Network, group: tuple[str, ...], size: int, slopes: _Slopes) -> None:
+def _prune(network: Network, group: tuple[str, ...], size: int, slopes: Slopes) -> None:
     """Take the weights that matter least from ``group``, down to ``size`` weights."""
     layers = {name: network.layers[name] for name in group}
     total = min(size, sum(layer.nnz for layer in layers.values()))
     scores = {
         name: torch.where(
             layer.mask > 0,
-            slopes.fisher[name] * layer.weight.square() / (2 * _bits(layer)),
+            slopes.fisher[name] * layer.weight.square() / (2 * file_bits(layer)),
             torch.full_like(layer.mask, -1.0),
         )
         for name, layer in layers.items()
     }
     for name, count in allocate(scores, total).items():
         layers[name].apply_mask(top_mask(scores[name], count).to(layers[name].mask))
-
-
-def _bits(layer: WeightedStep) -> Tensor:
-    """What each weight costs in the file, about: its position and its level."""
-    bits = position_bits((layer.mask > 0).cpu().numpy()) + layer.facts.weight_bits
-    return torch.from_numpy(bits).to(layer.mask)

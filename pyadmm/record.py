@@ -34,9 +34,9 @@ from pyadmm.compression import (
 from pyadmm.datasets import mnist
 from pyadmm.errors import PyadmmError
 from pyadmm.files import write_atomic
-from pyadmm.reorder import sort_channels
 from pyadmm.settings import CompressSettings, preset
 from pyadmm.training import Data, EpochRecord, Images, digest_of, seed_of
+from pyadmm.trim import smallest
 
 _LONG = "record-205", "record-300"
 CHAINS = (("record-85",), (*_LONG, "record-360", "record-369"), (*_LONG, "record-410"))
@@ -176,7 +176,7 @@ def train_chain(
         key = digest_of(repr(settings), tuned.network.state())
         known = file.facts()
         if known is None or known["settings"] != key or not file.path.exists():
-            final = quantize(tuned.network, settings, data, **common)
+            final = quantize(tuned.network, settings, data, **common, name=MODEL)
             known = {
                 "preset": name,
                 "seed": seed,
@@ -194,7 +194,7 @@ def train_chain(
 def _save(quantized: PhaseResult, data: Data, path: Path) -> dict[str, Any]:
     """Write the ``.admm`` file; its figures."""
     integer = to_integer(quantized.network, data, MODEL)
-    model = sort_channels(integer.model.without_scales())
+    model = smallest(integer.model)
     content = container.encode(model)
     write_atomic(path, content)
     return {

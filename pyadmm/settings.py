@@ -316,6 +316,8 @@ class CompressSettings:
         for networks that have some; after it they are folded.
     :param quantize: masked retraining with quantised weights and activations.
     :param polish: search over the levels after that.
+    :param most_bytes: of the ``.admm`` file; in the end the least useful weights go until it is no
+        larger, and the scales of the weights, which only reports read. 0: no limit.
     :param compiled: float phases after ``dense`` run through ``torch.compile``, which is faster on
         networks with norms and sums, needs a C++ compiler and gives other roundings.
     :param sparse: on the CPU, phases after ``dense`` multiply by non-zero weights only where a
@@ -341,6 +343,7 @@ class CompressSettings:
     quantize_norms: TrainSettings = TrainSettings(epochs=0, lr=1e-3)
     quantize: QuantizeSettings = QuantizeSettings(epochs=15, lr=1e-3)
     polish: PolishSettings = field(default_factory=PolishSettings)
+    most_bytes: int = 0
     distill: DistillSettings = field(default_factory=DistillSettings)
     compiled: bool = False
     sparse: bool = False
@@ -350,6 +353,7 @@ class CompressSettings:
         _require(ratio >= 1, f"settings: pruning_ratio must be at least 1, not {ratio}")
         for name in ("filters_kept", "neurons_kept"):
             _require(0 < getattr(self, name) <= 1, f"settings: {name} must be above 0, at most 1")
+        _require(self.most_bytes >= 0, "settings: most_bytes must not be negative")
         _require(self.seed >= 0, f"settings: seed must not be negative, but is {self.seed}")
         _check_bits("settings", "weight_bits", self.weight_bits)
         _check_bits("settings", "activation_bits", self.activation_bits)
@@ -468,6 +472,7 @@ _RECORDS = {
         _finer(_record(369.0, 4, (0.35, 0.08), 8, (20, 60, 40), distort=_DISTORT_MORE)),
         dense=TrainSettings(epochs=20, lr=2e-3, **_FAST, distort=_DISTORT),
         exchange=ExchangeSettings(cycles=14, share=0.08),
+        most_bytes=1140,
         distill=_DISTILL,
     ),
 }

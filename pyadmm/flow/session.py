@@ -40,6 +40,7 @@ from pyadmm.synthesis import SynthesisReport
 from pyadmm.tools import verilator
 from pyadmm.tools.verilator import RtlSimulator
 from pyadmm.training import Data, EpochRecord, Images, Teacher, accuracy, seed_of
+from pyadmm.trim import smallest
 
 TESTBENCH_IMAGES = 20
 
@@ -171,14 +172,19 @@ class Session:
     @cached_property
     def quantized(self) -> PhaseResult:
         return compression.quantize(
-            self.retrained.network, self.settings, self.data, **self._distilled
+            self.retrained.network,
+            self.settings,
+            self.data,
+            **self._distilled,
+            name=self.subject.name,
         )
 
     @cached_property
     def integer(self) -> IntegerResult:
         """The integer model, its hidden channels in the order that makes the smallest file."""
         found = compression.to_integer(self.quantized.network, self.data, self.subject.name)
-        return replace(found, model=sort_channels(found.model))
+        form = smallest if self.settings.most_bytes else sort_channels
+        return replace(found, model=form(found.model))
 
     @cached_property
     def model(self) -> CompressedModel:

@@ -17,22 +17,25 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import pyadmm
-from pyadmm import compression, devices, exchange
+from pyadmm import compression, container, devices, exchange
 from pyadmm.compression import admm_phase, quantize, retrain, to_integer, to_network, train_dense
 from pyadmm.errors import PyadmmError
 from pyadmm.network import Network
 from pyadmm.phases import Surroundings
 from pyadmm.settings import CompressSettings, from_dict
+from pyadmm.slopes import slopes_of
 from pyadmm.training import (
     Data,
     EpochRecord,
     Images,
     Teacher,
+    accuracy,
     batches,
     distillation_loss,
     distorted,
     shifted,
 )
+from pyadmm.trim import smallest
 
 torch.set_num_threads(1)
 
@@ -498,7 +501,7 @@ def test_what_an_exchange_brings_back_lowers_the_loss_most() -> None:
         return torch.nn.functional.cross_entropy(logits, data.train.labels)
 
     around = Surroundings("exchange", settings, data, None, None, None)
-    slopes = exchange._slopes(network, data.train, around, 1)
+    slopes = slopes_of(network, data.train, settings.retrain, around, 1)
     (mean,) = torch.autograd.grad(loss(), [layer.weight])
     torch.testing.assert_close(slopes.mean["7"], mean)
     exchange._grow(network, ("7",), layer.nnz + 4, slopes)
@@ -535,6 +538,48 @@ def test_an_exchange_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     assert [r.loss for r in resumed.records] == [r.loss for r in whole.records]
     assert _places(resumed.network) == _places(whole.network)
     assert _equal(resumed.network, whole.network)
+
+
+def _validated(network: Network) -> float:
+    return accuracy(lambda x: network(network.encode(x)), _data().validation)
+
+
+def _fitted(most_bytes: int) -> tuple[Network, bytes]:
+    """A quantised network whose file may have so many bytes, and the file."""
+    settings = _settings(most_bytes=most_bytes, pruning_ratio=2, admm={"rounds": 1})
+    dense = to_network(_model(), settings, (1, 8, 8))
+    pruned = admm_phase(dense, settings, _data()).network
+    network = quantize(pruned.fold_norms(), settings, _data(), name="quarters").network
+    model = smallest(to_integer(network, _data(), "quarters").model)
+    return network, container.encode(model)
+
+
+def test_a_file_is_trimmed_to_the_bytes_that_it_may_have() -> None:
+    free, content = _fitted(0)
+    loose, same = _fitted(len(content))
+    assert same == content
+    assert _equal(loose, free)
+    allowed = len(content) - 12
+    network, fitting = _fitted(allowed)
+    assert allowed - 4 < len(fitting) <= allowed
+    assert network.nnz < free.nnz
+    for name, layer in network.layers.items():
+        before = free.layers[name]
+        assert torch.equal(layer.weight_codes(), before.weight_codes() * layer.mask)
+        assert torch.equal(layer.frozen, before.frozen * layer.mask)
+    before_and_after = [_validated(free), _validated(network)]
+    assert before_and_after[1] > before_and_after[0] - 0.05
+
+
+def test_a_file_that_cannot_be_so_small_is_refused() -> None:
+    with pytest.raises(PyadmmError, match="most_bytes: even one weight a layer takes more than 20"):
+        _fitted(20)
+
+
+def test_compress_gives_the_form_that_fits() -> None:
+    settings, data = _settings(most_bytes=150), _data()
+    model = compression.compress(_model(), settings, data.train, data.validation, name="quarters")
+    assert len(container.encode(model)) <= 150
 
 
 def test_a_teacher_that_counts_for_nothing_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:

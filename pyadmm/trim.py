@@ -1,0 +1,90 @@
+"""Trimming: a quantised network loses its least useful weights until its file is small enough."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pyadmm import container
+from pyadmm.convert import to_compressed
+from pyadmm.errors import PyadmmError
+from pyadmm.model import CompressedModel
+from pyadmm.network import Network
+from pyadmm.phases import Surroundings
+from pyadmm.reorder import sort_channels
+from pyadmm.slopes import file_bits, slopes_of, some_of
+from pyadmm.training import seed_of
+
+
+def smallest(model: CompressedModel) -> CompressedModel:
+    """The same integers in the form that takes the fewest bytes: sorted, without scales."""
+    return sort_channels(model.without_scales())
+
+
+def trim(network: Network, most_bytes: int, name: str, around: Surroundings) -> None:
+    """Prune ``network``, in place, until the file of its :func:`smallest` form fits.
+
+    The weights of least ``w^2 F`` a bit go, ``F`` being the Fisher information on some training
+    images; nothing is trained again.
+
+    :param name: of the model, which the file holds.
+    :raises PyadmmError: if not even one weight a layer fits.
+    """
+    if _size(network, name) <= most_bytes:
+        return
+    order = _least_first(network, around)
+    masks = torch.cat([layer.mask.flatten() for layer in network.layers.values()])
+
+    def fits_without(count: int) -> bool:
+        left = masks.clone()
+        left[order[:count]] = 0
+        _set_masks(network, left)
+        return _size(network, name) <= most_bytes
+
+    if not fits_without(len(order)):
+        raise PyadmmError(
+            f"settings, most_bytes: even one weight a layer takes more than {most_bytes} bytes; "
+            "allow more"
+        )
+    too_few, enough = 0, len(order)
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        too_few, enough = (too_few, middle) if fits_without(middle) else (middle, enough)
+    fits_without(enough)
+    for layer in network.layers.values():
+        layer.apply_mask(layer.mask.clone())
+        layer.frozen.mul_(layer.mask)
+
+
+@torch.no_grad()
+def _least_first(network: Network, around: Surroundings) -> Tensor:
+    """Places of the weights that may go, least useful first, in all masks put together.
+
+    The most useful weight of a layer stays.
+    """
+    settings = around.settings
+    seed = seed_of(settings.seed, around.name)
+    images = some_of(around.data.train, seed)
+    with torch.enable_grad():
+        fisher = slopes_of(network, images, settings.quantize, around, seed).fisher
+    scores = []
+    for name, layer in network.layers.items():
+        weight = layer.weight_codes() * layer.row_q
+        score = (fisher[name] * weight.square() / file_bits(layer)).flatten()
+        score[layer.mask.flatten() == 0] = -1.0
+        score[score.argmax()] = -1.0
+        scores.append(score)
+    everything = torch.cat(scores)
+    return everything.argsort()[int((everything < 0).sum()) :]
+
+
+def _set_masks(network: Network, masks: Tensor) -> None:
+    layers = network.layers.values()
+    parts = masks.split([layer.mask.numel() for layer in layers])
+    for layer, part in zip(layers, parts, strict=True):
+        layer.mask.copy_(part.reshape(layer.mask.shape))
+
+
+def _size(network: Network, name: str) -> int:
+    """Bytes of the file."""
+    return len(container.encode(smallest(to_compressed(network, name))))
