@@ -287,10 +287,15 @@ def plan(seeds: Sequence[int], until: str) -> str:
     lines = []
     for name, settings in chain(seeds[0], until):
         admm, quant = settings.admm, settings.quantize
+        swaps, polishing = settings.exchange.cycles, settings.polish.cycles
         lines.append(
             f"{name}: to {settings.pruning_ratio:g}x in rounds of {admm.iterations} + "
-            f"{admm.retrain_epochs} epochs, {settings.retrain.epochs} epochs of retraining, "
+            f"{admm.retrain_epochs} epochs, "
+            + (f"{swaps} exchanges of weights, " if swaps else "")
+            + f"{settings.retrain.epochs} epochs of retraining, "
             f"{quant.epochs} with {settings.weight_bits}-bit levels"
+            + (f", {polishing} cycles of polish" if polishing else "")
+            + (f", at most {settings.most_bytes:,} bytes" if settings.most_bytes else "")
         )
     dense = chain(seeds[0], until)[0][1].dense
     first = f"dense: {dense.epochs} epochs; seeds {', '.join(map(str, seeds))}, each by itself"
