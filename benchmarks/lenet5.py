@@ -63,7 +63,7 @@ def main() -> None:
         axes.plot(*zip(*points, strict=True), "o", label=f"{name}, one file per seed", alpha=0.8)
     axes.set(xlabel="bytes of the file", ylabel="test error, %", xlim=_BYTES, ylim=(0.4, 1.2))
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="upper right")
+    axes.legend(fontsize=8, loc="lower left")
     figure.tight_layout()
     figure.savefig(options.output)
 
