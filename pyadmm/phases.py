@@ -31,7 +31,11 @@ _LATE_SHARE = 8
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the private phases share."""
+    """What a phase is told besides its network.
+
+    :param name: of the phase, and of its checkpoint.
+    :param folder: of checkpoints; ``None`` keeps none.
+    """
 
     name: str
     settings: CompressSettings
@@ -41,6 +45,7 @@ class Surroundings:
     progress: Progress | None
 
     def phase(self, epochs: int, network: Network, *extra: object) -> Phase:
+        """The resumable phase that starts from ``network``; ``extra`` decides its result too."""
         tutor = self.teacher
         teacher = None if tutor is None else (tutor.network.state_dict(), tutor.views)
         settings = self.settings
@@ -57,6 +62,7 @@ class Surroundings:
         optimizer: torch.optim.Optimizer,
         before_step: Callable[[], None] | None = None,
     ) -> EpochTrainer:
+        """What trains ``network`` under its masks, with the teacher if it counts."""
         distill = self.settings.distill
         network.sparse = self.settings.sparse
         layers = network.layers.values()
@@ -128,6 +134,7 @@ def train_masked(network: Network, train: TrainSettings, around: Surroundings) -
 
 
 def make_optimizer(groups: list[dict[str, Any]], train: TrainSettings) -> torch.optim.Optimizer:
+    """The optimizer that ``train`` names, for groups of parameters."""
     common: dict[str, Any] = {"lr": train.lr, "weight_decay": train.weight_decay, "fused": True}
     if train.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=_MOMENTUM, nesterov=True, **common)
