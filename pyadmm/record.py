@@ -160,9 +160,9 @@ def train_chain(
     network = dense = to_network(model, first, _SHAPE)
     teacher = shared_teacher(dense, first)
     for name, settings in steps:
-        seen = last is not None and name == until
-        if last is not None and seen:
-            data, teacher = last, shared_teacher(dense, settings)
+        seen = last if name == until else None
+        if seen is not None:
+            data, teacher = seen, shared_teacher(dense, settings)
         file = RecordFile.of(folder, name, seed)
         common: dict[str, Any] = {
             "checkpoint_dir": checkpoints / name,
@@ -185,7 +185,7 @@ def train_chain(
                 "float_validation_accuracy": _last_accuracy(tuned),
                 "settings": key,
             }
-            known |= dict.fromkeys(_VALIDATED) if seen else {}
+            known |= dict.fromkeys(_VALIDATED) if seen is not None else {}
             file.write(known)
         network = tuned.network
         yield known

@@ -389,6 +389,7 @@ _FAST: dict[str, Any] = {"shift_pixels": 1, "precision": "bfloat16"}
 
 
 _DISTILL = DistillSettings(temperature=2.0, views=1)
+_DISTORT = 0.07
 
 
 def _record(
@@ -399,7 +400,7 @@ def _record(
     epochs: tuple[int, int, int],
     *,
     layers: tuple[LayerTarget, ...] = (),
-    distort: float = 0.0,
+    distort: float = _DISTORT,
 ) -> CompressSettings:
     """One preset of the record chains.
 
@@ -407,6 +408,7 @@ def _record(
     (``docs/admm.md``).
 
     :param epochs: of the dense network, of retraining in floats, of retraining at levels.
+    :param distort: in all phases after the dense one, which chains share.
     """
     varied: dict[str, Any] = {**_FAST, "distort": distort}
     return CompressSettings(
@@ -416,7 +418,7 @@ def _record(
         filters_kept=kept[0],
         neurons_kept=kept[1],
         layers=layers,
-        dense=TrainSettings(epochs=epochs[0], lr=2e-3, **varied),
+        dense=TrainSettings(epochs=epochs[0], lr=2e-3, distort=_DISTORT, **_FAST),
         admm=replace(
             _GENTLE, first_ratio=5.0, rounds=rounds, curvature=0.5, crowding=0.3, **varied
         ),
@@ -453,24 +455,18 @@ _ENDS_FINER = tuple(LayerTarget(name, weight_bits=4) for name in ("conv1", "fc2"
 _WIDEST_COARSER = (LayerTarget("fc1", weight_bits=3),)
 """One weight in three of a network at 400x is in fc1."""
 
-_DISTORT = 0.07
-_DISTORT_MORE = 0.12
-
 _RECORDS = {
-    "record-85": _record(85.0, 4, (0.5, 0.14), 24, (20, 24, 40), distort=_DISTORT),
-    "record-205": _record(
-        205.0, 3, (0.35, 0.08), 48, (20, 24, 60), layers=_ENDS_FINER, distort=_DISTORT
-    ),
-    "record-300": _record(300.0, 5, (0.35, 0.08), 48, (20, 24, 80), distort=_DISTORT),
+    "record-85": _record(85.0, 4, (0.5, 0.14), 24, (20, 24, 40)),
+    "record-205": _record(205.0, 3, (0.35, 0.08), 48, (20, 24, 60), layers=_ENDS_FINER),
+    "record-300": _record(300.0, 5, (0.35, 0.08), 48, (20, 24, 80)),
     "record-410": replace(
-        _record(410.0, 4, (0.35, 0.08), 48, (20, 72, 80), layers=_WIDEST_COARSER, distort=_DISTORT),
+        _record(410.0, 4, (0.35, 0.08), 48, (20, 72, 80), layers=_WIDEST_COARSER),
         bias_fraction_bits=-1,
         mult_bits=8,
     ),
-    "record-360": _finer(_record(360.0, 4, (0.35, 0.08), 48, (20, 200, 40), distort=_DISTORT)),
+    "record-360": _finer(_record(360.0, 4, (0.35, 0.08), 48, (20, 200, 40))),
     "record-369": replace(
-        _finer(_record(369.0, 4, (0.35, 0.08), 8, (20, 60, 40), distort=_DISTORT_MORE)),
-        dense=TrainSettings(epochs=20, lr=2e-3, **_FAST, distort=_DISTORT),
+        _finer(_record(369.0, 4, (0.35, 0.08), 8, (20, 60, 40), distort=0.12)),
         exchange=ExchangeSettings(cycles=14, share=0.08),
         most_bytes=1140,
         distill=_DISTILL,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 import torch
 from torch import Tensor
 
@@ -28,7 +30,7 @@ def trim(network: Network, most_bytes: int, name: str, around: Surroundings) -> 
     images; nothing is trained again.
 
     :param name: of the model, which the file holds.
-    :raises PyadmmError: if not even one weight a layer fits.
+    :raises PyadmmError: if what has to stay does not fit.
     """
     if _size(network, name) <= most_bytes:
         return
@@ -41,16 +43,11 @@ def trim(network: Network, most_bytes: int, name: str, around: Surroundings) -> 
         _set_masks(network, left)
         return _size(network, name) <= most_bytes
 
-    if not fits_without(len(order)):
+    if not fits_without(bisect_left(range(len(order)), True, key=fits_without)):
         raise PyadmmError(
-            f"settings, most_bytes: even one weight a layer takes more than {most_bytes} bytes; "
-            "allow more"
+            f"settings, most_bytes: even one weight a layer, and the layers that break-even keeps "
+            f"dense, take more than {most_bytes} bytes; allow more"
         )
-    too_few, enough = 0, len(order)
-    while enough - too_few > 1:
-        middle = (too_few + enough) // 2
-        too_few, enough = (too_few, middle) if fits_without(middle) else (middle, enough)
-    fits_without(enough)
     for layer in network.layers.values():
         layer.apply_mask(layer.mask.clone())
         layer.frozen.mul_(layer.mask)
@@ -60,7 +57,7 @@ def trim(network: Network, most_bytes: int, name: str, around: Surroundings) -> 
 def _least_first(network: Network, around: Surroundings) -> Tensor:
     """Places of the weights that may go, least useful first, in all masks put together.
 
-    The most useful weight of a layer stays.
+    The most useful weight of a layer stays, and so does all of a layer that break-even keeps dense.
     """
     settings = around.settings
     seed = seed_of(settings.seed, around.name)
@@ -73,6 +70,8 @@ def _least_first(network: Network, around: Surroundings) -> Tensor:
         score = (fisher[name] * weight.square() / file_bits(layer)).flatten()
         score[layer.mask.flatten() == 0] = -1.0
         score[score.argmax()] = -1.0
+        if settings.break_even and bool(layer.mask.all()):
+            score[:] = -1.0
         scores.append(score)
     everything = torch.cat(scores)
     return everything.argsort()[int((everything < 0).sum()) :]

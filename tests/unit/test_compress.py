@@ -544,9 +544,9 @@ def _validated(network: Network) -> float:
     return accuracy(lambda x: network(network.encode(x)), _data().validation)
 
 
-def _fitted(most_bytes: int) -> tuple[Network, bytes]:
+def _fitted(most_bytes: int, **values: Any) -> tuple[Network, bytes]:
     """A quantised network whose file may have so many bytes, and the file."""
-    settings = _settings(most_bytes=most_bytes, pruning_ratio=2, admm={"rounds": 1})
+    settings = _settings(most_bytes=most_bytes, pruning_ratio=2, admm={"rounds": 1}, **values)
     dense = to_network(_model(), settings, (1, 8, 8))
     pruned = admm_phase(dense, settings, _data()).network
     network = quantize(pruned.fold_norms(), settings, _data(), name="quarters").network
@@ -571,8 +571,16 @@ def test_a_file_is_trimmed_to_the_bytes_that_it_may_have() -> None:
     assert before_and_after[1] > before_and_after[0] - 0.05
 
 
+def test_trimming_leaves_layers_dense_that_break_even_keeps_dense() -> None:
+    bound = {"break_even": {"7": 1.5}, "layers": [{"pattern": "7", "ratio": 1.0}]}
+    _, full = _fitted(0, **bound)
+    network, fitting = _fitted(len(full) - 12, **bound)
+    assert len(fitting) <= len(full) - 12
+    assert network.layers["7"].mask.all()
+
+
 def test_a_file_that_cannot_be_so_small_is_refused() -> None:
-    with pytest.raises(PyadmmError, match="most_bytes: even one weight a layer takes more than 20"):
+    with pytest.raises(PyadmmError, match="most_bytes: even one weight a layer, .* more than 20"):
         _fitted(20)
 
 
