@@ -17,6 +17,7 @@ from collections.abc import Callable
 import torch
 
 from pyadmm import compression, devices, zoo
+from pyadmm.activations import calibrate
 from pyadmm.errors import PyadmmError
 from pyadmm.network import Network
 from pyadmm.settings import CompressSettings, from_dict, preset
@@ -56,7 +57,7 @@ def _student(model: str, phase: str, images: Images, device: torch.device) -> Ne
     network.levels = phase == "levels"
     if phase == "integers":
         network = network.fold_norms()
-        compression.calibrate(network, images)
+        calibrate(network, images)
         network.quantized = True
     return network.train()
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 
 from pyadmm import container, zoo
-from pyadmm.compression import calibrate, to_network
+from pyadmm.activations import calibrate
+from pyadmm.compression import to_network
 from pyadmm.network import Network
 from pyadmm.settings import CompressSettings
 from pyadmm.training import EpochTrainer, Images

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyadmm import distributed
+from pyadmm.activations import calibrate
 from pyadmm.admm import Admm, Projection, Residuals
 from pyadmm.convert import snap_scales, to_compressed
 from pyadmm.devices import device_of
@@ -36,6 +37,7 @@ from pyadmm.project import (
     project_levels,
     row_mask,
 )
+from pyadmm.rounding import round_weights
 from pyadmm.schedule import (
     Decision,
     Target,
@@ -77,9 +79,6 @@ from pyadmm.trim import smallest, trim
 
 _FISHER_IMAGES = 4096
 _FISHER_BATCH = 32
-_CALIBRATION_IMAGES = 2000
-_CLIP_CANDIDATES = 40
-_CLIP_VALUES = 1 << 23
 _FISHER_POWER = 0.25
 
 
@@ -349,7 +348,8 @@ def quantize(
     """Masked retraining with quantised weights and activations (straight-through gradients).
 
     While batch norms still learn, only the weights are at their levels. Then the norms are folded,
-    and the network computes with the very integers of the chip.
+    and the network computes with the very integers of the chip. If ``settings`` want a rounding, it
+    takes the place of that retraining; polishing may follow both.
 
     :param name: of the model, which the file holds whose size ``settings`` may limit.
     """
@@ -364,10 +364,15 @@ def quantize(
         current.levels = True
         records += train_masked(current, settings.quantize_norms, surroundings)
         current = current.fold_norms()
-    calibrate(current, data.train)
-    current.quantized = True
-    records += train_masked(current, settings.quantize, replace(surroundings, name="quantize"))
-    snap_scales(current, settings.mult_bits)
+    if settings.rounding.candidates:
+        rounding = replace(surroundings, name="rounding")
+        current, tried = round_weights(current, settings.rounding, rounding)
+        records += tried
+    else:
+        calibrate(current, data.train)
+        current.quantized = True
+        records += train_masked(current, settings.quantize, replace(surroundings, name="quantize"))
+        snap_scales(current, settings.mult_bits)
     if settings.polish.cycles:
         records += polish(current, settings.polish, replace(surroundings, name="polish"))
     if settings.most_bytes:
@@ -549,35 +554,6 @@ def _projected_accuracy(network: Network, z: Sequence[Kept], data: Images) -> fl
     right = accuracy(lambda images: network(network.encode(images)), data)
     torch._foreach_copy_(weights, trained)
     return right
-
-
-@torch.no_grad()
-def calibrate(network: Network, images: Images) -> None:
-    """Set activation scales to those of least squared error on some training images."""
-    count = min(_CALIBRATION_IMAGES, len(images))
-    size = images.evaluated_together(count)
-    found: dict[str, list[Tensor]] = {}
-    for start in range(0, count, size):
-        part = images.at(slice(start, min(start + size, count)))
-        for step, values in network.walk(network.encode(part)):
-            if step.output is not None:
-                stride = 1 + values.numel() * count // len(part) // _CLIP_VALUES
-                found.setdefault(step.name, []).append(values.flatten()[::stride].clone())
-    for step in network.chain:
-        if step.output is not None:
-            step.log_s.fill_(math.log(_clip_scale(torch.cat(found[step.name]), step.output)))
-
-
-def _clip_scale(values: Tensor, form: QFormat) -> float:
-    """The step of ``form`` with the least squared error on ``values``, of some candidates."""
-    peak = max(float(values.abs().max()), torch.finfo(torch.float32).tiny)
-    steps = [peak * (i + 1) / _CLIP_CANDIDATES / form.hi for i in range(_CLIP_CANDIDATES)]
-
-    def error(step: float) -> float:
-        codes = torch.floor(values / step + 0.5).clamp_(form.lo, form.hi)
-        return float((codes * step - values).square().sum())
-
-    return min(steps, key=error)
 
 
 def importance(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -67,14 +68,20 @@ def snap_scales(network: Network, mult_bits: int = 16) -> None:
     (Sums, averages and layers with a multiplier per channel need no move: theirs are integers
     already.)
     """
-    scales = {INPUT: network.input.format.scale}
-    for step in network.chain:
-        scale = scales[network.sources[step.name][0]]
+    for step, scale in with_input_scales(network):
         if isinstance(step, WeightedStep) and not step.facts.last and step.log_q.ndim == 0:
             unit = float(step.log_q.exp()) * scale
             requant = requant_of(unit / float(step.log_s.exp()), mult_bits)
             step.log_s.fill_(math.log(requant.output_scale(unit)))
-        scales[step.name] = scale if step.output is None else float(step.log_s.exp())
+
+
+def with_input_scales(network: Network) -> Iterator[tuple[Step, float]]:
+    """Every step of a quantised network, in order, and the scale of what it reads (first)."""
+    scales = {INPUT: network.input.format.scale}
+    for step in network.chain:
+        scale = scales[network.sources[step.name][0]]
+        yield step, scale
+        scales[step.name] = scale if step.output is None else float(step.log_s.detach().exp())
 
 
 def to_compressed(network: Network, name: str) -> CompressedModel:

@@ -8,6 +8,7 @@ damage: LeCun et al. 1990). Gain and cost are per bit that the position costs in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -45,13 +46,14 @@ class _Held:
 def exchange(
     network: Network, settings: ExchangeSettings, fixed: Collection[str], around: Surroundings
 ) -> tuple[Network, list[EpochRecord]]:
-    """A network with as many weights (fewer where channels die), and the record of each cycle.
+    """A network with other weights, and the record of each cycle.
 
     :param network: of floats; not changed.
-    :param fixed: layers that keep their number of weights. The others share theirs.
+    :param fixed: layers that keep their number of weights. The others share theirs, or as many as
+        the pruning ratio lets them have if that is more (fewer where channels die).
     """
     held = _Held(network.copy())
-    sizes = _sizes(network, fixed)
+    sizes = _sizes(network, fixed, around.settings.pruning_ratio)
     phase = around.phase(settings.cycles, network, settings, around.settings.retrain, sorted(fixed))
 
     def cycle(number: int) -> tuple[dict[str, Any], bool]:
@@ -66,12 +68,16 @@ def exchange(
     return held.network, records
 
 
-def _sizes(network: Network, fixed: Collection[str]) -> dict[tuple[str, ...], int]:
+def _sizes(network: Network, fixed: Collection[str], ratio: float) -> dict[tuple[str, ...], int]:
     """Groups of layers that exchange weights with each other, and the weights of each group."""
     layers = network.layers
+    sizes: dict[tuple[str, ...], int]
+    sizes = {(name,): layers[name].nnz for name in layers if name in fixed}
     free = tuple(name for name in layers if name not in fixed)
-    groups = [(name,) for name in layers if name in fixed] + ([free] if free else [])
-    return {group: sum(layers[name].nnz for name in group) for group in groups}
+    if free:
+        allowed = math.floor(network.weights / ratio) - sum(sizes.values())
+        sizes[free] = max(allowed, sum(layers[name].nnz for name in free))
+    return sizes
 
 
 def _cycle(
@@ -90,7 +96,7 @@ def _cycle(
     for step in range(settings.prune_epochs):
         done = (step + 1) / settings.prune_epochs
         part = some_of(around.data.train, seed_of(seed, "some", step))
-        slopes = slopes_of(network, part, train, around, seed_of(seed, "prune", step))
+        slopes = slopes_of(network, part, train, around, seed_of(seed, "prune", step), pruned=False)
         for group, size in sizes.items():
             _prune(network, group, round(size * (1 + settings.share * (1 - done))), slopes)
         network = network.shrink()

@@ -17,8 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pyadmm.activations import calibrate
 from pyadmm.compact import compact
-from pyadmm.compression import admm_phase, calibrate, living_weights, planned_ratios, retrain
+from pyadmm.compression import admm_phase, living_weights, planned_ratios, retrain
 from pyadmm.convert import snap_scales, to_compressed
 from pyadmm.model import CompressedModel
 from pyadmm.network import Network

@@ -276,11 +276,15 @@ class WeightedStep(nn.Module):
         spatial = self.facts.spec.kind == "conv" and values.ndim == 1
         return values.reshape(-1, 1, 1) if spatial else values
 
-    def bias_codes(self, unit: Tensor) -> Tensor:
-        """The bias in integers of accumulator ``unit``, with trailing zeros where harmless."""
+    def bias_grain(self, unit: Tensor) -> Tensor:
+        """What biases are whole multiples of, in integers of accumulator ``unit``."""
         step = _LOGIT_STEP if self.facts.last else self.log_s.detach().exp()
         shift = torch.floor(torch.log2(step / unit.detach())) - self.facts.bias_fraction_bits
-        grain = torch.exp2(shift.clamp(min=0))
+        return torch.exp2(shift.clamp(min=0))
+
+    def bias_codes(self, unit: Tensor) -> Tensor:
+        """The bias in integers of accumulator ``unit``, with trailing zeros where harmless."""
+        grain = self.bias_grain(unit)
         smooth = self.bias / unit
         return straight_through(round_half_up(smooth.detach() / grain) * grain, smooth)
 

@@ -22,6 +22,7 @@ from pyadmm.training import (
     Teacher,
     accuracy,
     cosine,
+    seed_of,
 )
 
 _MOMENTUM = 0.9
@@ -131,6 +132,15 @@ def train_masked(network: Network, train: TrainSettings, around: Surroundings) -
     if best.tensors:
         network.load_state_dict(best.tensors)
     return records
+
+
+@torch.no_grad()
+def moved_loss(network: Network, train: TrainSettings, around: Surroundings) -> float:
+    """Mean loss on all training images, moved as ``train`` says and in the same way every time."""
+    trainer = around.trainer(
+        network, train, make_optimizer([{"params": network.trainable()}], train)
+    )
+    return trainer.loss(around.data.train, seed_of(around.settings.seed, around.name))
 
 
 def make_optimizer(groups: list[dict[str, Any]], train: TrainSettings) -> torch.optim.Optimizer:

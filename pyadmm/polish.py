@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from pyadmm.network import Network
-from pyadmm.phases import Surroundings, make_optimizer
+from pyadmm.phases import Surroundings, make_optimizer, moved_loss
 from pyadmm.settings import PolishSettings
 from pyadmm.training import EpochRecord, accuracy, cosine, seed_of
 
@@ -18,15 +18,16 @@ def polish(network: Network, settings: PolishSettings, around: Surroundings) -> 
     for layer in network.layers.values():
         layer.freeze(1.0)
         layer.hold_frozen()
-    phase = around.phase(settings.cycles, network, settings, around.settings.quantize)
+    quantizing = around.settings.quantize
+    phase = around.phase(settings.cycles, network, settings, quantizing)
     least: float | None = None
 
     def cycle(number: int) -> tuple[dict[str, Any], bool]:
         nonlocal least
-        least = _moved_loss(network, around) if least is None else least
+        least = moved_loss(network, quantizing, around) if least is None else least
         candidate = network.copy()
         _train_freed(candidate, settings, around, phase.epoch_seed(number))
-        loss = _moved_loss(candidate, around)
+        loss = moved_loss(candidate, quantizing, around)
         if loss < least:
             network.load_state_dict(candidate.state_dict())
             least = loss
@@ -58,13 +59,3 @@ def _train_freed(
             free = 1 - int(torch.count_nonzero(layer.frozen)) / layer.nnz
             layer.freeze(1 - free * (1 - 1 / (settings.epochs - epoch)))
             layer.hold_frozen()
-
-
-@torch.no_grad()
-def _moved_loss(network: Network, around: Surroundings) -> float:
-    """Mean loss on all training images, moved in the same way every time."""
-    train = around.settings.quantize
-    trainer = around.trainer(
-        network, train, make_optimizer([{"params": network.trainable()}], train)
-    )
-    return trainer.loss(around.data.train, seed_of(around.settings.seed, around.name))

@@ -39,8 +39,15 @@ from pyadmm.training import Data, EpochRecord, Images, digest_of, seed_of
 from pyadmm.trim import smallest
 
 _LONG = "record-205", "record-300"
-CHAINS = (("record-85",), (*_LONG, "record-360", "record-369"), (*_LONG, "record-410"))
-"""Presets that prune one network in turn; the first of a chain starts from the dense one."""
+CHAINS = (
+    ("record-85",),
+    (*_LONG, "record-360", "record-369", "record-352"),
+    (*_LONG, "record-410"),
+)
+"""Presets that prune one network in turn; the first of a chain starts from the dense one.
+
+(``record-352`` gives some weights back to what ``record-369`` left.)
+"""
 NAMES = tuple(dict.fromkeys(name for names in CHAINS for name in names))
 LAST = CHAINS[-1][-1]
 MODEL = "lenet5"
@@ -55,7 +62,7 @@ examples:
 
 Chains: {"; ".join(" -> ".join(("dense", *names)) for names in CHAINS)}.
 Each preset (pyadmm/settings.py) works in the flow as well, where it starts from the dense network
-(record-369, whose rounds are few, is only meant for the end of its chain):
+(record-369 and record-352, which prune in few rounds, are only meant for the end of their chain):
   python -m pyadmm.flow --board pynq-z2 --preset record-300
 Several commands with different seeds may run side by side in one folder."""
 
@@ -288,12 +295,14 @@ def plan(seeds: Sequence[int], until: str) -> str:
     for name, settings in chain(seeds[0], until):
         admm, quant = settings.admm, settings.quantize
         swaps, polishing = settings.exchange.cycles, settings.polish.cycles
+        tries = settings.rounding.candidates
         lines.append(
             f"{name}: to {settings.pruning_ratio:g}x in rounds of {admm.iterations} + "
             f"{admm.retrain_epochs} epochs, "
             + (f"{swaps} exchanges of weights, " if swaps else "")
             + f"{settings.retrain.epochs} epochs of retraining, "
-            f"{quant.epochs} with {settings.weight_bits}-bit levels"
+            + (f"the best of {tries} roundings to" if tries else f"{quant.epochs} with")
+            + f" {settings.weight_bits}-bit levels"
             + (f", {polishing} cycles of polish" if polishing else "")
             + (f", at most {settings.most_bytes:,} bytes" if settings.most_bytes else "")
         )

@@ -21,29 +21,38 @@ _SOME = 20_000
 
 @dataclass(frozen=True)
 class Slopes:
-    """Of the loss in every weight, pruned or not: mean and Fisher information, by layer."""
+    """Of the loss in every weight: mean and Fisher information, by layer."""
 
     mean: dict[str, Tensor]
     fisher: dict[str, Tensor]
     images: int
 
 
-def some_of(images: Images, seed: int) -> Images:
-    """Some of ``images``, enough to tell which weights matter."""
+def some_of(images: Images, seed: int, count: int = _SOME) -> Images:
+    """Up to ``count`` of ``images``, by default enough to tell which weights matter."""
     generator = torch.Generator().manual_seed(seed)
-    return images.take(torch.randperm(len(images), generator=generator)[:_SOME])
+    return images.take(torch.randperm(len(images), generator=generator)[:count])
 
 
 def slopes_of(
-    network: Network, images: Images, train: TrainSettings, around: Surroundings, seed: int
+    network: Network,
+    images: Images,
+    train: TrainSettings,
+    around: Surroundings,
+    seed: int,
+    *,
+    pruned: bool = True,
 ) -> Slopes:
-    """Slopes on ``images``, moved as they are when the network trains on them with ``train``."""
+    """Slopes on ``images``, moved as they are when the network trains on them with ``train``.
+
+    :param pruned: whether those of pruned weights are wanted; products by non-zeros leave them out.
+    """
     small = replace(train, batch_size=_BATCH)
     layers = network.layers
     weights = {name: layer.weight for name, layer in layers.items()}
     optimizer = make_optimizer([{"params": list(network.trainable())}], small)
     trainer = around.trainer(network, small, optimizer)
-    network.sparse = False  # pruned weights have a slope as well
+    network.sparse = around.settings.sparse and not pruned
     mean = {name: torch.zeros_like(layer.mask) for name, layer in layers.items()}
     squares = {name: torch.zeros_like(layer.mask) for name, layer in layers.items()}
     batches = 0

@@ -63,11 +63,11 @@ def _least_first(network: Network, around: Surroundings) -> Tensor:
     seed = seed_of(settings.seed, around.name)
     images = some_of(around.data.train, seed)
     with torch.enable_grad():
-        fisher = slopes_of(network, images, settings.quantize, around, seed).fisher
+        found = slopes_of(network, images, settings.quantize, around, seed, pruned=False)
     scores = []
     for name, layer in network.layers.items():
         weight = layer.weight_codes() * layer.row_q
-        score = (fisher[name] * weight.square() / file_bits(layer)).flatten()
+        score = (found.fisher[name] * weight.square() / file_bits(layer)).flatten()
         score[layer.mask.flatten() == 0] = -1.0
         score[score.argmax()] = -1.0
         if settings.break_even and bool(layer.mask.all()):

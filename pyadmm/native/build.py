@@ -13,7 +13,7 @@ from pyadmm.errors import MissingToolError, ToolError
 from pyadmm.files import cache_dir
 from pyadmm.tools.process import run_tool
 
-_SOURCES = ("convolution.cpp", "images.cpp")
+_SOURCES = ("anneal.cpp", "convolution.cpp", "images.cpp")
 _FLAGS = (
     "-std=c++17",
     "-O3",

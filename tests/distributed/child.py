@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 
 from pyadmm import compression, distributed
 from pyadmm.errors import PyadmmError
-from pyadmm.settings import from_dict
+from pyadmm.settings import RoundingSettings, from_dict
 from pyadmm.training import Data, EpochRecord, Images
 
 SETTINGS = {
@@ -63,11 +64,14 @@ def main() -> int:
         pruned = compression.admm_phase(dense, settings, images, **common)
         tuned = compression.retrain(pruned.network, settings, images, **common)
         quantized = compression.quantize(tuned.network, settings, images, **common)
+        second_order = replace(settings, rounding=RoundingSettings(candidates=1))
+        rounded = compression.quantize(tuned.network, second_order, images)
         model = compression.to_integer(quantized.network, images).model
         states = {
             "masks": [layer.mask for layer in tuned.network.layers.values()],
             "weights": [layer.weight.detach() for layer in tuned.network.layers.values()],
             "codes": [torch.from_numpy(layer.codes.copy()) for layer in model.layers],
+            "rounded": [layer.weight_codes() for layer in rounded.network.layers.values()],
             "losses": torch.tensor([r.loss for r in [*pruned.records, *tuned.records]]),
         }
         torch.save(states, out / f"rank{distributed.rank()}.pt")

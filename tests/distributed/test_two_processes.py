@@ -66,7 +66,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def assert_alike(found: dict[str, Any], golden: dict[str, Any]) -> None:
     """Same masks and codes, weights and losses within what the order of sums changes."""
     torch.testing.assert_close(found["losses"], golden["losses"], rtol=1e-3, atol=1e-4)
-    for name in ("masks", "codes"):
+    for name in ("masks", "codes", "rounded"):
         for a, b in zip(found[name], golden[name], strict=True):
             assert torch.equal(a, b), name
     for a, b in zip(found["weights"], golden["weights"], strict=True):
@@ -77,7 +77,7 @@ def test_two_processes_give_what_one_gives(tmp_path: Path, alone: dict[str, Any]
     for process in launch(tmp_path, 2):
         assert process.returncode == 0, process.stderr
     first, second = states(tmp_path, 0), states(tmp_path, 1)
-    for name in ("masks", "weights", "codes"):
+    for name in ("masks", "weights", "codes", "rounded"):
         assert all(torch.equal(a, b) for a, b in zip(first[name], second[name], strict=True)), name
     assert 0 < sum(int(mask.sum()) for mask in first["masks"]) <= (72 + 96) // 4
     assert_alike(first, alone)

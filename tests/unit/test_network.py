@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from pyadmm import container, training
-from pyadmm.compression import calibrate, input_spec
+from pyadmm.activations import calibrate
+from pyadmm.compression import input_spec
 from pyadmm.convert import requant_of, snap_scales, to_compressed
 from pyadmm.errors import PyadmmError
 from pyadmm.model import CompressedModel
