@@ -209,7 +209,12 @@ def to_network(
     :raises PyadmmError: for unsupported layers, unknown layer names, impossible targets; and if
         ``settings`` want compiled code and there can be none here.
     """
-    require_compilers(device_of(model), dynamo=settings.compiled, native=settings.sparse)
+    require_compilers(
+        device_of(model),
+        dynamo=settings.compiled,
+        native=settings.sparse,
+        annealing=settings.rounding.candidates > 0,
+    )
     network = to_teacher(model, settings, shape)
     set_widths(network, settings)
     return network

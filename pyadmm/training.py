@@ -572,21 +572,24 @@ def _with_clear_errors(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor
     return call
 
 
-def require_compilers(device: torch.device, *, dynamo: bool, native: bool) -> None:
+def require_compilers(
+    device: torch.device, *, dynamo: bool, native: bool, annealing: bool = False
+) -> None:
     """Refuse before any training what would be refused at the first step.
 
     :param dynamo: :func:`compiled` will be needed.
-    :param native: :mod:`pyadmm.native` will be needed.
+    :param native: training will need :mod:`pyadmm.native`.
+    :param annealing: something else will, which is on the CPU anyway.
     :raises PyadmmError: if that does not work here.
     """
     if dynamo:
         (probe,) = compiled(lambda x: x.square() + 1)
         probe(torch.ones(2, device=device))
-    if native:
-        if device.type != "cpu":
-            raise PyadmmError(
-                f"settings, sparse: computes on the CPU, not on {device}; set sparse to false"
-            )
+    if native and device.type != "cpu":
+        raise PyadmmError(
+            f"settings, sparse: computes on the CPU, not on {device}; set sparse to false"
+        )
+    if native or annealing:
         library()
 
 

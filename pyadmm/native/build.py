@@ -27,7 +27,7 @@ _FLAGS = (
     "-fPIC",
 )
 _TIMEOUT_S = 300.0
-_REMEDY = "set sparse to false in the settings to train without compiled code"
+_REMEDY = "set sparse to false and rounding's candidates to 0 to do without compiled code"
 
 
 @functools.cache

@@ -101,7 +101,7 @@ def test_images_that_stay_are_unchanged() -> None:
     np.testing.assert_array_equal(unmoved.numpy(), pool[rows].numpy())
 
 
-def _settings(*, sparse: bool) -> CompressSettings:
+def _settings(**values: Any) -> CompressSettings:
     phase = {"epochs": 2, "lr": 1e-3, "shift_pixels": 1, "distort": 0.07}
     return from_dict(
         {
@@ -110,7 +110,7 @@ def _settings(*, sparse: bool) -> CompressSettings:
             "retrain": phase,
             "quantize": phase,
             "distill": {"weight": 0.0},
-            "sparse": sparse,
+            **values,
         }
     )
 
@@ -205,10 +205,13 @@ def test_it_is_compiled_once(empty_cache: Path, monkeypatch: pytest.MonkeyPatch)
     assert compiled.is_file()
 
 
-def test_a_missing_compiler_is_named(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("values", [{"sparse": True}, {"rounding": {"candidates": 1}}])
+def test_a_missing_compiler_is_named(
+    values: dict[str, Any], empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(MissingToolError, match=r"no-such-compiler: not found; .* sparse to false"):
-        to_network(zoo.build("lenet5"), _settings(sparse=True), (1, 28, 28))
+        to_network(zoo.build("lenet5"), _settings(**values), (1, 28, 28))
 
 
 def test_damaged_code_is_refused(empty_cache: Path) -> None:
