@@ -371,7 +371,7 @@ def quantize(
         current = current.fold_norms()
     if settings.rounding.candidates:
         rounding = replace(surroundings, name="rounding")
-        current, tried = round_weights(current, settings.rounding, rounding)
+        current, tried = round_weights(current, settings.rounding, rounding, name)
         records += tried
     else:
         calibrate(current, data.train)

@@ -27,6 +27,7 @@ from pyadmm.network import Network, WeightedStep
 from pyadmm.phases import Surroundings, moved_loss
 from pyadmm.settings import RoundingSettings
 from pyadmm.training import EpochRecord, accuracy, digest_of, seed_of
+from pyadmm.trim import trim
 
 _DAMPINGS = 0.5, 1.0, 2.0
 _FLOOR = 1e-4
@@ -42,11 +43,15 @@ _BIAS_LIMIT = 1 << 20
 
 
 def round_weights(
-    network: Network, settings: RoundingSettings, around: Surroundings
+    network: Network, settings: RoundingSettings, around: Surroundings, name: str
 ) -> tuple[Network, list[EpochRecord]]:
     """The best of some roundings, quantised, and the record of each try.
 
+    Where the file may only have so many bytes, weights that would not fit are dropped before, and
+    the others make up for them too.
+
     :param network: of floats, without norms, its weight scales fitted; not changed.
+    :param name: of the model, which the file holds.
     :raises PyadmmError: where it has too many weights.
     :raises ToolError: where the search cannot be compiled.
     """
@@ -55,17 +60,25 @@ def round_weights(
     train = around.settings.quantize
     phase = around.phase(settings.candidates, network, settings, train)
     least = math.inf
-    matrix: Tensor | None = None
+    matrix, dropped = torch.empty(0), torch.empty(0)
 
     def candidate(number: int) -> tuple[dict[str, Any], bool]:
-        nonlocal least, matrix
-        if matrix is None:
+        nonlocal least, matrix, dropped
+        if not len(matrix):
             seed = seed_of(around.settings.seed, around.name, "curvature")
             matrix = curvature(network, settings.images, train, around, seed)
+            dropped = _dropped(network, matrix, settings.damping, around, name)
             if held.network.quantized:
                 least = moved_loss(held.network, train, around)
         damping = settings.damping * _DAMPINGS[number % len(_DAMPINGS)]
-        rounded = _rounded(network, matrix, damping, around, phase.epoch_seed(number))
+        rounded = _rounded(
+            network,
+            matrix,
+            damping,
+            dropped=dropped,
+            around=around,
+            seed=phase.epoch_seed(number),
+        )
         if distributed.size() > 1:
             distributed.agree("the rounded weights", digest_of(rounded.state()["tensors"]))
         loss = moved_loss(rounded, train, around)
@@ -92,20 +105,44 @@ class _Held:
         self.network = Network.from_state(state).to(device_of(self.network))
 
 
+def _dropped(
+    network: Network, matrix: Tensor, damping: float, around: Surroundings, name: str
+) -> Tensor:
+    """Which variables do not fit into the bytes of the file, bool ``(V,)``."""
+    variables = Variables.of(network)
+    dropped = torch.zeros_like(variables.are_weights)
+    if around.settings.most_bytes:
+        seed = seed_of(around.settings.seed, around.name, "size")
+        rounded = _rounded(network, matrix, damping, dropped=dropped, around=around, seed=seed)
+        trim(rounded, around.settings.most_bytes, name, around)
+        left = {n: (la.mask, torch.ones_like(la.bias)) for n, la in rounded.layers.items()}
+        dropped = variables.gather(left) == 0
+    return dropped
+
+
 @torch.no_grad()
 def _rounded(
-    network: Network, matrix: Tensor, damping: float, around: Surroundings, seed: int
+    network: Network,
+    matrix: Tensor,
+    damping: float,
+    *,
+    dropped: Tensor,
+    around: Surroundings,
+    seed: int,
 ) -> Network:
-    """``network`` at levels: scales first, with biases that need none, then all there is."""
+    """``network`` at levels: scales first, with biases that need none, then all there is.
+
+    :param dropped: variables that become 0, bool ``(V,)``.
+    """
     variables = Variables.of(network)
     diagonal = matrix.diagonal()
     damped = matrix + torch.diag(damping * diagonal + _FLOOR * diagonal.mean())
     rounded = network.copy()
-    heat = _fit_scales(rounded, variables, damped, seed)
+    heat = _fit_scales(rounded, variables, damped, dropped, seed)
     calibrate(rounded, around.data.train)
     rounded.quantized = True
     snap_scales(rounded, around.settings.mult_bits)
-    lattice = _Lattice.of(rounded, variables, variables.gather(_values(network)))
+    lattice = _Lattice.of(rounded, variables, variables.gather(_values(network))).without(dropped)
     codes = lattice.nearest(variables.gather(_values(rounded)))
     codes = lattice.search(codes, damped, heat, _SWEEPS, seed_of(seed, "all"))
     _place(rounded, variables, lattice.steps * codes)
@@ -141,9 +178,9 @@ class _Lattice:
         weights = variables.are_weights
         return cls(start, variables.gather(steps), variables.gather(limits).long(), ~weights)
 
-    def only(self, chosen: Tensor) -> _Lattice:
-        """That of some variables."""
-        return _Lattice(*(values[chosen] for values in vars(self).values()))
+    def without(self, dropped: Tensor) -> _Lattice:
+        """Some variables can only be 0."""
+        return replace(self, limit=self.limit * ~dropped, zero=self.zero | dropped)
 
     def nearest(self, values: Tensor) -> Tensor:
         """Multiples next to ``values``."""
@@ -183,7 +220,9 @@ def _limits(layer: WeightedStep) -> tuple[Tensor, Tensor]:
     return torch.full_like(layer.weight, most), torch.full_like(layer.bias, _BIAS_LIMIT)
 
 
-def _fit_scales(network: Network, variables: Variables, matrix: Tensor, seed: int) -> float:
+def _fit_scales(
+    network: Network, variables: Variables, matrix: Tensor, dropped: Tensor, seed: int
+) -> float:
     """Bring weights to levels, in place, biases to where they make good what they can.
 
     Scales and levels are found in turn: the best scales of given levels are those of a linear
@@ -199,6 +238,7 @@ def _fit_scales(network: Network, variables: Variables, matrix: Tensor, seed: in
     group, scales = _scale_groups(network, variables)
     limits = variables.gather({n: _limits(la) for n, la in network.layers.items()}).long()
     lattice = _Lattice(start[weights], scales[group], limits[weights], torch.zeros_like(group) > 0)
+    lattice = lattice.without(dropped[weights])
     codes = lattice.nearest(lattice.start)
     heat = _HOT * lattice.excess(codes, reduced) / len(codes)
     for number, part in enumerate(_SCALE_HEATS):
@@ -211,7 +251,15 @@ def _fit_scales(network: Network, variables: Variables, matrix: Tensor, seed: in
     values[~weights] -= making_good @ (levels - lattice.start)
     _set_scales(network, scales)
     _place(network, variables, values)
+    for name, (gone, _) in variables.split(dropped).items():
+        _prune(network.layers[name], variables.places[variables.names.index(name)][gone])
     return heat
+
+
+def _prune(layer: WeightedStep, places: Tensor) -> None:
+    left = torch.ones(layer.mask.numel())
+    left[places] = 0
+    layer.apply_mask(left.to(layer.mask).reshape(layer.mask.shape))
 
 
 def _scale_groups(network: Network, variables: Variables) -> tuple[Tensor, Tensor]:

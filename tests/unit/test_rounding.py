@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pyadmm import container
 from pyadmm import curvature as curved
 from pyadmm.activations import calibrate
 from pyadmm.compression import admm_phase, quantize, to_integer, to_network, train_dense
-from pyadmm.convert import snap_scales
+from pyadmm.convert import snap_scales, to_compressed
 from pyadmm.curvature import Variables, curvature
 from pyadmm.errors import PyadmmError
 from pyadmm.native.anneal import anneal
@@ -23,6 +24,7 @@ from pyadmm.network import Network
 from pyadmm.phases import Surroundings, moved_loss
 from pyadmm.settings import CompressSettings, from_dict
 from pyadmm.training import Data, EpochRecord, Images, Teacher
+from pyadmm.trim import smallest, trim
 
 torch.set_num_threads(1)
 
@@ -237,3 +239,25 @@ def test_a_rounding_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     assert [r.loss for r in resumed.records] == [r.loss for r in whole.records]
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(resumed.network.state_dict()[name], tensor), name
+
+
+def _size(network: Network) -> int:
+    return len(container.encode(smallest(to_compressed(network, "quarters"))))
+
+
+def test_what_a_small_file_leaves_out_is_made_up_for() -> None:
+    settings = _settings()
+    network = _pruned(settings)
+    free = quantize(network, settings, _data(), name="quarters").network
+    most = _size(free) - 12
+    budget = replace(settings, most_bytes=most)
+    fitting = quantize(network, budget, _data(), name="quarters").network
+    assert _size(fitting) <= most
+    assert fitting.nnz < free.nnz
+    for layer in fitting.layers.values():
+        assert torch.equal(layer.frozen, layer.weight_codes())
+    trimmed = free.copy()
+    trim(trimmed, most, "quarters", _around(budget))
+    around = _around(settings)
+    losses = [moved_loss(n, settings.quantize, around) for n in (free, fitting, trimmed)]
+    assert losses[1] - losses[0] < 0.7 * (losses[2] - losses[0])
