@@ -110,6 +110,8 @@ def curvature(
     device = device_of(network)
     images = some_of(around.data.train, seed, count)
     normals = _normals(network, images, seed_of(seed, "roots"))
+    places = torch.empty(len(images.pool), dtype=torch.int64)
+    places[images.rows(torch.arange(len(images)))] = torch.arange(len(images))
     total = torch.zeros(2 * (len(variables.are_weights),), dtype=torch.float64)
     for batch in batches(
         images,
@@ -124,7 +126,7 @@ def curvature(
         codes = network.encode(batch.images)
         with torch.no_grad():
             logits = network(codes)
-        hard_normal, soft_normal = normals[:, batch.index.cpu()].to(logits)
+        hard_normal, soft_normal = normals[:, places[batch.index.cpu()]].to(logits)
         roots = (1 - soft) ** 0.5 * _root(logits, hard_normal)
         roots += soft**0.5 * _root(logits / distill.temperature, soft_normal)
         rows = slopes(codes, roots)

@@ -39,6 +39,8 @@ VALIDATION_SHARE = 12
 """At most one in so many training images is held out, which matters for small data sets."""
 _TEACHER_CACHE_BYTES = 1 << 28
 _TEACHER_CACHE_SHIFTS = 9
+_MEAN = -1
+"""Key of the means over views among numbers of pixels."""
 """Computing the logits of more shifts than this costs more than most phases have epochs."""
 
 
@@ -89,7 +91,11 @@ class Images:
 
     def sources(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """The pool, and the rows of it that :meth:`at` gives."""
-        return self.pool.contiguous(), index if self.places is None else self.places[index]
+        return self.pool.contiguous(), self.rows(index)
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Rows of the pool that the images at ``index`` are."""
+        return index if self.places is None else self.places[index]
 
     def parts(self) -> Iterator[tuple[Tensor, Tensor]]:
         """All images and labels, in order, up to :data:`EVALUATION_BATCH` at a time."""
@@ -104,8 +110,7 @@ class Images:
 
     def take(self, rows: Tensor) -> Images:
         """Some of the images, of the same pool."""
-        places = rows if self.places is None else self.places[rows]
-        return Images(self.pool, self.labels[rows], places)
+        return Images(self.pool, self.labels[rows], self.rows(rows))
 
     @classmethod
     def of(cls, loader: Images | Iterable[tuple[Tensor, Tensor]]) -> Images:
@@ -210,6 +215,7 @@ Progress = Callable[[EpochRecord, int], None]
 class Batch:
     """Some training images: bytes, labels, and where they come from (for the teacher's logits).
 
+    :param index: their rows of the pool.
     :param shift: of each image, as in :func:`shifted`.
     :param varied: whether images may be mirrored or distorted, so that their logits are not kept.
     :param weight: of these images in the mean over the batch of all processes.
@@ -252,17 +258,18 @@ def batches(
     varied = flip or distort > 0
     for whole in order.split(size):
         chosen, weight = distributed.share(whole)
-        index = chosen.to(device)
-        shift = shifts[index]
+        places = chosen.to(device)
+        shift = shifts[places]
         if native and distort:
-            images = moved(*data.sources(chosen), shift, shift_pixels, maps[index])
+            images = moved(*data.sources(chosen), shift, shift_pixels, maps[places])
         else:
             images = shifted(data.at(chosen).to(device), shift_pixels, shift)
             if distort:
-                images = distorted(images, maps[index])
+                images = distorted(images, maps[places])
         if flip:
-            images = torch.where(mirrored[index, None, None, None], images.flip(3), images)
-        yield Batch(images, labels[index], index, shift, varied, weight, weight * len(whole))
+            images = torch.where(mirrored[places, None, None, None], images.flip(3), images)
+        index = data.rows(chosen).to(device)
+        yield Batch(images, labels[places], index, shift, varied, weight, weight * len(whole))
 
 
 def shifted(images: Tensor, pixels: int, shift: Tensor) -> Tensor:
@@ -299,31 +306,56 @@ class Teacher:
         self.network = network.eval()
         self.encode = encode
         self.views = views
+        self._pool: Tensor | None = None
+        self._known: dict[int, Tensor] = {}
         self._mean: Tensor | None = None
         self._cache: dict[int, Tensor] = {}
 
     @torch.no_grad()
     def prepare(self, data: Images, shift_pixels: int) -> None:
-        """Compute the logits of all images in all shifts, if they fit the cache."""
+        """Compute the logits of all images in all shifts, if they fit the cache.
+
+        They are kept by the rows of one pool, which parts of a data set share.
+        """
+        if self._pool is not data.pool:
+            self._pool, self._known, self._mean, self._cache = data.pool, {}, None, {}
         if self.views > 0:
             self._prepare_mean(data)
             return
         shifts = (2 * shift_pixels + 1) ** 2
         classes = self.network(self.encode(data.at(slice(1)))).shape[1]
-        needed = shifts * len(data) * classes * 4
-        affordable = needed <= _TEACHER_CACHE_BYTES and shifts <= _TEACHER_CACHE_SHIFTS
-        if shift_pixels not in self._cache and affordable:
-            rows = [self._logits_of(data, shift_pixels, shift) for shift in range(shifts)]
-            self._cache[shift_pixels] = torch.stack(rows)
+        needed = shifts * len(data.pool) * classes * 4
+        if needed <= _TEACHER_CACHE_BYTES and shifts <= _TEACHER_CACHE_SHIFTS:
+            known = self._cache.get(shift_pixels)
+            self._cache[shift_pixels] = self._completed(shift_pixels, known, data, shifts)
 
     def _prepare_mean(self, data: Images) -> None:
         """The mean logits of every image over its views, once."""
-        if self._mean is None:
-            views = (2 * self.views + 1) ** 2
-            total = self._logits_of(data, self.views, 0)
-            for view in range(1, views):
-                total += self._logits_of(data, self.views, view)
-            self._mean = total / views
+        self._mean = self._completed(_MEAN, self._mean, data, (2 * self.views + 1) ** 2)
+
+    def _completed(self, key: int, table: Tensor | None, data: Images, shifts: int) -> Tensor:
+        """``table`` with the logits of ``data``, ``([shifts,] rows of the pool, classes)``."""
+        known = self._known.setdefault(key, torch.zeros(len(data.pool), dtype=torch.bool))
+        rows = data.rows(torch.arange(len(data)))
+        new = (~known[rows]).nonzero()[:, 0]
+        if table is not None and not len(new):
+            return table
+        part = data.take(new)
+        found = self._mean_of(part, shifts) if key == _MEAN else self._shifted(part, key, shifts)
+        if table is None:
+            table = found.new_zeros(*found.shape[:-2], len(data.pool), found.shape[-1])
+        table[..., rows[new].to(table.device), :] = found
+        known[rows[new]] = True
+        return table
+
+    def _shifted(self, data: Images, pixels: int, shifts: int) -> Tensor:
+        return torch.stack([self._logits_of(data, pixels, shift) for shift in range(shifts)])
+
+    def _mean_of(self, data: Images, shifts: int) -> Tensor:
+        total = self._logits_of(data, self.views, 0)
+        for shift in range(1, shifts):
+            total += self._logits_of(data, self.views, shift)
+        return total / shifts
 
     def _logits_of(self, data: Images, shift_pixels: int, shift: int) -> Tensor:
         parts = [

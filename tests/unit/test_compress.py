@@ -626,6 +626,25 @@ def test_views_average_the_teacher_over_shifts() -> None:
     torch.testing.assert_close(found, mean)
 
 
+@pytest.mark.parametrize("views", [0, 1])
+def test_a_teacher_knows_the_images_of_a_part(views: int) -> None:
+    data, settings = _data(), _settings()
+    teacher = _teacher(settings, views=views)
+    network = teacher.network
+    assert isinstance(network, Network)
+    some = data.train.take(torch.tensor([7, 3, 500, 41]))
+    for images in (some, data.train, some, data.validation):  # which is another pool
+        alone = _teacher(settings, views=views)
+        teacher.prepare(images, 1)
+        alone.prepare(Images(images.images.clone(), images.labels), 1)
+        for batch in batches(images, 3, 1, seed=1):
+            plain = batches(Images(images.images.clone(), images.labels), 3, 1, seed=1)
+            same = next(b for b in plain if torch.equal(b.images, batch.images))
+            codes = network.encode(batch.images)
+            found = teacher.logits(batch, codes, 1)
+            torch.testing.assert_close(found, alone.logits(same, codes, 1))
+
+
 def test_a_split_holds_out_the_same_images_every_time() -> None:
     everything = _images(600, 3)
     one, other = Data.split(everything), Data.split(everything)
