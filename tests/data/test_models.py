@@ -58,7 +58,7 @@ def test_a_shipped_model_does_what_is_said(entry: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ratio", "most_bytes"), [(85, 4_450), (205, 1_694), (300, 1_560), (369, 1_140), (410, 1_001)]
+    ("ratio", "most_bytes"), [(85, 4_450), (205, 1_694), (300, 1_560), (352, 1_140), (410, 1_001)]
 )
 def test_the_published_means_are_those_of_the_record_files(ratio: int, most_bytes: int) -> None:
     """At least five seeds at the preset's ratio; ``benchmarks/lenet5.md`` rounds nothing up."""
