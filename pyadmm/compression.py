@@ -354,7 +354,7 @@ def quantize(
 
     While batch norms still learn, only the weights are at their levels. Then the norms are folded,
     and the network computes with the very integers of the chip. If ``settings`` want a rounding, it
-    takes the place of that retraining; polishing may follow both.
+    takes the place of both; polishing may follow.
 
     :param name: of the model, which the file holds whose size ``settings`` may limit.
     """
@@ -365,11 +365,13 @@ def quantize(
         "quantize-norms", settings, data, _teacher(teacher, settings), checkpoint_dir, progress
     )
     records = []
+    rounds = settings.rounding.candidates > 0
     if current.norms:
-        current.levels = True
-        records += train_masked(current, settings.quantize_norms, surroundings)
+        if not rounds:
+            current.levels = True
+            records += train_masked(current, settings.quantize_norms, surroundings)
         current = current.fold_norms()
-    if settings.rounding.candidates:
+    if rounds:
         rounding = replace(surroundings, name="rounding")
         current, tried = round_weights(current, settings.rounding, rounding, name)
         records += tried

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -45,7 +46,7 @@ class Variables:
         :raises PyadmmError: where they are too many for a matrix.
         """
         layers = network.layers
-        places = tuple(layer.mask.flatten().nonzero()[:, 0] for layer in layers.values())
+        places = tuple(layer.mask.flatten().nonzero()[:, 0].cpu() for layer in layers.values())
         biases = tuple(len(layer.bias) for layer in layers.values())
         count = sum(map(len, places)) + sum(biases)
         if count > MOST_VARIABLES:
@@ -65,8 +66,9 @@ class Variables:
         for name, places, biases in zip(self.names, self.places, self.biases, strict=True):
             weight, bias = tensors[name]
             lead = bias.shape[: bias.ndim - 1]
-            parts += [weight.reshape(*lead, -1)[..., places], bias.reshape(*lead, biases)]
-        return torch.cat(parts, -1).double().cpu()
+            chosen = weight.reshape(*lead, -1)[..., places.to(weight.device)]
+            parts += [chosen.cpu(), bias.reshape(*lead, biases).cpu()]
+        return torch.cat(parts, -1).double()
 
     def split(self, values: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         """``values`` ``(V,)`` by layer: of its weights that are left, and of its biases."""
@@ -98,9 +100,10 @@ def curvature(
     :param network: without batch norms.
     :param count: of images, at most.
     :param train: how they are moved.
+    :raises PyadmmError: where there are too many variables, or none that matters.
     """
     network = network.copy()
-    network.quantized = network.sparse = False
+    network.quantized = network.levels = network.sparse = False
     variables = Variables.of(network)
     slopes = _slopes(network, variables)
     weights = sum(layer.weight.numel() + layer.bias.numel() for layer in network.layers.values())
@@ -131,7 +134,13 @@ def curvature(
         roots += soft**0.5 * _root(logits / distill.temperature, soft_normal)
         rows = slopes(codes, roots)
         total += rows.T @ rows * (batch.counted / len(codes))
-    return distributed.total(total) / len(images)
+    matrix = distributed.total(total) / len(images)
+    if not 0 < float(matrix.trace()) < math.inf:
+        raise PyadmmError(
+            f"{around.name}: no weight matters to the loss of the network that is to be rounded; "
+            "prune less, or train longer before"
+        )
+    return matrix
 
 
 def _slopes(network: Network, variables: Variables) -> Callable[[Tensor, Tensor], Tensor]:

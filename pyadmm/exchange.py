@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pyadmm import distributed
-from pyadmm.devices import device_of
 from pyadmm.network import Network, WeightedStep
-from pyadmm.phases import Surroundings, make_optimizer
+from pyadmm.phases import Held, Surroundings, make_optimizer
 from pyadmm.project import top_mask
 from pyadmm.schedule import allocate
 from pyadmm.settings import ExchangeSettings, TrainSettings
@@ -28,19 +27,6 @@ from pyadmm.training import EpochRecord, accuracy, digest_of, seed_of
 
 _LAST_RATE = 0.2
 """Learning rate of a cycle's last epoch, relative to its first one's."""
-
-
-@dataclass
-class _Held:
-    """A network whose shape changes, as a part of a checkpoint."""
-
-    network: Network
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.network.state()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.network = Network.from_state(state).to(device_of(self.network))
 
 
 def exchange(
@@ -52,7 +38,7 @@ def exchange(
     :param fixed: layers that keep their number of weights. The others share theirs, or as many as
         the pruning ratio lets them have if that is more (fewer where channels die).
     """
-    held = _Held(network.copy())
+    held = Held(network.copy())
     sizes = _sizes(network, fixed, around.settings.pruning_ratio)
     phase = around.phase(settings.cycles, network, settings, around.settings.retrain, sorted(fixed))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,21 @@ class Surroundings:
             device_of(network).type == "cuda",
             self.settings.sparse,
         )
+
+
+@dataclass
+class Held:
+    """A network that is replaced by others in the course of a phase, as a part of a checkpoint."""
+
+    network: Network
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, its shape included."""
+        return self.network.state()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`, on the same device."""
+        self.network = Network.from_state(state).to(device_of(self.network))
 
 
 def train_masked(network: Network, train: TrainSettings, around: Surroundings) -> list[EpochRecord]:

@@ -10,7 +10,6 @@ Hassibi & Stork, NIPS 1992; for rounding, one weight after another: Frantar & Al
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,10 +20,9 @@ from pyadmm import distributed
 from pyadmm.activations import calibrate
 from pyadmm.convert import snap_scales, with_input_scales
 from pyadmm.curvature import Variables, curvature
-from pyadmm.devices import device_of
 from pyadmm.native.anneal import anneal
 from pyadmm.network import Network, WeightedStep
-from pyadmm.phases import Surroundings, moved_loss
+from pyadmm.phases import Held, Surroundings, moved_loss
 from pyadmm.settings import RoundingSettings
 from pyadmm.training import EpochRecord, accuracy, digest_of, seed_of
 from pyadmm.trim import trim
@@ -55,7 +53,7 @@ def round_weights(
     :raises PyadmmError: where it has too many weights.
     :raises ToolError: where the search cannot be compiled.
     """
-    held = _Held(network.copy())
+    held = Held(network.copy())  # a float network before the first try
     Variables.of(network)
     train = around.settings.quantize
     phase = around.phase(settings.candidates, network, settings, train)
@@ -90,19 +88,6 @@ def round_weights(
 
     records = phase.run({"network": held}, candidate)
     return held.network, records
-
-
-@dataclass
-class _Held:
-    """The best network so far, as a part of a checkpoint: a float one before the first try."""
-
-    network: Network
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.network.state()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.network = Network.from_state(state).to(device_of(self.network))
 
 
 def _dropped(
@@ -251,15 +236,14 @@ def _fit_scales(
     values[~weights] -= making_good @ (levels - lattice.start)
     _set_scales(network, scales)
     _place(network, variables, values)
-    for name, (gone, _) in variables.split(dropped).items():
-        _prune(network.layers[name], variables.places[variables.names.index(name)][gone])
+    for (name, (gone, _)), places in zip(
+        variables.split(dropped).items(), variables.places, strict=True
+    ):
+        layer = network.layers[name]
+        left = torch.ones(layer.mask.numel())
+        left[places[gone]] = 0
+        layer.apply_mask(left.to(layer.mask).reshape(layer.mask.shape))
     return heat
-
-
-def _prune(layer: WeightedStep, places: Tensor) -> None:
-    left = torch.ones(layer.mask.numel())
-    left[places] = 0
-    layer.apply_mask(left.to(layer.mask).reshape(layer.mask.shape))
 
 
 def _scale_groups(network: Network, variables: Variables) -> tuple[Tensor, Tensor]:
@@ -279,7 +263,7 @@ def _regressed(
 ) -> Tensor:
     """The scales whose levels are best, by ``matrix``; where nothing has a scale, the old one."""
     found = scales.clone()
-    used = torch.unique(group)
+    used = torch.unique(group[codes != 0])
     columns = (group[:, None] == used) * codes[:, None].double()
     best = torch.linalg.solve(columns.T @ matrix @ columns, columns.T @ (matrix @ start))
     found[used] = torch.where(best > 0, best, found[used])
@@ -302,6 +286,6 @@ def _place(network: Network, variables: Variables, values: Tensor) -> None:
     ):
         layer = network.layers[name]
         flat = layer.weight.flatten().clone()
-        flat[places] = weights.to(flat)
+        flat[places.to(flat.device)] = weights.to(flat)
         layer.weight.copy_(flat.reshape(layer.weight.shape))
         layer.bias.copy_(biases)

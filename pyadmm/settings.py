@@ -260,8 +260,8 @@ class RoundingSettings:
     For small pruned networks: time and memory grow with the square of their weights.
 
     :param candidates: how many roundings are searched for; the one of the least loss on moved
-        training images is kept. 0 leaves the levels to the epochs of ``quantize``, which this
-        replaces.
+        training images is kept. 0 leaves the levels to the epochs of ``quantize_norms`` and
+        ``quantize``, which this replaces.
     :param damping: added to the curvature's diagonal, relative to it: the less a model that holds
         nearby is trusted far away. Some candidates take half and twice as much.
     :param images: training images, moved as in ``quantize``, that the curvature is measured on.
@@ -341,7 +341,7 @@ class CompressSettings:
     :param quantize_norms: masked retraining with quantised weights while batch norms still learn,
         for networks that have some; after it they are folded.
     :param quantize: masked retraining with quantised weights and activations.
-    :param rounding: takes the place of that, for small pruned networks; needs a C++ compiler.
+    :param rounding: takes the place of both, for small pruned networks; needs a C++ compiler.
     :param polish: search over the levels after that.
     :param most_bytes: of the ``.admm`` file; in the end the least useful weights go until it is no
         larger, and the scales of the weights, which only reports read. 0: no limit.

@@ -38,7 +38,8 @@ extern "C" double pyadmm_anneal(const double* curvature, double* slope, const do
     double energy = 0, least = 0;
     for (std::int64_t sweep = 0; sweep < schedule.sweeps; ++sweep) {
         const double done = double(sweep) / double(schedule.sweeps);
-        const double heat = schedule.hot * std::pow(schedule.cold / schedule.hot, done);
+        const double fall = schedule.hot > 0 ? schedule.cold / schedule.hot : 0;
+        const double heat = schedule.hot * std::pow(fall, done);
         for (std::int64_t move = 0; move < count; ++move) {
             const std::uint64_t drawn = random();
             const std::int64_t place = std::int64_t((drawn >> 1) % std::uint64_t(count));

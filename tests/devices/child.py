@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pyadmm import compression, container, hardware_aware
-from pyadmm.settings import CompressSettings, from_dict
+from pyadmm.settings import CompressSettings, RoundingSettings, from_dict
 from pyadmm.training import Batch, Data, EpochRecord, EpochTrainer, Images
 from tests.devices import pretend
 
@@ -104,6 +104,10 @@ def run(model: nn.Module, settings: CompressSettings, out: Path, last: str | Non
     final = compression.quantize(tuned.network, settings, images, **common)
     integer = compression.to_integer(final.network, images)
     (out / "model.admm").write_bytes(container.encode(integer.model))
+    second_order = replace(settings, rounding=RoundingSettings(candidates=1, images=100))
+    final = compression.quantize(tuned.network, second_order, images, teacher=dense)
+    rounded = compression.to_integer(final.network, images)
+    (out / "rounded.admm").write_bytes(container.encode(rounded.model))
     losses = [(record.phase, record.epoch, record.loss) for record in records]
     (out / "losses.json").write_text(json.dumps(losses), encoding="utf-8")
 
