@@ -93,9 +93,9 @@ def curvature(
     """Gauss-Newton matrix ``E[J' M J]`` on moved training images, float64 ``(V, V)``, on the CPU.
 
     ``J`` are the slopes of an image's logits in the :class:`Variables` of ``network`` (in floats),
-    ``M`` is the curvature of the loss in the logits, of which labels and teacher do not matter. A
-    random vector of covariance ``M`` for each image takes the place of a root of it (Schraudolph
-    2002, section 3.1).
+    ``M`` is the curvature of the loss in the logits, of which labels and teacher do not matter
+    (Schraudolph, Neural Computation 2002). A random vector of covariance ``M`` for each image takes
+    the place of a root of it (as in curvature propagation: Martens et al., ICML 2012).
 
     :param network: without batch norms.
     :param count: of images, at most.

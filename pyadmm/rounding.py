@@ -54,7 +54,7 @@ def round_weights(
     :raises ToolError: where the search cannot be compiled.
     """
     held = Held(network.copy())  # a float network before the first try
-    Variables.of(network)
+    Variables.of(network)  # too many are refused before any work
     train = around.settings.quantize
     phase = around.phase(settings.candidates, network, settings, train)
     least = math.inf
