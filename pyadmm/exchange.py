@@ -40,7 +40,7 @@ def exchange(
     """
     held = Held(network.copy())
     sizes = _sizes(network, fixed, around.settings.pruning_ratio)
-    phase = around.phase(settings.cycles, network, settings, around.settings.retrain, sorted(fixed))
+    phase = around.phase(settings.cycles, network, settings, around.settings.retrain, sizes)
 
     def cycle(number: int) -> tuple[dict[str, Any], bool]:
         held.network, loss = _cycle(held.network, sizes, settings, around, phase.epoch_seed(number))

@@ -56,7 +56,9 @@ def round_weights(
     held = Held(network.copy())  # a float network before the first try
     Variables.of(network)  # too many are refused before any work
     train = around.settings.quantize
-    phase = around.phase(settings.candidates, network, settings, train)
+    chosen = around.settings
+    limits = chosen.mult_bits, chosen.most_bytes, dict(chosen.break_even), name
+    phase = around.phase(settings.candidates, network, settings, train, *limits)
     least = math.inf
     matrix, dropped = torch.empty(0), torch.empty(0)
 
@@ -175,7 +177,7 @@ class _Lattice:
         return torch.where(scaled < 0, -magnitude, magnitude).long()
 
     def excess(self, codes: Tensor, matrix: Tensor) -> float:
-        """What the loss gains by the model."""
+        """By how much the loss rises, by the model."""
         way = self.steps * codes - self.start
         return float(way @ matrix @ way) / 2
 

@@ -39,9 +39,9 @@ VALIDATION_SHARE = 12
 """At most one in so many training images is held out, which matters for small data sets."""
 _TEACHER_CACHE_BYTES = 1 << 28
 _TEACHER_CACHE_SHIFTS = 9
+"""Computing the logits of more shifts than this costs more than most phases have epochs."""
 _MEAN = -1
 """Key of the means over views among numbers of pixels."""
-"""Computing the logits of more shifts than this costs more than most phases have epochs."""
 
 
 @dataclass(frozen=True)

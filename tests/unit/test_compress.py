@@ -36,6 +36,9 @@ from pyadmm.training import (
     shifted,
 )
 from pyadmm.trim import smallest
+from tests.unit.quarters import quarter_data as _data
+from tests.unit.quarters import quarter_images as _images
+from tests.unit.quarters import quarter_model as _model
 
 torch.set_num_threads(1)
 
@@ -61,29 +64,6 @@ def _settings(**values: Any) -> CompressSettings:
         "layers": [],
     }
     return from_dict({"preset": "quick", **small, **values})
-
-
-def _images(count: int, seed: int) -> Images:
-    """Four classes: which quarter of the picture is bright."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(0, 4, (count,), generator=generator)
-    images = torch.randint(0, 150, (count, 1, 8, 8), generator=generator)
-    for i, label in enumerate(labels.tolist()):
-        row, column = 4 * (label // 2), 4 * (label % 2)
-        images[i, 0, row : row + 4, column : column + 4] += 70
-    return Images(images.to(torch.uint8), labels)
-
-
-def _data() -> Data:
-    return Data(_images(600, 1), _images(200, 2))
-
-
-def _model() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.MaxPool2d(2), nn.ReLU(),
-        nn.Flatten(), nn.Linear(54, 24), nn.ReLU(), nn.Linear(24, 4),
-    )  # fmt: skip
 
 
 def _run(folder: Path | None, settings: CompressSettings) -> tuple[Any, list[EpochRecord]]:
@@ -481,7 +461,7 @@ def test_layers_with_a_ratio_of_their_own_keep_their_number_of_weights() -> None
     assert all(after[name] <= before[name] for name in before)
 
 
-def test_an_exchange_adds_weights_that_the_ratio_allows() -> None:
+def test_an_exchange_adds_weights_that_the_ratio_allows(tmp_path: Path) -> None:
     pruned, _ = _exchanged(pruning_ratio=8)
     settings = _settings(
         pruning_ratio=5,
@@ -490,6 +470,10 @@ def test_an_exchange_adds_weights_that_the_ratio_allows() -> None:
     )
     grown = retrain(pruned, settings, _data()).network
     assert pruned.nnz <= pruned.weights // 8
+    retrain(pruned, settings, _data(), checkpoint_dir=tmp_path)
+    wider = replace(settings, pruning_ratio=4)
+    with pytest.raises(PyadmmError, match=r"exchange.pt: belongs to other settings"):
+        retrain(pruned, wider, _data(), checkpoint_dir=tmp_path)
     assert 0.9 * (pruned.weights // 5) < grown.nnz <= pruned.weights // 5
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyadmm import container
 from pyadmm import curvature as curved
@@ -23,8 +23,11 @@ from pyadmm.native.anneal import anneal
 from pyadmm.network import Network
 from pyadmm.phases import Surroundings, moved_loss
 from pyadmm.settings import CompressSettings, from_dict
-from pyadmm.training import Data, EpochRecord, Images, Teacher
+from pyadmm.training import Data, EpochRecord, Teacher
 from pyadmm.trim import smallest, trim
+from tests.unit.quarters import quarter_data as _data
+from tests.unit.quarters import quarter_images as _images
+from tests.unit.quarters import quarter_model as _model
 
 torch.set_num_threads(1)
 
@@ -46,32 +49,8 @@ def _settings(**values: Any) -> CompressSettings:
     return from_dict({**small, **values})
 
 
-def _images(count: int, seed: int) -> Images:
-    """Four classes: which quarter of the picture is bright."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(0, 4, (count,), generator=generator)
-    images = torch.randint(0, 150, (count, 1, 8, 8), generator=generator)
-    for i, label in enumerate(labels.tolist()):
-        row, column = 4 * (label // 2), 4 * (label % 2)
-        images[i, 0, row : row + 4, column : column + 4] += 70
-    return Images(images.to(torch.uint8), labels)
-
-
-def _data() -> Data:
-    return Data(_images(600, 1), _images(200, 2))
-
-
-def _model(norm: bool) -> nn.Module:
-    torch.manual_seed(0)
-    first = [nn.Conv2d(1, 6, 3), *([nn.BatchNorm2d(6)] if norm else [])]
-    return nn.Sequential(
-        *first, nn.MaxPool2d(2), nn.ReLU(),
-        nn.Flatten(), nn.Linear(54, 24), nn.ReLU(), nn.Linear(24, 4),
-    )  # fmt: skip
-
-
 def _pruned(settings: CompressSettings, *, norm: bool = False) -> Network:
-    model = _model(norm)
+    model = _model(norm=norm)
     train_dense(model, settings, _data())
     return admm_phase(to_network(model, settings, (1, 8, 8)), settings, _data()).network
 
@@ -239,6 +218,14 @@ def test_a_rounding_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     assert [r.loss for r in resumed.records] == [r.loss for r in whole.records]
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(resumed.network.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize("other", [{"most_bytes": 400}, {"mult_bits": 7}])
+def test_a_rounding_of_other_settings_is_refused(other: dict[str, Any], tmp_path: Path) -> None:
+    network = _pruned(_settings())
+    quantize(network, _settings(), _data(), checkpoint_dir=tmp_path)
+    with pytest.raises(PyadmmError, match=r"rounding.pt: belongs to other settings"):
+        quantize(network, _settings(**other), _data(), checkpoint_dir=tmp_path)
 
 
 def _size(network: Network) -> int:
