@@ -308,8 +308,7 @@ class Teacher:
         self.views = views
         self._pool: Tensor | None = None
         self._known: dict[int, Tensor] = {}
-        self._mean: Tensor | None = None
-        self._cache: dict[int, Tensor] = {}
+        self._tables: dict[int, Tensor] = {}
 
     @torch.no_grad()
     def prepare(self, data: Images, shift_pixels: int) -> None:
@@ -318,7 +317,7 @@ class Teacher:
         They are kept by the rows of one pool, which parts of a data set share.
         """
         if self._pool is not data.pool:
-            self._pool, self._known, self._mean, self._cache = data.pool, {}, None, {}
+            self._pool, self._known, self._tables = data.pool, {}, {}
         if self.views > 0:
             self._prepare_mean(data)
             return
@@ -326,27 +325,26 @@ class Teacher:
         classes = self.network(self.encode(data.at(slice(1)))).shape[1]
         needed = shifts * len(data.pool) * classes * 4
         if needed <= _TEACHER_CACHE_BYTES and shifts <= _TEACHER_CACHE_SHIFTS:
-            known = self._cache.get(shift_pixels)
-            self._cache[shift_pixels] = self._completed(shift_pixels, known, data, shifts)
+            self._complete(shift_pixels, data, shifts)
 
     def _prepare_mean(self, data: Images) -> None:
         """The mean logits of every image over its views, once."""
-        self._mean = self._completed(_MEAN, self._mean, data, (2 * self.views + 1) ** 2)
+        self._complete(_MEAN, data, (2 * self.views + 1) ** 2)
 
-    def _completed(self, key: int, table: Tensor | None, data: Images, shifts: int) -> Tensor:
-        """``table`` with the logits of ``data``, ``([shifts,] rows of the pool, classes)``."""
+    def _complete(self, key: int, data: Images, shifts: int) -> None:
+        """Add the logits of ``data`` to a table, ``([shifts,] rows of the pool, classes)``."""
         known = self._known.setdefault(key, torch.zeros(len(data.pool), dtype=torch.bool))
         rows = data.rows(torch.arange(len(data)))
         new = (~known[rows]).nonzero()[:, 0]
-        if table is not None and not len(new):
-            return table
+        if not len(new):
+            return
         part = data.take(new)
         found = self._mean_of(part, shifts) if key == _MEAN else self._shifted(part, key, shifts)
-        if table is None:
-            table = found.new_zeros(*found.shape[:-2], len(data.pool), found.shape[-1])
-        table[..., rows[new].to(table.device), :] = found
+        if key not in self._tables:
+            size = *found.shape[:-2], len(data.pool), found.shape[-1]
+            self._tables[key] = found.new_zeros(size)
+        self._tables[key][..., rows[new].to(found.device), :] = found
         known[rows[new]] = True
-        return table
 
     def _shifted(self, data: Images, pixels: int, shifts: int) -> Tensor:
         return torch.stack([self._logits_of(data, pixels, shift) for shift in range(shifts)])
@@ -376,10 +374,10 @@ class Teacher:
 
         :param network: the teacher's own by default, or a faster equal of it.
         """
-        if self._mean is not None:
-            return self._mean[batch.index]
-        if shift_pixels in self._cache and not batch.varied:
-            return self._cache[shift_pixels][batch.shift, batch.index]
+        if _MEAN in self._tables:
+            return self._tables[_MEAN][batch.index]
+        if shift_pixels in self._tables and not batch.varied:
+            return self._tables[shift_pixels][batch.shift, batch.index]
         return (network or self.network)(codes).float()
 
 

@@ -152,7 +152,7 @@ def test_the_logits_of_a_teacher_are_computed_once_for_all_phases(
     inner = Teacher._prepare_mean
 
     def counted(teacher: Teacher, data: Images) -> None:
-        computed.append(teacher._mean is None)
+        computed.append(not teacher._tables)
         inner(teacher, data)
 
     monkeypatch.setattr(Teacher, "_prepare_mean", counted)
