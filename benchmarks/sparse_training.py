@@ -1,10 +1,12 @@
-"""An epoch of a pruned LeNet-5 with `sparse: true` beside one without, in turns, one thread.
+"""An epoch of a pruned network with `sparse: true` beside one without, in turns.
 
-    python benchmarks/sparse_training.py        # the non-zeros of a 300x network in models/
+    python benchmarks/sparse_training.py        # the non-zeros of a 300x LeNet-5 in models/
     python benchmarks/sparse_training.py models/lenet5-quick-seed0.admm --rounds 5
+    python benchmarks/sparse_training.py models/resnet20-cifar10.admm --images 2560 --threads 2
 
 The network has the file's non-zeros; its weights are drawn anew, as time does not depend on them.
-Images are random bytes.
+Images are random bytes. Networks with norms are compared in floats, with maps in float32 and in
+bfloat16, others in floats and at levels.
 """
 
 from __future__ import annotations
@@ -23,41 +25,57 @@ from pyadmm.network import Network
 from pyadmm.settings import CompressSettings
 from pyadmm.training import EpochTrainer, Images
 
-_SHAPE = (1, 28, 28)
 
-
-def _network(path: Path, *, quantized: bool) -> Network:
-    """LeNet-5 with the non-zeros of the file, without its dead channels."""
+def _network(path: Path) -> Network:
+    """A network of the zoo with the non-zeros of the file, without its dead channels."""
     torch.manual_seed(0)
-    network = to_network(zoo.build("lenet5"), CompressSettings(weight_bits=4), _SHAPE)
-    for layer in container.load(path).layers:
-        step = network.layers[layer.spec.name]
-        codes = torch.from_numpy(layer.codes.astype("float32"))
-        step.apply_mask((codes != 0).float().reshape(step.mask.shape))
-    network = network.shrink()
-    if quantized:
-        for step in network.layers.values():
-            step.fit_weight_scale()
-        calibrate(network, _images(500))
-        network.quantized = True
+    model = container.load(path)
+    settings = CompressSettings(weight_bits=4)
+    network = to_network(zoo.build(model.name), settings, model.input.shape)
+    for layer in model.layers:
+        step = network.layers.get(layer.spec.name)
+        if step is not None:  # shortcuts are layers in the file only
+            codes = torch.from_numpy(layer.codes.astype("float32"))
+            step.apply_mask((codes != 0).float().reshape(step.mask.shape))
+    return network.shrink()
+
+
+def _quantized(network: Network) -> Network:
+    network = network.copy()
+    for step in network.layers.values():
+        step.fit_weight_scale()
+    calibrate(network, _images(network, 500))
+    network.quantized = True
     return network
 
 
-def _images(count: int) -> Images:
+def _images(network: Network, count: int) -> Images:
     generator = torch.Generator().manual_seed(1)
-    pixels = torch.randint(0, 256, (count, *_SHAPE), dtype=torch.uint8, generator=generator)
+    size = count, *network.input.shape
+    pixels = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
     return Images(pixels, torch.randint(0, 10, (count,), generator=generator))
 
 
 def _seconds(network: Network, images: Images, *, sparse: bool) -> float:
     network.sparse = sparse
+    network.train()
     optimizer = torch.optim.Adam(list(network.trainable()), lr=1e-4, fused=True)
+    distort = 0.0 if network.norms else 0.07
     trainer = EpochTrainer(
-        network, network.encode, optimizer, 128, 1, distort=0.07, module=network, native=sparse
+        network, network.encode, optimizer, 128, 1, distort=distort, module=network, native=sparse
     )
     start = time.perf_counter()
     trainer.train(images, 1, "benchmark", lambda _: 1e-4)
     return time.perf_counter() - start
+
+
+def _cases(network: Network) -> dict[str, Network]:
+    """What is compared, by name."""
+    if not network.norms:
+        return {"floats": network, "levels": _quantized(network)}
+    rounded = network.copy()
+    rounded.rounded = True
+    return {"floats": network, "floats, maps in bfloat16 if sparse": rounded}
 
 
 def main() -> None:
@@ -67,21 +85,22 @@ def main() -> None:
     parser.add_argument("model", nargs="?", type=Path, default=default, help="(%(default)s)")
     parser.add_argument("--images", type=int, default=12_800, help="of an epoch (%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="(%(default)s)")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    images = _images(options.images)
-    for quantized in (False, True):
-        network = _network(options.model, quantized=quantized)
+    torch.set_num_threads(options.threads)
+    network = _network(options.model)
+    images, few = _images(network, options.images), _images(network, 640)
+    for name, current in _cases(network).items():
         for sparse in (False, True):
-            _seconds(network, _images(1280), sparse=sparse)
+            _seconds(current, few, sparse=sparse)
         pairs = [
-            (_seconds(network, images, sparse=False), _seconds(network, images, sparse=True))
+            (_seconds(current, images, sparse=False), _seconds(current, images, sparse=True))
             for _ in range(options.rounds)
         ]
         ratios = sorted(plain / sparse for plain, sparse in pairs)
         plain, sparse = (statistics.median(column) for column in zip(*pairs, strict=True))
         print(
-            f"{'levels' if quantized else 'floats'}, {network.nnz:,} weights, "
+            f"{name}, {network.nnz:,} weights, "
             f"{len(images):,} images: {plain:.2f} s, sparse {sparse:.2f} s; "
             f"ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}), "
             f"{options.rounds} rounds"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, TypeAlias
@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyadmm.model import INPUT, InputSpec
-from pyadmm.native import convolution
+from pyadmm.native import blocks, convolution
 from pyadmm.project import joint_scale, level_codes, top_mask
 from pyadmm.quantize import (
     multipliers,
@@ -36,6 +36,8 @@ from pyadmm.quantize import (
 )
 from pyadmm.spec import LayerSpec, QFormat
 
+_BLOCKS = 5
+"""Dimensions of maps in blocks of images (:mod:`pyadmm.native.blocks`)."""
 _LOGIT_STEP = 0.25
 """What counts as output step of the last layer, in units of the logit."""
 _RATIO_BITS = 16
@@ -127,6 +129,15 @@ class LayerFacts:
         """Format of the output codes (scale not filled in)."""
         return QFormat(self.activation_bits, signed=not self.relu)
 
+    @property
+    def plainly_pooled(self) -> bool:
+        """Whether it is what :mod:`pyadmm.native.convolution` has a kernel for."""
+        spec, pool = self.spec, self.pool
+        if spec.kind != "conv" or pool is None:
+            return False
+        plain = (spec.stride, spec.padding, spec.groups) == (1, 0, 1)
+        return plain and (pool.kernel, pool.stride, pool.padding) == (2, 2, 0)
+
 
 class WeightedStep(nn.Module):
     """Convolution or linear layer, then batch norm, max-pool, ReLU, requantisation, if any.
@@ -135,8 +146,10 @@ class WeightedStep(nn.Module):
     ``frozen`` holds the level codes that no longer change, 0 where they still may. ``norm`` is
     ``None`` where the layer has none, or it is folded. With ``levels`` the float network computes
     with the weights' levels. With ``sparse`` only non-zero weights are multiplied where a max-pool
-    follows a plain convolution (:mod:`pyadmm.native.convolution`). ``log_q`` is the logarithm of
-    the weight scale ``q``: one number, or one per output channel where a norm was folded.
+    follows a plain convolution (:mod:`pyadmm.native.convolution`). Real inputs in blocks of images
+    (:mod:`pyadmm.native.blocks`) give outputs in blocks, by the non-zero weights of a convolution.
+    ``log_q`` is the logarithm of the weight scale ``q``: one number, or one per output channel
+    where a norm was folded.
     """
 
     mask: Tensor
@@ -152,7 +165,7 @@ class WeightedStep(nn.Module):
         self.norm = norm
         self.levels = False
         self.sparse = False
-        self._nonzeros: tuple[Tensor, tuple[int, ...], convolution.NonZeros] | None = None
+        self._nonzeros: tuple[Tensor, tuple[object, ...], Any] | None = None
         self.weight = nn.Parameter(weight.detach().clone())
         self.bias = nn.Parameter(bias.detach().clone())
         self.log_q = nn.Parameter(weight.new_zeros(()))
@@ -197,30 +210,38 @@ class WeightedStep(nn.Module):
         """Accumulators behind the pool, by the non-zeros where that is wanted and possible."""
         if not self.sparse or not self._plainly_pooled(x):
             return self.pooled(self.product(x, weight, bias))
-        return convolution.conv_pool(x, weight, bias, self._places(x))
+        size = tuple(x.shape[1:])
+        return convolution.conv_pool(x, weight, bias, self._places(convolution.NonZeros.of, size))
 
-    def _places(self, x: Tensor) -> convolution.NonZeros:
+    def _taps(self, x: Tensor) -> blocks.Taps:
+        spec = self.facts.spec
+
+        def find(mask: Tensor, size: tuple[int, int, int]) -> blocks.Taps:
+            return blocks.Taps.of(mask, size, spec.stride, spec.padding, spec.groups)
+
+        return self._places(find, tuple(x.shape[1:4]))
+
+    def _places(self, find: Callable[[Tensor, Any], Any], size: tuple[int, ...]) -> Any:
         """Of the weights, found anew when the mask or the size of the input has changed."""
-        channels, height, width = x.shape[1:]
-        state = self.mask._version, channels, height, width
+        state = self.mask._version, size
         known = self._nonzeros
         if known is None or known[0] is not self.mask or known[1] != state:
-            places = convolution.NonZeros.of(self.mask, (channels, height, width))
-            known = self._nonzeros = self.mask, state, places
+            known = self._nonzeros = self.mask, state, find(self.mask, size)
         return known[2]
 
     def _plainly_pooled(self, x: Tensor) -> bool:
-        spec, pool = self.facts.spec, self.facts.pool
-        if spec.kind != "conv" or pool is None or x.dtype != torch.float32:
+        if not self.facts.plainly_pooled or x.dtype != torch.float32:
             return False
-        plain = spec.stride == 1 and spec.padding == 0 and spec.groups == 1
-        halved = (pool.kernel, pool.stride, pool.padding) == (2, 2, 0)
-        (height, width), (rows, columns) = x.shape[2:], spec.kernel
-        return plain and halved and convolution.fits((height - rows + 1, width - columns + 1))
+        (height, width), (rows, columns) = x.shape[2:], self.facts.spec.kernel
+        return convolution.fits((height - rows + 1, width - columns + 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Real outputs of real inputs."""
         weight = self.weight_codes() * self.row_q if self.levels else self.weight
+        if x.ndim == _BLOCKS and self.facts.spec.kind == "conv":
+            return self._of_blocks(x, weight)
+        if x.ndim == _BLOCKS:
+            x = blocks.from_blocks(x)
         if self.norm is None:
             acc = self.pooled_product(x, weight, self.bias)
             return F.relu(acc) if self.facts.relu else acc
@@ -228,6 +249,20 @@ class WeightedStep(nn.Module):
             acc = self.norm(self.product(x, weight, self.bias.detach()))
         acc = self.pooled(acc)
         return F.relu(acc) if self.facts.relu else acc
+
+    def _of_blocks(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Real outputs of real inputs in blocks, in blocks."""
+        facts, taps = self.facts, self._taps(x)
+        relu = facts.relu and facts.pool is None
+        if self.norm is None:
+            y = blocks.conv(x, weight, self.bias, taps, relu=relu)
+        else:
+            assert isinstance(self.norm, nn.BatchNorm2d)
+            y = blocks.conv_norm(x, weight, self.bias, self.norm, taps, relu=relu)
+        if facts.pool is None:
+            return y
+        y = blocks.max_pool(y, facts.pool.kernel, facts.pool.stride, facts.pool.padding)
+        return F.relu(y) if facts.relu else y
 
     def forward_codes(self, x: Coded) -> Coded:
         """Output codes and their scale, from input codes and theirs; real logits if last."""
@@ -388,10 +423,19 @@ class PoolStep(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Pooled values."""
+        if x.ndim == _BLOCKS:
+            return self._of_blocks(x)
         if self.facts.kind == "max":
             return F.max_pool2d(x, self.facts.kernel, self.facts.stride, self.facts.padding)
         y = F.avg_pool2d(x, self.facts.kernel, self.facts.stride)
         return F.relu(y) if self.facts.relu else y
+
+    def _of_blocks(self, x: Tensor) -> Tensor:
+        facts = self.facts
+        if facts.kind == "max":
+            return blocks.max_pool(x, facts.kernel, facts.stride, facts.padding)
+        y = blocks.average_pool(x, facts.kernel, facts.stride)
+        return F.relu(y) if facts.relu else y
 
     def forward_codes(self, x: Coded) -> Coded:
         """Pooled codes; an average has a scale of its own."""
@@ -450,7 +494,7 @@ class ShortcutStep(nn.Module):
         """Subsampled values between channels of zeros."""
         facts = self.facts
         x = x[:, :, :: facts.stride, :: facts.stride]
-        return F.pad(x, (0, 0, 0, 0, facts.before, facts.after))
+        return F.pad(x, (0, 0) * (x.ndim - 2) + (facts.before, facts.after))
 
     def forward_codes(self, x: Coded) -> Coded:
         """The same of codes."""
@@ -469,6 +513,8 @@ class Network(nn.Module):
     :param steps: in topological order; the last one gives the logits.
     :param sources: step -> the steps that it reads (:data:`~pyadmm.model.INPUT` for the input);
         ``None`` for a chain.
+
+    With ``rounded`` the maps of training in blocks of images are kept in bfloat16.
     """
 
     offset: Tensor
@@ -484,6 +530,7 @@ class Network(nn.Module):
         self.input = input_spec
         self.steps = nn.ModuleList(steps)
         self.quantized = quantized
+        self.rounded = False
         names = [INPUT, *(step.name for step in steps)]
         chain = {name: (source,) for source, name in pairwise(names)}
         self.sources = dict(chain if sources is None else sources)
@@ -516,9 +563,9 @@ class Network(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         """Real logits ``(N, classes)`` of input codes."""
         if not self.quantized:
-            for _, x in self.walk(codes):
+            for _, x in self._real_steps(self._laid_out(codes)):
                 logits = x
-            return logits.flatten(1)
+            return logits.flatten(1)[: len(codes)]
         scale = codes.new_full((), self.input.format.scale)
         values: dict[str, Coded] = {INPUT: (codes, scale)}
         for step, inputs in self._inputs(values):
@@ -527,10 +574,33 @@ class Network(nn.Module):
 
     def walk(self, codes: Tensor) -> Iterator[tuple[Step, Tensor]]:
         """Every step of the float network with its real outputs, in order."""
-        values: dict[str, Tensor] = {INPUT: codes * self.input.format.scale}
+        return self._real_steps(codes * self.input.format.scale)
+
+    def _real_steps(self, x: Tensor) -> Iterator[tuple[Step, Tensor]]:
+        """:meth:`walk` from real inputs, in blocks or not."""
+        values: dict[str, Tensor] = {INPUT: x}
         for step, inputs in self._inputs(values):
             values[step.name] = step(*inputs)
             yield step, values[step.name]
+
+    def _laid_out(self, codes: Tensor) -> Tensor:
+        """Real inputs, in blocks of images where the network goes through in those."""
+        real = codes * self.input.format.scale
+        if not self._blocked(real):
+            return real
+        return blocks.to_blocks(real.bfloat16() if self.rounded and self.training else real)
+
+    def _blocked(self, x: Tensor) -> bool:
+        """Whether maps go through the float network in blocks of images.
+
+        Norms in training would count the zeros that fill a block.
+        """
+        if not self.sparse or x.dtype != torch.float32 or x.device.type != "cpu":
+            return False
+        facts = [layer.facts for layer in self.layers.values()]
+        if any(f.plainly_pooled or f.spec.stride > blocks.MOST_STRIDE for f in facts):
+            return False
+        return len(x) % blocks.LANES == 0 or not (self.training and self.norms)
 
     def _inputs(self, values: dict[str, Any]) -> Iterator[tuple[Step, list[Any]]]:
         """Every step with what it reads; what nobody reads any more leaves ``values``."""

@@ -66,6 +66,7 @@ class Surroundings:
         """What trains ``network`` under its masks, with the teacher if it counts."""
         distill = self.settings.distill
         network.sparse = self.settings.sparse
+        network.rounded = train.precision == "bfloat16"
         layers = network.layers.values()
         weights, masks = [layer.weight.detach() for layer in layers], [la.mask for la in layers]
 

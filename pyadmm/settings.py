@@ -102,6 +102,7 @@ class TrainSettings:
     :param shift_pixels: images are moved by up to so many pixels, at random.
     :param precision: of products: ``float32``, or ``bfloat16`` (sums and weights stay float32),
         which is faster and gives other weights; float32 where the processor cannot multiply it.
+        With ``sparse`` products stay float32, and the maps between layers are kept in bfloat16.
     :param flip: images are mirrored left to right, at random.
     :param optimizer: ``adam``, or ``sgd`` with Nesterov's momentum of 0.9, for networks with norms.
     :param distort: images are turned, stretched and sheared a little, at random: seen through
@@ -347,9 +348,10 @@ class CompressSettings:
         larger, and the scales of the weights, which only reports read. 0: no limit.
     :param compiled: float phases after ``dense`` run through ``torch.compile``, which is faster on
         networks with norms and sums, needs a C++ compiler and gives other roundings.
-    :param sparse: on the CPU, phases after ``dense`` multiply by non-zero weights only where a
-        max-pool of two follows a plain convolution, and distort images in compiled code; some
-        times faster on small pruned networks, needs a C++ compiler and gives other roundings.
+    :param sparse: on the CPU, phases after ``dense`` multiply by non-zero weights only, and distort
+        images in compiled code; some times faster on pruned networks, needs a C++ compiler and
+        gives other roundings. Quantised networks (``quantize``) only do so where a max-pool of two
+        follows a plain convolution.
     """
 
     pruning_ratio: float = 85.0

@@ -661,7 +661,8 @@ class EpochTrainer:
     _recorded: Captured | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self._rounded = rounds_products(self.precision, self._device)
+        # Compiled code multiplies in float32; it keeps its maps in bfloat16 (Network.rounded).
+        self._rounded = not self.native and rounds_products(self.precision, self._device)
 
     @property
     def _device(self) -> torch.device:

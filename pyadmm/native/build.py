@@ -13,7 +13,7 @@ from pyadmm.errors import MissingToolError, ToolError
 from pyadmm.files import cache_dir
 from pyadmm.tools.process import run_tool
 
-_SOURCES = ("anneal.cpp", "convolution.cpp", "images.cpp")
+_SOURCES = ("anneal.cpp", "blocks.cpp", "convolution.cpp", "images.cpp")
 _FLAGS = (
     "-std=c++17",
     "-O3",
@@ -25,6 +25,7 @@ _FLAGS = (
     "-Wextra",
     "-shared",
     "-fPIC",
+    "-fopenmp",
 )
 _TIMEOUT_S = 300.0
 _REMEDY = "set sparse to false and rounding's candidates to 0 to do without compiled code"
@@ -45,8 +46,13 @@ def library() -> ctypes.CDLL:
 
 
 def pointer(tensor: object) -> ctypes.c_void_p:
-    """Where the data of a contiguous tensor on the CPU lie; ``None`` gives a null pointer."""
-    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())  # type: ignore[attr-defined]
+    """Where the data of a contiguous tensor on the CPU lie; ``None`` gives a null pointer.
+
+    The tensor lives as long as the result.
+    """
+    place = ctypes.c_void_p(None if tensor is None else tensor.data_ptr())  # type: ignore[attr-defined]
+    place.tensor = tensor  # type: ignore[attr-defined]
+    return place
 
 
 def compiled(folder: Path) -> Path:

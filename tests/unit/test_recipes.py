@@ -46,14 +46,18 @@ def test_a_recipe_plans(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "ratio"),
-    [("resnet20-cifar10", 10), ("resnet20-cifar10-60x", 16.5), ("resnet20-cifar10-teacher", 10)],
+    ("name", "ratio", "bits"),
+    [
+        ("resnet20-cifar10", 10, 4),
+        ("resnet20-cifar10-60x", 13.5, 3),
+        ("resnet20-cifar10-teacher", 10, 4),
+    ],
 )
-def test_a_resnet20_recipe_fits_its_network(name: str, ratio: float) -> None:
+def test_a_resnet20_recipe_fits_its_network(name: str, ratio: float, bits: int) -> None:
     config = read_config(FOLDER / f"{name}.yaml")
     chosen = settings.override(settings.preset(config.preset), config.compress, name)
     chosen = replace(chosen, compiled=False)  # which would ask for a compiler
     network = compression.to_network(zoo.build(config.model), chosen, zoo.entry(config.model).shape)
-    assert (config.data, chosen.pruning_ratio, chosen.weight_bits) == ("cifar10", ratio, 4)
+    assert (config.data, chosen.pruning_ratio, chosen.weight_bits) == ("cifar10", ratio, bits)
     assert network.weights == 268_336
     assert len(network.norms) == 19
