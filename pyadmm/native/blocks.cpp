@@ -12,13 +12,12 @@
 #include <type_traits>
 #include <vector>
 
+#include "vectors.h"
+
 namespace {
 
-constexpr int LANES = 8;
-constexpr int WIDE = 8;      // results in registers at a time
-constexpr int CHAINS = 4;    // sums that do not wait for each other
-typedef float Vector __attribute__((vector_size(4 * LANES)));
-typedef std::int32_t Integers __attribute__((vector_size(4 * LANES)));
+constexpr int WIDE = 8;    // results in registers at a time
+constexpr int CHAINS = 4;  // sums that do not wait for each other
 typedef std::uint32_t Bits __attribute__((vector_size(4 * LANES)));
 typedef std::uint16_t Halves __attribute__((vector_size(2 * LANES)));
 typedef std::uint16_t Bfloat;  // the upper half of a float
@@ -48,31 +47,18 @@ struct Weights {
     }
 };
 
-Vector load(const float* from) {
-    Vector vector;
-    std::memcpy(&vector, from, sizeof vector);
-    return vector;
-}
-
 Vector load(const Bfloat* from) {
     Halves halves;
     std::memcpy(&halves, from, sizeof halves);
     return (Vector)(__builtin_convertvector(halves, Bits) << 16);
 }
 
-void store(const Vector& vector, float* to) { std::memcpy(to, &vector, sizeof vector); }
-
 // To the nearest, ties to even; all values are finite.
 void store(const Vector& vector, Bfloat* to) {
     const Bits bits = (Bits)vector;
-    const Halves halves = __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, Halves);
+    const Bits nearest = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    const Halves halves = __builtin_convertvector(nearest, Halves);
     std::memcpy(to, &halves, sizeof halves);
-}
-
-float sum(const Vector& vector) {
-    float total = 0;
-    for (int lane = 0; lane < LANES; ++lane) total += vector[lane];
-    return total;
 }
 
 // One block, (height, channels, width, 8), its pixels `step` apart and `margin` from the border.
@@ -103,7 +89,7 @@ struct Packed {
     }
 };
 
-// Calls use(first, columns) for parts of a row of results that registers hold; columns is a constant.
+// Calls use(first, columns) for parts of a row that registers hold; columns is a constant.
 template <typename Use>
 void in_parts(int width, const Use& use) {
     int x = 0;

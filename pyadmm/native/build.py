@@ -14,6 +14,7 @@ from pyadmm.files import cache_dir
 from pyadmm.tools.process import run_tool
 
 _SOURCES = ("anneal.cpp", "blocks.cpp", "convolution.cpp", "images.cpp")
+_HEADERS = ("vectors.h",)
 _FLAGS = (
     "-std=c++17",
     "-O3",
@@ -81,7 +82,8 @@ def compiled(folder: Path) -> Path:
 def _digest(sources: list[Path], compiler: str) -> str:
     """Of everything that decides the result, the processor included: a cache may be shared."""
     sha = hashlib.sha256("\0".join([compiler, *_FLAGS, _processor()]).encode())
-    for source in sources:
+    headers = [Path(__file__).with_name(header) for header in _HEADERS]
+    for source in [*sources, *headers]:
         sha.update(source.read_bytes())
     return sha.hexdigest()[:24]
 

@@ -8,13 +8,12 @@
 #include <cstring>
 #include <vector>
 
+#include "vectors.h"
+
 namespace {
 
-constexpr int LANES = 8;
 constexpr int CORNERS = 4;  // pixels under one pooled pixel
 constexpr int TOGETHER = 4;  // weights whose gradients are summed in one pass
-typedef float Vector __attribute__((vector_size(4 * LANES)));
-typedef std::int32_t Integers __attribute__((vector_size(4 * LANES)));
 
 struct Shape {
     int images, channels, height, width, outputs, out_height, out_width;
@@ -25,20 +24,6 @@ struct Shape {
         return ((std::int64_t(output) * pooled_height() + row) * pooled_width() + column) * images;
     }
 };
-
-Vector load(const float* from) {
-    Vector vector;
-    std::memcpy(&vector, from, sizeof vector);
-    return vector;
-}
-
-void store(const Vector& vector, float* to) { std::memcpy(to, &vector, sizeof vector); }
-
-float sum(const Vector& vector) {
-    float total = 0;
-    for (int lane = 0; lane < LANES; ++lane) total += vector[lane];
-    return total;
-}
 
 // The pixels of LANES images next to each other, so that they stay in the cache.
 void pack(const float* maps, const Shape& shape, int first, float* block) {
