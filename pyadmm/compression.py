@@ -75,7 +75,7 @@ from pyadmm.training import (
     require_compilers,
     seed_of,
 )
-from pyadmm.trim import smallest, trim
+from pyadmm.trim import smallest, trim, trim_before_levels
 
 _FISHER_IMAGES = 4096
 _FISHER_BATCH = 32
@@ -368,6 +368,8 @@ def quantize(
     rounds = settings.rounding.candidates > 0
     if current.norms:
         if not rounds:
+            if settings.most_bytes:
+                trim_before_levels(current, name, replace(surroundings, name="trim-before-levels"))
             current.levels = True
             records += train_masked(current, settings.quantize_norms, surroundings)
         current = current.fold_norms()

@@ -531,6 +531,7 @@ class Network(nn.Module):
         self.steps = nn.ModuleList(steps)
         self.quantized = quantized
         self.rounded = False
+        self._few_zeros = False
         names = [INPUT, *(step.name for step in steps)]
         chain = {name: (source,) for source, name in pairwise(names)}
         self.sources = dict(chain if sources is None else sources)
@@ -595,7 +596,7 @@ class Network(nn.Module):
 
         Norms in training would count the zeros that fill a block.
         """
-        if not self.sparse or x.dtype != torch.float32 or x.device.type != "cpu":
+        if not self.sparse or self._few_zeros or x.dtype != torch.float32 or x.device.type != "cpu":
             return False
         facts = [layer.facts for layer in self.layers.values()]
         if any(f.plainly_pooled or f.spec.stride > blocks.MOST_STRIDE for f in facts):
@@ -625,13 +626,19 @@ class Network(nn.Module):
 
     @property
     def sparse(self) -> bool:
-        """Whether convolutions multiply with non-zero weights only, where that is possible."""
+        """Whether convolutions multiply with non-zero weights only, where that is possible.
+
+        It is set once the masks are: with few zeros, blocks of images would be slower than PyTorch.
+        """
         return any(layer.sparse for layer in self.layers.values())
 
     @sparse.setter
     def sparse(self, sparse: bool) -> None:
-        for layer in self.layers.values():
+        layers = self.layers.values()
+        for layer in layers:
             layer.sparse = sparse
+        most = blocks.MOST_LEFT * sum(layer.mask.numel() for layer in layers)
+        self._few_zeros = sparse and self.nnz > most
 
     @property
     def norms(self) -> list[Norm]:

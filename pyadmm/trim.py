@@ -1,4 +1,4 @@
-"""Trimming: a quantised network loses its least useful weights until its file is small enough."""
+"""Trimming: a network loses its least useful weights until its file is small enough."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from pyadmm import container
-from pyadmm.convert import to_compressed
+from pyadmm.activations import calibrate
+from pyadmm.convert import snap_scales, to_compressed
 from pyadmm.errors import PyadmmError
 from pyadmm.model import CompressedModel
 from pyadmm.network import Network
@@ -16,6 +17,9 @@ from pyadmm.phases import Surroundings
 from pyadmm.reorder import sort_channels
 from pyadmm.slopes import file_bits, slopes_of, some_of
 from pyadmm.training import seed_of
+
+_ROOM = 0.95
+"""Levels take some percent more bytes when they are trained than where they are the nearest."""
 
 
 def smallest(model: CompressedModel) -> CompressedModel:
@@ -51,6 +55,25 @@ def trim(network: Network, most_bytes: int, name: str, around: Surroundings) -> 
     for layer in network.layers.values():
         layer.apply_mask(layer.mask.clone())
         layer.frozen.mul_(layer.mask)
+
+
+def trim_before_levels(network: Network, name: str, around: Surroundings) -> None:
+    """Prune the float ``network``, in place, until the file of its nearest levels would fit.
+
+    What goes before the training at levels is made up for by the others, unlike what :func:`trim`
+    takes after it. Some bytes are left free, as training makes the file larger.
+
+    :param network: its weight scales are fitted.
+    :raises PyadmmError: if what has to stay does not fit.
+    """
+    settings = around.settings
+    nearest = network.fold_norms()
+    calibrate(nearest, around.data.train)
+    nearest.quantized = True
+    snap_scales(nearest, settings.mult_bits)
+    trim(nearest, int(_ROOM * settings.most_bytes), name, around)
+    for layer, trimmed in zip(network.layers.values(), nearest.layers.values(), strict=True):
+        layer.apply_mask(trimmed.mask)
 
 
 @torch.no_grad()

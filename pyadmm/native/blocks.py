@@ -21,6 +21,8 @@ from pyadmm.native.build import library, pointer
 LANES = 8
 MOST_STRIDE = 4
 """There are loops for strides up to it."""
+MOST_LEFT = 0.5
+"""Share of non-zeros from which on PyTorch's convolutions are as fast."""
 
 
 class _Layer(ctypes.Structure):

@@ -224,6 +224,13 @@ def test_a_stride_without_kernel_is_left_to_pytorch(monkeypatch: pytest.MonkeyPa
     network(_codes(network, 8))
 
 
+def test_few_zeros_are_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = to_network(zoo.build("resnet20"), _settings(), (3, 32, 32))
+    monkeypatch.setattr(blocks, "to_blocks", None)
+    network.sparse = True
+    network(_codes(network, 8))
+
+
 def test_walking_is_not_in_blocks() -> None:
     network = _pruned(zoo.build("resnet20"), _settings())
     network.sparse = True

@@ -568,6 +568,24 @@ def test_a_file_is_trimmed_to_the_bytes_that_it_may_have() -> None:
     assert before_and_after[1] > before_and_after[0] - 0.05
 
 
+def test_weights_without_room_go_before_levels_are_trained() -> None:
+    norms = {"epochs": 2, "lr": 3e-3, "batch_size": 32}
+    settings = _settings(pruning_ratio=2, admm={"rounds": 1}, quantize_norms=norms)
+    pruned = admm_phase(to_network(_model(), settings, (1, 8, 8)), settings, _data()).network
+    sizes, records = [], []
+    for allowed in (0, 450):
+        limited = replace(settings, most_bytes=allowed)
+        result = quantize(pruned, limited, _data(), name="quarters")
+        model = smallest(to_integer(result.network, _data(), "quarters").model)
+        sizes.append(len(container.encode(model)))
+        records.append(result.records)
+    assert sizes[1] <= 450 < sizes[0]
+    first = [list_of[0] for list_of in records]
+    assert first[0].nnz == pruned.nnz
+    assert first[1].nnz < pruned.nnz
+    assert {record.phase for record in first} == {"quantize-norms"}
+
+
 def test_trimming_leaves_layers_dense_that_break_even_keeps_dense() -> None:
     bound = {"break_even": {"7": 1.5}, "layers": [{"pattern": "7", "ratio": 1.0}]}
     _, full = _fitted(0, **bound)
