@@ -259,20 +259,30 @@ class WeightedStep(nn.Module):
         else:
             assert isinstance(self.norm, nn.BatchNorm2d)
             y = blocks.conv_norm(x, weight, self.bias, self.norm, taps, relu=relu)
-        if facts.pool is None:
-            return y
-        y = blocks.max_pool(y, facts.pool.kernel, facts.pool.stride, facts.pool.padding)
-        return F.relu(y) if facts.relu else y
+        y = self._blocks_pooled(y)
+        return F.relu(y) if facts.relu and not relu else y
+
+    def _blocks_pooled(self, y: Tensor) -> Tensor:
+        pool = self.facts.pool
+        return y if pool is None else blocks.max_pool(y, pool.kernel, pool.stride, pool.padding)
 
     def forward_codes(self, x: Coded) -> Coded:
         """Output codes and their scale, from input codes and theirs; real logits if last."""
         assert self.norm is None, "norms are folded before a network is quantised"
         codes, scale = x
         unit, step, output = self.log_q.exp() * scale, self.log_s.exp(), self.facts.output
-        acc = self.pooled_product(codes, self.weight_codes(), self.bias_codes(unit))
+        if codes.ndim == _BLOCKS and self.facts.spec.kind == "linear":
+            codes = blocks.from_blocks(codes)
+        weight, bias = self.weight_codes(), self.bias_codes(unit)
+        if codes.ndim == _BLOCKS:
+            acc = self._blocks_pooled(
+                blocks.conv(codes, weight, bias, self._taps(codes), relu=False)
+            )
+        else:
+            acc = self.pooled_product(codes, weight, bias)
         if self.facts.last:
-            return acc * self.per_channel(unit), scale
-        ratio = self.per_channel(self.ratio(scale))
+            return acc * self.per_channel(unit, acc.ndim), scale
+        ratio = self.per_channel(self.ratio(scale), acc.ndim)
         return requantize(acc, ratio, output.lo, output.hi), step
 
     def weight_codes(self) -> Tensor:
@@ -306,10 +316,13 @@ class WeightedStep(nn.Module):
             return torch.ones_like(self.mask)
         return factor.abs().reshape(-1, *[1] * (self.weight.ndim - 1)).expand_as(self.mask)
 
-    def per_channel(self, values: Tensor) -> Tensor:
-        """``values``, one or one per output channel, of a shape that multiplies accumulators."""
+    def per_channel(self, values: Tensor, dims: int) -> Tensor:
+        """``values``, one or one per output channel, of a shape that multiplies accumulators.
+
+        :param dims: dimensions of the accumulators.
+        """
         spatial = self.facts.spec.kind == "conv" and values.ndim == 1
-        return values.reshape(-1, 1, 1) if spatial else values
+        return values.reshape(-1, *[1] * (dims - 2)) if spatial else values
 
     def bias_grain(self, unit: Tensor) -> Tensor:
         """What biases are whole multiples of, in integers of accumulator ``unit``."""
@@ -443,7 +456,11 @@ class PoolStep(nn.Module):
         if self.facts.kind == "max":
             return self.forward(codes), scale
         area, step, output = self.facts.kernel**2, self.log_s.exp(), self.facts.output
-        total = F.avg_pool2d(codes, self.facts.kernel, self.facts.stride, divisor_override=1)
+        size = self.facts.kernel, self.facts.stride
+        if codes.ndim == _BLOCKS:
+            total = blocks.average_pool(codes, *size, divisor=1)
+        else:
+            total = F.avg_pool2d(codes, *size, divisor_override=1)
         ratio = snapped_ratios((scale / (area * step)).reshape(1))
         return requantize(total, ratio[0], output.lo, output.hi), step
 
@@ -568,10 +585,11 @@ class Network(nn.Module):
                 logits = x
             return logits.flatten(1)[: len(codes)]
         scale = codes.new_full((), self.input.format.scale)
-        values: dict[str, Coded] = {INPUT: (codes, scale)}
+        first = blocks.to_blocks(codes) if self._blocked(codes) else codes
+        values: dict[str, Coded] = {INPUT: (first, scale)}
         for step, inputs in self._inputs(values):
             values[step.name] = step.forward_codes(*inputs)
-        return values[step.name][0].flatten(1)
+        return values[step.name][0].flatten(1)[: len(codes)]
 
     def walk(self, codes: Tensor) -> Iterator[tuple[Step, Tensor]]:
         """Every step of the float network with its real outputs, in order."""

@@ -350,8 +350,7 @@ class CompressSettings:
         networks with norms and sums, needs a C++ compiler and gives other roundings.
     :param sparse: on the CPU, phases after ``dense`` multiply by non-zero weights only, and distort
         images in compiled code; some times faster on pruned networks, needs a C++ compiler and
-        gives other roundings. Quantised networks (``quantize``) only do so where a max-pool of two
-        follows a plain convolution.
+        gives other roundings (of real numbers; integers are the same).
     """
 
     pruning_ratio: float = 85.0

@@ -192,9 +192,10 @@ def max_pool(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
     return F.max_pool3d(x, (kernel, kernel, 1), (stride, stride, 1), (padding, padding, 0))
 
 
-def average_pool(x: Tensor, kernel: int, stride: int) -> Tensor:
-    """``avg_pool2d`` of blocks."""
-    return F.avg_pool3d(x.float(), (kernel, kernel, 1), (stride, stride, 1))
+def average_pool(x: Tensor, kernel: int, stride: int, divisor: int | None = None) -> Tensor:
+    """``avg_pool2d`` of blocks, in float32; sums are divided by ``divisor`` where one is given."""
+    size, step = (kernel, kernel, 1), (stride, stride, 1)
+    return F.avg_pool3d(x.float(), size, step, divisor_override=divisor)
 
 
 def conv(x: Tensor, weight: Tensor, bias: Tensor, taps: Taps, *, relu: bool) -> Tensor:

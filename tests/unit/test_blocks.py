@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyadmm import zoo
+from pyadmm.activations import calibrate
 from pyadmm.compression import retrain, to_network
 from pyadmm.native import blocks
 from pyadmm.native.blocks import Taps
@@ -215,6 +216,30 @@ def test_a_network_computes_the_same(
 
 
 _TO_BLOCKS = blocks.to_blocks
+
+
+@pytest.mark.parametrize("model", [zoo.build("resnet20"), _Mixed()], ids=["resnet20", "mixed"])
+def test_a_quantised_network_computes_the_same_integers(model: nn.Module) -> None:
+    network = _pruned(model, _settings())
+    network.train()
+    network(_codes(network, 24))
+    network = network.eval().fold_norms()
+    for layer in network.layers.values():
+        layer.fit_weight_scale()
+    generator = torch.Generator().manual_seed(4)
+    images = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    calibrate(network, Images(images, torch.zeros(20, dtype=torch.int64)))
+    network.quantized = True
+    codes = _codes(network, 11)
+    found = []
+    for sparse in (False, True):
+        network.sparse = sparse
+        network.zero_grad()
+        logits = network(codes)
+        logits.square().mean().backward()
+        found.append((logits.detach(), [p.grad for p in network.scales()]))
+    np.testing.assert_array_equal(found[0][0].numpy(), found[1][0].numpy())
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-3, atol=1e-6)
 
 
 def test_a_stride_without_kernel_is_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
