@@ -1,5 +1,6 @@
 """Loops of training that PyTorch has no fast form of, in C++ for this machine's processor.
 
-:mod:`.convolution` multiplies with the non-zero weights only; :mod:`.images` moves training images.
+:mod:`.convolution` and :mod:`.blocks` multiply with the non-zero weights only; :mod:`.images` moves
+training images; :mod:`.anneal` searches integers.
 The sources beside this file are compiled when they are first needed and kept in the cache folder.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from pyadmm.native.blocks import Taps
 from pyadmm.network import Network
 from pyadmm.settings import CompressSettings, from_dict, override
 from pyadmm.training import Data, Images
+
+torch.set_num_threads(1)
 
 # images, (channels, height, width), outputs, kernel, stride, padding, groups, density
 _SHAPES = [
@@ -179,9 +182,12 @@ class _Mixed(nn.Module):
         return self.fc(self.pool3(F.relu(self.conv3(x))).flatten(1))
 
 
-def _pruned(model: nn.Module, settings: CompressSettings) -> Network:
+_MODELS: list[Callable[[], nn.Module]] = [lambda: zoo.build("resnet20"), _Mixed]
+
+
+def _pruned(build: Callable[[], nn.Module], settings: CompressSettings) -> Network:
     torch.manual_seed(3)
-    network = to_network(model, settings, (3, 32, 32))
+    network = to_network(build(), settings, (3, 32, 32))
     for layer in network.layers.values():
         layer.apply_mask((torch.rand_like(layer.mask) < 0.3).float())
     return network
@@ -193,10 +199,12 @@ def _codes(network: Network, count: int) -> Tensor:
     return network.encode(torch.randint(0, 256, size, dtype=torch.uint8, generator=generator))
 
 
-@pytest.mark.parametrize("model", [zoo.build("resnet20"), _Mixed()], ids=["resnet20", "mixed"])
+@pytest.mark.parametrize(
+    "model", [lambda: zoo.build("resnet20"), _Mixed], ids=["resnet20", "mixed"]
+)
 @pytest.mark.parametrize("count", [16, 11])
 def test_a_network_computes_the_same(
-    model: nn.Module, count: int, monkeypatch: pytest.MonkeyPatch
+    model: Callable[[], nn.Module], count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = _pruned(model, _settings())
     codes = _codes(network, count)
@@ -218,8 +226,10 @@ def test_a_network_computes_the_same(
 _TO_BLOCKS = blocks.to_blocks
 
 
-@pytest.mark.parametrize("model", [zoo.build("resnet20"), _Mixed()], ids=["resnet20", "mixed"])
-def test_a_quantised_network_computes_the_same_integers(model: nn.Module) -> None:
+@pytest.mark.parametrize(
+    "model", [lambda: zoo.build("resnet20"), _Mixed], ids=["resnet20", "mixed"]
+)
+def test_a_quantised_network_computes_the_same_integers(model: Callable[[], nn.Module]) -> None:
     network = _pruned(model, _settings())
     network.train()
     network(_codes(network, 24))
@@ -243,7 +253,7 @@ def test_a_quantised_network_computes_the_same_integers(model: nn.Module) -> Non
 
 
 def test_a_stride_without_kernel_is_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = _pruned(_Mixed(stride=5, side=2), _settings())
+    network = _pruned(lambda: _Mixed(stride=5, side=2), _settings())
     monkeypatch.setattr(blocks, "to_blocks", None)
     network.sparse = True
     network(_codes(network, 8))
@@ -257,7 +267,7 @@ def test_few_zeros_are_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_walking_is_not_in_blocks() -> None:
-    network = _pruned(zoo.build("resnet20"), _settings())
+    network = _pruned(lambda: zoo.build("resnet20"), _settings())
     network.sparse = True
     assert all(len(x) == 3 for _, x in network.walk(_codes(network, 3)))
 
@@ -271,7 +281,7 @@ def test_a_sparse_phase_nearly_equals_a_plain_one(precision: str) -> None:
     losses = []
     for sparse, own in ((False, "float32"), (True, precision)):
         settings = override(_settings(sparse=sparse), {"retrain": {"precision": own}}, "test")
-        records = retrain(_pruned(zoo.build("resnet20"), settings), settings, data).records
+        records = retrain(_pruned(lambda: zoo.build("resnet20"), settings), settings, data).records
         losses.append([record.loss for record in records])
     tolerance = 1e-4 if precision == "float32" else 0.02
     assert losses[0] == pytest.approx(losses[1], rel=tolerance)
