@@ -94,6 +94,7 @@ class Surroundings:
             self.settings.compiled and not network.quantized,
             device_of(network).type == "cuda",
             self.settings.sparse,
+            [seed_of(self.settings.seed, "look", i) for i in range(distill.looks)],
         )
 
 

@@ -310,16 +310,25 @@ class DistillSettings:
 
     :param views: an image's goal is the mean of the dense network's logits over all shifts of it by
         up to so many pixels; 0 takes the logits of the image as it is trained on.
+    :param looks: images are shifted, mirrored and distorted in so many ways, one for an epoch, so
+        that the dense network's logits of the very images are computed once for each (where 256 MB
+        hold them); 0: in a new way in every epoch. Needs ``views`` 0.
     """
 
     weight: float = 0.7
     temperature: float = 4.0
     views: int = 0
+    looks: int = 0
 
     def __post_init__(self) -> None:
         _require(0 <= self.weight <= 1, "settings, distill: weight must be 0 to 1")
         _require(self.temperature > 0, "settings, distill: temperature must be positive")
         _require(0 <= self.views <= 8, "settings, distill: views must be 0 to 8")
+        _require(self.looks >= 0, "settings, distill: looks must not be negative")
+        _require(
+            not (self.views and self.looks),
+            "settings, distill: views and looks exclude each other; set one of them to 0",
+        )
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import io
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -220,6 +220,7 @@ class Batch:
     :param varied: whether images may be mirrored or distorted, so that their logits are not kept.
     :param weight: of these images in the mean over the batch of all processes.
     :param counted: images that they stand for in sums over all processes.
+    :param key: of the :class:`Moves` that they were moved by.
     """
 
     images: Tensor
@@ -229,6 +230,64 @@ class Batch:
     varied: bool = False
     weight: float = 1.0
     counted: float = 0.0
+    key: Hashable = None
+
+
+@dataclass(frozen=True)
+class Moves:
+    """How every training image is moved, mirrored and distorted in an epoch.
+
+    :param pixels: most that an image is shifted by; ``shift`` is as in :func:`shifted`.
+    :param shift: int64 ``(N,)``.
+    :param mirrored: boolean ``(N,)``; ``None``: none is.
+    :param maps: float32 ``(N, 2, 2)``, as in :func:`distorted`; ``None``: images keep their form.
+    :param native: images are distorted by compiled code, on the CPU, which may round otherwise.
+    :param key: what the images are known by, where epochs see the very same again.
+    """
+
+    pixels: int
+    shift: Tensor
+    mirrored: Tensor | None
+    maps: Tensor | None
+    native: bool = False
+    key: Hashable = None
+
+    @classmethod
+    def draw(
+        cls,
+        count: int,
+        generator: torch.Generator,
+        *,
+        pixels: int,
+        flip: bool,
+        distort: float,
+        native: bool,
+    ) -> Moves:
+        """Of ``count`` images; as many random numbers are drawn whatever they are used for."""
+        shift = torch.randint((2 * pixels + 1) ** 2, (count,), generator=generator)
+        mirrored = torch.rand(count, generator=generator) < 0.5
+        maps = torch.eye(2) + distort * (2 * torch.rand(count, 2, 2, generator=generator) - 1)
+        return cls(pixels, shift, mirrored if flip else None, maps if distort else None, native)
+
+    def to(self, device: torch.device) -> Moves:
+        """The same on another device."""
+        mirrored = None if self.mirrored is None else self.mirrored.to(device)
+        maps = None if self.maps is None else self.maps.to(device)
+        return replace(self, shift=self.shift.to(device), mirrored=mirrored, maps=maps)
+
+    def of(self, data: Images, chosen: Tensor, places: Tensor) -> Tensor:
+        """The images at ``chosen``, moved as the ones at ``places`` are, on the moves' device."""
+        shift = self.shift[places]
+        if self.native and self.maps is not None:
+            images = moved(*data.sources(chosen), shift, self.pixels, self.maps[places])
+        else:
+            images = shifted(data.at(chosen).to(shift.device), self.pixels, shift)
+            if self.maps is not None:
+                images = distorted(images, self.maps[places])
+        if self.mirrored is not None:
+            which = self.mirrored[places, None, None, None]
+            images = torch.where(which, images.flip(3), images)
+        return images
 
 
 def batches(
@@ -241,35 +300,28 @@ def batches(
     distort: float = 0.0,
     device: torch.device = CPU,
     native: bool = False,
+    look: Moves | None = None,
 ) -> Iterator[Batch]:
     """All of ``data`` once; ``seed`` decides their order, shifts, flips and distortions.
 
     :param device: where they go, batch by batch; the random numbers are the same everywhere.
-    :param native: images are distorted by compiled code, on the CPU, which may round otherwise.
+    :param native: as in :class:`Moves`.
+    :param look: of all rows of the pool, instead of moves that ``seed`` decides.
     """
     generator = torch.Generator().manual_seed(seed)
-    count = len(data)
-    order = torch.randperm(count, generator=generator)
-    span = 2 * shift_pixels + 1
-    shifts = torch.randint(span * span, (count,), generator=generator).to(device)
-    mirrored = (torch.rand(count, generator=generator) < (0.5 if flip else 0.0)).to(device)
-    maps = torch.eye(2) + distort * (2 * torch.rand(count, 2, 2, generator=generator) - 1)
-    maps, labels = maps.to(device), data.labels.to(device)
-    varied = flip or distort > 0
+    order = torch.randperm(len(data), generator=generator)
+    moves = look or Moves.draw(
+        len(data), generator, pixels=shift_pixels, flip=flip, distort=distort, native=native
+    )
+    moves, labels = moves.to(device), data.labels.to(device)
+    varied = moves.mirrored is not None or moves.maps is not None
     for whole in order.split(size):
         chosen, weight = distributed.share(whole)
-        places = chosen.to(device)
-        shift = shifts[places]
-        if native and distort:
-            images = moved(*data.sources(chosen), shift, shift_pixels, maps[places])
-        else:
-            images = shifted(data.at(chosen).to(device), shift_pixels, shift)
-            if distort:
-                images = distorted(images, maps[places])
-        if flip:
-            images = torch.where(mirrored[places, None, None, None], images.flip(3), images)
-        index = data.rows(chosen).to(device)
-        yield Batch(images, labels[places], index, shift, varied, weight, weight * len(whole))
+        index, places = data.rows(chosen).to(device), chosen.to(device)
+        which = places if look is None else index
+        images, shift = moves.of(data, chosen, which), moves.shift[which]
+        counted = weight * len(whole)
+        yield Batch(images, labels[places], index, shift, varied, weight, counted, moves.key)
 
 
 def shifted(images: Tensor, pixels: int, shift: Tensor) -> Tensor:
@@ -307,8 +359,8 @@ class Teacher:
         self.encode = encode
         self.views = views
         self._pool: Tensor | None = None
-        self._known: dict[int, Tensor] = {}
-        self._tables: dict[int, Tensor] = {}
+        self._known: dict[Hashable, Tensor] = {}
+        self._tables: dict[Hashable, Tensor] = {}
 
     @torch.no_grad()
     def prepare(self, data: Images, shift_pixels: int) -> None:
@@ -316,40 +368,51 @@ class Teacher:
 
         They are kept by the rows of one pool, which parts of a data set share.
         """
-        if self._pool is not data.pool:
-            self._pool, self._known, self._tables = data.pool, {}, {}
+        self._take_up(data)
         if self.views > 0:
-            self._prepare_mean(data)
+            self._complete(_MEAN, data, self._mean_of)
             return
         shifts = (2 * shift_pixels + 1) ** 2
+        if shifts <= _TEACHER_CACHE_SHIFTS and self._fits(data, shifts):
+            self._complete(shift_pixels, data, lambda part: self._shifted(part, shift_pixels))
+
+    @torch.no_grad()
+    def prepare_look(self, data: Images, look: Moves, looks: int) -> None:
+        """Compute the logits of all images as ``look`` shows them, if all ``looks`` fit."""
+        self._take_up(data)
+        if self._fits(data, looks):
+            self._complete(look.key, data, lambda part: self._seen(part, look))
+
+    def _take_up(self, data: Images) -> None:
+        """Forget what is known of another pool."""
+        if self._pool is not data.pool:
+            self._pool, self._known, self._tables = data.pool, {}, {}
+
+    def _fits(self, data: Images, times: int) -> bool:
+        """Whether the logits of all rows of the pool may be kept so many times."""
         classes = self.network(self.encode(data.at(slice(1)))).shape[1]
-        needed = shifts * len(data.pool) * classes * 4
-        if needed <= _TEACHER_CACHE_BYTES and shifts <= _TEACHER_CACHE_SHIFTS:
-            self._complete(shift_pixels, data, shifts)
+        return times * len(data.pool) * classes * 4 <= _TEACHER_CACHE_BYTES
 
-    def _prepare_mean(self, data: Images) -> None:
-        """The mean logits of every image over its views, once."""
-        self._complete(_MEAN, data, (2 * self.views + 1) ** 2)
-
-    def _complete(self, key: int, data: Images, shifts: int) -> None:
+    def _complete(self, key: Hashable, data: Images, find: Callable[[Images], Tensor]) -> None:
         """Add the logits of ``data`` to a table, ``([shifts,] rows of the pool, classes)``."""
         known = self._known.setdefault(key, torch.zeros(len(data.pool), dtype=torch.bool))
         rows = data.rows(torch.arange(len(data)))
         new = (~known[rows]).nonzero()[:, 0]
         if not len(new):
             return
-        part = data.take(new)
-        found = self._mean_of(part, shifts) if key == _MEAN else self._shifted(part, key, shifts)
+        found = find(data.take(new))
         if key not in self._tables:
             size = *found.shape[:-2], len(data.pool), found.shape[-1]
             self._tables[key] = found.new_zeros(size)
         self._tables[key][..., rows[new].to(found.device), :] = found
         known[rows[new]] = True
 
-    def _shifted(self, data: Images, pixels: int, shifts: int) -> Tensor:
-        return torch.stack([self._logits_of(data, pixels, shift) for shift in range(shifts)])
+    def _shifted(self, data: Images, pixels: int) -> Tensor:
+        shifts = range((2 * pixels + 1) ** 2)
+        return torch.stack([self._logits_of(data, pixels, shift) for shift in shifts])
 
-    def _mean_of(self, data: Images, shifts: int) -> Tensor:
+    def _mean_of(self, data: Images) -> Tensor:
+        shifts = (2 * self.views + 1) ** 2
         total = self._logits_of(data, self.views, 0)
         for shift in range(1, shifts):
             total += self._logits_of(data, self.views, shift)
@@ -361,6 +424,12 @@ class Teacher:
             for part, _ in data.parts()
         ]
         return torch.cat([self.network(part) for part in parts])
+
+    def _seen(self, data: Images, look: Moves) -> Tensor:
+        size = data.evaluated_together(EVALUATION_BATCH)
+        parts = torch.arange(len(data)).split(size)
+        images = (look.of(data, part, data.rows(part).to(look.shift.device)) for part in parts)
+        return torch.cat([self.network(self.encode(part)) for part in images])
 
     @torch.no_grad()
     def logits(
@@ -374,6 +443,8 @@ class Teacher:
 
         :param network: the teacher's own by default, or a faster equal of it.
         """
+        if batch.key is not None and batch.key in self._tables:
+            return self._tables[batch.key][batch.index]
         if _MEAN in self._tables:
             return self._tables[_MEAN][batch.index]
         if shift_pixels in self._tables and not batch.varied:
@@ -637,6 +708,7 @@ class EpochTrainer:
         last one of an epoch may be smaller and is not worth another compilation.
     :param captured: whole batches go through one recorded CUDA graph.
     :param native: as in :func:`batches`.
+    :param looks: seeds of the moves that an epoch's images may get; none: new ones in every epoch.
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -656,6 +728,7 @@ class EpochTrainer:
     compiled: bool = False
     captured: bool = False
     native: bool = False
+    looks: Sequence[int] = ()
     _rounded: bool = field(default=False, init=False)
     _fast: list[Callable[[Tensor], Tensor]] = field(default_factory=list, init=False)
     _recorded: Captured | None = field(default=None, init=False)
@@ -706,7 +779,10 @@ class EpochTrainer:
     def _batches(self, data: Images, seed: int) -> Iterator[Batch]:
         """The images of an epoch, once the teacher knows what it can know of them before."""
         varied = self.flip or self.distort > 0
-        if self.teacher is not None and (self.teacher.views > 0 or not varied):
+        look = self._look(data, seed) if self.looks else None
+        if self.teacher is not None and look is not None:
+            self.teacher.prepare_look(data, look, len(self.looks))
+        elif self.teacher is not None and (self.teacher.views > 0 or not varied):
             self.teacher.prepare(data, self.shift_pixels)
         return batches(
             data,
@@ -717,7 +793,22 @@ class EpochTrainer:
             distort=self.distort,
             device=self._device,
             native=self.native,
+            look=look,
         )
+
+    def _look(self, data: Images, seed: int) -> Moves:
+        """That of the looks which an epoch's seed picks."""
+        chosen = self.looks[seed % len(self.looks)]
+        moves = Moves.draw(
+            len(data.pool),
+            torch.Generator().manual_seed(chosen),
+            pixels=self.shift_pixels,
+            flip=self.flip,
+            distort=self.distort,
+            native=self.native,
+        )
+        key = chosen, self.shift_pixels, self.flip, self.distort, self.native
+        return replace(moves.to(self._device), key=key)
 
     def slopes(self, data: Images, seed: int) -> Iterator[int]:
         """The images of every batch; its gradients, left in the parameters, are not followed."""

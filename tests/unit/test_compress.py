@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import pyadmm
-from pyadmm import compression, container, devices, exchange
+from pyadmm import compression, container, devices, exchange, training
 from pyadmm.compression import admm_phase, quantize, retrain, to_integer, to_network, train_dense
 from pyadmm.errors import PyadmmError
 from pyadmm.network import Network
@@ -27,6 +27,7 @@ from pyadmm.slopes import slopes_of
 from pyadmm.training import (
     Data,
     EpochRecord,
+    EpochTrainer,
     Images,
     Teacher,
     accuracy,
@@ -360,20 +361,20 @@ def test_processors_that_multiply_bfloat16(feature: str, monkeypatch: pytest.Mon
     assert devices.multiplies_bfloat16(torch.device("cuda"))
 
 
-def _polished(folder: Path | None, cycles: int, *, taught: bool = False, **common: Any) -> Any:
+def _polished(folder: Path | None, cycles: int, distill: dict[str, int], **common: Any) -> Any:
     """A network at coarse levels, quantised for one epoch so that something is left to find."""
     train = {"epochs": 1, "lr": 3e-3, "batch_size": 32, "shift_pixels": 1}
     polish = {"cycles": cycles, "epochs": 2, "share": 0.5, "lr": 2e-2}
     settings = _settings(weight_bits=2, quantize=train, polish=polish)
     network = to_network(_model(), settings, (1, 8, 8)).fold_norms()
-    if taught:
-        settings = replace(settings, distill=replace(settings.distill, views=1))
+    if distill:
+        settings = replace(settings, distill=replace(settings.distill, **distill))
         common["teacher"] = network
     return quantize(network, settings, _data(), checkpoint_dir=folder, **common)
 
 
 def test_polishing_keeps_what_lowers_the_loss() -> None:
-    before, after = _polished(None, 0).network, _polished(None, 6)
+    before, after = _polished(None, 0, {}).network, _polished(None, 6, {})
     losses = [r.loss for r in after.records if r.phase == "polish"]
     assert losses == sorted(losses, reverse=True)
     assert len(losses) == 6
@@ -391,8 +392,8 @@ def test_polishing_keeps_what_lowers_the_loss() -> None:
     assert sum(changed) > 0
 
 
-@pytest.mark.parametrize("taught", [False, True])
-def test_polishing_goes_on_where_it_was_stopped(tmp_path: Path, taught: bool) -> None:
+@pytest.mark.parametrize("distill", [{}, {"views": 1}, {"looks": 3}], ids=str)
+def test_polishing_goes_on_where_it_was_stopped(tmp_path: Path, distill: dict[str, int]) -> None:
     class _Stopped(Exception):
         pass
 
@@ -400,10 +401,10 @@ def test_polishing_goes_on_where_it_was_stopped(tmp_path: Path, taught: bool) ->
         if record.phase == "polish" and record.epoch == 1:
             raise _Stopped
 
-    whole = _polished(None, 4, taught=taught)
+    whole = _polished(None, 4, distill)
     with pytest.raises(_Stopped):
-        _polished(tmp_path, 4, taught=taught, progress=stop)
-    resumed = _polished(tmp_path, 4, taught=taught)
+        _polished(tmp_path, 4, distill, progress=stop)
+    resumed = _polished(tmp_path, 4, distill)
     assert [r.loss for r in resumed.records] == [r.loss for r in whole.records]
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(resumed.network.state_dict()[name], tensor), name
@@ -645,6 +646,57 @@ def test_a_teacher_knows_the_images_of_a_part(views: int) -> None:
             codes = network.encode(batch.images)
             found = teacher.logits(batch, codes, 1)
             torch.testing.assert_close(found, alone.logits(same, codes, 1))
+
+
+def _looking(teacher: Teacher, looks: list[int]) -> EpochTrainer:
+    network = teacher.network
+    assert isinstance(network, Network)
+    optimizer = torch.optim.SGD(list(network.trainable()), lr=0.0)
+    return EpochTrainer(
+        network, network.encode, optimizer, 16, 1, teacher, flip=True, distort=0.1, looks=looks
+    )
+
+
+def _by_row(trainer: EpochTrainer, data: Images, seed: int) -> dict[int, tuple[Tensor, Tensor]]:
+    """Every image of an epoch and the teacher's logits of it, which it must know already."""
+    teacher = trainer.teacher
+    assert teacher is not None
+
+    def unasked(codes: Tensor) -> Tensor:
+        raise AssertionError("the teacher knows this image")
+
+    found = {}
+    for batch in trainer._batches(data, seed):
+        logits = teacher.logits(batch, trainer.encode(batch.images), 1, unasked)
+        found.update(zip(batch.index.tolist(), zip(batch.images, logits, strict=True), strict=True))
+    return found
+
+
+def test_looks_come_again_and_the_teacher_knows_them() -> None:
+    data, settings = _data(), _settings()
+    teacher = _teacher(settings)
+    trainer = _looking(teacher, [11, 12])
+    one, other, again = (_by_row(trainer, data.train, seed) for seed in (4, 5, 6))
+    assert len(one) == len(data.train)
+    assert all(torch.equal(image, again[row][0]) for row, (image, _) in one.items())
+    assert sum(torch.equal(image, other[row][0]) for row, (image, _) in one.items()) < len(one) / 10
+    for found in (one, other):
+        images, logits = (torch.stack(column) for column in zip(*found.values(), strict=True))
+        with torch.no_grad():
+            torch.testing.assert_close(logits, trainer.forward(trainer.encode(images)))
+    part = _by_row(trainer, data.train.take(torch.tensor([9, 2])), 5)
+    rows = data.train.rows(torch.tensor([9, 2])).tolist()
+    assert sorted(part) == sorted(rows)
+    assert all(torch.equal(part[row][0], other[row][0]) for row in rows)
+
+
+def test_looks_without_room_are_computed_with_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "_TEACHER_CACHE_BYTES", 1)
+    data, teacher = _data(), _teacher(_settings())
+    batch = next(_looking(teacher, [11, 12])._batches(data.train, 4))
+    asked = []
+    teacher.logits(batch, torch.zeros(16, 1, 8, 8), 1, lambda codes: asked.append(1) or codes)
+    assert asked
 
 
 def test_a_split_holds_out_the_same_images_every_time() -> None:

@@ -69,6 +69,8 @@ def test_override_changes_layers() -> None:
         ({"retrain": {"precision": 16}}, "precision: must be str"),
         ({"quantize": {"precision": "bfloat16"}}, "precision must be float32, not 'bfloat16'"),
         ({"distill": {"views": 9}}, "views must be 0 to 8"),
+        ({"distill": {"looks": -1}}, "looks must not be negative"),
+        ({"distill": {"views": 1, "looks": 2}}, "views and looks exclude each other"),
         ({"rounding": {"candidates": -1}}, "rounding: candidates must not be negative: -1"),
         ({"rounding": {"damping": 0}}, "rounding: damping must be positive"),
         ({"rounding": {"images": 0}}, "rounding: images must be at least 1, not 0"),
