@@ -175,9 +175,16 @@ def _solved(data: bytes, shape: tuple[int, int, int, int], source: QFormat) -> A
     places = np.argwhere(np.any(codes[:, live] != 0, axis=0))
     taps = tuple((int(k), int(h), int(w)) for k, h, w in places)
     kernel = codes[:, live][(slice(None), *places.T)]
-    sums, outputs = _convert(kernel, source) if taps else ((), (Term(-1),) * len(codes))
+    # Outputs without weights stay out: da4ml's time grows with the square of their number.
+    used = np.flatnonzero(np.any(kernel != 0, axis=1))
+    outputs = [Term(-1)] * len(codes)
+    sums: tuple[Sum, ...] = ()
+    if taps:
+        sums, found = _convert(kernel[used], source)
+        for place, term in zip(used, found, strict=True):
+            outputs[place] = term
     channels = tuple(int(c) for c in live) or (0,)
-    graph = AdderGraph(channels, taps, sums, outputs, source)
+    graph = AdderGraph(channels, taps, sums, tuple(outputs), source)
     unit = np.eye(len(taps), dtype=np.int64)
     assert np.array_equal(graph.evaluate(unit), kernel), "the adder graph is not the kernel"
     return graph
@@ -195,7 +202,8 @@ def _convert(
     # The simulated board's environment has an older numpy, for which there is no da4ml.
     from da4ml.cmvm import solve  # noqa: PLC0415
 
-    pipeline = solve(kernel.T.astype(np.float32), qintervals=[interval] * kernel.shape[1])
+    matrix = np.ascontiguousarray(kernel.T, np.float32)  # It reads rows, whatever the strides.
+    pipeline = solve(matrix, qintervals=[interval] * kernel.shape[1])
     builder = _Builder(source, kernel.shape[1])
     terms = [Term(t) for t in range(kernel.shape[1])]
     for logic in pipeline.solutions:

@@ -1,6 +1,7 @@
-"""The shipped models decode to networks that do what their manifest says.
+"""The shipped models decode to networks that do what their manifest says, in every form.
 
 MNIST models on the whole test set; CIFAR-10 ones, which take a minute there, on its first images.
+The golden logits are computed once for all tests.
 """
 
 from __future__ import annotations
@@ -12,13 +13,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pyadmm import container, datasets
+from pyadmm.compact import compact
+from pyadmm.model import CompressedModel
+from pyadmm.spec import IntArray
 
 MODELS = Path(__file__).parents[2] / "models"
 BESIDE = Path(__file__).parents[3] / "shared" / "data"
 ENTRIES: list[dict[str, Any]] = json.loads((MODELS / "manifest.json").read_text(encoding="utf-8"))
+OF_MNIST = [entry for entry in ENTRIES if entry.get("data", "mnist") == "mnist"]
 
 
 @cache
@@ -46,15 +52,54 @@ def test_a_shipped_model_is_what_is_said(entry: dict[str, Any]) -> None:
     assert container.decode(content).nnz == entry["nnz"]
 
 
+@cache
+def _model(file: str) -> CompressedModel:
+    return container.load(MODELS / file)
+
+
+def _images(entry: dict[str, Any]) -> tuple[IntArray, IntArray]:
+    """The test images that the model is run on, and their labels."""
+    data = _data(entry.get("data", "mnist"))
+    first = entry.get("first", {"images": None})["images"]
+    return data.test_images[:first], data.test_labels[:first]
+
+
+@cache
+def _golden(file: str) -> IntArray:
+    """The integer model's logits of these images."""
+    (entry,) = (entry for entry in ENTRIES if entry["file"] == file)
+    return _model(file).run(_images(entry)[0])
+
+
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["file"])
 def test_a_shipped_model_does_what_is_said(entry: dict[str, Any]) -> None:
-    model = container.decode((MODELS / entry["file"]).read_bytes())
-    data = _data(entry.get("data", "mnist"))
     first = entry.get("first")
-    images = slice(None if first is None else first["images"])
-    accuracy = model.accuracy(data.test_images[images], data.test_labels[images])
+    right = _golden(entry["file"]).argmax(1) == _images(entry)[1]
     expected = entry["test_accuracy"] if first is None else first["accuracy"]
-    assert accuracy == pytest.approx(expected, abs=1e-9)
+    assert right.mean() == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("entry", OF_MNIST, ids=lambda entry: entry["file"])
+def test_a_compact_model_keeps_every_logit(entry: dict[str, Any]) -> None:
+    model = _model(entry["file"])
+    small = compact(model)
+    assert small.weights < model.weights / 4
+    np.testing.assert_array_equal(small.run(_images(entry)[0]), _golden(entry["file"]))
+
+
+@pytest.mark.parametrize("entry", OF_MNIST, ids=lambda entry: entry["file"])
+def test_onnx_and_qonnx_give_every_logit(entry: dict[str, Any]) -> None:
+    for package in ("onnx", "onnxruntime", "qonnx"):
+        pytest.importorskip(package, reason="pip install 'pyadmm[export]'")
+    # It may only be imported where these are.
+    from pyadmm import export  # noqa: PLC0415
+
+    model, images = _model(entry["file"]), _images(entry)[0][:2000]
+    golden = _golden(entry["file"])[:2000]
+    found = export.run_onnx(export.export_onnx(model), images)
+    np.testing.assert_array_equal(found, golden)
+    quant = export.export_qonnx(model, 100)
+    np.testing.assert_array_equal(export.run_qonnx(quant, images[:100]), golden[:100])
 
 
 @pytest.mark.parametrize(

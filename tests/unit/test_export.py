@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from pyadmm import container, export
-from pyadmm.datasets import mnist
 from pyadmm.errors import MissingToolError, PyadmmError
 from pyadmm.model import (
     INPUT,
@@ -33,7 +32,6 @@ pytest.importorskip("onnxruntime", reason="pip install 'pyadmm[export]'")
 pytest.importorskip("qonnx", reason="pip install 'pyadmm[export]'")
 
 ROOT = Path(__file__).parents[2]
-BESIDE = ROOT.parent / "shared" / "data" / "mnist"
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 
 
@@ -72,19 +70,8 @@ def assert_equal_everywhere(model: CompressedModel, images: np.ndarray) -> None:
     np.testing.assert_array_equal(export.run_qonnx(quant, images), golden)
 
 
-@pytest.mark.parametrize("path", shipped_models("mnist"), ids=lambda path: path.stem)
-def test_shipped_models_on_mnist(path: Path) -> None:
-    images = mnist.load(BESIDE if BESIDE.is_dir() else None).test_images[:2000]
-    model = container.load(path)
-    graph = export.export_onnx(model)
-    np.testing.assert_array_equal(export.run_onnx(graph, images), model.run(images))
-    some = images[:100]
-    quant = export.export_qonnx(model, len(some))
-    np.testing.assert_array_equal(export.run_qonnx(quant, some), model.run(some))
-
-
-def test_the_shipped_resnet() -> None:
-    (path,) = shipped_models("cifar10")
+@pytest.mark.parametrize("path", shipped_models("cifar10"), ids=lambda path: path.stem)
+def test_shipped_networks_with_sums(path: Path) -> None:
     model = container.load(path)
     assert_equal_everywhere(model, random_images(np.random.default_rng(0), 3, model.input.shape))
 

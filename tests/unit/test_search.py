@@ -42,9 +42,12 @@ def test_sparse_beats_dense_on_the_same_chip(result: SearchResult) -> None:
     assert dense.best.interval > 2 * result.best.interval
 
 
-def test_unrolled_kernels_are_offered_only_when_asked(result: SearchResult) -> None:
+def test_unrolled_kernels_are_offered_only_when_asked() -> None:
+    model = random_lenet5(kept=(60, 300, 200, 100))
+    result = search(model, BOARD)
     assert "unrolled" not in {config.family for config in result.configs.values()}
-    asked = search(random_lenet5(), BOARD, unrolled=True)
+    asked = search(model, BOARD, unrolled=True)
+    assert "unrolled" in {config.family for config in asked.configs.values()}
     assert asked.best.interval <= result.best.interval
     assert asked.configs["fc2"].family != "unrolled"
     assert asked.best.resources.fits(BOARD.resources.scaled(0.8))
