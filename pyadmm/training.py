@@ -781,7 +781,8 @@ class EpochTrainer:
         varied = self.flip or self.distort > 0
         look = self._look(data, seed) if self.looks else None
         if self.teacher is not None and look is not None:
-            self.teacher.prepare_look(data, look, len(self.looks))
+            if not self.captured:  # A graph asks it anew for every batch.
+                self.teacher.prepare_look(data, look, len(self.looks))
         elif self.teacher is not None and (self.teacher.views > 0 or not varied):
             self.teacher.prepare(data, self.shift_pixels)
         return batches(

@@ -145,18 +145,21 @@ def test_another_network_can_be_the_teacher(here: Path, capsys: pytest.CaptureFi
     assert "belongs to other settings" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("method", "distill"), [("prepare", {"views": 1}), ("prepare_look", {"looks": 1})]
+)
 def test_the_logits_of_a_teacher_are_computed_once_for_all_phases(
-    here: Path, monkeypatch: pytest.MonkeyPatch
+    here: Path, monkeypatch: pytest.MonkeyPatch, method: str, distill: dict[str, int]
 ) -> None:
     computed = []
-    inner = Teacher._prepare_mean
+    inner = getattr(Teacher, method)
 
-    def counted(teacher: Teacher, data: Images) -> None:
+    def counted(teacher: Teacher, data: Images, *how: object) -> None:
         computed.append(not teacher._tables)
-        inner(teacher, data)
+        inner(teacher, data, *how)
 
-    monkeypatch.setattr(Teacher, "_prepare_mean", counted)
-    settings = {**SMALL, "distill": {"views": 1}}
+    monkeypatch.setattr(Teacher, method, counted)
+    settings = {**SMALL, "distill": distill}
     (here / "views.yaml").write_text(yaml.safe_dump({"compress": settings}))
     line = ["--model", "mynet:Net", "--data-dir", "pictures", "--image-size", "12"]
     assert main([*line, "--config", "views.yaml", "--until", "quantize"]) == 0
