@@ -175,7 +175,7 @@ def _solved(data: bytes, shape: tuple[int, int, int, int], source: QFormat) -> A
     places = np.argwhere(np.any(codes[:, live] != 0, axis=0))
     taps = tuple((int(k), int(h), int(w)) for k, h, w in places)
     kernel = codes[:, live][(slice(None), *places.T)]
-    # Outputs without weights stay out: da4ml's time grows with the square of their number.
+    # Outputs without weights stay out: da4ml takes much longer for many outputs, also empty ones.
     used = np.flatnonzero(np.any(kernel != 0, axis=1))
     outputs = [Term(-1)] * len(codes)
     sums: tuple[Sum, ...] = ()

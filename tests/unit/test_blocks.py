@@ -199,9 +199,7 @@ def _codes(network: Network, count: int) -> Tensor:
     return network.encode(torch.randint(0, 256, size, dtype=torch.uint8, generator=generator))
 
 
-@pytest.mark.parametrize(
-    "model", [lambda: zoo.build("resnet20"), _Mixed], ids=["resnet20", "mixed"]
-)
+@pytest.mark.parametrize("model", _MODELS, ids=["resnet20", "mixed"])
 @pytest.mark.parametrize("count", [16, 11])
 def test_a_network_computes_the_same(
     model: Callable[[], nn.Module], count: int, monkeypatch: pytest.MonkeyPatch
@@ -226,9 +224,7 @@ def test_a_network_computes_the_same(
 _TO_BLOCKS = blocks.to_blocks
 
 
-@pytest.mark.parametrize(
-    "model", [lambda: zoo.build("resnet20"), _Mixed], ids=["resnet20", "mixed"]
-)
+@pytest.mark.parametrize("model", _MODELS, ids=["resnet20", "mixed"])
 def test_a_quantised_network_computes_the_same_integers(model: Callable[[], nn.Module]) -> None:
     network = _pruned(model, _settings())
     network.train()
