@@ -7,8 +7,10 @@ the whole batch, and project the same weights. Nothing here does anything in a s
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -146,4 +148,13 @@ def _guarded(action: Callable[[], Any]) -> None:
     except (RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or ["no reason"])[0][:200]
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # The message is out when it comes.
+        if dist.is_initialized():
+            atexit.register(_leave)
         raise PyadmmError(_LOST.format(rank=rank(), size=size(), reason=reason)) from error
+
+
+def _leave() -> None:
+    """End without the interpreter's own end, which a thread that holds a collective may abort."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(2)

@@ -51,6 +51,8 @@ _VERILATE = (
 _COMPILE = ("-std=gnu++17", "-w", "-DVERILATOR=1", "-DVL_IGNORE_UNKNOWN_ARCH")
 _RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 _DEFINES = ("-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0")
+_GROUP_BYTES = 1 << 20
+"""Of source text that g++ compiles at once."""
 _TIMEOUT_S = 1800.0
 _MEMORY_MB = 12288
 _POLL_CYCLES = 16
@@ -118,7 +120,7 @@ def build_simulator(build: BuildPlan, plan: AcceleratorPlan, cache: Path) -> Rtl
     """
     harness = (asset_dir("hls") / "cosim" / "harness.cpp").read_text(encoding="utf-8")
     facts = "\n".join((verilator_version(), *_VERILATE, *_COMPILE, harness, build.digest))
-    program = cache / hashlib.sha256(facts.encode()).hexdigest()[:24] / "simulator"
+    program = cache / _digest(facts) / "simulator"
     if not program.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="verilate-", dir=cache) as name:
@@ -128,8 +130,12 @@ def build_simulator(build: BuildPlan, plan: AcceleratorPlan, cache: Path) -> Rtl
     return RtlSimulator(program, plan)
 
 
+def _digest(facts: str) -> str:
+    return hashlib.sha256(facts.encode()).hexdigest()[:24]
+
+
 def _compile(build: BuildPlan, stages: int, harness: str, folder: Path) -> Path:
-    """The simulator program, made under ``folder``."""
+    """The simulator program, made under ``folder``, which lies in the cache."""
     build.write(folder)
     objects = folder / "obj"
     sources = [folder / name for name in sorted(build.files) if name.startswith("rtl/")]
@@ -137,19 +143,55 @@ def _compile(build: BuildPlan, stages: int, harness: str, folder: Path) -> Path:
         [*_VERILATE, "--top-module", TOP, "--Mdir", objects, *sources], folder / "verilator.log"
     )
     (objects / "harness.cpp").write_text(harness, encoding="utf-8")
-    root = verilator_root() / "include"
-    includes = (f"-I{objects}", f"-I{root}", f"-I{root / 'vltstd'}")
-    flags = (*_COMPILE, *_DEFINES, f"-DPYADMM_STAGES={stages}", *includes)
-    units = [*sorted(objects.glob("*.cpp")), *(root / name for name in _RUNTIME)]
-    made = []
-    for unit in units:
-        made.append(objects / f"{unit.stem}.o")
-        # Reset and start-up code runs once: compiling it fast matters more.
-        level = "-O0" if "__Slow" in unit.name else "-O1"
-        _gxx([level, *flags, "-c", unit, "-o", made[-1]], folder)
+    made = _runtime(folder.parent, folder)
+    units = sorted(objects.glob("*.cpp"))
+    # Reset and start-up code runs once: compiling it fast matters more.
+    slow = [unit for unit in units if "__Slow" in unit.name]
+    fast = [unit for unit in units if unit not in slow]
+    groups = [("-O1", group) for group in _together(fast)]
+    groups += [("-O0", group) for group in _together(slow)]
+    for level, group in groups:
+        unit = objects / f"group{len(made)}.cpp"
+        unit.write_text("".join(f'#include "{part.name}"\n' for part in group), encoding="utf-8")
+        made.append(unit.with_suffix(".o"))
+        defines = f"-DPYADMM_STAGES={stages}", f"-I{objects}"
+        _gxx([level, *_flags(), *defines, "-c", unit, "-o", made[-1]], folder)
     program = folder / "simulator"
     _gxx([*made, "-o", program, "-lpthread"], folder)
     return program
+
+
+def _together(units: Sequence[Path]) -> list[list[Path]]:
+    """Units in groups that are compiled as one, as reading the headers takes most of the time."""
+    groups: list[list[Path]] = []
+    size = 0
+    for unit in units:
+        if not groups or size + unit.stat().st_size > _GROUP_BYTES:
+            groups.append([])
+            size = 0
+        groups[-1].append(unit)
+        size += unit.stat().st_size
+    return groups
+
+
+def _flags() -> tuple[str, ...]:
+    """Of g++ for all that belongs to a simulator."""
+    root = verilator_root() / "include"
+    return (*_COMPILE, *_DEFINES, f"-I{root}", f"-I{root / 'vltstd'}")
+
+
+def _runtime(cache: Path, folder: Path) -> list[Path]:
+    """Verilator's own library as objects, which all simulators of ``cache`` share."""
+    facts = "\n".join((verilator_version(), compiler(), *_COMPILE, *_DEFINES, *_RUNTIME))
+    made = []
+    for name in _RUNTIME:
+        kept = cache / f"runtime-{_digest(facts)}" / f"{Path(name).stem}.o"
+        if not kept.is_file():
+            unit, fresh = verilator_root() / "include" / name, folder / kept.name
+            _gxx(["-O1", *_flags(), "-c", unit, "-o", fresh], folder)
+            write_atomic(kept, fresh.read_bytes())
+        made.append(kept)
+    return made
 
 
 def _gxx(arguments: Sequence[str | Path], folder: Path) -> None:

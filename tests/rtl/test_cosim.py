@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pyadmm.errors import ToolError
+from pyadmm.model import InputSpec
 from pyadmm.rtlgen import RtlOptions, generate_rtl, rtl_ident
 from pyadmm.tools.verilator import (
     AP_CTRL,
@@ -28,7 +29,9 @@ from pyadmm.tools.verilator import (
     infer,
     load_weights,
 )
-from tests.rtl.designs import Design, small_lenet
+from tests.hls.chains import Recipe
+from tests.rtl.designs import Design, design, small_lenet, sparse
+from tests.unit.models import U4
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,19 @@ def lenet() -> Design:
 def top(lenet: Design, simulators: Path) -> RtlSimulator:
     build = generate_rtl(lenet.plan, {"layer1": RtlOptions(fifo_depth=4, dsp_groups=1)})
     return build_simulator(build, lenet.plan, simulators)
+
+
+def test_simulators_share_verilators_own_library(top: RtlSimulator, simulators: Path) -> None:
+    def library() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in simulators.glob("runtime-*/*.o")}
+
+    before = library()
+    assert {path.stem for path in before} == {"verilated", "verilated_threads"}
+    spec = InputSpec((1, 3, 3), U4, shift=4)
+    other = design("other", spec, [Recipe(2, output=None)], [sparse(1, 1)])
+    simulator = build_simulator(generate_rtl(other.plan, {}), other.plan, simulators)
+    assert simulator.program != top.program
+    assert library() == before
 
 
 def test_back_to_back_images_are_bit_exact(lenet: Design, top: RtlSimulator) -> None:
