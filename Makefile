@@ -19,7 +19,7 @@ $(BIN)/python:
 run:
 	$(BIN)/python -m pyadmm.flow --board pynq-z2
 
-# Two processes on two cores: more threads would wait for each other.
+# Two processes on two cores: one thread each.
 test: export OMP_NUM_THREADS = 1
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
