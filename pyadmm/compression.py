@@ -235,7 +235,8 @@ def to_teacher(
 def shared_teacher(network: Network, settings: CompressSettings) -> Teacher:
     """``network`` as the teacher of several phases: what it keeps of its logits, it keeps once."""
     folded = network.fold_norms()
-    return Teacher(folded, folded.encode, settings.distill.views)
+    distill = settings.distill
+    return Teacher(folded, folded.encode, distill.views, distill.precision)
 
 
 def set_widths(network: Network, settings: CompressSettings) -> None:

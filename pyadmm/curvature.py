@@ -125,6 +125,7 @@ def curvature(
         distort=train.distort,
         device=device,
         native=around.settings.sparse,
+        cutmix=train.cutmix,
     ):
         codes = network.encode(batch.images)
         with torch.no_grad():

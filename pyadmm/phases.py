@@ -95,6 +95,8 @@ class Surroundings:
             device_of(network).type == "cuda",
             self.settings.sparse,
             [seed_of(self.settings.seed, "look", i) for i in range(distill.looks)],
+            train.cutmix,
+            self.data.train.all_rows,
         )
 
 

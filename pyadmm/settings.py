@@ -107,6 +107,8 @@ class TrainSettings:
     :param optimizer: ``adam``, or ``sgd`` with Nesterov's momentum of 0.9, for networks with norms.
     :param distort: images are turned, stretched and sheared a little, at random: seen through
         ``I + E``, the entries of ``E`` uniform in ``-distort … distort``.
+    :param cutmix: of so many images a part is covered by the same part of another one, at random.
+        Only the teacher knows what that shows: needs ``distill``'s weight 1 and views 0.
     """
 
     epochs: int
@@ -118,6 +120,7 @@ class TrainSettings:
     flip: bool = False
     optimizer: str = "adam"
     distort: float = 0.0
+    cutmix: float = 0.0
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 0, f"settings: epochs must not be negative, but is {self.epochs}")
@@ -125,6 +128,7 @@ class TrainSettings:
         _require(self.batch_size >= 1, "settings: batch_size must be at least 1")
         _require(0 <= self.shift_pixels <= 8, "settings: shift_pixels must be 0 to 8")
         _require(0 <= self.distort <= 0.5, "settings: distort must be 0 to 0.5")
+        _require(0 <= self.cutmix <= 1, "settings: cutmix must be 0 to 1")
         _check_precision("settings", self.precision)
         _check_optimizer("settings", self.optimizer)
 
@@ -196,6 +200,7 @@ class AdmmSettings:
     flip: bool = False
     optimizer: str = "adam"
     distort: float = 0.0
+    cutmix: float = 0.0
 
     def __post_init__(self) -> None:
         _require(self.rounds >= 1, f"settings, admm: rounds must be at least 1, not {self.rounds}")
@@ -208,6 +213,7 @@ class AdmmSettings:
         _require(self.batch_size >= 1, "settings, admm: batch_size must be at least 1")
         _require(0 <= self.shift_pixels <= 8, "settings, admm: shift_pixels must be 0 to 8")
         _require(0 <= self.distort <= 0.5, "settings, admm: distort must be 0 to 0.5")
+        _require(0 <= self.cutmix <= 1, "settings, admm: cutmix must be 0 to 1")
         _require(0 <= self.curvature <= 1, "settings, admm: curvature must be 0 to 1")
         _require(0 <= self.crowding <= 2, "settings, admm: crowding must be 0 to 2")
         _check_precision("settings, admm", self.precision)
@@ -225,6 +231,7 @@ class AdmmSettings:
             flip=self.flip,
             optimizer=self.optimizer,
             distort=self.distort,
+            cutmix=self.cutmix,
         )
 
 
@@ -313,18 +320,22 @@ class DistillSettings:
     :param looks: images are shifted, mirrored and distorted in so many ways, one for an epoch, so
         that the dense network's logits of the very images are computed once for each (where 256 MB
         hold them); 0: in a new way in every epoch. Needs ``views`` 0.
+    :param precision: of the dense network's products, as in :class:`TrainSettings`: ``bfloat16``
+        halves the time that its logits take and moves them a little.
     """
 
     weight: float = 0.7
     temperature: float = 4.0
     views: int = 0
     looks: int = 0
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         _require(0 <= self.weight <= 1, "settings, distill: weight must be 0 to 1")
         _require(self.temperature > 0, "settings, distill: temperature must be positive")
         _require(0 <= self.views <= 8, "settings, distill: views must be 0 to 8")
         _require(self.looks >= 0, "settings, distill: looks must not be negative")
+        _check_precision("settings, distill", self.precision)
         _require(
             not (self.views and self.looks),
             "settings, distill: views and looks exclude each other; set one of them to 0",
@@ -402,8 +413,20 @@ class CompressSettings:
             "settings: compiled and sparse exclude each other; set one of them to false",
         )
         _require(1 <= bits <= 16, f"settings: mult_bits must be 1 to 16, not {bits}")
+        self._check_cutmix()
         for name, floor in self.break_even.items():
             _require(floor >= 1, f"settings, break_even: {name} must be at least 1, not {floor}")
+
+    def _check_cutmix(self) -> None:
+        """What an image with a patch shows only the teacher knows, asked for the very image."""
+        _require(self.dense.cutmix == 0, "settings, dense: cutmix needs a teacher; set it to 0")
+        for name in ("admm", "retrain", "quantize_norms", "quantize"):
+            _require(
+                getattr(self, name).cutmix == 0
+                or (self.distill.weight == 1 and self.distill.views == 0),
+                f"settings, {name}: cutmix needs distill: {{weight: 1, views: 0}}; set these, "
+                "or cutmix to 0",
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; :func:`from_dict` gives equal settings back."""

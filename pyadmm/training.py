@@ -40,6 +40,7 @@ VALIDATION_SHARE = 12
 _TEACHER_CACHE_BYTES = 1 << 28
 _TEACHER_CACHE_SHIFTS = 9
 """Computing the logits of more shifts than this costs more than most phases have epochs."""
+_BOX_BITS = 16
 _MEAN = -1
 """Key of the means over views among numbers of pixels."""
 
@@ -89,13 +90,14 @@ class Images:
         """The images at ``index``, ``(K, C, H, W)``."""
         return self.pool[index if self.places is None else self.places[index]]
 
-    def sources(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """The pool, and the rows of it that :meth:`at` gives."""
-        return self.pool.contiguous(), self.rows(index)
-
     def rows(self, index: Tensor) -> Tensor:
         """Rows of the pool that the images at ``index`` are."""
         return index if self.places is None else self.places[index]
+
+    @property
+    def all_rows(self) -> Tensor:
+        """Rows of the pool that the images are."""
+        return self.rows(torch.arange(len(self)))
 
     def parts(self) -> Iterator[tuple[Tensor, Tensor]]:
         """All images and labels, in order, up to :data:`EVALUATION_BATCH` at a time."""
@@ -217,7 +219,8 @@ class Batch:
 
     :param index: their rows of the pool.
     :param shift: of each image, as in :func:`shifted`.
-    :param varied: whether images may be mirrored or distorted, so that their logits are not kept.
+    :param varied: whether images may be mirrored, distorted or patched, so that their logits are
+        not kept.
     :param weight: of these images in the mean over the batch of all processes.
     :param counted: images that they stand for in sums over all processes.
     :param key: of the :class:`Moves` that they were moved by.
@@ -234,13 +237,56 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Patches:
+    """Rectangles of other images that cover a part of some (CutMix: Yun et al. 2019, section 3).
+
+    :param rows: int64 ``(N,)``, of the pool: where patches are taken from, at the same place.
+    :param box: int64 ``(N, 4)``: first row and column, and the ones behind the last, which are the
+        first ones where an image stays whole; in units of ``2**-_BOX_BITS`` of a side.
+    """
+
+    rows: Tensor
+    box: Tensor
+
+    @classmethod
+    def draw(
+        cls, count: int, generator: torch.Generator, *, share: float, among: Tensor
+    ) -> Patches:
+        """Of ``count`` images, a ``share`` of which get one; its area is 0 to 1, uniformly."""
+        rows = among[torch.randint(len(among), (count,), generator=generator)]
+        area, chance, *middle = torch.rand(4, count, generator=generator)
+        half = torch.where(chance < share, area.sqrt() / 2, 0.0)
+        ends = torch.stack([m + sign * half for sign in (-1, 1) for m in middle], 1)
+        return cls(rows, (ends.clamp(0, 1) * 2**_BOX_BITS).long())
+
+    def to(self, device: torch.device) -> Patches:
+        """The same on another device."""
+        return Patches(self.rows.to(device), self.box.to(device))
+
+    def over(self, images: Tensor, places: Tensor) -> Tensor:
+        """Which pixels of ``images``, at ``places``, are covered: boolean ``(K, 1, H, W)``."""
+        height, width = images.shape[2:]
+        top, left, bottom, right = self.box[places, :, None].unbind(1)
+
+        def inside(size: int, first: Tensor, behind: Tensor) -> Tensor:
+            at = torch.arange(size, device=images.device) * 2**_BOX_BITS
+            return (at >= first * size) & (at < behind * size)
+
+        return (
+            inside(height, top, bottom)[:, None, :, None]
+            & inside(width, left, right)[:, None, None, :]
+        )
+
+
+@dataclass(frozen=True)
 class Moves:
-    """How every training image is moved, mirrored and distorted in an epoch.
+    """How every training image is moved, mirrored, distorted and patched in an epoch.
 
     :param pixels: most that an image is shifted by; ``shift`` is as in :func:`shifted`.
     :param shift: int64 ``(N,)``.
     :param mirrored: boolean ``(N,)``; ``None``: none is.
     :param maps: float32 ``(N, 2, 2)``, as in :func:`distorted`; ``None``: images keep their form.
+    :param patches: what covers a part of them; ``None``: nothing does.
     :param native: images are distorted by compiled code, on the CPU, which may round otherwise.
     :param key: what the images are known by, where epochs see the very same again.
     """
@@ -249,6 +295,7 @@ class Moves:
     shift: Tensor
     mirrored: Tensor | None
     maps: Tensor | None
+    patches: Patches | None = None
     native: bool = False
     key: Hashable = None
 
@@ -262,26 +309,46 @@ class Moves:
         flip: bool,
         distort: float,
         native: bool,
+        cutmix: float = 0.0,
+        among: Tensor | None = None,
     ) -> Moves:
-        """Of ``count`` images; as many random numbers are drawn whatever they are used for."""
+        """Of ``count`` images; as many random numbers are drawn whatever they are used for.
+
+        :param among: rows of the pool that patches are taken from.
+        """
         shift = torch.randint((2 * pixels + 1) ** 2, (count,), generator=generator)
         mirrored = torch.rand(count, generator=generator) < 0.5
         maps = torch.eye(2) + distort * (2 * torch.rand(count, 2, 2, generator=generator) - 1)
-        return cls(pixels, shift, mirrored if flip else None, maps if distort else None, native)
+        patches = None
+        if cutmix and among is not None:
+            patches = Patches.draw(count, generator, share=cutmix, among=among)
+        return cls(
+            pixels, shift, mirrored if flip else None, maps if distort else None, patches, native
+        )
 
     def to(self, device: torch.device) -> Moves:
         """The same on another device."""
         mirrored = None if self.mirrored is None else self.mirrored.to(device)
         maps = None if self.maps is None else self.maps.to(device)
-        return replace(self, shift=self.shift.to(device), mirrored=mirrored, maps=maps)
+        patches = None if self.patches is None else self.patches.to(device)
+        return replace(
+            self, shift=self.shift.to(device), mirrored=mirrored, maps=maps, patches=patches
+        )
 
-    def of(self, data: Images, chosen: Tensor, places: Tensor) -> Tensor:
-        """The images at ``chosen``, moved as the ones at ``places`` are, on the moves' device."""
+    def of(self, pool: Tensor, rows: Tensor, places: Tensor) -> Tensor:
+        """Images of ``pool``, moved as the ones at ``places`` are, on the moves' device."""
+        images = self._moved(pool, rows, places)
+        if self.patches is None:
+            return images
+        others = self._moved(pool, self.patches.rows[places].to(rows.device), places)
+        return torch.where(self.patches.over(images, places), others, images)
+
+    def _moved(self, pool: Tensor, rows: Tensor, places: Tensor) -> Tensor:
         shift = self.shift[places]
         if self.native and self.maps is not None:
-            images = moved(*data.sources(chosen), shift, self.pixels, self.maps[places])
+            images = moved(pool.contiguous(), rows, shift, self.pixels, self.maps[places])
         else:
-            images = shifted(data.at(chosen).to(shift.device), self.pixels, shift)
+            images = shifted(pool[rows].to(shift.device), self.pixels, shift)
             if self.maps is not None:
                 images = distorted(images, self.maps[places])
         if self.mirrored is not None:
@@ -300,9 +367,10 @@ def batches(
     distort: float = 0.0,
     device: torch.device = CPU,
     native: bool = False,
+    cutmix: float = 0.0,
     look: Moves | None = None,
 ) -> Iterator[Batch]:
-    """All of ``data`` once; ``seed`` decides their order, shifts, flips and distortions.
+    """All of ``data`` once; ``seed`` decides their order, shifts, flips, distortions and patches.
 
     :param device: where they go, batch by batch; the random numbers are the same everywhere.
     :param native: as in :class:`Moves`.
@@ -311,15 +379,23 @@ def batches(
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(data), generator=generator)
     moves = look or Moves.draw(
-        len(data), generator, pixels=shift_pixels, flip=flip, distort=distort, native=native
+        len(data),
+        generator,
+        pixels=shift_pixels,
+        flip=flip,
+        distort=distort,
+        native=native,
+        cutmix=cutmix,
+        among=data.all_rows,
     )
     moves, labels = moves.to(device), data.labels.to(device)
-    varied = moves.mirrored is not None or moves.maps is not None
+    varied = any(part is not None for part in (moves.mirrored, moves.maps, moves.patches))
     for whole in order.split(size):
         chosen, weight = distributed.share(whole)
-        index, places = data.rows(chosen).to(device), chosen.to(device)
+        rows = data.rows(chosen)
+        index, places = rows.to(device), chosen.to(device)
         which = places if look is None else index
-        images, shift = moves.of(data, chosen, which), moves.shift[which]
+        images, shift = moves.of(data.pool, rows, which), moves.shift[which]
         counted = weight * len(whole)
         yield Batch(images, labels[places], index, shift, varied, weight, counted, moves.key)
 
@@ -350,14 +426,20 @@ class Teacher:
 
     :param views: an image's logits are the mean over all its shifts by up to so many pixels,
         however it is mirrored or distorted.
+    :param precision: of the products of ``network``, as in ``TrainSettings``.
     """
 
     def __init__(
-        self, network: nn.Module, encode: Callable[[Tensor], Tensor], views: int = 0
+        self,
+        network: nn.Module,
+        encode: Callable[[Tensor], Tensor],
+        views: int = 0,
+        precision: str = "float32",
     ) -> None:
         self.network = network.eval()
         self.encode = encode
         self.views = views
+        self.precision = precision
         self._pool: Tensor | None = None
         self._known: dict[Hashable, Tensor] = {}
         self._tables: dict[Hashable, Tensor] = {}
@@ -396,7 +478,7 @@ class Teacher:
     def _complete(self, key: Hashable, data: Images, find: Callable[[Images], Tensor]) -> None:
         """Add the logits of ``data`` to a table, ``([shifts,] rows of the pool, classes)``."""
         known = self._known.setdefault(key, torch.zeros(len(data.pool), dtype=torch.bool))
-        rows = data.rows(torch.arange(len(data)))
+        rows = data.all_rows
         new = (~known[rows]).nonzero()[:, 0]
         if not len(new):
             return
@@ -423,13 +505,20 @@ class Teacher:
             self.encode(shifted(part, shift_pixels, torch.full((len(part),), shift)))
             for part, _ in data.parts()
         ]
-        return torch.cat([self.network(part) for part in parts])
+        return torch.cat([self._asked(part) for part in parts])
 
     def _seen(self, data: Images, look: Moves) -> Tensor:
         size = data.evaluated_together(EVALUATION_BATCH)
-        parts = torch.arange(len(data)).split(size)
-        images = (look.of(data, part, data.rows(part).to(look.shift.device)) for part in parts)
-        return torch.cat([self.network(self.encode(part)) for part in images])
+        parts = data.all_rows.split(size)
+        images = (look.of(data.pool, part, part.to(look.shift.device)) for part in parts)
+        return torch.cat([self._asked(self.encode(part)) for part in images])
+
+    def _asked(self, codes: Tensor, network: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        device = codes.device
+        if not rounds_products(self.precision, device):
+            return (network or self.network)(codes).float()
+        with torch.autocast(device.type, torch.bfloat16):
+            return (network or self.network)(codes).float()
 
     @torch.no_grad()
     def logits(
@@ -449,7 +538,7 @@ class Teacher:
             return self._tables[_MEAN][batch.index]
         if shift_pixels in self._tables and not batch.varied:
             return self._tables[shift_pixels][batch.shift, batch.index]
-        return (network or self.network)(codes).float()
+        return self._asked(codes, network)
 
 
 def distillation_loss(
@@ -709,6 +798,8 @@ class EpochTrainer:
     :param captured: whole batches go through one recorded CUDA graph.
     :param native: as in :func:`batches`.
     :param looks: seeds of the moves that an epoch's images may get; none: new ones in every epoch.
+    :param cutmix: share of the images that get :class:`Patches`.
+    :param among: rows of the pool that patches are taken from; ``None``: those of the epoch.
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -729,6 +820,8 @@ class EpochTrainer:
     captured: bool = False
     native: bool = False
     looks: Sequence[int] = ()
+    cutmix: float = 0.0
+    among: Tensor | None = None
     _rounded: bool = field(default=False, init=False)
     _fast: list[Callable[[Tensor], Tensor]] = field(default_factory=list, init=False)
     _recorded: Captured | None = field(default=None, init=False)
@@ -778,7 +871,7 @@ class EpochTrainer:
 
     def _batches(self, data: Images, seed: int) -> Iterator[Batch]:
         """The images of an epoch, once the teacher knows what it can know of them before."""
-        varied = self.flip or self.distort > 0
+        varied = self.flip or self.distort > 0 or self.cutmix > 0
         look = self._look(data, seed) if self.looks else None
         if self.teacher is not None and look is not None:
             if not self.captured:  # A graph asks it anew for every batch.
@@ -794,12 +887,14 @@ class EpochTrainer:
             distort=self.distort,
             device=self._device,
             native=self.native,
+            cutmix=self.cutmix,
             look=look,
         )
 
     def _look(self, data: Images, seed: int) -> Moves:
         """That of the looks which an epoch's seed picks."""
         chosen = self.looks[seed % len(self.looks)]
+        among = data.all_rows if self.among is None else self.among
         moves = Moves.draw(
             len(data.pool),
             torch.Generator().manual_seed(chosen),
@@ -807,8 +902,11 @@ class EpochTrainer:
             flip=self.flip,
             distort=self.distort,
             native=self.native,
+            cutmix=self.cutmix,
+            among=among,
         )
-        key = chosen, self.shift_pixels, self.flip, self.distort, self.native
+        moved = self.shift_pixels, self.flip, self.distort, self.native
+        key = chosen, *moved, self.cutmix, digest_of(among) if self.cutmix else None
         return replace(moves.to(self._device), key=key)
 
     def slopes(self, data: Images, seed: int) -> Iterator[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import warnings
 from dataclasses import asdict, replace
 from itertools import combinations
 from pathlib import Path
@@ -18,7 +19,15 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import pyadmm
 from pyadmm import compression, container, devices, exchange, training
-from pyadmm.compression import admm_phase, quantize, retrain, to_integer, to_network, train_dense
+from pyadmm.compression import (
+    admm_phase,
+    quantize,
+    retrain,
+    shared_teacher,
+    to_integer,
+    to_network,
+    train_dense,
+)
 from pyadmm.errors import PyadmmError
 from pyadmm.network import Network
 from pyadmm.phases import Surroundings
@@ -648,13 +657,12 @@ def test_a_teacher_knows_the_images_of_a_part(views: int) -> None:
             torch.testing.assert_close(found, alone.logits(same, codes, 1))
 
 
-def _looking(teacher: Teacher, looks: list[int]) -> EpochTrainer:
+def _looking(teacher: Teacher, looks: list[int], **values: Any) -> EpochTrainer:
     network = teacher.network
     assert isinstance(network, Network)
     optimizer = torch.optim.SGD(list(network.trainable()), lr=0.0)
-    return EpochTrainer(
-        network, network.encode, optimizer, 16, 1, teacher, flip=True, distort=0.1, looks=looks
-    )
+    varied = {"flip": True, "distort": 0.1, "looks": looks, **values}
+    return EpochTrainer(network, network.encode, optimizer, 16, 1, teacher, **varied)
 
 
 def _by_row(trainer: EpochTrainer, data: Images, seed: int) -> dict[int, tuple[Tensor, Tensor]]:
@@ -672,10 +680,11 @@ def _by_row(trainer: EpochTrainer, data: Images, seed: int) -> dict[int, tuple[T
     return found
 
 
-def test_looks_come_again_and_the_teacher_knows_them() -> None:
+@pytest.mark.parametrize("cutmix", [0.0, 0.5])
+def test_looks_come_again_and_the_teacher_knows_them(cutmix: float) -> None:
     data, settings = _data(), _settings()
     teacher = _teacher(settings)
-    trainer = _looking(teacher, [11, 12])
+    trainer = _looking(teacher, [11, 12], cutmix=cutmix, among=data.train.all_rows)
     one, other, again = (_by_row(trainer, data.train, seed) for seed in (4, 5, 6))
     assert len(one) == len(data.train)
     assert all(torch.equal(image, again[row][0]) for row, (image, _) in one.items())
@@ -688,6 +697,23 @@ def test_looks_come_again_and_the_teacher_knows_them() -> None:
     rows = data.train.rows(torch.tensor([9, 2])).tolist()
     assert sorted(part) == sorted(rows)
     assert all(torch.equal(part[row][0], other[row][0]) for row in rows)
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_a_teacher_may_multiply_in_bfloat16(able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "multiplies_bfloat16", lambda device: able)
+    data, found = _data(), {}
+    for precision in ("float32", "bfloat16"):
+        settings = _settings(distill={"looks": 1, "precision": precision})
+        teacher = shared_teacher(to_network(_model(), settings, (1, 8, 8)), settings)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            rows = _by_row(_looking(teacher, [11]), data.train, 4)
+        found[precision] = torch.stack([rows[row][1] for row in sorted(rows)])
+    exact, rounded = found.values()
+    assert rounded.dtype == torch.float32
+    assert torch.equal(exact, rounded) == (not able)
+    torch.testing.assert_close(rounded, exact, rtol=0.05, atol=0.05)
 
 
 def test_looks_without_room_are_computed_with_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -776,13 +802,41 @@ def test_distorted_batches_repeat_and_differ_from_image_to_image() -> None:
     assert torch.equal(plain.images, data.images)
 
 
-def test_kept_logits_are_not_those_of_distorted_images() -> None:
+def test_cutmix_covers_a_rectangle_with_the_same_part_of_another_training_image() -> None:
+    train = _images(400, 3).take(torch.arange(100, 400))
+    grey = torch.arange(400, dtype=torch.int64).remainder(251).to(torch.uint8)  # tells row from row
+    train = replace(train, pool=grey[:, None, None, None].expand(400, 3, 12, 20).contiguous())
+    areas, whole = [], 0
+    for batch in batches(train, 64, 0, seed=3, cutmix=0.75):
+        own = train.pool[batch.index]
+        for image, before, row in zip(batch.images, own, batch.index.tolist(), strict=True):
+            covered = (image != before).all(0)
+            if not bool(covered.any()):
+                assert torch.equal(image, before)
+                whole += 1
+                continue
+            (other,) = image[:, covered].unique().tolist()
+            assert any(int(grey[other + k]) == other for k in (0, 251) if 100 <= other + k < 400)
+            rows, columns = covered.any(1), covered.any(0)
+            assert torch.equal(covered, rows[:, None] & columns), row
+            for line in (rows, columns):
+                first, last = line.nonzero()[0, 0], line.nonzero()[-1, 0]
+                assert bool(line[first : last + 1].all())
+            areas.append(float(covered.float().mean()))
+    assert 0.2 < whole / 300 < 0.35  # a quarter, and where a patch covers no pixel's corner
+    assert 0.3 < sum(areas) / len(areas) < 0.45  # of half the image, cut at its border
+    plain = next(batches(train, 64, 0, seed=3))
+    assert torch.equal(plain.images, train.pool[plain.index])
+
+
+@pytest.mark.parametrize("varied", [{"distort": 0.3}, {"cutmix": 1.0}], ids=str)
+def test_kept_logits_are_not_those_of_varied_images(varied: dict[str, float]) -> None:
     data, settings = _data(), _settings()
     teacher = _teacher(settings)
     teacher.prepare(data.train, 0)
     network = teacher.network
     assert isinstance(network, Network)
-    batch = next(batches(data.train, 16, 0, seed=1, distort=0.3))
+    batch = next(batches(data.train, 16, 0, seed=1, **varied))  # type: ignore[arg-type]
     codes = network.encode(batch.images)
     with torch.no_grad():
         torch.testing.assert_close(teacher.logits(batch, codes, 0), network(codes))

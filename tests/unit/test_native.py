@@ -176,8 +176,8 @@ def test_a_sparse_phase_equals_a_plain_one_up_to_rounding(
 def test_batches_by_compiled_code_have_the_same_images() -> None:
     data = _data().train
     pairs = zip(
-        batches(data, 64, 1, 5, distort=0.07),
-        batches(data, 64, 1, 5, distort=0.07, native=True),
+        batches(data, 64, 1, 5, distort=0.07, cutmix=0.5),
+        batches(data, 64, 1, 5, distort=0.07, cutmix=0.5, native=True),
         strict=True,
     )
     for plain, native in pairs:
