@@ -18,10 +18,12 @@ import torch
 
 from pyadmm import compression, devices, zoo
 from pyadmm.activations import calibrate
+from pyadmm.augment import Augmentation
 from pyadmm.errors import PyadmmError
+from pyadmm.images import Images
 from pyadmm.network import Network
 from pyadmm.settings import CompressSettings, from_dict, preset
-from pyadmm.training import EpochTrainer, Images
+from pyadmm.training import EpochTrainer
 
 BATCH = 128
 _RESNET = {
@@ -76,12 +78,10 @@ def _epoch(
         network.encode,
         torch.optim.SGD(network.trainable(), lr=1e-9, fused=True),
         BATCH,
-        train.shift_pixels,
+        Augmentation.of(train),
         compression.shared_teacher(guide, settings),
         0.0,  # of distillation: a teacher that was never trained may give any logits
         precision=train.precision,
-        flip=train.flip,
-        distort=train.distort,
         module=network,
         captured=captured,
     )

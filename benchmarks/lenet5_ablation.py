@@ -26,10 +26,11 @@ import torch.nn.functional as F
 from pyadmm import zoo
 from pyadmm.compression import admm_phase, retrain, shared_teacher, to_network, train_dense
 from pyadmm.datasets import mnist
+from pyadmm.images import Data, Images
 from pyadmm.network import Network
 from pyadmm.record import parse_seeds
+from pyadmm.seeds import seed_of
 from pyadmm.settings import CompressSettings, override, preset
-from pyadmm.training import Data, Images, seed_of
 
 RECIPE = override(
     preset("record-300"),

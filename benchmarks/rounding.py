@@ -29,10 +29,10 @@ from pyadmm.compression import (
     train_dense,
 )
 from pyadmm.datasets import mnist
+from pyadmm.images import Data, Images
 from pyadmm.network import Network
 from pyadmm.phases import Surroundings, moved_loss
 from pyadmm.settings import CompressSettings, RoundingSettings, preset
-from pyadmm.training import Data, Images
 from pyadmm.trim import smallest
 
 _SHAPE = (1, 28, 28)

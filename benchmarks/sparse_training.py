@@ -20,10 +20,12 @@ import torch
 
 from pyadmm import container, zoo
 from pyadmm.activations import calibrate
+from pyadmm.augment import Augmentation
 from pyadmm.compression import to_network
+from pyadmm.images import Images
 from pyadmm.network import Network
 from pyadmm.settings import CompressSettings
-from pyadmm.training import EpochTrainer, Images
+from pyadmm.training import EpochTrainer
 
 
 def _network(path: Path) -> Network:
@@ -60,9 +62,9 @@ def _seconds(network: Network, images: Images, *, sparse: bool) -> float:
     network.sparse = sparse
     network.train()
     optimizer = torch.optim.Adam(list(network.trainable()), lr=1e-4, fused=True)
-    distort = 0.0 if network.norms else 0.07
+    how = Augmentation(1, distort=0.0 if network.norms else 0.07, native=sparse)
     trainer = EpochTrainer(
-        network, network.encode, optimizer, 128, 1, distort=distort, module=network, native=sparse
+        network, network.encode, optimizer, 128, how, module=network, native=sparse
     )
     start = time.perf_counter()
     trainer.train(images, 1, "benchmark", lambda _: 1e-4)

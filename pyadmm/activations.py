@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from pyadmm.images import Images
 from pyadmm.network import Network
 from pyadmm.spec import QFormat
-from pyadmm.training import Images
 
 _IMAGES = 2000
 _CANDIDATES = 40

@@ -19,10 +19,12 @@ from torch import Tensor, nn
 from pyadmm import distributed
 from pyadmm.activations import calibrate
 from pyadmm.admm import Admm, Projection, Residuals
+from pyadmm.augment import Augmentation
 from pyadmm.convert import snap_scales, to_compressed
 from pyadmm.devices import device_of
 from pyadmm.errors import PyadmmError
 from pyadmm.exchange import exchange
+from pyadmm.images import Data, Images, accuracy
 from pyadmm.model import INPUT, CompressedModel, InputSpec
 from pyadmm.network import AddStep, Network, PoolStep, WeightedStep
 from pyadmm.phases import Surroundings, make_optimizer, train_masked
@@ -48,6 +50,7 @@ from pyadmm.schedule import (
     plan_ratios,
     round_ratios,
 )
+from pyadmm.seeds import digest_of, seed_of
 from pyadmm.settings import (
     AdmmSettings,
     CompressSettings,
@@ -55,25 +58,20 @@ from pyadmm.settings import (
 )
 from pyadmm.slopes import FISHER_FLOOR
 from pyadmm.spec import QFormat
+from pyadmm.teacher import Teacher
 from pyadmm.trace import trace
 from pyadmm.training import (
     Best,
     Checkpoint,
-    Data,
     EpochRecord,
     EpochTrainer,
-    Images,
     Phase,
     Progress,
     Stateful,
-    Teacher,
-    accuracy,
     as_text,
     cosine,
-    digest_of,
     records_of,
     require_compilers,
-    seed_of,
 )
 from pyadmm.trim import smallest, trim, trim_before_levels
 
@@ -168,10 +166,8 @@ def train_dense(
         encoder.encode,
         optimizer,
         train.batch_size,
-        train.shift_pixels,
+        Augmentation.of(train),
         precision=train.precision,
-        flip=train.flip,
-        distort=train.distort,
         module=model,
     )
     best = Best()

@@ -11,13 +11,15 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
 from pyadmm import distributed
+from pyadmm.augment import Augmentation, batches
 from pyadmm.devices import device_of
 from pyadmm.errors import PyadmmError
+from pyadmm.images import Images
 from pyadmm.network import Network
 from pyadmm.phases import Surroundings
+from pyadmm.seeds import seed_of
 from pyadmm.settings import TrainSettings
 from pyadmm.slopes import some_of
-from pyadmm.training import Images, batches, seed_of
 
 MOST_VARIABLES = 8192
 """Of a matrix of curvature, which then takes half a gigabyte."""
@@ -116,17 +118,8 @@ def curvature(
     places = torch.empty(len(images.pool), dtype=torch.int64)
     places[images.rows(torch.arange(len(images)))] = torch.arange(len(images))
     total = torch.zeros(2 * (len(variables.are_weights),), dtype=torch.float64)
-    for batch in batches(
-        images,
-        size,
-        train.shift_pixels,
-        seed,
-        flip=train.flip,
-        distort=train.distort,
-        device=device,
-        native=around.settings.sparse,
-        cutmix=train.cutmix,
-    ):
+    how = Augmentation.of(train, native=around.settings.sparse)
+    for batch in batches(images, size, seed, how, device=device):
         codes = network.encode(batch.images)
         with torch.no_grad():
             logits = network(codes)

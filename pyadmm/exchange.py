@@ -17,13 +17,15 @@ import torch
 from torch import Tensor
 
 from pyadmm import distributed
+from pyadmm.images import accuracy
 from pyadmm.network import Network, WeightedStep
 from pyadmm.phases import Held, Surroundings, make_optimizer
 from pyadmm.project import top_mask
 from pyadmm.schedule import allocate
+from pyadmm.seeds import digest_of, seed_of
 from pyadmm.settings import ExchangeSettings, TrainSettings
 from pyadmm.slopes import Slopes, file_bits, slopes_of, some_of
-from pyadmm.training import EpochRecord, accuracy, digest_of, seed_of
+from pyadmm.training import EpochRecord
 
 _LAST_RATE = 0.2
 """Learning rate of a cycle's last epoch, relative to its first one's."""

@@ -21,6 +21,7 @@ from pyadmm.activations import calibrate
 from pyadmm.compact import compact
 from pyadmm.compression import admm_phase, living_weights, planned_ratios, retrain
 from pyadmm.convert import snap_scales, to_compressed
+from pyadmm.images import Data, accuracy
 from pyadmm.model import CompressedModel
 from pyadmm.network import Network
 from pyadmm.project import project_cardinality, row_mask
@@ -33,7 +34,7 @@ from pyadmm.schedule import (
     search_hardware_aware,
 )
 from pyadmm.settings import CompressSettings, ExchangeSettings, LayerTarget
-from pyadmm.training import Data, Progress, accuracy
+from pyadmm.training import Progress
 
 TRIAL_ROUNDS = 3
 TRIAL_EPOCHS = 3

@@ -9,21 +9,14 @@ from typing import Any
 
 import torch
 
+from pyadmm.augment import Augmentation
 from pyadmm.devices import device_of
+from pyadmm.images import Data, accuracy
 from pyadmm.network import Network
+from pyadmm.seeds import seed_of
 from pyadmm.settings import CompressSettings, QuantizeSettings, TrainSettings
-from pyadmm.training import (
-    Best,
-    Data,
-    EpochRecord,
-    EpochTrainer,
-    Phase,
-    Progress,
-    Teacher,
-    accuracy,
-    cosine,
-    seed_of,
-)
+from pyadmm.teacher import Teacher
+from pyadmm.training import Best, EpochRecord, EpochTrainer, Phase, Progress, cosine
 
 _MOMENTUM = 0.9
 _LATE_SHARE = 8
@@ -81,13 +74,11 @@ class Surroundings:
             network.encode,
             optimizer,
             train.batch_size,
-            train.shift_pixels,
+            Augmentation.of(train, native=self.settings.sparse),
             self.teacher if distill.weight > 0 else None,
             distill.weight,
             distill.temperature,
             train.precision,
-            train.flip,
-            train.distort,
             before_step,
             after_step,
             network,
@@ -95,7 +86,6 @@ class Surroundings:
             device_of(network).type == "cuda",
             self.settings.sparse,
             [seed_of(self.settings.seed, "look", i) for i in range(distill.looks)],
-            train.cutmix,
             self.data.train.all_rows,
         )
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 
+from pyadmm.images import accuracy
 from pyadmm.network import Network
 from pyadmm.phases import Surroundings, make_optimizer, moved_loss
+from pyadmm.seeds import seed_of
 from pyadmm.settings import PolishSettings
-from pyadmm.training import EpochRecord, accuracy, cosine, seed_of
+from pyadmm.training import EpochRecord, cosine
 
 
 def polish(network: Network, settings: PolishSettings, around: Surroundings) -> list[EpochRecord]:

@@ -34,8 +34,10 @@ from pyadmm.compression import (
 from pyadmm.datasets import mnist
 from pyadmm.errors import PyadmmError
 from pyadmm.files import write_atomic
+from pyadmm.images import Data, Images
+from pyadmm.seeds import digest_of, seed_of
 from pyadmm.settings import CompressSettings, preset
-from pyadmm.training import Data, EpochRecord, Images, digest_of, seed_of
+from pyadmm.training import EpochRecord
 from pyadmm.trim import smallest
 
 _LONG = "record-205", "record-300"

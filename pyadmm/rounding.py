@@ -20,11 +20,13 @@ from pyadmm import distributed
 from pyadmm.activations import calibrate
 from pyadmm.convert import snap_scales, with_input_scales
 from pyadmm.curvature import Variables, curvature
+from pyadmm.images import accuracy
 from pyadmm.native.anneal import anneal
 from pyadmm.network import Network, WeightedStep
 from pyadmm.phases import Held, Surroundings, moved_loss
+from pyadmm.seeds import digest_of, seed_of
 from pyadmm.settings import RoundingSettings
-from pyadmm.training import EpochRecord, accuracy, digest_of, seed_of
+from pyadmm.training import EpochRecord
 from pyadmm.trim import trim
 
 _DAMPINGS = 0.5, 1.0, 2.0

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from pyadmm.images import Images
 from pyadmm.network import Network, WeightedStep
 from pyadmm.phases import Surroundings, make_optimizer
 from pyadmm.rates import position_bits
 from pyadmm.settings import TrainSettings
-from pyadmm.training import Images
 
 FISHER_FLOOR = 0.05
 """Added to a weight's Fisher information, in units of its layer's mean: an estimate may be 0."""

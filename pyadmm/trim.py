@@ -15,8 +15,8 @@ from pyadmm.model import CompressedModel
 from pyadmm.network import Network
 from pyadmm.phases import Surroundings
 from pyadmm.reorder import sort_channels
+from pyadmm.seeds import seed_of
 from pyadmm.slopes import file_bits, slopes_of, some_of
-from pyadmm.training import seed_of
 
 _ROOM = 0.95
 """Levels take some percent more bytes when they are trained than where they are the nearest."""

@@ -29,6 +29,7 @@ from pyadmm.flow.console import Reporter
 from pyadmm.flow.store import file_digest
 from pyadmm.flow.subject import Subject, resolve, teacher_of
 from pyadmm.hardware_aware import Pushed
+from pyadmm.images import Data, Images, accuracy
 from pyadmm.model import CompressedModel
 from pyadmm.network import Network
 from pyadmm.plan import AcceleratorPlan, BuildPlan, KernelConfig
@@ -36,10 +37,12 @@ from pyadmm.planner import plan_accelerator
 from pyadmm.reorder import sort_channels
 from pyadmm.rtlgen import generate_rtl
 from pyadmm.search import SearchResult, search
+from pyadmm.seeds import seed_of
 from pyadmm.synthesis import SynthesisReport
+from pyadmm.teacher import Teacher
 from pyadmm.tools import verilator
 from pyadmm.tools.verilator import RtlSimulator
-from pyadmm.training import Data, EpochRecord, Images, Teacher, accuracy, seed_of
+from pyadmm.training import EpochRecord
 from pyadmm.trim import smallest
 
 TESTBENCH_IMAGES = 20

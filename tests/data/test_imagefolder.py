@@ -14,7 +14,7 @@ from PIL import Image
 from pyadmm import datasets
 from pyadmm.datasets import imagefolder
 from pyadmm.errors import PyadmmError
-from pyadmm.training import Images
+from pyadmm.images import Images
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from pyadmm import compression, container, hardware_aware
+from pyadmm.augment import Batch
+from pyadmm.images import Data, Images
 from pyadmm.settings import CompressSettings, RoundingSettings, from_dict
-from pyadmm.training import Batch, Data, EpochRecord, EpochTrainer, Images
+from pyadmm.training import EpochRecord, EpochTrainer
 from tests.devices import pretend
 
 _VARIED = {"shift_pixels": 1, "flip": True, "distort": 0.05, "batch_size": 48}

@@ -12,8 +12,9 @@ from torch import nn
 
 from pyadmm import compression, distributed
 from pyadmm.errors import PyadmmError
+from pyadmm.images import Data, Images
 from pyadmm.settings import RoundingSettings, from_dict
-from pyadmm.training import Data, EpochRecord, Images
+from pyadmm.training import EpochRecord
 
 SETTINGS = {
     "pruning_ratio": 4.0,

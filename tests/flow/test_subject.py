@@ -20,7 +20,8 @@ from pyadmm.errors import PyadmmError
 from pyadmm.flow.cli import main
 from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.subject import resolve, teacher_of
-from pyadmm.training import Images, Teacher
+from pyadmm.images import Images
+from pyadmm.teacher import Teacher
 
 NETWORK = """
 import torch

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from pyadmm import zoo
 from pyadmm.activations import calibrate
 from pyadmm.compression import retrain, to_network
+from pyadmm.images import Data, Images
 from pyadmm.native import blocks
 from pyadmm.native.blocks import Taps
 from pyadmm.network import Network
 from pyadmm.settings import CompressSettings, from_dict, override
-from pyadmm.training import Data, Images
 
 torch.set_num_threads(1)
 

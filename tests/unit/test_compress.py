@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import pyadmm
-from pyadmm import compression, container, devices, exchange, training
+from pyadmm import compression, container, devices, exchange
+from pyadmm.augment import Augmentation, batches, distorted, shifted
 from pyadmm.compression import (
     admm_phase,
     quantize,
@@ -29,22 +30,13 @@ from pyadmm.compression import (
     train_dense,
 )
 from pyadmm.errors import PyadmmError
+from pyadmm.images import Data, Images, accuracy
 from pyadmm.network import Network
 from pyadmm.phases import Surroundings
 from pyadmm.settings import CompressSettings, from_dict
 from pyadmm.slopes import slopes_of
-from pyadmm.training import (
-    Data,
-    EpochRecord,
-    EpochTrainer,
-    Images,
-    Teacher,
-    accuracy,
-    batches,
-    distillation_loss,
-    distorted,
-    shifted,
-)
+from pyadmm.teacher import Teacher, distillation_loss
+from pyadmm.training import EpochRecord, EpochTrainer
 from pyadmm.trim import smallest
 from tests.unit.quarters import quarter_data as _data
 from tests.unit.quarters import quarter_images as _images
@@ -628,7 +620,7 @@ def test_views_average_the_teacher_over_shifts() -> None:
     data, settings = _data(), _settings()
     teacher = _teacher(settings, views=1)
     teacher.prepare(data.train, 0)
-    batch = next(iter(batches(data.train, 16, 0, seed=1)))
+    batch = next(iter(batches(data.train, 16, seed=1)))
     shifts = [shifted(batch.images, 1, torch.full((16,), shift)) for shift in range(9)]
     network = teacher.network
     assert isinstance(network, Network)
@@ -644,25 +636,29 @@ def test_a_teacher_knows_the_images_of_a_part(views: int) -> None:
     teacher = _teacher(settings, views=views)
     network = teacher.network
     assert isinstance(network, Network)
-    some = data.train.take(torch.tensor([7, 3, 500, 41]))
+    some, moved = data.train.take(torch.tensor([7, 3, 500, 41])), Augmentation(1)
     for images in (some, data.train, some, data.validation):  # which is another pool
         alone = _teacher(settings, views=views)
         teacher.prepare(images, 1)
         alone.prepare(Images(images.images.clone(), images.labels), 1)
-        for batch in batches(images, 3, 1, seed=1):
-            plain = batches(Images(images.images.clone(), images.labels), 3, 1, seed=1)
+        for batch in batches(images, 3, 1, moved):
+            plain = batches(Images(images.images.clone(), images.labels), 3, 1, moved)
             same = next(b for b in plain if torch.equal(b.images, batch.images))
             codes = network.encode(batch.images)
             found = teacher.logits(batch, codes, 1)
             torch.testing.assert_close(found, alone.logits(same, codes, 1))
 
 
-def _looking(teacher: Teacher, looks: list[int], **values: Any) -> EpochTrainer:
+def _looking(
+    teacher: Teacher, looks: list[int], cutmix: float = 0.0, among: Tensor | None = None
+) -> EpochTrainer:
     network = teacher.network
     assert isinstance(network, Network)
     optimizer = torch.optim.SGD(list(network.trainable()), lr=0.0)
-    varied = {"flip": True, "distort": 0.1, "looks": looks, **values}
-    return EpochTrainer(network, network.encode, optimizer, 16, 1, teacher, **varied)
+    how = Augmentation(1, flip=True, distort=0.1, cutmix=cutmix)
+    return EpochTrainer(
+        network, network.encode, optimizer, 16, how, teacher, looks=looks, among=among
+    )
 
 
 def _by_row(trainer: EpochTrainer, data: Images, seed: int) -> dict[int, tuple[Tensor, Tensor]]:
@@ -717,7 +713,7 @@ def test_a_teacher_may_multiply_in_bfloat16(able: bool, monkeypatch: pytest.Monk
 
 
 def test_looks_without_room_are_computed_with_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "_TEACHER_CACHE_BYTES", 1)
+    monkeypatch.setattr("pyadmm.teacher._CACHE_BYTES", 1)
     data, teacher = _data(), _teacher(_settings())
     batch = next(_looking(teacher, [11, 12])._batches(data.train, 4))
     asked = []
@@ -766,13 +762,13 @@ def test_foreign_and_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
 
 
 def test_batches_cover_everything_once_and_repeat() -> None:
-    data = _images(103, 5)
-    first = list(batches(data, 10, 1, seed=4))
+    data, moved = _images(103, 5), Augmentation(1)
+    first = list(batches(data, 10, 4, moved))
     index = torch.cat([b.index for b in first])
     assert sorted(index.tolist()) == list(range(103))
-    for one, other in zip(first, batches(data, 10, 1, seed=4), strict=True):
+    for one, other in zip(first, batches(data, 10, 4, moved), strict=True):
         assert torch.equal(one.images, other.images)
-    assert not torch.equal(index, torch.cat([b.index for b in batches(data, 10, 1, seed=5)]))
+    assert not torch.equal(index, torch.cat([b.index for b in batches(data, 10, 5, moved)]))
 
 
 def test_shift_moves_the_picture() -> None:
@@ -795,10 +791,11 @@ def test_distortion_shows_the_picture_through_a_linear_map() -> None:
 
 def test_distorted_batches_repeat_and_differ_from_image_to_image() -> None:
     data = Images(_images(1, 5).images.repeat(50, 1, 1, 1), torch.zeros(50, dtype=torch.int64))
-    first, again = (next(batches(data, 50, 0, seed=4, distort=0.2)).images for _ in range(2))
+    how = Augmentation(distort=0.2)
+    first, again = (next(batches(data, 50, 4, how)).images for _ in range(2))
     assert torch.equal(first, again)
     assert len(first.flatten(1).unique(dim=0)) > 40
-    plain = next(batches(data, 50, 0, seed=4))
+    plain = next(batches(data, 50, 4))
     assert torch.equal(plain.images, data.images)
 
 
@@ -807,7 +804,7 @@ def test_cutmix_covers_a_rectangle_with_the_same_part_of_another_training_image(
     grey = torch.arange(400, dtype=torch.int64).remainder(251).to(torch.uint8)  # tells row from row
     train = replace(train, pool=grey[:, None, None, None].expand(400, 3, 12, 20).contiguous())
     areas, whole = [], 0
-    for batch in batches(train, 64, 0, seed=3, cutmix=0.75):
+    for batch in batches(train, 64, 3, Augmentation(cutmix=0.75)):
         own = train.pool[batch.index]
         for image, before, row in zip(batch.images, own, batch.index.tolist(), strict=True):
             covered = (image != before).all(0)
@@ -825,18 +822,18 @@ def test_cutmix_covers_a_rectangle_with_the_same_part_of_another_training_image(
             areas.append(float(covered.float().mean()))
     assert 0.2 < whole / 300 < 0.35  # a quarter, and where a patch covers no pixel's corner
     assert 0.3 < sum(areas) / len(areas) < 0.45  # of half the image, cut at its border
-    plain = next(batches(train, 64, 0, seed=3))
+    plain = next(batches(train, 64, 3))
     assert torch.equal(plain.images, train.pool[plain.index])
 
 
-@pytest.mark.parametrize("varied", [{"distort": 0.3}, {"cutmix": 1.0}], ids=str)
-def test_kept_logits_are_not_those_of_varied_images(varied: dict[str, float]) -> None:
+@pytest.mark.parametrize("how", [Augmentation(distort=0.3), Augmentation(cutmix=1.0)], ids=str)
+def test_kept_logits_are_not_those_of_varied_images(how: Augmentation) -> None:
     data, settings = _data(), _settings()
     teacher = _teacher(settings)
     teacher.prepare(data.train, 0)
     network = teacher.network
     assert isinstance(network, Network)
-    batch = next(batches(data.train, 16, 0, seed=1, **varied))  # type: ignore[arg-type]
+    batch = next(batches(data.train, 16, 1, how))
     codes = network.encode(batch.images)
     with torch.no_grad():
         torch.testing.assert_close(teacher.logits(batch, codes, 0), network(codes))

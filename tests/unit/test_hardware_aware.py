@@ -11,10 +11,10 @@ from torch import nn
 
 from pyadmm.compression import admm_phase, planned_ratios, to_network
 from pyadmm.hardware_aware import LARGEST_FACTOR, Pushed, forecast, pinned, plan, push
+from pyadmm.images import Data, Images
 from pyadmm.network import Network
 from pyadmm.schedule import keep
 from pyadmm.settings import CompressSettings, LayerTarget, from_dict
-from pyadmm.training import Data, Images
 
 torch.set_num_threads(1)
 FLOORS = {"0": 30.0}

@@ -11,13 +11,14 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 FLOORS = [
-    ["pyadmm", "errors", "files", "assets"],
-    ["capture", "devices", "distributed", "scale_search", "tools.process"],
+    ["pyadmm", "errors", "files", "assets", "seeds"],
+    ["capture", "devices", "distributed", "images", "scale_search", "settings", "tools.process"],
     ["native"],
+    ["augment"],
+    ["teacher"],
     [
         "spec",
         "synthesis",
-        "settings",
         "project",
         "training",
         "entropy",
@@ -55,6 +56,7 @@ TORCH_ROOMS = {
     *("project", "admm", "training", "quantize", "schedule", "network", "trace", "convert"),
     *(
         "activations",
+        "augment",
         "capture",
         "compression",
         "curvature",
@@ -63,12 +65,15 @@ TORCH_ROOMS = {
         "exchange",
         "hardware_aware",
         "hardware_effect",
+        "images",
         "native",
         "onchip",
         "phases",
         "polish",
         "rounding",
+        "seeds",
         "slopes",
+        "teacher",
         "trim",
         "zoo",
         "record",

@@ -14,14 +14,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyadmm import zoo
+from pyadmm.augment import Augmentation, batches, distorted, shifted
 from pyadmm.compression import quantize, retrain, to_network
 from pyadmm.errors import MissingToolError, PyadmmError, ToolError
+from pyadmm.images import Data, Images
 from pyadmm.native import build, convolution
 from pyadmm.native.convolution import NonZeros, conv_pool
 from pyadmm.native.images import moved
 from pyadmm.network import Network
 from pyadmm.settings import CompressSettings, from_dict
-from pyadmm.training import Data, Images, batches, distorted, require_compilers, shifted
+from pyadmm.training import require_compilers
 
 torch.set_num_threads(1)
 
@@ -174,10 +176,10 @@ def test_a_sparse_phase_equals_a_plain_one_up_to_rounding(
 
 
 def test_batches_by_compiled_code_have_the_same_images() -> None:
-    data = _data().train
+    data, how = _data().train, Augmentation(1, distort=0.07, cutmix=0.5)
     pairs = zip(
-        batches(data, 64, 1, 5, distort=0.07, cutmix=0.5),
-        batches(data, 64, 1, 5, distort=0.07, cutmix=0.5, native=True),
+        batches(data, 64, 5, how),
+        batches(data, 64, 5, replace(how, native=True)),
         strict=True,
     )
     for plain, native in pairs:

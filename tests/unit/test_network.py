@@ -15,13 +15,13 @@ from pyadmm.activations import calibrate
 from pyadmm.compression import input_spec
 from pyadmm.convert import requant_of, snap_scales, to_compressed
 from pyadmm.errors import PyadmmError
+from pyadmm.images import Images
 from pyadmm.model import CompressedModel
 from pyadmm.network import Network
 from pyadmm.quantize import quantize_weight, requantize
 from pyadmm.reorder import sort_channels
 from pyadmm.settings import InputSettings
 from pyadmm.trace import trace
-from pyadmm.training import Images
 
 
 def _network(settings: InputSettings | None = None, *, average: bool = False) -> Network:

@@ -19,11 +19,13 @@ from pyadmm.compression import admm_phase, quantize, to_integer, to_network, tra
 from pyadmm.convert import snap_scales, to_compressed
 from pyadmm.curvature import Variables, curvature
 from pyadmm.errors import PyadmmError
+from pyadmm.images import Data
 from pyadmm.native.anneal import anneal
 from pyadmm.network import Network
 from pyadmm.phases import Surroundings, moved_loss
 from pyadmm.settings import CompressSettings, from_dict
-from pyadmm.training import Data, EpochRecord, Teacher
+from pyadmm.teacher import Teacher
+from pyadmm.training import EpochRecord
 from pyadmm.trim import smallest, trim
 from tests.unit.quarters import quarter_data as _data
 from tests.unit.quarters import quarter_images as _images
