@@ -168,6 +168,41 @@ def test_the_logits_of_a_teacher_are_computed_once_for_all_phases(
     assert computed.count(True) == 1
 
 
+def test_flow_with_everything_that_records_use(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {
+        **SMALL,
+        "admm": {**SMALL["admm"], "cutmix": 0.5},
+        "exchange": {"cycles": 1, "share": 0.2, "grow_epochs": 1, "prune_epochs": 1},
+        "retrain": {**SMALL["retrain"], "cutmix": 0.5},
+        "rounding": {"candidates": 2},
+        "distill": {"weight": 1, "looks": 2},
+        "sparse": True,
+        "most_bytes": 215,
+    }
+    (here / "record.yaml").write_text(yaml.safe_dump({"compress": settings}))
+    line = ["--model", "mynet:Net", "--data-dir", "pictures", "--image-size", "12"]
+    line += ["--config", "record.yaml", "--out", "run", "--until", "test"]
+    assert main(line) == 0
+    file = here / "run" / "mynet-Net.admm"
+    assert file.stat().st_size <= 215
+    steps = {path.stem: json.loads(path.read_text()) for path in (here / "run/steps").iterdir()}
+    phases = [
+        record["phase"]
+        for name in ("retrain", "quantize")
+        for record in steps[name]["facts"]["epochs"]
+    ]
+    assert {"exchange", "retrain", "rounding"} <= set(phases), phases
+    assert steps["test"]["facts"]["accuracy"] > 0.9
+    before = file.read_bytes()
+    for path in (here / "run/steps").glob("[!d]*.json"):  # all but data and dense
+        path.unlink()
+    capsys.readouterr()
+    assert main(line) == 0  # from the checkpoints
+    assert file.read_bytes() == before
+
+
 def test_a_teacher_needs_weights_and_the_same_images(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
