@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from pyadmm import container, training
+from pyadmm import container
 from pyadmm.activations import calibrate
 from pyadmm.compression import input_spec
 from pyadmm.convert import requant_of, snap_scales, to_compressed
@@ -159,7 +159,7 @@ def test_large_images_are_evaluated_in_small_parts(monkeypatch: pytest.MonkeyPat
     network = _graph().fold_norms()
     calibrate(network, images)
     scales = torch.cat([scale.detach().reshape(-1) for scale in network.scales()])
-    monkeypatch.setattr(training, "EVALUATION_BYTES", 7 * images.pool[0].numel() + 3)
+    monkeypatch.setattr("pyadmm.images.EVALUATION_BYTES", 7 * images.pool[0].numel() + 3)
     parts = list(images.parts())
     assert [len(labels) for _, labels in parts] == [7] * 7 + [1]
     assert torch.equal(torch.cat([part for part, _ in parts]), images.images)
@@ -167,7 +167,7 @@ def test_large_images_are_evaluated_in_small_parts(monkeypatch: pytest.MonkeyPat
     again = torch.cat([scale.detach().reshape(-1) for scale in network.scales()])
     torch.testing.assert_close(again, scales)
     assert (scales != 0).sum() > 5
-    monkeypatch.setattr(training, "EVALUATION_BYTES", 1)
+    monkeypatch.setattr("pyadmm.images.EVALUATION_BYTES", 1)
     assert images.evaluated_together(500) == 1
 
 
