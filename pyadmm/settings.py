@@ -317,7 +317,7 @@ class DistillSettings:
 
     :param views: an image's goal is the mean of the dense network's logits over all shifts of it by
         up to so many pixels; 0 takes the logits of the image as it is trained on.
-    :param looks: images are shifted, mirrored and distorted in so many ways, one for an epoch, so
+    :param looks: images are varied (shifted, patched and so on) in so many ways, one an epoch, so
         that the dense network's logits of the very images are computed once for each (where 256 MB
         hold them); 0: in a new way in every epoch. Needs ``views`` 0.
     :param precision: of the dense network's products, as in :class:`TrainSettings`: ``bfloat16``
