@@ -28,6 +28,7 @@ lint:
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
+	$(BIN)/lint-imports
 
 format:
 	$(BIN)/python -m ruff check --fix .
@@ -35,7 +36,7 @@ format:
 
 # A second environment with the real pynq, which pins numpy < 2: for --simulate-board and its tests.
 board-sim:
-	$(BIN)/python -m pyadmm.simboard.environment
+	$(BIN)/python -m pyadmm.deploy.simulated_board.environment
 
 wheel:
 	$(BIN)/python -m build --wheel

@@ -20,12 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyadmm import zoo
-from pyadmm.admm import Admm
-from pyadmm.compression import input_spec
-from pyadmm.network import Network
-from pyadmm.project import keep_largest
+from pyadmm.admm.projections import keep_largest
+from pyadmm.admm.solver import Admm
+from pyadmm.network.graph import Network
+from pyadmm.network.input_encoding import input_spec
+from pyadmm.network.trace import trace
 from pyadmm.settings import InputSettings
-from pyadmm.trace import trace
 
 VARIANTS = ("plain", "admm", "autograd")
 

@@ -11,8 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from pyadmm.boards import load_board
 from pyadmm.breakeven import BreakEven, break_even, layer_case, model_cases
+from pyadmm.hardware.boards import load_board
 
 GOAL = {0.5: 1.7, 0.7: 2.8, 0.8: 4.2, 0.9: 8.3}
 """Speedups asked for at portions pruned, AlexNet conv4 on the xc7z020; break-even at most 1.3."""

@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from pyadmm import container
-from pyadmm.files import write_atomic
+from pyadmm.core.files import write_atomic
 from pyadmm.model import INPUT, CompressedLayer, CompressedModel, InputSpec, MaxPool, Node, Requant
-from pyadmm.reorder import sort_channels
-from pyadmm.spec import LayerSpec, QFormat
+from pyadmm.model.reorder import sort_channels
+from pyadmm.model.types import LayerSpec, QFormat
 
 ACTIVATIONS = QFormat(4, False)
 CONVOLUTIONS = (

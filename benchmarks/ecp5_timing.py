@@ -26,13 +26,13 @@ from typing import Any
 
 from pyosys import libyosys
 
-from pyadmm.boards import load_board
 from pyadmm.breakeven.cases import layer_case
 from pyadmm.breakeven.measure import engine_design, rounded_capacity
 from pyadmm.breakeven.search import one_group
-from pyadmm.plan import KernelConfig
-from pyadmm.timing import BLOCK_RAM_OUTPUT, SERIES7
-from pyadmm.tools.yosys import Design, synthesise
+from pyadmm.eda.sta import BLOCK_RAM_OUTPUT, SERIES7
+from pyadmm.eda.yosys import Design, synthesise
+from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.plan import KernelConfig
 
 SEEDS = (1, 2, 3)
 TARGET_MHZ = 200
@@ -108,7 +108,7 @@ def kernel_design(label: str, config: KernelConfig) -> Design:
 
 
 def estimated(design: Design) -> SlowestPath:
-    """The estimate for the xc7z020 (``pyadmm/timing.py``)."""
+    """The estimate for the xc7z020 (``pyadmm/eda/sta.py``)."""
     path = next(note for note in synthesise(design).notes if note.startswith("slowest path"))
     logic, wires = (float(found) for found in re.findall(r"(?:logic|wires) ([0-9.]+) ns", path))
     from_memory = path.split("cells: ")[1].startswith(("input", "RAMB"))

@@ -16,14 +16,16 @@ from collections.abc import Callable
 
 import torch
 
-from pyadmm import compression, devices, zoo
-from pyadmm.activations import calibrate
-from pyadmm.augment import Augmentation
-from pyadmm.errors import PyadmmError
-from pyadmm.images import Images
-from pyadmm.network import Network
+from pyadmm import zoo
+from pyadmm.compression import pipeline as compression
+from pyadmm.core.errors import PyadmmError
+from pyadmm.network.activation_scales import calibrate
+from pyadmm.network.graph import Network
 from pyadmm.settings import CompressSettings, from_dict, preset
-from pyadmm.training import EpochTrainer
+from pyadmm.training import devices
+from pyadmm.training.augmentation import Augmentation
+from pyadmm.training.data import Images
+from pyadmm.training.trainer import EpochTrainer
 
 BATCH = 128
 _RESNET = {

@@ -1,6 +1,6 @@
 """Error against bytes of LeNet-5 on MNIST: the record files beside the literature, as an SVG.
 
-    python -m pyadmm.record --seeds 30-34 --test
+    python -m experiments.lenet5_records --seeds 30-34 --test
     python benchmarks/lenet5.py runs/record benchmarks/lenet5.svg
 
 Ours are read from the facts that the record command leaves beside each file. The literature

@@ -23,14 +23,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from experiments.lenet5_records import parse_seeds
 from pyadmm import zoo
-from pyadmm.compression import admm_phase, retrain, shared_teacher, to_network, train_dense
+from pyadmm.compression.pipeline import admm_phase, retrain, shared_teacher, to_network, train_dense
 from pyadmm.datasets import mnist
-from pyadmm.images import Data, Images
-from pyadmm.network import Network
-from pyadmm.record import parse_seeds
-from pyadmm.seeds import seed_of
+from pyadmm.network.graph import Network
 from pyadmm.settings import CompressSettings, override, preset
+from pyadmm.training.data import Data, Images
+from pyadmm.training.seeds import seed_of
 
 RECIPE = override(
     preset("record-300"),

@@ -18,8 +18,11 @@ from pathlib import Path
 
 import torch
 
-from pyadmm import container, record, zoo
-from pyadmm.compression import (
+from experiments import lenet5_records as record
+from pyadmm import container, zoo
+from pyadmm.compression.byte_budget import smallest
+from pyadmm.compression.phase import Surroundings, moved_loss
+from pyadmm.compression.pipeline import (
     PhaseResult,
     admm_phase,
     quantize,
@@ -29,11 +32,9 @@ from pyadmm.compression import (
     train_dense,
 )
 from pyadmm.datasets import mnist
-from pyadmm.images import Data, Images
-from pyadmm.network import Network
-from pyadmm.phases import Surroundings, moved_loss
+from pyadmm.network.graph import Network
 from pyadmm.settings import CompressSettings, RoundingSettings, preset
-from pyadmm.trim import smallest
+from pyadmm.training.data import Data, Images
 
 _SHAPE = (1, 28, 28)
 

@@ -29,15 +29,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from experiments.onchip_plans import RECIPES, random_model
 from pyadmm import container, zoo
-from pyadmm.admm import Admm, Projection
-from pyadmm.boards import load_board
-from pyadmm.codegen import generate
-from pyadmm.files import write_atomic
-from pyadmm.onchip import RECIPES, random_model
-from pyadmm.plan import KernelConfig
-from pyadmm.planner import loads_by_index_bits, plan_accelerator
-from pyadmm.project import Kept, joint_scale, keep_joint, keep_largest
+from pyadmm.admm.projections import Kept, joint_scale, keep_joint, keep_largest
+from pyadmm.admm.solver import Admm, Projection
+from pyadmm.codegen.hls import generate
+from pyadmm.core.files import write_atomic
+from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.mapping import loads_by_index_bits, plan_accelerator
+from pyadmm.hardware.plan import KernelConfig
 
 RATIOS = {"resnet50": 7.0, "alexnet": 24.0, "vgg16": 26.0}
 GROUPS = 16

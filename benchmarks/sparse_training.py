@@ -19,13 +19,13 @@ from pathlib import Path
 import torch
 
 from pyadmm import container, zoo
-from pyadmm.activations import calibrate
-from pyadmm.augment import Augmentation
-from pyadmm.compression import to_network
-from pyadmm.images import Images
-from pyadmm.network import Network
+from pyadmm.compression.pipeline import to_network
+from pyadmm.network.activation_scales import calibrate
+from pyadmm.network.graph import Network
 from pyadmm.settings import CompressSettings
-from pyadmm.training import EpochTrainer
+from pyadmm.training.augmentation import Augmentation
+from pyadmm.training.data import Images
+from pyadmm.training.trainer import EpochTrainer
 
 
 def _network(path: Path) -> Network:

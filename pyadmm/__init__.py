@@ -8,7 +8,7 @@ __version__ = "0.1.0"
 __all__ = ["CompressSettings", "CompressedModel", "__version__", "compress"]
 
 _HOMES = {
-    "compress": "pyadmm.compression",
+    "compress": "pyadmm.compression.pipeline",
     "CompressSettings": "pyadmm.settings",
     "CompressedModel": "pyadmm.model",
 }

@@ -1,15 +1,7 @@
-"""The one exception type that pyadmm raises for its users."""
+"""Alias of :mod:`pyadmm.core.errors`, where users import the exceptions from."""
 
 from __future__ import annotations
 
+from pyadmm.core.errors import MissingToolError, PyadmmError, ToolError
 
-class PyadmmError(ValueError):
-    """Something a user can mend: the message names subject, rule, value and remedy."""
-
-
-class ToolError(PyadmmError):
-    """An external tool failed, hung or is missing; the message carries its last lines."""
-
-
-class MissingToolError(ToolError):
-    """An external tool is not installed; the message says what to install."""
+__all__ = ["MissingToolError", "PyadmmError", "ToolError"]

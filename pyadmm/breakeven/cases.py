@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pyadmm.errors import PyadmmError
+from pyadmm.core.errors import PyadmmError
+from pyadmm.hardware.plan import KernelConfig, StagePlan
 from pyadmm.model import CompressedLayer, Requant
-from pyadmm.plan import KernelConfig, StagePlan
-from pyadmm.spec import LayerSpec, QFormat, signed_bits
+from pyadmm.model.types import LayerSpec, QFormat, signed_bits
 
 SEED = 20190413
 """Of the random patterns: the same for every density, board and tool."""

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pyadmm.assets import asset_dir
-from pyadmm.boards import Board
-from pyadmm.cost import frame_words
-from pyadmm.errors import PyadmmError
-from pyadmm.plan import StagePlan, engine_shape
-from pyadmm.spec import Resources
-from pyadmm.synthesis import SynthesisReport
-from pyadmm.tools.yosys import Design, synthesise_all
+from pyadmm.core.assets import asset_dir
+from pyadmm.core.errors import PyadmmError
+from pyadmm.eda.reports import SynthesisReport
+from pyadmm.eda.yosys import Design, synthesise_all
+from pyadmm.hardware.boards import Board
+from pyadmm.hardware.cost import frame_words
+from pyadmm.hardware.plan import StagePlan, engine_shape
+from pyadmm.model.types import Resources
 
 CAPACITY_STEP = 256
 """Weight memories are built in steps of so many words, so that few of them need synthesis."""

@@ -14,7 +14,7 @@ import xlsxwriter
 from matplotlib.figure import Figure
 
 from pyadmm.breakeven.results import BreakEven, CurvePoint, NotMeasured, to_json
-from pyadmm.files import write_atomic
+from pyadmm.core.files import write_atomic
 
 PAPER_PORTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 PAPER_SPEEDUPS = (0.07, 0.18, 0.32, 0.5, 0.8, 1.15, 1.9, 3.0, 6.5)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pyadmm.errors import PyadmmError
-from pyadmm.plan import KernelConfig
-from pyadmm.spec import Resources
+from pyadmm.core.errors import PyadmmError
+from pyadmm.hardware.plan import KernelConfig
+from pyadmm.model.types import Resources
 
 METRIC = "time per image = cycles x max(board clock period, clock estimate), same area"
 

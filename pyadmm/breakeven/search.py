@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pyadmm.boards import Board
 from pyadmm.breakeven.cases import LayerCase
 from pyadmm.breakeven.measure import (
     Measure,
@@ -18,12 +17,13 @@ from pyadmm.breakeven.measure import (
     selects_products,
 )
 from pyadmm.breakeven.results import METRIC, BreakEven, CurvePoint, KernelPoint
-from pyadmm.cost import dense_engine_cycles, frame_words
-from pyadmm.errors import PyadmmError
-from pyadmm.layout import Positions, assign_groups
+from pyadmm.core.errors import PyadmmError
+from pyadmm.hardware.boards import Board
+from pyadmm.hardware.cost import dense_engine_cycles, frame_words
+from pyadmm.hardware.plan import KernelConfig, StagePlan, index_width
+from pyadmm.hardware.weight_image import Positions, assign_groups
 from pyadmm.model import CompressedLayer
-from pyadmm.plan import KernelConfig, StagePlan, index_width
-from pyadmm.spec import IntArray, LayerSpec, Resources
+from pyadmm.model.types import IntArray, LayerSpec, Resources
 
 PORTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Pruned portions of every curve (ADMM-NN figure 4); more are added around the crossing."""

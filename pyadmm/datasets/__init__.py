@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pyadmm.core.errors import PyadmmError
 from pyadmm.datasets import cifar10, imagefolder, mnist
-from pyadmm.errors import PyadmmError
 
 NAMES = ("mnist", "cifar10", "imagefolder")
 

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyadmm.core.errors import PyadmmError
+from pyadmm.core.files import cache_dir, write_atomic
 from pyadmm.datasets.fetch import notice, read_bounded, sha256
-from pyadmm.errors import PyadmmError
-from pyadmm.files import cache_dir, write_atomic
 
 PER_BATCH = 10_000
 IMAGE_SHAPE = (3, 32, 32)

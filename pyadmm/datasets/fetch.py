@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
-from pyadmm.errors import PyadmmError
+from pyadmm.core.errors import PyadmmError
 
 CONNECT_SECONDS = 5.0
 DOWNLOAD_SECONDS = 120.0

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pyadmm.core.errors import PyadmmError
+from pyadmm.core.files import cache_dir
 from pyadmm.datasets.fetch import notice
-from pyadmm.errors import PyadmmError
-from pyadmm.files import cache_dir
 
 ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp"})
 SIZE_LIMIT = 1024

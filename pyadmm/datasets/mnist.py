@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pyadmm.core.errors import PyadmmError
+from pyadmm.core.files import cache_dir, write_atomic
 from pyadmm.datasets.fetch import (
     download,
     gunzip_bounded,
@@ -24,8 +26,6 @@ from pyadmm.datasets.fetch import (
     read_bounded,
     sha256,
 )
-from pyadmm.errors import PyadmmError
-from pyadmm.files import cache_dir, write_atomic
 
 MIRRORS: tuple[str, ...] = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",

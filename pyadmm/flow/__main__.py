@@ -1,7 +1,8 @@
-"""``python -m pyadmm.flow``."""
+"""``python -m pyadmm.flow``: the same as ``pyadmm run``."""
 
 import sys
 
-from pyadmm.flow.cli import main
+from pyadmm.cli.run import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

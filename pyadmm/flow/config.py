@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from pyadmm.errors import PyadmmError
+from pyadmm.core.errors import PyadmmError
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "board": (str,),

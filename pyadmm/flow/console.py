@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from pyadmm.training import EpochRecord
+from pyadmm.training.checkpoint import EpochRecord
 
 
 class Reporter:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pyadmm import distributed
-from pyadmm.errors import MissingToolError, PyadmmError
+from pyadmm.core.errors import MissingToolError, PyadmmError
 from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.console import Reporter
 from pyadmm.flow.session import Session
@@ -19,6 +18,7 @@ from pyadmm.flow.steps import BREAK_EVEN, SIMULATE, STEPS, SYNTH, Step
 from pyadmm.flow.store import StepResult, StepStore
 from pyadmm.flow.summary import NEEDS_VENDOR_TOOLS, Progress, run_record
 from pyadmm.report import ReportPaths, write_report
+from pyadmm.training import distributed
 
 
 @dataclass(frozen=True)

@@ -15,35 +15,39 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pyadmm import breakeven, compression, container, devices, hardware_aware, netsynth, settings
-from pyadmm.boards import Board, load_board
+from pyadmm import breakeven, container, settings
 from pyadmm.breakeven import BreakEven
-from pyadmm.codegen import generate
-from pyadmm.compact import compact
-from pyadmm.compression import AdmmResult, IntegerResult, PhaseResult
+from pyadmm.codegen.hls import generate
+from pyadmm.codegen.rtl import generate_rtl
+from pyadmm.compression import hardware_aware
+from pyadmm.compression import pipeline as compression
+from pyadmm.compression.byte_budget import smallest
+from pyadmm.compression.hardware_aware import Pushed
+from pyadmm.compression.pipeline import AdmmResult, IntegerResult, PhaseResult
+from pyadmm.core.errors import MissingToolError, PyadmmError, ToolError
+from pyadmm.core.files import cache_dir
 from pyadmm.datasets import DataSet
-from pyadmm.errors import MissingToolError, PyadmmError, ToolError
-from pyadmm.files import cache_dir
+from pyadmm.eda import area_closure, verilator
+from pyadmm.eda import hierarchical_synthesis as netsynth
+from pyadmm.eda.reports import SynthesisReport
+from pyadmm.eda.verilator import RtlSimulator
 from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.console import Reporter
 from pyadmm.flow.store import file_digest
 from pyadmm.flow.subject import Subject, resolve, teacher_of
-from pyadmm.hardware_aware import Pushed
-from pyadmm.images import Data, Images, accuracy
+from pyadmm.hardware.boards import Board, load_board
+from pyadmm.hardware.design_space import SearchResult, search
+from pyadmm.hardware.mapping import plan_accelerator
+from pyadmm.hardware.plan import AcceleratorPlan, BuildPlan, KernelConfig
 from pyadmm.model import CompressedModel
-from pyadmm.network import Network
-from pyadmm.plan import AcceleratorPlan, BuildPlan, KernelConfig
-from pyadmm.planner import plan_accelerator
-from pyadmm.reorder import sort_channels
-from pyadmm.rtlgen import generate_rtl
-from pyadmm.search import SearchResult, search
-from pyadmm.seeds import seed_of
-from pyadmm.synthesis import SynthesisReport
-from pyadmm.teacher import Teacher
-from pyadmm.tools import verilator
-from pyadmm.tools.verilator import RtlSimulator
-from pyadmm.training import EpochRecord
-from pyadmm.trim import smallest
+from pyadmm.model.compact import compact
+from pyadmm.model.reorder import sort_channels
+from pyadmm.network.graph import Network
+from pyadmm.training import devices
+from pyadmm.training.checkpoint import EpochRecord
+from pyadmm.training.data import Data, Images, accuracy
+from pyadmm.training.distillation import Teacher
+from pyadmm.training.seeds import seed_of
 
 TESTBENCH_IMAGES = 20
 
@@ -212,7 +216,7 @@ class Session:
         unrolled = self.config.unrolled
         if self.config.synthesis:
             try:
-                return netsynth.search_and_synthesise(
+                return area_closure.search_and_synthesise(
                     self.compact, self.board, self._rtl_with, unrolled=unrolled
                 )
             except ToolError as error:
@@ -241,7 +245,7 @@ class Session:
     def synthesis(self) -> SynthesisReport:
         """What the open flow says of the whole RTL; results are cached by the tool's room.
 
-        :raises ToolError: as :func:`~pyadmm.netsynth.synthesise_build`; a tool that failed or hung
+        :raises ToolError: as :func:`~pyadmm.eda.hierarchical_synthesis.synthesise_build`; a tool that failed or hung
             while the kernels were chosen is not run again.
         """
         build = self.rtl_build

@@ -9,19 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from pyadmm import breakeven, container, netsynth, simboard
-from pyadmm.codegen import vendor_context
-from pyadmm.compact import compact_shapes
-from pyadmm.comparison import compare
-from pyadmm.deploy import Design, ModelPack, plan_deploy, write_deploy
-from pyadmm.errors import MissingToolError, PyadmmError, ToolError
-from pyadmm.files import write_atomic
+from pyadmm import breakeven, container
+from pyadmm.codegen.hls import vendor_context
+from pyadmm.codegen.vendor_params import vendor_files, vendor_params
+from pyadmm.core.errors import MissingToolError, PyadmmError, ToolError
+from pyadmm.core.files import write_atomic
+from pyadmm.deploy import simulated_board as simboard
+from pyadmm.deploy.bundle import Design, ModelPack, plan_deploy, write_deploy
+from pyadmm.eda import area_closure, gxx, rtl_simulation, verilator
+from pyadmm.eda.dense_baseline import compare
 from pyadmm.flow.session import Session
 from pyadmm.flow.vendor_reports import set_aside
-from pyadmm.layout import weight_image
-from pyadmm.tools import gxx, verilator
-from pyadmm.training import EpochRecord
-from pyadmm.vendor import vendor_files, vendor_params
+from pyadmm.hardware.design_space import CHIP_SHARE
+from pyadmm.hardware.weight_image import weight_image
+from pyadmm.model.compact import compact_shapes
+from pyadmm.training.checkpoint import EpochRecord
 
 FRAME_IMAGES = 200
 """Test images on which the integers of every stage are compared, not the logits alone."""
@@ -60,7 +62,7 @@ class Step:
     :param title: what it does, for ``--dry-run`` and ``--help``.
     :param needs: the steps whose results it reads.
     :param settings: the part of the session's settings that its result depends on.
-    :param run: does it. :class:`~pyadmm.errors.ToolError` for a missing tool skips the step.
+    :param run: does it. :class:`~pyadmm.core.errors.ToolError` for a missing tool skips the step.
     """
 
     name: str
@@ -221,7 +223,7 @@ def _synth(session: Session) -> Outcome:
     except ToolError as error:
         return Outcome("no result", {}, failure=str(error))
     write_atomic(session.synthesis_file, report.to_json() + "\n")
-    share, board = netsynth.CHIP_SHARE, session.board
+    share, board = CHIP_SHARE, session.board
     used = report.resources.known()
     parts = ", ".join(
         f"{name.upper()} {value:,.0f} ({value / most:.0%})"
@@ -238,7 +240,7 @@ def _synth(session: Session) -> Outcome:
     text = f"{facts['tool']}: {parts}; clock estimate {report.clock_estimate_ns:.1f} ns"
     modelled = session.kernels.best.resources
     try:
-        netsynth.require_fit(report, modelled, session.compact, board, share)
+        area_closure.require_fit(report, modelled, session.compact, board, share)
     except PyadmmError as error:
         return Outcome(text, facts, failure=str(error))
     return Outcome(text, facts, (session.synthesis_file,))
@@ -277,10 +279,12 @@ def _cosim(session: Session) -> Outcome:
     weights = weight_image(session.compact, session.plan)
     golden = session.model.run(images)
     simulator = session.rtl_simulator
-    result = verilator.cosim(simulator, weights, images)
+    result = rtl_simulation.cosim(simulator, weights, images)
     _require_equal("cosim", "logits", result.logits, golden)
     stalled = images[:STALLED_IMAGES]
-    bumpy = verilator.cosim(simulator, weights, stalled, stalls=(session.config.seed, 0.3, 0.3))
+    bumpy = rtl_simulation.cosim(
+        simulator, weights, stalled, stalls=(session.config.seed, 0.3, 0.3)
+    )
     _require_equal("cosim with stalls", "logits", bumpy.logits, golden[: len(stalled)])
     facts = {
         "images": len(images),
@@ -295,7 +299,7 @@ def _cosim(session: Session) -> Outcome:
         f"stalling streams; {result.interval_cycles:.0f} cycles an image, "
         f"latency {result.latency_cycles:,} cycles"
     )
-    report = verilator.cosim_report(result, session.plan, session.rtl_build.digest)
+    report = rtl_simulation.cosim_report(result, session.plan, session.rtl_build.digest)
     write_atomic(session.cosim_file, report.to_json() + "\n")
     return Outcome(text, facts, (session.cosim_file,))
 

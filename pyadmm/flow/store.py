@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pyadmm import __version__
-from pyadmm.errors import PyadmmError
-from pyadmm.files import write_atomic
+from pyadmm.core.errors import PyadmmError
+from pyadmm.core.files import write_atomic
 
 
 def digest_of(value: Any) -> str:

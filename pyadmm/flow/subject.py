@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from pyadmm import datasets, zoo
-from pyadmm.errors import PyadmmError
+from pyadmm.core.errors import PyadmmError
 from pyadmm.flow.config import FlowConfig
 
 

@@ -12,14 +12,17 @@ from typing import Any, cast, get_args
 import numpy as np
 import torch
 
-from pyadmm import __version__, container, synthesis
-from pyadmm.codegen import TOP
-from pyadmm.cost import initiation_interval, stage_cycles
+from pyadmm import __version__, container
+from pyadmm.codegen.hls import TOP
+from pyadmm.eda import reports as synthesis
+from pyadmm.eda.reports import SynthesisReport
 from pyadmm.flow.session import Session
 from pyadmm.flow.steps import BREAK_EVEN, SIMULATE, SYNTH
 from pyadmm.flow.store import StepResult, file_digest
 from pyadmm.flow.vendor_reports import calibration_lines, find_reports, nearest_report
+from pyadmm.hardware.cost import initiation_interval, stage_cycles
 from pyadmm.model import CompressedLayer
+from pyadmm.model.types import Resources
 from pyadmm.report.record import (
     Accuracies,
     Accuracy,
@@ -41,8 +44,6 @@ from pyadmm.report.record import (
     StepTime,
     Trial,
 )
-from pyadmm.spec import Resources
-from pyadmm.synthesis import SynthesisReport
 
 _DENSE_BYTES_PER_PARAMETER = 4
 _LISTED = 12

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pyadmm.calibration import TRUST, best_basis, calibrate
-from pyadmm.synthesis import SynthesisReport
-from pyadmm.tools import vitis, vivado
+from pyadmm.eda.calibration import TRUST, best_basis, calibrate
+from pyadmm.eda.reports import SynthesisReport
+from pyadmm.eda.vendor import vitis, vivado
 
 INSTANCE = "pyadmm_top_0"
 """The accelerator in the block design of ``build.tcl``, without DMA and interconnect."""

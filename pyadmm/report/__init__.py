@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from pyadmm.files import write_atomic
+from pyadmm.core.files import write_atomic
 from pyadmm.report.html import render_html
 from pyadmm.report.record import RECORD_FILE, RunRecord, record_from_json, record_to_json
 from pyadmm.report.xlsx import render_xlsx

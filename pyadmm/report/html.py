@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pyadmm.assets import asset_dir
+from pyadmm.core.assets import asset_dir
 from pyadmm.report import plots
 from pyadmm.report.record import (
     Accuracy,

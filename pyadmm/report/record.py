@@ -29,7 +29,7 @@ from typing import (
     get_type_hints,
 )
 
-from pyadmm.errors import PyadmmError
+from pyadmm.core.errors import PyadmmError
 
 RECORD_FILE = "record.json"
 """Name of the record in a run directory."""

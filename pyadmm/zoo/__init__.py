@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from pyadmm.errors import PyadmmError
+from pyadmm.core.errors import PyadmmError
 from pyadmm.zoo.imagenet import alexnet, alexnet_one_column, vgg16
 from pyadmm.zoo.lenet import lenet5, lenet300
 from pyadmm.zoo.resnet import resnet20, resnet50, resnet56

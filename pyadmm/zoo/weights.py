@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyadmm.errors import PyadmmError
+from pyadmm.core.errors import PyadmmError
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
 """Keys under which training scripts keep the state among other things."""

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pyadmm.core.errors import PyadmmError
 from pyadmm.datasets import cifar10, fetch
-from pyadmm.errors import PyadmmError
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 ROWS = 20

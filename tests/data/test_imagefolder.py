@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from pyadmm import datasets
+from pyadmm.core.errors import PyadmmError
 from pyadmm.datasets import imagefolder
-from pyadmm.errors import PyadmmError
-from pyadmm.images import Images
+from pyadmm.training.data import Images
 
 
 @pytest.fixture(autouse=True)

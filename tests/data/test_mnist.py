@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pyadmm.core.errors import PyadmmError
 from pyadmm.datasets import fetch, mnist
-from pyadmm.errors import PyadmmError
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 ITEMS = {"train": 60, "t10k": 10}

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from pyadmm import container, datasets
-from pyadmm.compact import compact
 from pyadmm.model import CompressedModel
-from pyadmm.spec import IntArray
+from pyadmm.model.compact import compact
+from pyadmm.model.types import IntArray
 
 MODELS = Path(__file__).parents[2] / "models"
 BESIDE = Path(__file__).parents[3] / "shared" / "data"
@@ -92,7 +92,7 @@ def test_onnx_and_qonnx_give_every_logit(entry: dict[str, Any]) -> None:
     for package in ("onnx", "onnxruntime", "qonnx"):
         pytest.importorskip(package, reason="pip install 'pyadmm[export]'")
     # It may only be imported where these are.
-    from pyadmm import export  # noqa: PLC0415
+    from pyadmm.model import onnx as export  # noqa: PLC0415
 
     model, images = _model(entry["file"]), _images(entry)[0][:2000]
     golden = _golden(entry["file"])[:2000]

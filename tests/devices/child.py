@@ -15,11 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyadmm import compression, container, hardware_aware
-from pyadmm.augment import Batch
-from pyadmm.images import Data, Images
+from pyadmm import container
+from pyadmm.compression import hardware_aware
+from pyadmm.compression import pipeline as compression
 from pyadmm.settings import CompressSettings, RoundingSettings, from_dict
-from pyadmm.training import EpochRecord, EpochTrainer
+from pyadmm.training.augmentation import Batch
+from pyadmm.training.checkpoint import EpochRecord
+from pyadmm.training.data import Data, Images
+from pyadmm.training.trainer import EpochTrainer
 from tests.devices import pretend
 
 _VARIED = {"shift_pixels": 1, "flip": True, "distort": 0.05, "batch_size": 48}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pyadmm.capture import Captured
+from pyadmm.training.cuda_graph import Captured
 from tests.devices.test_devices import child
 
 pytestmark = pytest.mark.skipif(

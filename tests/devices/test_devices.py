@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pyadmm import devices
-from pyadmm.errors import PyadmmError
-from pyadmm.training import Checkpoint
+from pyadmm.core.errors import PyadmmError
+from pyadmm.training import devices
+from pyadmm.training.checkpoint import Checkpoint
 
 ROOT = Path(__file__).parents[2]
 STOP_AFTER = "retrain-1"

@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pyadmm import compression, distributed
-from pyadmm.errors import PyadmmError
-from pyadmm.images import Data, Images
+from pyadmm.compression import pipeline as compression
+from pyadmm.core.errors import PyadmmError
 from pyadmm.settings import RoundingSettings, from_dict
-from pyadmm.training import EpochRecord
+from pyadmm.training import distributed
+from pyadmm.training.checkpoint import EpochRecord
+from pyadmm.training.data import Data, Images
 
 SETTINGS = {
     "pruning_ratio": 4.0,

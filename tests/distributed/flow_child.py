@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
+from pyadmm.cli.run import main
 from pyadmm.datasets import mnist
-from pyadmm.flow.cli import main
 from tests.flow.driver import made_up_digits
 
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from pyadmm import distributed
-from pyadmm.errors import PyadmmError
+from pyadmm.core.errors import PyadmmError
+from pyadmm.training import distributed
 
 ROOT = Path(__file__).parents[2]
 

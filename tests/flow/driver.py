@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pyadmm.cli.run import main
 from pyadmm.datasets import mnist
-from pyadmm.flow.cli import main
 
 TINY = {
     "pruning_ratio": 10,

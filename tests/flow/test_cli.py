@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from pyadmm.errors import MissingToolError, PyadmmError
-from pyadmm.flow.cli import configuration, main, parser
+from pyadmm.cli.run import configuration, main, parser
+from pyadmm.core.errors import MissingToolError, PyadmmError
+from pyadmm.eda import yosys
 from pyadmm.flow.config import FlowConfig, read_config
 from pyadmm.flow.console import Reporter
 from pyadmm.flow.runner import follow, selected_steps
 from pyadmm.flow.session import Session
-from pyadmm.tools import yosys
 
 
 def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

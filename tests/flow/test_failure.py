@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pyadmm.errors import PyadmmError
+from pyadmm.core.errors import PyadmmError
 from pyadmm.flow import runner
 from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.session import Session

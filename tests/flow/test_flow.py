@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from pyadmm import container
+from pyadmm.eda.reports import SynthesisReport
 from pyadmm.report.record import load_record
-from pyadmm.synthesis import SynthesisReport
 from tests.flow.driver import TINY, made_up_digits
 
 ROOT = Path(__file__).parents[2]

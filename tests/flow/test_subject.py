@@ -16,12 +16,12 @@ import yaml
 from PIL import Image
 
 from pyadmm import container, zoo
-from pyadmm.errors import PyadmmError
-from pyadmm.flow.cli import main
+from pyadmm.cli.run import main
+from pyadmm.core.errors import PyadmmError
 from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.subject import resolve, teacher_of
-from pyadmm.images import Images
-from pyadmm.teacher import Teacher
+from pyadmm.training.data import Images
+from pyadmm.training.distillation import Teacher
 
 NETWORK = """
 import torch

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pyadmm.errors import PyadmmError
+from pyadmm.core.errors import PyadmmError
+from pyadmm.eda.reports import ResourceUse, SynthesisReport
 from pyadmm.flow.vendor_reports import calibration_lines, nearest_report, set_aside
-from pyadmm.synthesis import ResourceUse, SynthesisReport
 
 RECORDED = Path(__file__).parents[1] / "vendor" / "reports" / "vitis_hls_2023.2_xck26_csynth.xml"
 

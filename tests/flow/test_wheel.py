@@ -68,8 +68,8 @@ def test_code_is_generated_outside_the_checkout(installed: Path, tmp_path: Path)
 import sys
 sys.path.append({str(ROOT)!r})
 from tests.unit.models import planned, random_lenet5
-from pyadmm.codegen import generate
-from pyadmm.rtlgen import generate_rtl
+from pyadmm.codegen.hls import generate
+from pyadmm.codegen.rtl import generate_rtl
 model = random_lenet5()
 plan = planned(model)
 print(len(generate(model, plan).files), len(generate_rtl(plan).files))

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyadmm.boards import load_board
-from pyadmm.codegen import generate
-from pyadmm.files import write_atomic
+from pyadmm.codegen.hls import generate
+from pyadmm.core.files import write_atomic
+from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.mapping import plan_accelerator
+from pyadmm.hardware.plan import BuildPlan, KernelConfig
 from pyadmm.model import InputSpec
-from pyadmm.plan import BuildPlan, KernelConfig
-from pyadmm.planner import plan_accelerator
-from pyadmm.spec import QFormat
+from pyadmm.model.types import QFormat
 from tests.hls.chains import Recipe, random_chain
 
 FOLDER = Path(__file__).with_name("tiny")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pyadmm.model import INPUT, CompressedModel, InputSpec, MaxPool, Node
-from pyadmm.spec import LayerSpec, QFormat
+from pyadmm.model.types import LayerSpec, QFormat
 from tests.unit.models import U4, random_layer
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from pyadmm.hardware.plan import KernelConfig, index_width
 from pyadmm.model import (
     INPUT,
     Add,
@@ -17,8 +18,7 @@ from pyadmm.model import (
     Node,
     Requant,
 )
-from pyadmm.plan import KernelConfig, index_width
-from pyadmm.spec import LayerSpec, QFormat
+from pyadmm.model.types import LayerSpec, QFormat
 from tests.unit.models import U4, random_layer
 
 S4 = QFormat(4, True)

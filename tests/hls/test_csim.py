@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pyadmm.boards import load_board
-from pyadmm.codegen import generate
+from pyadmm.codegen.hls import generate
+from pyadmm.core.process import run_tool
 from pyadmm.datasets import mnist
-from pyadmm.layout import weight_image
+from pyadmm.eda import gxx
+from pyadmm.eda.gxx import Simulator, build_simulator
+from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.mapping import plan_accelerator
+from pyadmm.hardware.plan import AcceleratorPlan, KernelConfig, Pool, index_width
+from pyadmm.hardware.weight_image import weight_image
 from pyadmm.model import CompressedModel, InputSpec
-from pyadmm.plan import AcceleratorPlan, KernelConfig, Pool, index_width
-from pyadmm.planner import plan_accelerator
-from pyadmm.spec import LayerSpec, QFormat
-from pyadmm.tools import gxx
-from pyadmm.tools.gxx import Simulator, build_simulator
-from pyadmm.tools.process import run_tool
+from pyadmm.model.types import LayerSpec, QFormat
 from tests.hls.chains import Recipe, layer_spec, random_chain
 from tests.unit.models import U4, planned, random_images, random_lenet5
 

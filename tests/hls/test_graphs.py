@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyadmm.boards import load_board
-from pyadmm.codegen import generate
-from pyadmm.layout import weight_image
+from pyadmm.codegen.hls import generate
+from pyadmm.core.process import run_tool
+from pyadmm.eda import gxx
+from pyadmm.eda.gxx import build_simulator
+from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.mapping import plan_accelerator
+from pyadmm.hardware.weight_image import weight_image
 from pyadmm.model import CompressedModel
-from pyadmm.planner import plan_accelerator
-from pyadmm.tools import gxx
-from pyadmm.tools.gxx import build_simulator
-from pyadmm.tools.process import run_tool
 from tests.hls.graphs import (
     branching_network,
     random_configs,

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyadmm.boards import load_board
-from pyadmm.codegen import generate
-from pyadmm.errors import PyadmmError, ToolError
-from pyadmm.layout import weight_image
+from pyadmm.codegen.hls import generate
+from pyadmm.core.errors import PyadmmError, ToolError
+from pyadmm.eda import gxx
+from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.mapping import plan_accelerator
+from pyadmm.hardware.plan import AcceleratorPlan, KernelConfig
+from pyadmm.hardware.weight_image import weight_image
 from pyadmm.model import CompressedModel, InputSpec
-from pyadmm.plan import AcceleratorPlan, KernelConfig
-from pyadmm.planner import plan_accelerator
-from pyadmm.tools import gxx
 from tests.hls.chains import Recipe, random_chain
 from tests.unit.models import U4, random_images
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyadmm.codegen import CONSTANTS_FILE, generate
-from pyadmm.tools.gxx import build_simulator
+from pyadmm.codegen.hls import CONSTANTS_FILE, generate
+from pyadmm.eda.gxx import build_simulator
 from tests.rtl.designs import Design
 from tests.rtl.unrolled_designs import small_lenet, strides_padding_and_signs
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from pyadmm.deploy import plan_deploy
-from pyadmm.errors import ToolError
-from pyadmm.simboard.stage import Stage, last_lines, prepare
+from pyadmm.core.errors import ToolError
+from pyadmm.deploy.bundle import plan_deploy
+from pyadmm.deploy.simulated_board.stage import Stage, last_lines, prepare
 
 from .models import small_design, small_model, small_pack
 

@@ -17,7 +17,7 @@ from host.bundle import bundle_folder
 from host.errors import HostError
 from host.fast import FastPath, compile_library
 from host.manifest import read_manifest
-from pyadmm.simboard.golden import golden_core
+from pyadmm.deploy.simulated_board.golden import golden_core
 
 RUN, HALTED, IDLE, COMPLETE = 1, 1, 2, 0x1000
 SEND_ADDRESS, RECEIVE_ADDRESS = 0x1234_5678_0000, 0x1000

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pyadmm.boards import load_board
-from pyadmm.deploy import Design, ModelPack
+from pyadmm.deploy.bundle import Design, ModelPack
+from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.mapping import plan_accelerator
+from pyadmm.hardware.plan import AcceleratorPlan, KernelConfig
 from pyadmm.model import CompressedLayer, CompressedModel, InputSpec, MaxPool, Requant
-from pyadmm.plan import AcceleratorPlan, KernelConfig
-from pyadmm.planner import plan_accelerator
-from pyadmm.spec import LayerSpec, QFormat
+from pyadmm.model.types import LayerSpec, QFormat
 
 DIGEST = "0123456789abcdef" * 4
 SHAPE = (1, 9, 7)

@@ -31,8 +31,8 @@ from host.errors import HostError
 from host.fast import FastPath
 from host.manifest import read_manifest
 from host.power import RailRecorder, board_rails, read_meter
-from pyadmm.simboard.child import install
-from pyadmm.simboard.dma import DECODE_ERROR, S2MM, SLAVE_ERROR
+from pyadmm.deploy.simulated_board.child import install
+from pyadmm.deploy.simulated_board.dma import DECODE_ERROR, S2MM, SLAVE_ERROR
 
 BITFILE = os.environ["PYADMM_BITFILE"]
 TIMEOUT_S = 0.2

@@ -16,14 +16,15 @@ import pytest
 
 from host.manifest import read_manifest
 from pyadmm import container
-from pyadmm.boards import load_board
-from pyadmm.deploy import VLNV, Design, add_bitstream, main, plan_deploy, read_accelerator
-from pyadmm.errors import PyadmmError
-from pyadmm.layout import weight_image
-from pyadmm.simboard.golden import golden_core
-from pyadmm.simboard.stage import Stage
-from pyadmm.vendor import DMA_CELL, vendor_params
-from pyadmm.wheel import host_files
+from pyadmm.cli.deploy import main
+from pyadmm.codegen.vendor_params import DMA_CELL, vendor_params
+from pyadmm.core.errors import PyadmmError
+from pyadmm.deploy.bundle import VLNV, Design, add_bitstream, plan_deploy, read_accelerator
+from pyadmm.deploy.simulated_board.golden import golden_core
+from pyadmm.deploy.simulated_board.stage import Stage
+from pyadmm.deploy.wheel import host_files
+from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.weight_image import weight_image
 
 from .conftest import CURVES
 from .models import SHAPE, small_design, small_model, small_pack, small_plan

@@ -7,7 +7,7 @@ import pytest
 
 from host.dma import AxiDma, Deadline, decode_status
 from host.errors import DmaError, HardwareTimeout, HostError
-from pyadmm.simboard.dma import (
+from pyadmm.deploy.simulated_board.dma import (
     ADDRESS,
     COMPLETE_IRQ,
     CONTROL,

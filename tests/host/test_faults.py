@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pyadmm.simboard.stage import Stage
+from pyadmm.deploy.simulated_board.stage import Stage
 
 from .conftest import run_json, stage_of
 

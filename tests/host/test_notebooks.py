@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pyadmm.simboard.stage import Stage, last_lines
+from pyadmm.deploy.simulated_board.stage import Stage, last_lines
 
 NOTEBOOKS = ["1_quick_start", "2_live_demo", "3_other_weights", "4_break_even"]
 DRAW = """

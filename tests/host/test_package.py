@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pyadmm.wheel import host_files
+from pyadmm.deploy.wheel import host_files
 
 SOURCES = {name: text.decode() for name, text in host_files().items() if name.endswith(".py")}
 OPTIONAL = {"PIL.Image", "cv2", "ipywidgets", "IPython.display"}

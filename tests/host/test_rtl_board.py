@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pyadmm import simboard
-from pyadmm.deploy import Design, plan_deploy
-from pyadmm.errors import ToolError
-from pyadmm.rtlgen import generate_rtl
-from pyadmm.simboard.run import RTL_BASIS
-from pyadmm.simboard.stage import Stage
-from pyadmm.tools.verilator import RtlSimulator, build_simulator, verilator_root
+from pyadmm.codegen.rtl import generate_rtl
+from pyadmm.core.errors import ToolError
+from pyadmm.deploy import simulated_board as simboard
+from pyadmm.deploy.bundle import Design, plan_deploy
+from pyadmm.deploy.simulated_board.run import RTL_BASIS
+from pyadmm.deploy.simulated_board.stage import Stage
+from pyadmm.eda.verilator import RtlSimulator, build_simulator, verilator_root
 
 from .conftest import CURVES, run_json, stage_of
 from .models import small_model, small_pack, small_plan

@@ -1,4 +1,4 @@
-"""``pyadmm.simboard.run``: what the flow calls, here with the stand-in core."""
+"""``pyadmm.deploy.simulated_board.run``: what the flow calls, here with the stand-in core."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyadmm import simboard
-from pyadmm.boards import load_board
-from pyadmm.deploy import plan_deploy
-from pyadmm.errors import PyadmmError, ToolError
-from pyadmm.simboard import environment
-from pyadmm.simboard.run import STAND_IN_BASIS
-from pyadmm.simboard.stage import Stage
+from pyadmm.core.errors import PyadmmError, ToolError
+from pyadmm.deploy import simulated_board as simboard
+from pyadmm.deploy.bundle import plan_deploy
+from pyadmm.deploy.simulated_board import environment
+from pyadmm.deploy.simulated_board.run import STAND_IN_BASIS
+from pyadmm.deploy.simulated_board.stage import Stage
+from pyadmm.hardware.boards import load_board
 
 from .models import small_design, small_model, small_pack
 

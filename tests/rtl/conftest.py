@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pyadmm.errors import ToolError
-from pyadmm.tools.gxx import compiler
-from pyadmm.tools.verilator import verilator_root
+from pyadmm.core.errors import ToolError
+from pyadmm.eda.gxx import compiler
+from pyadmm.eda.verilator import verilator_root
 
 
 @pytest.fixture(scope="session")

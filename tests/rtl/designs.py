@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pyadmm.boards import load_board
-from pyadmm.layout import weight_image
+from pyadmm.eda.verilator import Words
+from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.mapping import plan_accelerator
+from pyadmm.hardware.plan import AcceleratorPlan, KernelConfig
+from pyadmm.hardware.weight_image import weight_image
 from pyadmm.model import CompressedModel, InputSpec
-from pyadmm.plan import AcceleratorPlan, KernelConfig
-from pyadmm.planner import plan_accelerator
-from pyadmm.spec import QFormat
-from pyadmm.tools.verilator import Words
+from pyadmm.model.types import QFormat
 from tests.hls.chains import Recipe, random_chain
 
 

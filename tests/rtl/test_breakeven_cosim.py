@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pyadmm.boards import Board, load_board
 from pyadmm.breakeven import BreakEven, LayerCase, Measured, break_even, to_json
-from pyadmm.breakeven_cosim import FILL_CYCLES, main, simulate_pair
-from pyadmm.errors import PyadmmError
-from pyadmm.plan import KernelConfig, StagePlan
-from pyadmm.spec import LayerSpec, Resources
+from pyadmm.breakeven.cosim import FILL_CYCLES, simulate_pair
+from pyadmm.cli.breakeven_cosim import main
+from pyadmm.core.errors import PyadmmError
+from pyadmm.hardware.boards import Board, load_board
+from pyadmm.hardware.plan import KernelConfig, StagePlan
+from pyadmm.model.types import LayerSpec, Resources
 
 SPEC = LayerSpec("c", "conv", (12, 6, 3, 3), (6, 7, 5), padding=1)
 CASE = LayerCase("", SPEC, 3, 4, resident=True)

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyadmm.boards import load_board
-from pyadmm.compact import compact
-from pyadmm.comparison import compare
-from pyadmm.errors import PyadmmError
+from pyadmm.core.errors import PyadmmError
+from pyadmm.eda.dense_baseline import compare
+from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.design_space import search
 from pyadmm.model import InputSpec
-from pyadmm.search import search
-from pyadmm.spec import QFormat, Resources
+from pyadmm.model.compact import compact
+from pyadmm.model.types import QFormat, Resources
 from tests.hls.chains import Recipe, random_chain
 
 RECIPES = [

@@ -7,28 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyadmm.errors import ToolError
+from pyadmm.codegen.rtl import RtlOptions, generate_rtl, rtl_ident
+from pyadmm.core.errors import ToolError
+from pyadmm.eda.rtl_simulation import LiveTop, cosim, cosim_report, image_words, infer, load_weights
+from pyadmm.eda.verilator import RtlSimulator, build_simulator
+from pyadmm.hardware.registers import AP_CTRL, COUNT, DONE, IDENT, IDLE, LOAD, MODE, READY, START
 from pyadmm.model import InputSpec
-from pyadmm.rtlgen import RtlOptions, generate_rtl, rtl_ident
-from pyadmm.tools.verilator import (
-    AP_CTRL,
-    COUNT,
-    DONE,
-    IDENT,
-    IDLE,
-    LOAD,
-    MODE,
-    READY,
-    START,
-    LiveTop,
-    RtlSimulator,
-    build_simulator,
-    cosim,
-    cosim_report,
-    image_words,
-    infer,
-    load_weights,
-)
 from tests.hls.chains import Recipe
 from tests.rtl.designs import Design, design, small_lenet, sparse
 from tests.unit.models import U4
@@ -155,7 +139,7 @@ def test_no_images_is_done_at_once(lenet: Design, top: RtlSimulator) -> None:
 def test_a_run_without_input_is_reported(
     lenet: Design, top: RtlSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyadmm.tools.verilator._CYCLES_LIMIT", 500)
+    monkeypatch.setattr("pyadmm.eda.rtl_simulation._CYCLES_LIMIT", 500)
     with LiveTop(top) as live:
         live.stall(1, 1.0, 0.0)
         with pytest.raises(ToolError, match="0 of 10 logits came, TLAST missing"):

@@ -1,4 +1,4 @@
-"""``python -m pyadmm.cosim`` counts the wrong images of every model that it is given."""
+"""``python -m pyadmm.eda.cosim`` counts the wrong images of every model that it is given."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pyadmm import container, cosim
+from pyadmm import container
 from pyadmm.datasets import mnist
+from pyadmm.eda import cosim
 from pyadmm.model import CompressedModel, InputSpec
-from pyadmm.spec import QFormat
+from pyadmm.model.types import QFormat
 from tests.hls.chains import Recipe, random_chain
 
 

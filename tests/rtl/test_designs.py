@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pyadmm.codegen.rtl import RtlOptions, generate_rtl
+from pyadmm.eda.rtl_simulation import cosim
+from pyadmm.eda.verilator import build_simulator
 from pyadmm.model import InputSpec
-from pyadmm.rtlgen import RtlOptions, generate_rtl
-from pyadmm.spec import QFormat
-from pyadmm.tools.verilator import build_simulator, cosim
+from pyadmm.model.types import QFormat
 from tests.hls.chains import Recipe
 from tests.rtl.designs import Design, dense, design, sparse
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyadmm.boards import load_board
-from pyadmm.layout import weight_image
+from pyadmm.codegen.rtl import generate_rtl
+from pyadmm.eda.rtl_simulation import cosim
+from pyadmm.eda.verilator import build_simulator
+from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.mapping import plan_accelerator
+from pyadmm.hardware.weight_image import weight_image
 from pyadmm.model import CompressedModel
-from pyadmm.planner import plan_accelerator
-from pyadmm.rtlgen import generate_rtl
-from pyadmm.tools.verilator import build_simulator, cosim
 from tests.hls.graphs import (
     branching_network,
     random_configs,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pyadmm.assets import asset_dir
-from pyadmm.errors import ToolError
-from pyadmm.tools.verilator import lint, verilate
+from pyadmm.core.assets import asset_dir
+from pyadmm.core.errors import ToolError
+from pyadmm.eda.verilator import lint, verilate
 
 RTL = asset_dir("hls") / "rtl"
 MODULES = sorted(path.stem for path in RTL.glob("*.sv"))

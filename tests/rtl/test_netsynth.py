@@ -10,22 +10,17 @@ from typing import Any
 
 import pytest
 
-from pyadmm import netsynth
-from pyadmm.boards import load_board
-from pyadmm.codegen import TOP
-from pyadmm.errors import PyadmmError
+from pyadmm.codegen.hls import TOP
+from pyadmm.codegen.rtl import generate_rtl
+from pyadmm.core.errors import PyadmmError
+from pyadmm.eda import area_closure, yosys
+from pyadmm.eda.area_closure import MOST_SEARCHES, require_fit, search_and_synthesise
+from pyadmm.eda.hierarchical_synthesis import synthesise_build
+from pyadmm.eda.reports import ResourceUse, SynthesisReport
+from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.design_space import CHIP_SHARE, search
 from pyadmm.model import InputSpec
-from pyadmm.netsynth import (
-    MOST_SEARCHES,
-    require_fit,
-    search_and_synthesise,
-    synthesise_build,
-)
-from pyadmm.rtlgen import generate_rtl
-from pyadmm.search import search
-from pyadmm.spec import QFormat, Resources
-from pyadmm.synthesis import ResourceUse, SynthesisReport
-from pyadmm.tools import yosys
+from pyadmm.model.types import QFormat, Resources
 from tests.hls.chains import Recipe
 from tests.rtl.designs import Design, design, small_lenet, sparse
 
@@ -110,7 +105,7 @@ def test_kernels_are_searched_again_while_synthesis_finds_them_too_large(
     """Synthesis finds ``excess`` times the modelled LUTs; the chip has just what was modelled."""
     model = small_lenet().model
     plain = search(model, BOARD).best
-    board = replace(BOARD, resources=plain.resources.scaled(1.01 / netsynth.CHIP_SHARE))
+    board = replace(BOARD, resources=plain.resources.scaled(1.01 / CHIP_SHARE))
     asked: list[Resources] = []
 
     def build(configs: Mapping[str, Any]) -> Any:
@@ -127,10 +122,10 @@ def test_kernels_are_searched_again_while_synthesis_finds_them_too_large(
         found.append(search(*arguments, **options))
         return found[-1]
 
-    monkeypatch.setattr(netsynth, "search", remembered)
-    monkeypatch.setattr(netsynth, "synthesise_build", synthesised)
+    monkeypatch.setattr(area_closure, "search", remembered)
+    monkeypatch.setattr(area_closure, "synthesise_build", synthesised)
     result = search_and_synthesise(model, board, build)
-    limit = board.resources.scaled(netsynth.CHIP_SHARE)
+    limit = board.resources.scaled(CHIP_SHARE)
     if excess == 1.0:
         assert len(asked) == 1
         assert asked[0].fits(limit)

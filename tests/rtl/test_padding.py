@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from pyadmm.codegen.rtl import generate_rtl
+from pyadmm.eda.rtl_simulation import cosim
+from pyadmm.eda.verilator import build_simulator
 from pyadmm.model import InputSpec
-from pyadmm.rtlgen import generate_rtl
-from pyadmm.spec import QFormat
-from pyadmm.tools.verilator import build_simulator, cosim
+from pyadmm.model.types import QFormat
 from tests.hls.chains import Recipe
 from tests.rtl.designs import dense, design, sparse
 

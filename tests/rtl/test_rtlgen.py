@@ -7,10 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pyadmm.codegen import WEIGHTS_FILE
-from pyadmm.errors import PyadmmError
-from pyadmm.model import InputSpec
-from pyadmm.rtlgen import (
+from pyadmm.codegen.hls import WEIGHTS_FILE
+from pyadmm.codegen.rtl import (
     RTL_IDENT_FILE,
     TOP_FILE,
     RowWrites,
@@ -22,7 +20,9 @@ from pyadmm.rtlgen import (
     rtl_ident,
     stage_parameters,
 )
-from pyadmm.spec import QFormat
+from pyadmm.core.errors import PyadmmError
+from pyadmm.model import InputSpec
+from pyadmm.model.types import QFormat
 from tests.hls.chains import Recipe
 from tests.rtl.designs import Design, design, small_lenet, sparse
 

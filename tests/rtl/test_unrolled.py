@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyadmm.errors import PyadmmError
-from pyadmm.layout import weight_image
-from pyadmm.rtlgen import TOP_FILE, generate_rtl
-from pyadmm.tools.verilator import build_simulator, cosim, lint
+from pyadmm.codegen.rtl import TOP_FILE, generate_rtl
+from pyadmm.core.errors import PyadmmError
+from pyadmm.eda.rtl_simulation import cosim
+from pyadmm.eda.verilator import build_simulator, lint
+from pyadmm.hardware.weight_image import weight_image
 from tests.rtl.designs import Design
 from tests.rtl.unrolled_designs import small_lenet, strides_padding_and_signs
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyadmm.errors import MissingToolError, ToolError
+from pyadmm.codegen.rtl import generate_rtl
+from pyadmm.core.errors import MissingToolError, ToolError
+from pyadmm.eda import verilator
 from pyadmm.model import InputSpec
-from pyadmm.rtlgen import generate_rtl
-from pyadmm.spec import QFormat
-from pyadmm.tools import verilator
+from pyadmm.model.types import QFormat
 from tests.hls.chains import Recipe, random_chain
 from tests.unit.models import planned
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from pyadmm.hardware.plan import KernelConfig
 from pyadmm.model import InputSpec
-from pyadmm.plan import KernelConfig
-from pyadmm.spec import QFormat
+from pyadmm.model.types import QFormat
 from tests.hls.chains import Recipe
 from tests.rtl.designs import Design, dense, design, sparse
 

@@ -19,7 +19,7 @@ from pyadmm.model import (
     Node,
     Requant,
 )
-from pyadmm.spec import LayerSpec, QFormat
+from pyadmm.model.types import LayerSpec, QFormat
 
 Shape = tuple[int, int, int]
 

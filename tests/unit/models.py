@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pyadmm.boards import load_board
+from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.design_space import search
+from pyadmm.hardware.mapping import plan_accelerator
+from pyadmm.hardware.plan import AcceleratorPlan
 from pyadmm.model import INPUT, CompressedLayer, CompressedModel, InputSpec, MaxPool, Requant
-from pyadmm.plan import AcceleratorPlan
-from pyadmm.planner import plan_accelerator
-from pyadmm.search import search
-from pyadmm.spec import LayerSpec, QFormat, signed_bits
+from pyadmm.model.types import LayerSpec, QFormat, signed_bits
 
 U4 = QFormat(4, False)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from pyadmm.images import Data, Images
+from pyadmm.training.data import Data, Images
 
 SHAPE = (1, 8, 8)
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from pyadmm.admm import Admm, Residuals
-from pyadmm.errors import PyadmmError
-from pyadmm.project import keep_largest
+from pyadmm.admm.projections import keep_largest
+from pyadmm.admm.solver import Admm, Residuals
+from pyadmm.core.errors import PyadmmError
 
 
 def _problem(growth: float = 1.0) -> tuple[nn.Parameter, Admm]:

@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyadmm import zoo
-from pyadmm.activations import calibrate
-from pyadmm.compression import retrain, to_network
-from pyadmm.images import Data, Images
-from pyadmm.native import blocks
-from pyadmm.native.blocks import Taps
-from pyadmm.network import Network
+from pyadmm.compression.pipeline import retrain, to_network
+from pyadmm.cpu_kernels import sparse_conv_blocked as blocks
+from pyadmm.cpu_kernels.sparse_conv_blocked import Taps
+from pyadmm.network.activation_scales import calibrate
+from pyadmm.network.graph import Network
 from pyadmm.settings import CompressSettings, from_dict, override
+from pyadmm.training.data import Data, Images
 
 torch.set_num_threads(1)
 

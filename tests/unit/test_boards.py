@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pyadmm.assets import asset_dir
-from pyadmm.boards import board_names, load_board, read_board
-from pyadmm.errors import PyadmmError
+from pyadmm.core.assets import asset_dir
+from pyadmm.core.errors import PyadmmError
+from pyadmm.hardware.boards import board_names, load_board, read_board
 
 EXPECTED = {
     "kv260": (117_120, 234_240, 1_248, 288, 64),

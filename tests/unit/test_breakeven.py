@@ -11,7 +11,6 @@ import numpy as np
 import openpyxl
 import pytest
 
-from pyadmm.boards import Board, load_board
 from pyadmm.breakeven import (
     BreakEven,
     LayerCase,
@@ -24,14 +23,15 @@ from pyadmm.breakeven import (
     to_json,
     write_outputs,
 )
-from pyadmm.breakeven import __main__ as command_line
-from pyadmm.breakeven.__main__ import main
 from pyadmm.breakeven.measure import kernel_sources, rounded_capacity
 from pyadmm.breakeven.outputs import markdown
-from pyadmm.errors import PyadmmError
-from pyadmm.plan import KernelConfig, StagePlan
-from pyadmm.spec import LayerSpec, Resources
-from pyadmm.synthesis import ResourceUse, SynthesisReport
+from pyadmm.cli import breakeven as command_line
+from pyadmm.cli.breakeven import main
+from pyadmm.core.errors import PyadmmError
+from pyadmm.eda.reports import ResourceUse, SynthesisReport
+from pyadmm.hardware.boards import Board, load_board
+from pyadmm.hardware.plan import KernelConfig, StagePlan
+from pyadmm.model.types import LayerSpec, Resources
 
 BOARD = load_board("pynq-z2")
 CASE = LayerCase("", LayerSpec("c", "conv", (8, 4, 3, 3), (4, 8, 8)), 3, 4, resident=True)

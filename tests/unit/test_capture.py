@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyadmm.capture import Captured
+from pyadmm.training.cuda_graph import Captured
 
 
 class _Stream:

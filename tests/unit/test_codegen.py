@@ -10,9 +10,7 @@ import jinja2
 import numpy as np
 import pytest
 
-from pyadmm.assets import asset_dir
-from pyadmm.boards import load_board
-from pyadmm.codegen import (
+from pyadmm.codegen.hls import (
     IMAGES_FILE,
     LOGITS_FILE,
     TEMPLATES,
@@ -24,9 +22,11 @@ from pyadmm.codegen import (
     top_context,
     vendor_context,
 )
-from pyadmm.layout import weight_image
-from pyadmm.plan import BuildPlan
-from pyadmm.planner import plan_accelerator
+from pyadmm.core.assets import asset_dir
+from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.mapping import plan_accelerator
+from pyadmm.hardware.plan import BuildPlan
+from pyadmm.hardware.weight_image import weight_image
 from tests.unit.models import planned, random_images, random_lenet5
 
 BOARD = load_board("pynq-z2")

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from pyadmm import container
-from pyadmm.compact import compact, compact_shapes, fitted, widen
-from pyadmm.errors import PyadmmError
-from pyadmm.layout import weight_image
+from pyadmm.core.errors import PyadmmError
+from pyadmm.hardware.fit import fitted
+from pyadmm.hardware.weight_image import weight_image
 from pyadmm.model import CompressedLayer, CompressedModel
+from pyadmm.model.compact import compact, compact_shapes, widen
 from tests.unit.arbitrary_models import assert_same, models
 from tests.unit.models import planned, random_images, random_lenet5, shipped_models
 

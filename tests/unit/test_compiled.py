@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch._inductor import config as inductor
 
-from pyadmm.compression import quantize, to_network
-from pyadmm.errors import PyadmmError
-from pyadmm.images import Data, Images
-from pyadmm.network import Network
+from pyadmm.compression.pipeline import quantize, to_network
+from pyadmm.core.errors import PyadmmError
+from pyadmm.network.graph import Network
 from pyadmm.settings import CompressSettings, from_dict
+from pyadmm.training.data import Data, Images
 from pyadmm.zoo.resnet import CifarBlock
 
 torch.set_num_threads(1)

@@ -18,9 +18,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import pyadmm
-from pyadmm import compression, container, devices, exchange
-from pyadmm.augment import Augmentation, batches, distorted, shifted
-from pyadmm.compression import (
+from pyadmm import container
+from pyadmm.compression import admm_rounds
+from pyadmm.compression import pipeline as compression
+from pyadmm.compression import regrow as exchange
+from pyadmm.compression.byte_budget import smallest
+from pyadmm.compression.fisher import slopes_of
+from pyadmm.compression.phase import Surroundings
+from pyadmm.compression.pipeline import (
     admm_phase,
     quantize,
     retrain,
@@ -29,15 +34,15 @@ from pyadmm.compression import (
     to_network,
     train_dense,
 )
-from pyadmm.errors import PyadmmError
-from pyadmm.images import Data, Images, accuracy
-from pyadmm.network import Network
-from pyadmm.phases import Surroundings
+from pyadmm.core.errors import PyadmmError
+from pyadmm.network.graph import Network
 from pyadmm.settings import CompressSettings, from_dict
-from pyadmm.slopes import slopes_of
-from pyadmm.teacher import Teacher, distillation_loss
-from pyadmm.training import EpochRecord, EpochTrainer
-from pyadmm.trim import smallest
+from pyadmm.training import devices
+from pyadmm.training.augmentation import Augmentation, batches, distorted, shifted
+from pyadmm.training.checkpoint import EpochRecord
+from pyadmm.training.data import Data, Images, accuracy
+from pyadmm.training.distillation import Teacher, distillation_loss
+from pyadmm.training.trainer import EpochTrainer
 from tests.unit.quarters import quarter_data as _data
 from tests.unit.quarters import quarter_images as _images
 from tests.unit.quarters import quarter_model as _model
@@ -204,7 +209,7 @@ _CHILD = """
     import os, signal, sys
     from pathlib import Path
     from tests.unit.test_compress import _run, _settings
-    import pyadmm.training as training
+    import pyadmm.training.trainer as training
 
     left = int(sys.argv[2])
     save = training.Checkpoint.save
@@ -241,8 +246,8 @@ def test_finished_rounds_are_taken_whole(tmp_path: Path, monkeypatch: pytest.Mon
     assert sorted(path.name for path in tmp_path.iterdir()) == ["round-1.pt", "round-2.pt"]
     (tmp_path / "round-2.pt").unlink()
     computed = []
-    inner = compression.importance
-    monkeypatch.setattr(compression, "importance", lambda *a: computed.append(1) or inner(*a))
+    inner = admm_rounds.importance
+    monkeypatch.setattr(admm_rounds, "importance", lambda *a: computed.append(1) or inner(*a))
     (tmp_path / "admm-1.pt").write_bytes(b"left behind by a run that was killed")
     for expected in (1, 0):  # without and with the second round's file
         again = admm_phase(
@@ -252,9 +257,7 @@ def test_finished_rounds_are_taken_whole(tmp_path: Path, monkeypatch: pytest.Mon
         assert sorted(path.name for path in tmp_path.iterdir()) == ["round-1.pt", "round-2.pt"]
         assert [_timeless(r) for r in again.records] == [_timeless(r) for r in first.records]
         assert again.status == first.status
-        assert compression.digest_of(again.network.state()) == compression.digest_of(
-            first.network.state()
-        )
+        assert digest_of(again.network.state()) == digest_of(first.network.state())
         computed.clear()
     other = replace(settings, admm=replace(settings.admm, rho=0.2))
     with pytest.raises(PyadmmError, match="round-1.pt: belongs to other settings"):
@@ -713,7 +716,7 @@ def test_a_teacher_may_multiply_in_bfloat16(able: bool, monkeypatch: pytest.Monk
 
 
 def test_looks_without_room_are_computed_with_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyadmm.teacher._CACHE_BYTES", 1)
+    monkeypatch.setattr("pyadmm.training.distillation._CACHE_BYTES", 1)
     data, teacher = _data(), _teacher(_settings())
     batch = next(_looking(teacher, [11, 12])._batches(data.train, 4))
     asked = []

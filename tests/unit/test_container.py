@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from pyadmm import container, sparse_code
-from pyadmm.errors import PyadmmError
+from pyadmm.container import codec as container
+from pyadmm.container import sparse as sparse_code
+from pyadmm.container.known_networks import Outline, outlines_known
+from pyadmm.core.errors import PyadmmError
 from pyadmm.model import INPUT, CompressedLayer, CompressedModel, InputSpec, MaxPool, Requant
-from pyadmm.outline import Outline, outlines_known
-from pyadmm.spec import LayerSpec, QFormat
+from pyadmm.model.types import LayerSpec, QFormat
 from tests.unit.arbitrary_models import assert_same, models
 from tests.unit.models import random_images, random_lenet5
 

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pyadmm import container
+from pyadmm.container import codec as container
 from pyadmm.container import seal
-from pyadmm.entropy import Decoder, Encoder, Sizes
-from pyadmm.errors import PyadmmError
+from pyadmm.container.range_coder import Decoder, Encoder, Sizes
+from pyadmm.container.sparse import Budget
+from pyadmm.core.errors import PyadmmError
 from pyadmm.model import (
     INPUT,
     AvgPool,
@@ -25,8 +26,7 @@ from pyadmm.model import (
     MaxPool,
     Requant,
 )
-from pyadmm.sparse_code import Budget
-from pyadmm.spec import LayerSpec, QFormat
+from pyadmm.model.types import LayerSpec, QFormat
 from tests.unit.arbitrary_models import assert_same, models
 from tests.unit.models import random_lenet5
 

@@ -7,21 +7,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pyadmm.boards import load_board
-from pyadmm.cost import (
+from pyadmm.core.errors import PyadmmError
+from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.cost import (
     initiation_interval,
     memory_resources,
     plan_resources,
     stage_cycles,
     stage_resources,
 )
-from pyadmm.errors import PyadmmError
-from pyadmm.layout import weight_image
+from pyadmm.hardware.design_space import search
+from pyadmm.hardware.mapping import best_index_bits, plan_accelerator
+from pyadmm.hardware.plan import HEADER_WORDS, AcceleratorPlan, KernelConfig
+from pyadmm.hardware.weight_image import weight_image
 from pyadmm.model import INPUT, AvgPool, CompressedModel, InputSpec, MaxPool, Requant
-from pyadmm.plan import HEADER_WORDS, AcceleratorPlan, KernelConfig
-from pyadmm.planner import best_index_bits, plan_accelerator
-from pyadmm.search import search
-from pyadmm.spec import QFormat, Resources
+from pyadmm.model.types import QFormat, Resources
 from tests.hls.chains import Recipe, random_chain
 from tests.unit.models import U4, planned, random_lenet5
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from pyadmm import container, export
-from pyadmm.errors import MissingToolError, PyadmmError
+from pyadmm import container
+from pyadmm.core.errors import MissingToolError, PyadmmError
 from pyadmm.model import (
     INPUT,
     Add,
@@ -23,7 +23,8 @@ from pyadmm.model import (
     MaxPool,
     Requant,
 )
-from pyadmm.spec import LayerSpec, QFormat
+from pyadmm.model import onnx as export
+from pyadmm.model.types import LayerSpec, QFormat
 from tests.unit.arbitrary_models import models
 from tests.unit.models import random_images, random_layer, random_lenet5, shipped_models
 
@@ -202,7 +203,7 @@ def test_command(tmp_path: Path) -> None:
     for flags in ([], ["--qonnx", "--batch", "2"]):
         out = tmp_path / f"{len(flags)}.onnx"
         run = subprocess.run(
-            [sys.executable, "-m", "pyadmm.export", str(tmp_path / "m.admm"), str(out), *flags],
+            [sys.executable, "-m", "pyadmm.model.onnx", str(tmp_path / "m.admm"), str(out), *flags],
             capture_output=True,
             text=True,
             check=False,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pyadmm.files import write_atomic
+from pyadmm.core.files import write_atomic
 
 
 def test_write_creates_folders_and_replaces(tmp_path: Path) -> None:

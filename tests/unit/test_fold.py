@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 
-from pyadmm.fold import channel_bounds, fold_dead, read_channels
 from pyadmm.model import INPUT, Add, CompressedLayer, CompressedModel, InputSpec, Requant
-from pyadmm.spec import LayerSpec, QFormat
+from pyadmm.model.folding import channel_bounds, fold_dead, read_channels
+from pyadmm.model.types import LayerSpec, QFormat
 from tests.unit.arbitrary_models import assert_same, models
 from tests.unit.models import random_images, random_lenet5
 

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from pyadmm.compression import admm_phase, planned_ratios, to_network
-from pyadmm.hardware_aware import LARGEST_FACTOR, Pushed, forecast, pinned, plan, push
-from pyadmm.images import Data, Images
-from pyadmm.network import Network
-from pyadmm.schedule import keep
+from pyadmm.compression.budgets import planned_ratios
+from pyadmm.compression.hardware_aware import LARGEST_FACTOR, Pushed, forecast, pinned, plan, push
+from pyadmm.compression.pipeline import admm_phase, to_network
+from pyadmm.compression.schedule import keep
+from pyadmm.network.graph import Network
 from pyadmm.settings import CompressSettings, LayerTarget, from_dict
+from pyadmm.training.data import Data, Images
 
 torch.set_num_threads(1)
 FLOORS = {"0": 30.0}

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from pyadmm.boards import Board, load_board
+from experiments.admm_nn_table9 import Effect, hardware_effect, main
 from pyadmm.breakeven import LayerCase, Measured
-from pyadmm.errors import PyadmmError
-from pyadmm.hardware_effect import Effect, hardware_effect, main
-from pyadmm.plan import StagePlan
-from pyadmm.spec import LayerSpec, Resources
+from pyadmm.core.errors import PyadmmError
+from pyadmm.hardware.boards import Board, load_board
+from pyadmm.hardware.plan import StagePlan
+from pyadmm.model.types import LayerSpec, Resources
 
 CASES = [
     LayerCase(

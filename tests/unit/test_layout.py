@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyadmm.boards import load_board
-from pyadmm.errors import PyadmmError
-from pyadmm.layout import (
+from pyadmm.core.errors import PyadmmError
+from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.mapping import plan_accelerator
+from pyadmm.hardware.plan import AcceleratorPlan, EntryFormat, KernelConfig
+from pyadmm.hardware.weight_image import (
     Positions,
     assign_groups,
     decode_code,
@@ -22,9 +24,7 @@ from pyadmm.layout import (
     weight_image,
 )
 from pyadmm.model import CompressedModel, InputSpec
-from pyadmm.plan import AcceleratorPlan, EntryFormat, KernelConfig
-from pyadmm.planner import plan_accelerator
-from pyadmm.spec import QFormat
+from pyadmm.model.types import QFormat
 from tests.hls.chains import Recipe, random_chain
 from tests.unit.models import random_lenet5
 

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
-from pyadmm import model as golden
-from pyadmm.errors import PyadmmError
+from pyadmm.core.errors import PyadmmError
 from pyadmm.model import (
     INPUT,
     Add,
@@ -23,7 +22,8 @@ from pyadmm.model import (
     MaxPool,
     Requant,
 )
-from pyadmm.spec import LayerSpec, QFormat
+from pyadmm.model import integer as golden
+from pyadmm.model.types import LayerSpec, QFormat
 from tests.unit.models import random_images, random_layer, random_lenet5
 
 U4 = QFormat(4, False)

@@ -14,16 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyadmm import zoo
-from pyadmm.augment import Augmentation, batches, distorted, shifted
-from pyadmm.compression import quantize, retrain, to_network
-from pyadmm.errors import MissingToolError, PyadmmError, ToolError
-from pyadmm.images import Data, Images
-from pyadmm.native import build, convolution
-from pyadmm.native.convolution import NonZeros, conv_pool
-from pyadmm.native.images import moved
-from pyadmm.network import Network
+from pyadmm.compression.pipeline import quantize, retrain, to_network
+from pyadmm.core.errors import MissingToolError, PyadmmError, ToolError
+from pyadmm.cpu_kernels import build
+from pyadmm.cpu_kernels import sparse_conv_pool as convolution
+from pyadmm.cpu_kernels.sparse_conv_pool import NonZeros, conv_pool
+from pyadmm.cpu_kernels.warp import moved
+from pyadmm.network.graph import Network
 from pyadmm.settings import CompressSettings, from_dict
-from pyadmm.training import require_compilers
+from pyadmm.training.augmentation import Augmentation, batches, distorted, shifted
+from pyadmm.training.data import Data, Images
+from pyadmm.training.trainer import require_compilers
 
 torch.set_num_threads(1)
 

@@ -11,17 +11,17 @@ import torch
 from torch import nn
 
 from pyadmm import container
-from pyadmm.activations import calibrate
-from pyadmm.compression import input_spec
-from pyadmm.convert import requant_of, snap_scales, to_compressed
-from pyadmm.errors import PyadmmError
-from pyadmm.images import Images
+from pyadmm.core.errors import PyadmmError
 from pyadmm.model import CompressedModel
-from pyadmm.network import Network
-from pyadmm.quantize import quantize_weight, requantize
-from pyadmm.reorder import sort_channels
+from pyadmm.model.reorder import sort_channels
+from pyadmm.network.activation_scales import calibrate
+from pyadmm.network.fake_quant import quantize_weight, requantize
+from pyadmm.network.graph import Network
+from pyadmm.network.input_encoding import input_spec
+from pyadmm.network.to_integer import requant_of, snap_scales, to_compressed
+from pyadmm.network.trace import trace
 from pyadmm.settings import InputSettings
-from pyadmm.trace import trace
+from pyadmm.training.data import Images
 
 
 def _network(settings: InputSettings | None = None, *, average: bool = False) -> Network:
@@ -159,7 +159,7 @@ def test_large_images_are_evaluated_in_small_parts(monkeypatch: pytest.MonkeyPat
     network = _graph().fold_norms()
     calibrate(network, images)
     scales = torch.cat([scale.detach().reshape(-1) for scale in network.scales()])
-    monkeypatch.setattr("pyadmm.images.EVALUATION_BYTES", 7 * images.pool[0].numel() + 3)
+    monkeypatch.setattr("pyadmm.training.data.EVALUATION_BYTES", 7 * images.pool[0].numel() + 3)
     parts = list(images.parts())
     assert [len(labels) for _, labels in parts] == [7] * 7 + [1]
     assert torch.equal(torch.cat([part for part, _ in parts]), images.images)
@@ -167,7 +167,7 @@ def test_large_images_are_evaluated_in_small_parts(monkeypatch: pytest.MonkeyPat
     again = torch.cat([scale.detach().reshape(-1) for scale in network.scales()])
     torch.testing.assert_close(again, scales)
     assert (scales != 0).sum() > 5
-    monkeypatch.setattr("pyadmm.images.EVALUATION_BYTES", 1)
+    monkeypatch.setattr("pyadmm.training.data.EVALUATION_BYTES", 1)
     assert images.evaluated_together(500) == 1
 
 

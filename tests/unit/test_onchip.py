@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from pyadmm import onchip
-from pyadmm.boards import load_board
-from pyadmm.cost import stage_resources
-from pyadmm.errors import PyadmmError
-from pyadmm.layout import Positions
-from pyadmm.plan import KernelConfig, StagePlan
-from pyadmm.planner import layer_links
-from pyadmm.spec import Resources
+from experiments import onchip_plans as onchip
+from pyadmm.core.errors import PyadmmError
+from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.cost import stage_resources
+from pyadmm.hardware.mapping import layer_links
+from pyadmm.hardware.plan import KernelConfig, StagePlan
+from pyadmm.hardware.weight_image import Positions
+from pyadmm.model.types import Resources
 from tests.unit.models import random_lenet5
 
 ZCU104 = load_board("zcu104")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pyadmm.errors import ToolError
-from pyadmm.tools.process import last_lines, run_tool
+from pyadmm.core.errors import ToolError
+from pyadmm.core.process import last_lines, run_tool
 
 
 def python(code: str) -> list[str]:

@@ -7,9 +7,8 @@ import itertools
 import pytest
 import torch
 
-from pyadmm import project
-from pyadmm.errors import PyadmmError
-from pyadmm.project import (
+from pyadmm.admm import projections as project
+from pyadmm.admm.projections import (
     Kept,
     crowded_mask,
     joint_scale,
@@ -24,6 +23,7 @@ from pyadmm.project import (
     row_mask,
     top_mask,
 )
+from pyadmm.core.errors import PyadmmError
 
 
 def _vectors(count: int, size: int) -> list[torch.Tensor]:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from pyadmm import container
-from pyadmm.fold import fold_dead
+from pyadmm.container.rates import position_bits
 from pyadmm.model import CompressedModel
-from pyadmm.rates import position_bits
-from pyadmm.reorder import sort_channels
+from pyadmm.model.folding import fold_dead
+from pyadmm.model.reorder import sort_channels
 from tests.unit.models import random_lenet5
 
 

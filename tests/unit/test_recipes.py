@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from pyadmm import compression, settings, zoo
+from pyadmm import settings, zoo
+from pyadmm.compression import pipeline as compression
+from pyadmm.compression.schedule import keep, layer_targets
 from pyadmm.flow.config import read_config
-from pyadmm.schedule import keep, layer_targets
-from pyadmm.trace import trace
+from pyadmm.network.trace import trace
 
 FOLDER = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(p for n in ("alexnet", "resnet50", "vgg16") for p in FOLDER.glob(f"{n}-*.yaml"))

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyadmm import container, record, settings
+from experiments import lenet5_records as record
+from pyadmm import container, settings
+from pyadmm.compression.schedule import round_ratios
+from pyadmm.core.errors import PyadmmError
 from pyadmm.datasets import mnist
-from pyadmm.errors import PyadmmError
-from pyadmm.schedule import round_ratios
 
 
 @pytest.fixture

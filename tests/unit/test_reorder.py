@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 
 from pyadmm import container
 from pyadmm.model import CompressedModel
-from pyadmm.reorder import sort_channels
+from pyadmm.model.reorder import sort_channels
 from tests.unit.arbitrary_models import models
 from tests.unit.models import random_images, random_lenet5
 

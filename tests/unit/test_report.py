@@ -13,10 +13,10 @@ from types import ModuleType
 import openpyxl
 import pytest
 
-from pyadmm.errors import PyadmmError
+from pyadmm.cli.report import main
+from pyadmm.core.errors import PyadmmError
 from pyadmm.flow import summary
 from pyadmm.report import html, record, reference, write_report
-from pyadmm.report.__main__ import main
 from pyadmm.report.html import render_html
 from pyadmm.report.record import (
     BytePart,

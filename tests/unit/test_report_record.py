@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyadmm.errors import PyadmmError
+from pyadmm.core.errors import PyadmmError
 from pyadmm.report import record as rec
 from pyadmm.report.record import (
     Accuracy,

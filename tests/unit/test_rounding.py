@@ -13,20 +13,20 @@ import torch
 from torch import Tensor
 
 from pyadmm import container
-from pyadmm import curvature as curved
-from pyadmm.activations import calibrate
-from pyadmm.compression import admm_phase, quantize, to_integer, to_network, train_dense
-from pyadmm.convert import snap_scales, to_compressed
-from pyadmm.curvature import Variables, curvature
-from pyadmm.errors import PyadmmError
-from pyadmm.images import Data
-from pyadmm.native.anneal import anneal
-from pyadmm.network import Network
-from pyadmm.phases import Surroundings, moved_loss
+from pyadmm.compression import gauss_newton as curved
+from pyadmm.compression.byte_budget import smallest, trim
+from pyadmm.compression.gauss_newton import Variables, curvature
+from pyadmm.compression.phase import Surroundings, moved_loss
+from pyadmm.compression.pipeline import admm_phase, quantize, to_integer, to_network, train_dense
+from pyadmm.core.errors import PyadmmError
+from pyadmm.cpu_kernels.anneal import anneal
+from pyadmm.network.activation_scales import calibrate
+from pyadmm.network.graph import Network
+from pyadmm.network.to_integer import snap_scales, to_compressed
 from pyadmm.settings import CompressSettings, from_dict
-from pyadmm.teacher import Teacher
-from pyadmm.training import EpochRecord
-from pyadmm.trim import smallest, trim
+from pyadmm.training.checkpoint import EpochRecord
+from pyadmm.training.data import Data
+from pyadmm.training.distillation import Teacher
 from tests.unit.quarters import quarter_data as _data
 from tests.unit.quarters import quarter_images as _images
 from tests.unit.quarters import quarter_model as _model

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyadmm.accelerator_file import ACCELERATOR, accelerator_facts, read_accelerator
-from pyadmm.boards import load_board
-from pyadmm.codegen import generate
-from pyadmm.cost import initiation_interval, plan_resources, row_resources, stage_cycles
-from pyadmm.errors import PyadmmError
-from pyadmm.layout import hardware_output, weight_image
+from pyadmm.codegen.hls import generate
+from pyadmm.codegen.rtl import TOP_FILE, generate_rtl
+from pyadmm.core.errors import PyadmmError
+from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.cost import initiation_interval, plan_resources, row_resources, stage_cycles
+from pyadmm.hardware.design_space import search
+from pyadmm.hardware.elementwise_stage import RowStagePlan, fewest_lanes
+from pyadmm.hardware.mapping import plan_rows, row_nodes
+from pyadmm.hardware.plan_json import ACCELERATOR, accelerator_facts, read_accelerator
+from pyadmm.hardware.weight_image import hardware_output, weight_image
 from pyadmm.model import INPUT, CompressedModel, InputSpec
-from pyadmm.planner import plan_rows, row_nodes
-from pyadmm.rowstage import RowStagePlan, fewest_lanes
-from pyadmm.rtlgen import TOP_FILE, generate_rtl
-from pyadmm.search import search
-from pyadmm.spec import QFormat
+from pyadmm.model.types import QFormat
 from tests.hls.graphs import Graph, branching_network, random_network, residual_network
 from tests.unit.models import U4, planned
 

@@ -8,10 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyadmm import project, scale_search
-from pyadmm.errors import PyadmmError
-from pyadmm.project import optimal_scale
-from pyadmm.scale_search import best_scale
+from pyadmm.admm import projections as project
+from pyadmm.admm import scale_search
+from pyadmm.admm.projections import optimal_scale
+from pyadmm.admm.scale_search import best_scale
+from pyadmm.core.errors import PyadmmError
 
 _KINDS = ("normal", "equal", "heavy", "wide", "two clusters", "near levels", "one level")
 

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from pyadmm.errors import PyadmmError
-from pyadmm.schedule import (
+from pyadmm.compression.schedule import (
     NEAR,
     Decision,
     allocate,
@@ -20,8 +19,9 @@ from pyadmm.schedule import (
     round_ratios,
     search_hardware_aware,
 )
+from pyadmm.core.errors import PyadmmError
+from pyadmm.model.types import LayerSpec
 from pyadmm.settings import CompressSettings, from_dict
-from pyadmm.spec import LayerSpec
 
 _SPECS = [
     LayerSpec("conv1", "conv", (20, 1, 5, 5), (1, 28, 28)),

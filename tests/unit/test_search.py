@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from pyadmm.boards import load_board
-from pyadmm.errors import PyadmmError
-from pyadmm.planner import plan_accelerator
-from pyadmm.search import SearchResult, search
+from pyadmm.core.errors import PyadmmError
+from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.design_space import SearchResult, search
+from pyadmm.hardware.mapping import plan_accelerator
 from tests.unit.models import random_lenet5
 
 BOARD = load_board("pynq-z2")

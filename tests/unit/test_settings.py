@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pyadmm.errors import PyadmmError
+from pyadmm.core.errors import PyadmmError
 from pyadmm.settings import PRESETS, CompressSettings, from_dict, load_settings, override, preset
 
 

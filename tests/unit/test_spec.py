@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pyadmm.errors import PyadmmError
-from pyadmm.spec import LayerSpec, QFormat, Resources, signed_bits
+from pyadmm.core.errors import PyadmmError
+from pyadmm.model.types import LayerSpec, QFormat, Resources, signed_bits
 
 
 def test_lenet5_has_the_papers_weights_and_macs() -> None:

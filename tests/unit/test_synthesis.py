@@ -2,8 +2,8 @@
 
 import pytest
 
-from pyadmm.errors import PyadmmError
-from pyadmm.synthesis import (
+from pyadmm.core.errors import PyadmmError
+from pyadmm.eda.reports import (
     CycleRange,
     LoopReport,
     ModuleReport,

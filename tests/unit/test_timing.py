@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pyadmm.errors import PyadmmError
-from pyadmm.timing import SERIES7, estimate_clock
+from pyadmm.core.errors import PyadmmError
+from pyadmm.eda.sta import SERIES7, estimate_clock
 
 OUTPUTS = {"O", "Q", "CO", "P", "DOADO"}
 

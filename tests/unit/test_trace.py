@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyadmm import zoo
-from pyadmm.errors import PyadmmError
+from pyadmm.core.errors import PyadmmError
 from pyadmm.model import InputSpec
-from pyadmm.network import AddStep
-from pyadmm.spec import QFormat
-from pyadmm.trace import trace
+from pyadmm.model.types import QFormat
+from pyadmm.network.layers import AddStep
+from pyadmm.network.trace import trace
 
 _BYTES = InputSpec((2, 9, 9), QFormat(8, False, 1 / 255))
 

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyadmm.accelerator_file import accelerator_facts, read_accelerator
-from pyadmm.cost import stage_cycles, stage_resources
-from pyadmm.errors import PyadmmError
-from pyadmm.files import write_atomic
-from pyadmm.plan import KernelConfig
-from pyadmm.planner import layer_links, plan_accelerator, plan_stage
-from pyadmm.spec import QFormat
-from pyadmm.unroll import LEVELS_PER_STAGE, adder_graph, full_codes
+from pyadmm.core.errors import PyadmmError
+from pyadmm.core.files import write_atomic
+from pyadmm.hardware.adder_graph import LEVELS_PER_STAGE, adder_graph, full_codes
+from pyadmm.hardware.cost import stage_cycles, stage_resources
+from pyadmm.hardware.mapping import layer_links, plan_accelerator, plan_stage
+from pyadmm.hardware.plan import KernelConfig
+from pyadmm.hardware.plan_json import accelerator_facts, read_accelerator
+from pyadmm.model.types import QFormat
 from tests.rtl.unrolled_designs import small_lenet
 
 

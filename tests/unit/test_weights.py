@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyadmm import zoo
-from pyadmm.errors import PyadmmError
+from pyadmm.core.errors import PyadmmError
 
 BESIDE = Path(__file__).parents[3] / "shared" / "data" / "weights" / "resnet_cifar10"
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pyadmm.boards import load_board
-from pyadmm.errors import PyadmmError, ToolError
-from pyadmm.synthesis import SynthesisReport
-from pyadmm.tools import yosys
-from pyadmm.tools.yosys import Design, count_resources, synthesise, synthesise_all
+from pyadmm.core.errors import PyadmmError, ToolError
+from pyadmm.eda import yosys
+from pyadmm.eda.reports import SynthesisReport
+from pyadmm.eda.yosys import Design, count_resources, synthesise, synthesise_all
+from pyadmm.hardware.boards import load_board
 
 needs_pyosys = pytest.mark.skipif(
     importlib.util.find_spec("pyosys") is None,

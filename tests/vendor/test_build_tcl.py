@@ -14,10 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from pyadmm.errors import PyadmmError, ToolError
-from pyadmm.tools.vitis import STAGES, find_hls, main, run_hls
-from pyadmm.tools.vivado import build_bitstream, find_vivado, instance_report, read_implementation
-from pyadmm.vendor import Flavour, VendorParams, render, tcl_word
+from pyadmm.cli.vendor import main
+from pyadmm.codegen.vendor_params import Flavour, VendorParams, render, tcl_word
+from pyadmm.core.errors import PyadmmError, ToolError
+from pyadmm.eda.vendor.vitis import STAGES, find_hls, run_hls
+from pyadmm.eda.vendor.vivado import (
+    build_bitstream,
+    find_vivado,
+    instance_report,
+    read_implementation,
+)
 from tests.vendor.tools import TCLSH, install, needs_tclsh, parameters, use, write_build
 
 GOLDEN = Path(__file__).parent / "golden"

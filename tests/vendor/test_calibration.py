@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pyadmm.calibration import Calibration, best_basis, calibrate, device_name
-from pyadmm.errors import PyadmmError
-from pyadmm.synthesis import ResourceUse, Stage, SynthesisReport
+from pyadmm.core.errors import PyadmmError
+from pyadmm.eda.calibration import Calibration, best_basis, calibrate, device_name
+from pyadmm.eda.reports import ResourceUse, Stage, SynthesisReport
 
 
 def report(

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pyadmm.boards import load_board
-from pyadmm.codegen import generate, vendor_context
-from pyadmm.tools.vitis import STAGES, run_hls
-from pyadmm.vendor import TOP, vendor_files, vendor_params
+from pyadmm.codegen.hls import generate, vendor_context
+from pyadmm.codegen.vendor_params import TOP, vendor_files, vendor_params
+from pyadmm.eda.vendor.vitis import STAGES, run_hls
+from pyadmm.hardware.boards import load_board
 from tests.unit.models import planned, random_lenet5
 from tests.vendor.tools import install, needs_tclsh, use
 

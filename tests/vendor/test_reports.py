@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pyadmm.reports import (
+from pyadmm.cli.vendor_reports import main
+from pyadmm.eda.parsers import (
     CosimReport,
     PowerReport,
     Report,
@@ -19,8 +20,7 @@ from pyadmm.reports import (
     parse_report,
     parse_text,
 )
-from pyadmm.reports.__main__ import main
-from pyadmm.synthesis import CycleRange, ResourceUse, SynthesisReport, TimeRange
+from pyadmm.eda.reports import CycleRange, ResourceUse, SynthesisReport, TimeRange
 
 HERE = Path(__file__).parent / "reports"
 FIXTURES = sorted(HERE.iterdir())

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from pyadmm.boards import load_board
-from pyadmm.tools.selftest_design import selftest_params, selftest_sources
-from pyadmm.tools.vitis import main
-from pyadmm.tools.vitis_selftest import ARCHIVE, NO_TOOL, REPORT
-from pyadmm.vendor import render
+from pyadmm.cli.vendor import main
+from pyadmm.codegen.vendor_params import render
+from pyadmm.eda.vendor.selftest import ARCHIVE, NO_TOOL, REPORT
+from pyadmm.eda.vendor.selftest_design import selftest_params, selftest_sources
+from pyadmm.hardware.boards import load_board
 from tests.vendor.tools import install, needs_tclsh, use
 
 REPORTS = Path(__file__).parent / "reports"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pyadmm.boards import load_board
-from pyadmm.vendor import Flavour, VendorParams, vendor_files, vendor_params
+from pyadmm.codegen.vendor_params import Flavour, VendorParams, vendor_files, vendor_params
+from pyadmm.hardware.boards import load_board
 
 STANDINS = Path(__file__).parent / "standins"
 TCLSH = shutil.which("tclsh")

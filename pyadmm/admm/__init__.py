@@ -1,0 +1,1 @@
+"""ADMM: the solver, Euclidean projections and the search for the scale of levels."""

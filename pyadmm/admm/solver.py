@@ -1,0 +1,134 @@
+"""The ADMM loop. It knows tensors and projections, not layers, losses or boards.
+
+Problem (ADMM-NN section 3): minimise ``f(W) + sum_i g_i(Z_i)`` subject to ``W_i = Z_i``, where
+``g_i`` is 0 on layer i's constraint set and infinite elsewhere. In scaled form, with dual ``U``::
+
+    W-step   W := argmin f(W) + sum_i rho/2 |W_i - Z_i + U_i|^2      (stochastic gradient)
+    Z-step   Z := proj(W + U)
+    U-step   U := U + W - Z
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pyadmm.admm.projections import Kept, pieces
+from pyadmm.core.errors import PyadmmError
+
+Projection = Callable[[Tensor], Kept]
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """Residuals after a Z- and U-step, over all layers, relative to ``|W|``.
+
+    :param primal: ``|W - Z|``.
+    :param dual: ``|Z - previous Z|``.
+    :param rho: penalty that the W-step used.
+    """
+
+    primal: float
+    dual: float
+    rho: float
+
+    def below(self, tolerance: float) -> bool:
+        """Whether the iteration has converged."""
+        return max(self.primal, self.dual) <= tolerance
+
+
+class Admm:
+    """State of the method for some weights: ``Z``, ``U``, ``rho``; the W-step is its caller's.
+
+    ``Z`` is held as its non-zeros (:class:`~pyadmm.admm.projections.Kept`).
+
+    >>> w = nn.Parameter(torch.tensor([3.0, 1.0]))
+    >>> admm = Admm([w], [lambda v: Kept.of(v * torch.tensor([1.0, 0.0]))], rho=0.5)
+    >>> admm.z[0].dense().tolist()
+    [3.0, 0.0]
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[nn.Parameter],
+        projections: Sequence[Projection],
+        rho: float,
+        growth: float = 1.0,
+    ) -> None:
+        self.weights = list(weights)
+        self.projections = list(projections)
+        self.rho = rho
+        self.growth = growth
+        self.z = [project(w.detach()) for project, w in zip(projections, weights, strict=True)]
+        self.u = [torch.zeros(w.shape, dtype=w.dtype, device=w.device) for w in self.weights]
+        self._pull: list[Tensor] = []
+
+    def _penalty_pull(self) -> list[Tensor]:
+        """``rho (Z - U)``: the part of the penalty's gradient that a W-step does not change.
+
+        Made when a W-step first asks, so that a Z- and U-step needs no memory for it.
+        """
+        if not self._pull:
+            pairs = zip(self.z, self.u, strict=True)
+            self._pull = [z.dense().sub_(u).mul_(self.rho) for z, u in pairs]
+        return self._pull
+
+    def add_penalty_gradient(self) -> None:
+        """``grad += rho (W - Z + U)``, in place, after ``backward()`` of ``f`` alone.
+
+        This is the gradient of ``rho/2 |W - Z + U|^2`` (squared norm), without a graph.
+        """
+        gradients = [w.grad for w in self.weights if w.grad is not None]
+        torch._foreach_add_(gradients, [w.detach() for w in self.weights], alpha=self.rho)
+        torch._foreach_sub_(gradients, self._penalty_pull())
+
+    @torch.no_grad()
+    def z_and_u_step(self) -> Residuals:
+        """``Z := proj(W + U)``, ``U := U + W - Z``; then ``rho`` grows.
+
+        ``V = W + U`` is formed in the memory of ``U``, which becomes ``V - Z`` behind the
+        projection, so that no copy of a layer is made. ``U`` is the multiplier over ``rho``, so it
+        shrinks as ``rho`` grows.
+        """
+        self._pull = []
+        primal = dual = size = 0.0
+        for i, (weight, project) in enumerate(zip(self.weights, self.projections, strict=True)):
+            w, v = weight.detach(), self.u[i].add_(weight.detach())
+            kept = project(v)
+            parts = zip(pieces(w), pieces(v), kept.parts(), self.z[i].parts(), strict=True)
+            for w_part, v_part, z, before in parts:
+                v_part.sub_(z).div_(self.growth)
+                dual += _squares(before.sub_(z))
+                primal += _squares(z.sub_(w_part))
+                size += _squares(w_part)
+            self.z[i] = kept
+        norm = max(math.sqrt(size), torch.finfo(torch.float32).tiny)
+        residuals = Residuals(math.sqrt(primal) / norm, math.sqrt(dual) / norm, self.rho)
+        self.rho *= self.growth
+        return residuals
+
+    def state_dict(self) -> dict[str, Any]:
+        """``Z``, ``U`` and ``rho``."""
+        return {"z": [z.dense() for z in self.z], "u": list(self.u), "rho": self.rho}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`."""
+        shapes = [tuple(w.shape) for w in self.weights]
+        for name in ("z", "u"):
+            if [tuple(t.shape) for t in state[name]] != shapes:
+                raise PyadmmError(f"ADMM state: {name} does not fit weights of shapes {shapes}")
+        places = [w.device for w in self.weights]
+        self.z = [Kept.of(z.to(place)) for z, place in zip(state["z"], places, strict=True)]
+        self.u = [u.clone().to(place) for u, place in zip(state["u"], places, strict=True)]
+        self.rho = float(state["rho"])
+        self._pull = []
+
+
+def _squares(part: Tensor) -> float:
+    """Sum of squares in double precision."""
+    return float(torch.linalg.vector_norm(part, dtype=torch.float64)) ** 2

@@ -1,0 +1,1 @@
+"""Plans as text: HLS C++, SystemVerilog and the parameters of the vendor tools. Pure functions."""

@@ -1,0 +1,1 @@
+"""The compression pipeline: each phase in a module of its own."""

@@ -1,0 +1,179 @@
+"""The rounds of ADMM: iterations, hard pruning, masked retraining."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyadmm.admm.projections import (
+    Kept,
+    crowded_mask,
+    joint_scale,
+    keep_joint,
+    keep_largest,
+    optimal_scale,
+    project_levels,
+    row_mask,
+)
+from pyadmm.admm.solver import Admm, Projection, Residuals
+from pyadmm.compression.budgets import counts_of
+from pyadmm.compression.importance import importance
+from pyadmm.compression.phase import Surroundings, make_optimizer, train_masked
+from pyadmm.compression.schedule import (
+    Target,
+)
+from pyadmm.network.graph import Network
+from pyadmm.settings import (
+    AdmmSettings,
+)
+from pyadmm.training import distributed
+from pyadmm.training.checkpoint import (
+    Checkpoint,
+    EpochRecord,
+    Stateful,
+    as_text,
+    records_of,
+)
+from pyadmm.training.data import Images, accuracy
+from pyadmm.training.devices import device_of
+from pyadmm.training.seeds import digest_of
+from pyadmm.training.trainer import cosine
+
+
+@dataclass(frozen=True)
+class _Round:
+    """What one round of ADMM aims at: the weights that each layer keeps, on levels if ``joint``."""
+
+    counts: Mapping[str, int]
+    matters: Mapping[str, Tensor]
+    targets: Mapping[str, Target]
+    joint: bool
+
+    def projections(self, settings: AdmmSettings) -> list[Projection]:
+        """One for each layer."""
+        return [
+            _projection(count, self.targets[name], self.matters[name], self.joint, settings)
+            for name, count in self.counts.items()
+        ]
+
+
+def whole_round(
+    network: Network,
+    targets: Mapping[str, Target],
+    ratio: float,
+    joint: bool,
+    around: Surroundings,
+) -> tuple[list[EpochRecord], str, Network]:
+    """ADMM to ``ratio``, then masked retraining of what is left: epochs, outcome, network.
+
+    A round that is finished is taken from its checkpoint as a whole; those of its phases, several
+    times as large, are deleted.
+
+    :param around: named by the round's number.
+    """
+    settings = around.settings
+    whole, pruning, retraining = (
+        replace(around, name=f"{part}-{around.name}") for part in ("round", "admm", "retrain")
+    )
+    kept = whole.phase(0, network, settings.admm, ratio, joint, targets).checkpoint
+    ended = kept.load()
+    if ended is not None:
+        _forget(pruning, retraining)  # a run that was killed in between has not
+        after = Network.from_state(ended["network"]).to(device_of(network))
+        return records_of(ended["records"]), ended["outcome"], after
+    matters = importance(network, around.data.train, settings.seed, settings.admm.curvature)
+    counts = counts_of(network, targets, settings, ratio, matters)
+    aim = _Round(counts, matters, targets, joint)
+    records, outcome = _admm_round(network, aim, pruning)
+    network = network.shrink()
+    records += train_masked(network, settings.admm.retraining, retraining)
+    kept.save({"network": network.state(), "records": as_text(records), "outcome": outcome})
+    _forget(pruning, retraining)
+    return records, outcome, network
+
+
+def _forget(*phases: Surroundings) -> None:
+    """Delete the checkpoints of phases that a finished round stands for."""
+    for phase in phases:
+        Checkpoint(phase.folder, phase.name, "").remove()
+
+
+def _admm_round(
+    network: Network, aim: _Round, around: Surroundings
+) -> tuple[list[EpochRecord], str]:
+    """ADMM on ``network`` in place, ending with the hard projection."""
+    settings = around.settings.admm
+    layers = network.layers
+    projections = aim.projections(settings)
+    if settings.iterations == 0:
+        for layer, project in zip(layers.values(), projections, strict=True):
+            layer.apply_mask(project(layer.weight.detach()).mask)
+        return [], "magnitude"
+    weights = [layer.weight for layer in layers.values()]
+    admm = Admm(weights, projections, settings.rho, settings.growth)
+    plain = replace(settings.retraining, epochs=1)
+    optimizer = make_optimizer([{"params": list(network.trainable())}], plain)
+    trainer = around.trainer(network, plain, optimizer, admm.add_penalty_gradient)
+    phase = around.phase(settings.iterations, network, settings, *vars(aim).values())
+    nnz = sum(aim.counts.values())
+
+    def w_step(number: int) -> float:
+        where = f"{around.name}, iteration {number}"
+        seed = phase.epoch_seed(number)
+        network.train()
+        loss = trainer.train(around.data.train, seed, where, lambda d: cosine(settings.lr, d))
+        network.eval()
+        return loss
+
+    def iteration(number: int) -> tuple[dict[str, Any], bool]:
+        loss = w_step(number)  # W := argmin f(W) + rho/2 |W - Z + U|^2
+        moved = admm.z_and_u_step()  # Z := proj(W + U); U := U + W - Z
+        if distributed.size() > 1:
+            held = [(z.mask, z.values) for z in admm.z]
+            distributed.agree("the projection Z", digest_of(held))
+        right = _projected_accuracy(network, admm.z, around.data.validation)
+        figures = {"loss": loss, "val_accuracy": right, "nnz": nnz, **vars(moved)}
+        return figures, moved.below(settings.tolerance)
+
+    parts: dict[str, Stateful] = {"network": network, "optimizer": optimizer, "admm": admm}
+    records = phase.run(parts, iteration)
+    for layer, z in zip(layers.values(), admm.z, strict=True):
+        layer.apply_mask(z.mask)
+    last = records[-1]
+    ended = Residuals(last.primal or 0.0, last.dual or 0.0, last.rho or 0.0)
+    return records, "converged" if ended.below(settings.tolerance) else "iteration limit"
+
+
+def _projection(
+    count: int, target: Target, matters: Tensor, joint: bool, settings: AdmmSettings
+) -> Projection:
+    """The projection of one layer: cardinality, living outputs, and levels if ``joint``."""
+    bits, rows = target.weight_bits, target.outputs
+
+    def project(w: Tensor) -> Kept:
+        if rows is not None and rows < len(w):
+            w = w * row_mask(w, count, rows)
+        if settings.curvature > 0 or settings.crowding > 0:
+            w = w * crowded_mask(w * matters, count, settings.crowding)
+        if joint and count == w.numel():
+            return Kept.of(project_levels(w, optimal_scale(w, bits), bits))
+        if joint:
+            return keep_joint(w, count, joint_scale(w, count, bits), bits)
+        return keep_largest(w, count)
+
+    return project
+
+
+def _projected_accuracy(network: Network, z: Sequence[Kept], data: Images) -> float:
+    """Validation accuracy with the weights at ``Z``."""
+    weights = [layer.weight.data for layer in network.layers.values()]
+    trained = [w.clone() for w in weights]
+    for weight, kept in zip(weights, z, strict=True):
+        weight.copy_(kept.dense())
+    right = accuracy(lambda images: network(network.encode(images)), data)
+    torch._foreach_copy_(weights, trained)
+    return right

@@ -1,0 +1,119 @@
+"""How many weights each layer keeps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import Tensor
+
+from pyadmm.compression.importance import importance
+from pyadmm.compression.schedule import (
+    Decision,
+    Target,
+    allocate,
+    keep,
+    layer_targets,
+    partial_ratio,
+    plan_ratios,
+)
+from pyadmm.network.graph import Network
+from pyadmm.settings import (
+    CompressSettings,
+)
+from pyadmm.training.data import Data
+
+
+def counts_of(
+    network: Network,
+    targets: Mapping[str, Target],
+    settings: CompressSettings,
+    ratio: float,
+    matters: Mapping[str, Tensor],
+) -> dict[str, int]:
+    """Weights that each layer keeps in a round whose global pruning ratio is ``ratio``."""
+    layers = network.layers
+    final = settings.pruning_ratio
+    progress = math.log(ratio) / math.log(final) if final > 1 else 1.0
+    counts = {}
+    for name, target in targets.items():
+        if target.ratio is not None:
+            wanted = keep(layers[name].facts.spec.weights, partial_ratio(target.ratio, progress))
+            counts[name] = min(wanted, layers[name].nnz)
+    free = {
+        name: (layer.weight.detach() * matters[name] * layer.mask).square()
+        for name, layer in layers.items()
+        if name not in counts
+    }
+    while free:
+        budget = math.floor(network.weights / ratio) - sum(counts.values())
+        total = max(len(free), min(budget, sum(layers[name].nnz for name in free)))
+        shares = allocate(free, total)
+        most = {
+            name: keep(
+                layers[name].facts.spec.weights, partial_ratio(targets[name].least, progress)
+            )
+            for name in free
+        }
+        done = {n: most[n] for n in free if shares[n] > most[n]} or shares
+        counts |= done
+        free = {name: values for name, values in free.items() if name not in done}
+    return {name: counts[name] for name in layers}
+
+
+def planned_ratios(network: Network, settings: CompressSettings, data: Data) -> dict[str, float]:
+    """Each layer's pruning ratio if hardware did not matter."""
+    targets = targets_of(network, settings)
+    matters = importance(network, data.train, settings.seed, settings.admm.curvature)
+    counts = counts_of(network, targets, settings, settings.pruning_ratio, matters)
+    return {name: network.layers[name].facts.spec.weights / counts[name] for name in counts}
+
+
+def living_weights(network: Network, settings: CompressSettings) -> dict[str, int]:
+    """Weights of the outputs that may live, by layer."""
+    specs = {name: layer.facts.spec for name, layer in network.layers.items()}
+    most = {name: target.outputs for name, target in targets_of(network, settings).items()}
+    return {
+        name: spec.weights // spec.outputs * min(most[name] or spec.outputs, spec.outputs)
+        for name, spec in specs.items()
+    }
+
+
+def respect_break_even(
+    network: Network, targets: dict[str, Target], settings: CompressSettings, data: Data
+) -> tuple[dict[str, Target], list[Decision]]:
+    """Targets whose layers are dense or have ``ratio >= break_even``, and why.
+
+    Only dense and raised layers get a ratio of their own: the rounds know better than the plan how
+    the others should share what is left.
+    """
+    if not settings.break_even:
+        return targets, []
+    weights = {name: layer.facts.spec.weights for name, layer in network.layers.items()}
+    ratios = planned_ratios(network, settings, data)
+    decisions = plan_ratios(
+        weights,
+        ratios,
+        settings.break_even,
+        settings.pruning_ratio,
+        living=living_weights(network, settings),
+    )
+    obeying = {
+        d.layer: replace(targets[d.layer], ratio=d.ratio)
+        if d.fixed
+        else replace(targets[d.layer], least=d.floor or 1.0)
+        for d in decisions
+    }
+    return obeying, decisions
+
+
+def targets_of(network: Network, settings: CompressSettings) -> dict[str, Target]:
+    return layer_targets([layer.facts.spec for layer in network.layers.values()], settings)
+
+
+def fixed_layers(network: Network, settings: CompressSettings) -> list[str]:
+    """Layers whose number of weights an exchange must not change."""
+    targets = targets_of(network, settings)
+    bound = bool(settings.break_even)
+    return [name for name, target in targets.items() if bound or target.ratio is not None]

@@ -1,0 +1,112 @@
+"""Trimming: a network loses its least useful weights until its file is small enough."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+import torch
+from torch import Tensor
+
+from pyadmm import container
+from pyadmm.compression.fisher import file_bits, slopes_of, some_of
+from pyadmm.compression.phase import Surroundings
+from pyadmm.core.errors import PyadmmError
+from pyadmm.model import CompressedModel
+from pyadmm.model.reorder import sort_channels
+from pyadmm.network.activation_scales import calibrate
+from pyadmm.network.graph import Network
+from pyadmm.network.to_integer import snap_scales, to_compressed
+from pyadmm.training.seeds import seed_of
+
+_ROOM = 0.95
+"""Levels take some percent more bytes when they are trained than where they are the nearest."""
+
+
+def smallest(model: CompressedModel) -> CompressedModel:
+    """The same integers in the form that takes the fewest bytes: sorted, without scales."""
+    return sort_channels(model.without_scales())
+
+
+def trim(network: Network, most_bytes: int, name: str, around: Surroundings) -> None:
+    """Prune ``network``, in place, until the file of its :func:`smallest` form fits.
+
+    The weights of least ``w^2 F`` a bit go, ``F`` being the Fisher information on some training
+    images; nothing is trained again.
+
+    :param name: of the model, which the file holds.
+    :raises PyadmmError: if what has to stay does not fit.
+    """
+    if _size(network, name) <= most_bytes:
+        return
+    order = _least_first(network, around)
+    masks = torch.cat([layer.mask.flatten() for layer in network.layers.values()])
+
+    def fits_without(count: int) -> bool:
+        left = masks.clone()
+        left[order[:count]] = 0
+        _set_masks(network, left)
+        return _size(network, name) <= most_bytes
+
+    if not fits_without(bisect_left(range(len(order)), True, key=fits_without)):
+        raise PyadmmError(
+            f"settings, most_bytes: even one weight a layer, and the layers that break-even keeps "
+            f"dense, take more than {most_bytes} bytes; allow more"
+        )
+    for layer in network.layers.values():
+        layer.apply_mask(layer.mask.clone())
+        layer.frozen.mul_(layer.mask)
+
+
+def trim_before_levels(network: Network, name: str, around: Surroundings) -> None:
+    """Prune the float ``network``, in place, until the file of its nearest levels would fit.
+
+    What goes before the training at levels is made up for by the others, unlike what :func:`trim`
+    takes after it. Some bytes are left free, as training makes the file larger.
+
+    :param network: its weight scales are fitted.
+    :raises PyadmmError: if what has to stay does not fit.
+    """
+    settings = around.settings
+    nearest = network.fold_norms()
+    calibrate(nearest, around.data.train)
+    nearest.quantized = True
+    snap_scales(nearest, settings.mult_bits)
+    trim(nearest, int(_ROOM * settings.most_bytes), name, around)
+    for layer, trimmed in zip(network.layers.values(), nearest.layers.values(), strict=True):
+        layer.apply_mask(trimmed.mask)
+
+
+@torch.no_grad()
+def _least_first(network: Network, around: Surroundings) -> Tensor:
+    """Places of the weights that may go, least useful first, in all masks put together.
+
+    The most useful weight of a layer stays, and so does all of a layer that break-even keeps dense.
+    """
+    settings = around.settings
+    seed = seed_of(settings.seed, around.name)
+    images = some_of(around.data.train, seed)
+    with torch.enable_grad():
+        found = slopes_of(network, images, settings.quantize, around, seed, pruned=False)
+    scores = []
+    for name, layer in network.layers.items():
+        weight = layer.weight_codes() * layer.row_q
+        score = (found.fisher[name] * weight.square() / file_bits(layer)).flatten()
+        score[layer.mask.flatten() == 0] = -1.0
+        score[score.argmax()] = -1.0
+        if settings.break_even and bool(layer.mask.all()):
+            score[:] = -1.0
+        scores.append(score)
+    everything = torch.cat(scores)
+    return everything.argsort()[int((everything < 0).sum()) :]
+
+
+def _set_masks(network: Network, masks: Tensor) -> None:
+    layers = network.layers.values()
+    parts = masks.split([layer.mask.numel() for layer in layers])
+    for layer, part in zip(layers, parts, strict=True):
+        layer.mask.copy_(part.reshape(layer.mask.shape))
+
+
+def _size(network: Network, name: str) -> int:
+    """Bytes of the file."""
+    return len(container.encode(smallest(to_compressed(network, name))))

@@ -1,0 +1,77 @@
+"""Slopes of the loss, and what weights cost in the file: what exchanging and trimming go by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from pyadmm.compression.phase import Surroundings, make_optimizer
+from pyadmm.container.rates import position_bits
+from pyadmm.network.graph import Network
+from pyadmm.network.layers import WeightedStep
+from pyadmm.settings import TrainSettings
+from pyadmm.training.data import Images
+
+FISHER_FLOOR = 0.05
+"""Added to a weight's Fisher information, in units of its layer's mean: an estimate may be 0."""
+_BATCH = 64
+_SOME = 20_000
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """Of the loss in every weight: mean and Fisher information, by layer."""
+
+    mean: dict[str, Tensor]
+    fisher: dict[str, Tensor]
+    images: int
+
+
+def some_of(images: Images, seed: int, count: int = _SOME) -> Images:
+    """Up to ``count`` of ``images``, by default enough to tell which weights matter."""
+    generator = torch.Generator().manual_seed(seed)
+    return images.take(torch.randperm(len(images), generator=generator)[:count])
+
+
+def slopes_of(
+    network: Network,
+    images: Images,
+    train: TrainSettings,
+    around: Surroundings,
+    seed: int,
+    *,
+    pruned: bool = True,
+) -> Slopes:
+    """Slopes on ``images``, moved as they are when the network trains on them with ``train``.
+
+    :param pruned: whether those of pruned weights are wanted; products by non-zeros leave them out.
+    """
+    small = replace(train, batch_size=_BATCH)
+    layers = network.layers
+    weights = {name: layer.weight for name, layer in layers.items()}
+    optimizer = make_optimizer([{"params": list(network.trainable())}], small)
+    trainer = around.trainer(network, small, optimizer)
+    network.sparse = around.settings.sparse and not pruned
+    mean = {name: torch.zeros_like(layer.mask) for name, layer in layers.items()}
+    squares = {name: torch.zeros_like(layer.mask) for name, layer in layers.items()}
+    batches = 0
+    for size in trainer.slopes(images, seed):
+        batches += 1
+        for name, weight in weights.items():
+            assert weight.grad is not None
+            mean[name].add_(weight.grad, alpha=size / len(images))
+            squares[name].addcmul_(weight.grad, weight.grad, value=size)
+    fisher = {}
+    for name, layer in layers.items():
+        spread = squares[name] - mean[name].square() * len(images)
+        own = (spread / batches).clamp_(min=0)
+        fisher[name] = own + FISHER_FLOOR * own[layer.mask > 0].mean()
+    return Slopes(mean, fisher, len(images))
+
+
+def file_bits(layer: WeightedStep) -> Tensor:
+    """What each weight costs in the file, about: its position and its level."""
+    bits = position_bits((layer.mask > 0).cpu().numpy()) + layer.facts.weight_bits
+    return torch.from_numpy(bits).to(layer.mask)

@@ -1,0 +1,224 @@
+"""The hardware-aware schedule (ADMM-NN section 5, Figure 5).
+
+Prune; restore the layers under their break-even pruning ratio to dense, or raise those that are
+just under it if the network becomes faster by that: :func:`plan`. Then push the others further by a
+binary search, as far as the accuracy on the validation images allows: :func:`push`. A trial is a
+short compression: few ADMM rounds and a short masked retraining, in floats. It ranks ratios; the
+accuracy of the result is that of the full compression that follows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pyadmm.admm.projections import project_cardinality, row_mask
+from pyadmm.compression.budgets import living_weights, planned_ratios
+from pyadmm.compression.pipeline import admm_phase, retrain
+from pyadmm.compression.schedule import (
+    Cycles,
+    Decision,
+    keep,
+    layer_targets,
+    plan_ratios,
+    search_hardware_aware,
+)
+from pyadmm.model import CompressedModel
+from pyadmm.model.compact import compact
+from pyadmm.network.activation_scales import calibrate
+from pyadmm.network.graph import Network
+from pyadmm.network.to_integer import snap_scales, to_compressed
+from pyadmm.settings import CompressSettings, ExchangeSettings, LayerTarget
+from pyadmm.training.checkpoint import Progress
+from pyadmm.training.data import Data, accuracy
+
+TRIAL_ROUNDS = 3
+TRIAL_EPOCHS = 3
+SEARCH_STEPS = 4
+LARGEST_FACTOR = 4.0
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What the search decided.
+
+    :param settings: the given ones with the ratios that were decided.
+    :param trials: ``(factor, validation accuracy)`` in the order of the search, if there was one.
+    """
+
+    settings: CompressSettings
+    decisions: tuple[Decision, ...]
+    trials: tuple[tuple[float, float], ...]
+
+
+def plan(
+    network: Network,
+    settings: CompressSettings,
+    data: Data,
+    speed: Callable[[CompressedModel], float] | None = None,
+) -> Pushed:
+    """Settings whose layers obey ``settings.break_even`` and keep the total; without trials.
+
+    :param speed: cycles between two images that a model's accelerator takes.
+    """
+    weights = _weights(network)
+    decisions = plan_ratios(
+        weights,
+        planned_ratios(network, settings, data),
+        settings.break_even,
+        settings.pruning_ratio,
+        living=living_weights(network, settings),
+        cycles=_judge(network, settings, data, speed),
+    )
+    return Pushed(_fixed(settings, decisions), tuple(decisions), ())
+
+
+def push(
+    network: Network,
+    settings: CompressSettings,
+    data: Data,
+    *,
+    loss: float,
+    speed: Callable[[CompressedModel], float] | None = None,
+    checkpoint_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> Pushed:
+    """Ratios that obey ``settings.break_even`` and are as large as the accuracy allows.
+
+    :param loss: share of the validation images that pushing may lose, against the restored ratios
+        in a trial of the same length.
+    :param speed: as for :func:`plan`.
+    """
+    weights = _weights(network)
+    known: dict[str, float] = {}
+
+    def evaluate(ratios: Mapping[str, float]) -> float:
+        key = hashlib.sha256(json.dumps(ratios, sort_keys=True).encode()).hexdigest()[:12]
+        if key not in known:
+            folder = None if checkpoint_dir is None else checkpoint_dir / f"trial-{key}"
+            trial = _trial(pinned(settings, weights, ratios))
+            known[key] = _accuracy(network, trial, data, folder, progress)
+        return known[key]
+
+    ratios = planned_ratios(network, settings, data)
+    living = living_weights(network, settings)
+    search = partial(
+        search_hardware_aware,
+        weights,
+        ratios,
+        settings.break_even,
+        evaluate,
+        living=living,
+        cycles=_judge(network, settings, data, speed),
+    )
+    restored = search(least_accuracy=0.0, steps=0)
+    found = search(
+        least_accuracy=restored.accuracy - loss,
+        largest_factor=LARGEST_FACTOR,
+        steps=SEARCH_STEPS,
+    )
+    final = pinned(settings, weights, {d.layer: d.ratio for d in found.decisions})
+    return Pushed(final, tuple(found.decisions), tuple(found.trials))
+
+
+def pinned(
+    settings: CompressSettings, weights: Mapping[str, int], ratios: Mapping[str, float]
+) -> CompressSettings:
+    """``settings`` with exactly these ratios.
+
+    :param weights: layer -> weights of the dense layer.
+    """
+    left = sum(keep(weights[name], ratio) for name, ratio in ratios.items())
+    targets = tuple(LayerTarget(name, ratio=ratio) for name, ratio in ratios.items())
+    return replace(
+        settings,
+        pruning_ratio=max(1.0, sum(weights.values()) / left),
+        layers=(*settings.layers, *targets),
+        break_even={},
+    )
+
+
+def forecast(network: Network, settings: CompressSettings, data: Data) -> CompressedModel:
+    """The integer model of ``network`` pruned as ``settings`` say in one shot, untrained.
+
+    Outputs die first; then those that live share the weights. These lie about as those of the
+    compressed network will, so that hardware can be reckoned for it; it classifies nothing.
+    """
+    specs = [layer.facts.spec for layer in network.layers.values()]
+    targets = layer_targets(specs, settings)
+    pruned = network.fold_norms()
+    ratios = planned_ratios(pruned, settings, data)
+    for name, layer in pruned.layers.items():
+        w, rows = layer.weight.detach(), targets[name].outputs
+        count = keep(layer.facts.spec.weights, ratios[name])
+        layer.apply_mask(row_mask(w, count, rows or len(w)))
+    pruned = pruned.shrink()
+    ratios = planned_ratios(pruned, settings, data)
+    for name, layer in pruned.layers.items():
+        w, count = layer.weight.detach(), keep(layer.facts.spec.weights, ratios[name])
+        layer.apply_mask(project_cardinality(w, min(count, w.numel())) != 0)
+    pruned = pruned.shrink()
+    for layer in pruned.layers.values():
+        layer.fit_weight_scale()
+    calibrate(pruned, data.train)
+    pruned.quantized = True
+    snap_scales(pruned, settings.mult_bits)
+    return compact(to_compressed(pruned, "forecast"))
+
+
+def _judge(
+    network: Network,
+    settings: CompressSettings,
+    data: Data,
+    speed: Callable[[CompressedModel], float] | None,
+) -> Cycles | None:
+    if speed is None:
+        return None
+    known: dict[tuple[LayerTarget, ...], float] = {}
+
+    def cycles(decisions: Sequence[Decision]) -> float:
+        chosen = _fixed(settings, decisions)
+        key = chosen.layers
+        if key not in known:
+            known[key] = speed(forecast(network, chosen, data))
+        return known[key]
+
+    return cycles
+
+
+def _fixed(settings: CompressSettings, decisions: Sequence[Decision]) -> CompressSettings:
+    """``settings`` with the ratios of fixed layers."""
+    fixed = tuple(LayerTarget(d.layer, ratio=d.ratio) for d in decisions if d.fixed)
+    return replace(settings, layers=(*settings.layers, *fixed))
+
+
+def _weights(network: Network) -> dict[str, int]:
+    return {name: layer.facts.spec.weights for name, layer in network.layers.items()}
+
+
+def _trial(settings: CompressSettings) -> CompressSettings:
+    admm, retraining = settings.admm, settings.retrain
+    return replace(
+        settings,
+        admm=replace(admm, rounds=min(TRIAL_ROUNDS, admm.rounds)),
+        exchange=ExchangeSettings(),
+        retrain=replace(retraining, epochs=min(TRIAL_EPOCHS, retraining.epochs)),
+    )
+
+
+def _accuracy(
+    network: Network,
+    settings: CompressSettings,
+    data: Data,
+    checkpoint_dir: Path | None,
+    progress: Progress | None,
+) -> float:
+    common: dict[str, Any] = {"checkpoint_dir": checkpoint_dir, "progress": progress}
+    pruned = admm_phase(network, settings, data, **common)
+    tuned = retrain(pruned.network, settings, data, teacher=network, **common).network
+    return accuracy(lambda images: tuned(tuned.encode(images)), data.validation)

@@ -1,0 +1,356 @@
+"""The compression pipeline: dense training, ADMM rounds, masked retraining, quantisation, integers.
+
+Every phase is a function of its network, the settings and the data, resumable through
+``checkpoint_dir``. :func:`compress` calls them in turn for a model that is already trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pyadmm.compression.admm_rounds import whole_round
+from pyadmm.compression.budgets import fixed_layers, respect_break_even, targets_of
+from pyadmm.compression.byte_budget import smallest, trim, trim_before_levels
+from pyadmm.compression.local_search import polish
+from pyadmm.compression.phase import Surroundings, make_optimizer, train_masked
+from pyadmm.compression.regrow import exchange
+from pyadmm.compression.schedule import (
+    Decision,
+    round_ratios,
+)
+from pyadmm.compression.second_order_rounding import round_weights
+from pyadmm.core.errors import PyadmmError
+from pyadmm.model import CompressedModel
+from pyadmm.network.activation_scales import calibrate
+from pyadmm.network.graph import Network
+from pyadmm.network.input_encoding import channel_gain, input_spec, merge_normalisation
+from pyadmm.network.layers import AddStep, PoolStep
+from pyadmm.network.to_integer import snap_scales, to_compressed
+from pyadmm.network.trace import trace
+from pyadmm.settings import (
+    CompressSettings,
+)
+from pyadmm.training.augmentation import Augmentation
+from pyadmm.training.checkpoint import (
+    Best,
+    EpochRecord,
+    Phase,
+    Progress,
+    Stateful,
+)
+from pyadmm.training.data import Data, Images, accuracy
+from pyadmm.training.devices import device_of
+from pyadmm.training.distillation import Teacher
+from pyadmm.training.trainer import EpochTrainer, cosine, require_compilers
+
+
+@dataclass(frozen=True)
+class PhaseResult:
+    """A network after a phase, and the record of each epoch."""
+
+    network: Network
+    records: list[EpochRecord]
+
+
+@dataclass(frozen=True)
+class AdmmResult(PhaseResult):
+    """After ADMM: also how each round ended and what the schedule decided."""
+
+    status: tuple[str, ...]
+    decisions: tuple[Decision, ...]
+
+
+@dataclass(frozen=True)
+class IntegerResult:
+    """The integer model and its accuracy on the validation split."""
+
+    model: CompressedModel
+    validation_accuracy: float
+
+
+def train_dense(
+    model: nn.Module,
+    settings: CompressSettings,
+    data: Data,
+    *,
+    checkpoint_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> list[EpochRecord]:
+    """Train ``model`` in place, as it stands, on inputs quantised as they will be on the chip.
+
+    It is trained on the device that it is on, as all later phases are.
+
+    The epoch with the best validation accuracy of the last third is kept.
+    """
+    train = settings.dense
+    spec = input_spec(settings.input, _shape(data))
+    encoder = Network(spec, []).to(device_of(model))
+    scale = (spec.format.scale * channel_gain(settings.input)).to(device_of(model))
+
+    def forward(codes: Tensor) -> Tensor:
+        return model(codes * scale).flatten(1)
+
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = make_optimizer([{"params": list(model.parameters())}], train)
+    trainer = EpochTrainer(
+        forward,
+        encoder.encode,
+        optimizer,
+        train.batch_size,
+        Augmentation.of(train),
+        precision=train.precision,
+        module=model,
+    )
+    best = Best()
+    parts: dict[str, Stateful] = {"network": model, "optimizer": optimizer, "best": best}
+    start = (settings.dense, settings.input, data.digests, settings.seed, model.state_dict())
+    phase = Phase("dense", "dense", train.epochs, settings.seed, start, checkpoint_dir, progress)
+    weights = sum(p.numel() for p in model.parameters() if p.ndim > 1)
+
+    def epoch(number: int) -> tuple[dict[str, Any], bool]:
+        model.train()
+        loss = trainer.train(
+            data.train,
+            phase.epoch_seed(number),
+            f"dense, epoch {number}",
+            lambda done: cosine(train.lr, (number + done) / train.epochs),
+        )
+        model.eval()
+        right = accuracy(lambda images: forward(encoder.encode(images)), data.validation)
+        if number >= 2 * train.epochs // 3:
+            best.offer(right, model)
+        return {"loss": loss, "val_accuracy": right, "nnz": weights}, False
+
+    records = phase.run(parts, epoch)
+    if best.tensors:
+        model.load_state_dict(best.tensors)
+    model.eval()
+    return records
+
+
+def to_network(
+    model: nn.Module, settings: CompressSettings, shape: tuple[int, int, int]
+) -> Network:
+    """Trace ``model`` and give every layer its bits.
+
+    :raises PyadmmError: for unsupported layers, unknown layer names, impossible targets; and if
+        ``settings`` want compiled code and there can be none here.
+    """
+    require_compilers(
+        device_of(model),
+        dynamo=settings.compiled,
+        native=settings.sparse,
+        annealing=settings.rounding.candidates > 0,
+    )
+    network = to_teacher(model, settings, shape)
+    set_widths(network, settings)
+    return network
+
+
+def to_teacher(
+    model: nn.Module, settings: CompressSettings, shape: tuple[int, int, int]
+) -> Network:
+    """Trace ``model`` as a teacher of networks that read the same input; it is never quantised.
+
+    :raises PyadmmError: for unsupported layers.
+    """
+    network = trace(model, input_spec(settings.input, shape))
+    merge_normalisation(network, settings.input)
+    return network
+
+
+def shared_teacher(network: Network, settings: CompressSettings) -> Teacher:
+    """``network`` as the teacher of several phases: what it keeps of its logits, it keeps once."""
+    folded = network.fold_norms()
+    distill = settings.distill
+    return Teacher(folded, folded.encode, distill.views, distill.precision)
+
+
+def set_widths(network: Network, settings: CompressSettings) -> None:
+    """Give every layer of ``network`` the bits that ``settings`` say, in place.
+
+    :raises PyadmmError: for unknown layer names and impossible targets.
+    """
+    targets = targets_of(network, settings)
+    for name, layer in network.layers.items():
+        target = targets[name]
+        layer.facts = replace(
+            layer.facts,
+            weight_bits=target.weight_bits,
+            activation_bits=target.activation_bits,
+            bias_fraction_bits=target.bias_fraction_bits,
+        )
+    for step in network.chain:
+        if isinstance(step, AddStep | PoolStep):
+            step.facts = replace(step.facts, activation_bits=settings.activation_bits)
+
+
+def admm_phase(
+    network: Network,
+    settings: CompressSettings,
+    data: Data,
+    *,
+    checkpoint_dir: Path | None = None,
+    progress: Progress | None = None,
+    teacher: Network | Teacher | None = None,
+) -> AdmmResult:
+    """Prune ``network`` in progressive ADMM rounds; the last round projects onto levels as well.
+
+    Each round: allocate the weights over the layers, ADMM, project for good, cut off dead channels,
+    retrain what is left. ``network`` (not changed) may be pruned already: what it lost stays lost,
+    and rounds to ratios that it has passed are left out.
+
+    :param teacher: whose logits are distilled, ``network`` itself by default. A :class:`Teacher`
+        keeps its logits, so one that several phases share computes them once.
+    """
+    admm = settings.admm
+    tutor = _teacher(network if teacher is None else teacher, settings)
+    targets = targets_of(network, settings)
+    targets, decisions = respect_break_even(network, targets, settings, data)
+    ratios = round_ratios(admm.first_ratio, settings.pruning_ratio, admm.rounds)
+    records: list[EpochRecord] = []
+    status = []
+    current = network.copy()
+    done = network.weights / network.nnz
+    for number, ratio in enumerate(ratios):
+        if 1 < done >= ratio < ratios[-1]:
+            continue
+        around = Surroundings(f"{number + 1}", settings, data, tutor, checkpoint_dir, progress)
+        joint = number == len(ratios) - 1 and admm.iterations > 0
+        epochs, outcome, current = whole_round(current, targets, ratio, joint, around)
+        records += epochs
+        status.append(outcome)
+    return AdmmResult(current, records, tuple(status), tuple(decisions))
+
+
+def retrain(
+    network: Network,
+    settings: CompressSettings,
+    data: Data,
+    *,
+    checkpoint_dir: Path | None = None,
+    progress: Progress | None = None,
+    teacher: Network | Teacher | None = None,
+) -> PhaseResult:
+    """Masked retraining in floats, after an exchange of weights if ``settings`` want one.
+
+    Layers with a pruning ratio of their own keep their number of weights, and all layers do where
+    there are break-even pruning ratios.
+    """
+    current = network.copy()
+    surroundings = Surroundings(
+        "retrain", settings, data, _teacher(teacher, settings), checkpoint_dir, progress
+    )
+    records: list[EpochRecord] = []
+    if settings.exchange.cycles:
+        fixed = fixed_layers(current, settings)
+        exchanging = replace(surroundings, name="exchange")
+        current, records = exchange(current, settings.exchange, fixed, exchanging)
+    records += train_masked(current, settings.retrain, surroundings)
+    return PhaseResult(current, records)
+
+
+def quantize(
+    network: Network,
+    settings: CompressSettings,
+    data: Data,
+    *,
+    checkpoint_dir: Path | None = None,
+    progress: Progress | None = None,
+    teacher: Network | Teacher | None = None,
+    name: str = "model",
+) -> PhaseResult:
+    """Masked retraining with quantised weights and activations (straight-through gradients).
+
+    While batch norms still learn, only the weights are at their levels. Then the norms are folded,
+    and the network computes with the very integers of the chip. If ``settings`` want a rounding, it
+    takes the place of both; polishing may follow.
+
+    :param name: of the model, which the file holds whose size ``settings`` may limit.
+    """
+    current = network.copy()
+    for layer in current.layers.values():
+        layer.fit_weight_scale()
+    surroundings = Surroundings(
+        "quantize-norms", settings, data, _teacher(teacher, settings), checkpoint_dir, progress
+    )
+    records = []
+    rounds = settings.rounding.candidates > 0
+    if current.norms:
+        if not rounds:
+            if settings.most_bytes:
+                trim_before_levels(current, name, replace(surroundings, name="trim-before-levels"))
+            current.levels = True
+            records += train_masked(current, settings.quantize_norms, surroundings)
+        current = current.fold_norms()
+    if rounds:
+        rounding = replace(surroundings, name="rounding")
+        current, tried = round_weights(current, settings.rounding, rounding, name)
+        records += tried
+    else:
+        calibrate(current, data.train)
+        current.quantized = True
+        records += train_masked(current, settings.quantize, replace(surroundings, name="quantize"))
+        snap_scales(current, settings.mult_bits)
+    if settings.polish.cycles:
+        records += polish(current, settings.polish, replace(surroundings, name="polish"))
+    if settings.most_bytes:
+        trim(current, settings.most_bytes, name, replace(surroundings, name="trim"))
+    return PhaseResult(current, records)
+
+
+def to_integer(network: Network, data: Data, name: str = "model") -> IntegerResult:
+    """The integer model, with its accuracy on the validation split."""
+    model = to_compressed(network, name)
+    validation = data.validation
+    right = model.accuracy(validation.images.numpy(), validation.labels.numpy())
+    return IntegerResult(model, right)
+
+
+def compress(
+    model: nn.Module,
+    config: CompressSettings,
+    train_loader: Images | Iterable[tuple[Tensor, Tensor]],
+    val_loader: Images | Iterable[tuple[Tensor, Tensor]],
+    *,
+    name: str = "model",
+    checkpoint_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> CompressedModel:
+    """Compress a trained ``model``: the integer model that ADMM, retraining and quantisation give.
+
+    :param model: made of the layers that :mod:`pyadmm.network.trace` lists; not changed. All training is
+        done on the device that it is on.
+    :param train_loader: batches ``(images, labels)``, or :class:`Images`; see :meth:`Images.of`.
+    :param val_loader: the same, for every choice that is made on the way.
+    :raises PyadmmError: before training for what is unsupported, unknown or impossible; during it
+        if the loss is not finite.
+    """
+    data = Data(Images.of(train_loader), Images.of(val_loader))
+    dense = to_network(model, config, _shape(data))
+    common: dict[str, Any] = {
+        "checkpoint_dir": checkpoint_dir,
+        "progress": progress,
+        "teacher": shared_teacher(dense, config),
+    }
+    pruned = admm_phase(dense, config, data, **common)
+    tuned = retrain(pruned.network, config, data, **common)
+    quantized = quantize(tuned.network, config, data, **common, name=name)
+    integer = to_integer(quantized.network, data, name).model
+    return smallest(integer) if config.most_bytes else integer
+
+
+def _teacher(teacher: Network | Teacher | None, settings: CompressSettings) -> Teacher | None:
+    return shared_teacher(teacher, settings) if isinstance(teacher, Network) else teacher
+
+
+def _shape(data: Data) -> tuple[int, int, int]:
+    if data.train.shape != data.validation.shape:
+        raise PyadmmError("data: training and validation images differ in shape")
+    return data.train.shape

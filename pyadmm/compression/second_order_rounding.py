@@ -1,0 +1,296 @@
+"""Rounding: all weights and biases of a float network go to their levels at once.
+
+The nearest levels are far from the best ones: what one rounding does to the loss, another can
+undo. The loss near the trained network is a quadratic form, its curvature; which levels minimise it
+is a closest-vector problem, which annealing solves well enough in seconds. (Optimal brain surgeon:
+Hassibi & Stork, NIPS 1992; for rounding, one weight after another: Frantar & Alistarh, OBC, NeurIPS
+2022.)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyadmm.compression.byte_budget import trim
+from pyadmm.compression.gauss_newton import Variables, curvature
+from pyadmm.compression.phase import Held, Surroundings, moved_loss
+from pyadmm.cpu_kernels.anneal import anneal
+from pyadmm.network.activation_scales import calibrate
+from pyadmm.network.graph import Network
+from pyadmm.network.layers import WeightedStep
+from pyadmm.network.to_integer import snap_scales, with_input_scales
+from pyadmm.settings import RoundingSettings
+from pyadmm.training import distributed
+from pyadmm.training.checkpoint import EpochRecord
+from pyadmm.training.data import accuracy
+from pyadmm.training.seeds import digest_of, seed_of
+
+_DAMPINGS = 0.5, 1.0, 2.0
+_FLOOR = 1e-4
+"""Added to the curvature's diagonal, relative to its mean: some biases may not matter at all."""
+_SCALE_HEATS = 1.0, 1.0, 1.0, 0.2
+"""Of the searches between which scales are fitted, relative to the first one."""
+_SCALE_SWEEPS = 5_000
+_SWEEPS = 20_000
+_HOT = 2.0
+"""Heat at first, in units of what the nearest levels lose per variable."""
+_COOLED = 1e-3
+_BIAS_LIMIT = 1 << 20
+
+
+def round_weights(
+    network: Network, settings: RoundingSettings, around: Surroundings, name: str
+) -> tuple[Network, list[EpochRecord]]:
+    """The best of some roundings, quantised, and the record of each try.
+
+    Where the file may only have so many bytes, weights that would not fit are dropped before, and
+    the others make up for them too.
+
+    :param network: of floats, without norms, its weight scales fitted; not changed.
+    :param name: of the model, which the file holds.
+    :raises PyadmmError: where it has too many weights.
+    :raises ToolError: where the search cannot be compiled.
+    """
+    held = Held(network.copy())  # a float network before the first try
+    Variables.of(network)  # too many are refused before any work
+    train = around.settings.quantize
+    chosen = around.settings
+    limits = chosen.mult_bits, chosen.most_bytes, dict(chosen.break_even), name
+    phase = around.phase(settings.candidates, network, settings, train, *limits)
+    least = math.inf
+    matrix, dropped = torch.empty(0), torch.empty(0)
+
+    def candidate(number: int) -> tuple[dict[str, Any], bool]:
+        nonlocal least, matrix, dropped
+        if not len(matrix):
+            seed = seed_of(around.settings.seed, around.name, "curvature")
+            matrix = curvature(network, settings.images, train, around, seed)
+            dropped = _dropped(network, matrix, settings.damping, around, name)
+            if held.network.quantized:
+                least = moved_loss(held.network, train, around)
+        damping = settings.damping * _DAMPINGS[number % len(_DAMPINGS)]
+        rounded = _rounded(
+            network,
+            matrix,
+            damping,
+            dropped=dropped,
+            around=around,
+            seed=phase.epoch_seed(number),
+        )
+        if distributed.size() > 1:
+            distributed.agree("the rounded weights", digest_of(rounded.state()["tensors"]))
+        loss = moved_loss(rounded, train, around)
+        if loss < least:
+            held.network, least = rounded, loss
+        best = held.network
+        right = accuracy(lambda x: best(best.encode(x)), around.data.validation)
+        return {"loss": least, "val_accuracy": right, "nnz": best.nnz}, False
+
+    records = phase.run({"network": held}, candidate)
+    return held.network, records
+
+
+def _dropped(
+    network: Network, matrix: Tensor, damping: float, around: Surroundings, name: str
+) -> Tensor:
+    """Which variables do not fit into the bytes of the file, bool ``(V,)``."""
+    variables = Variables.of(network)
+    dropped = torch.zeros_like(variables.are_weights)
+    if around.settings.most_bytes:
+        seed = seed_of(around.settings.seed, around.name, "size")
+        rounded = _rounded(network, matrix, damping, dropped=dropped, around=around, seed=seed)
+        trim(rounded, around.settings.most_bytes, name, around)
+        left = {n: (la.mask, torch.ones_like(la.bias)) for n, la in rounded.layers.items()}
+        dropped = variables.gather(left) == 0
+    return dropped
+
+
+@torch.no_grad()
+def _rounded(
+    network: Network,
+    matrix: Tensor,
+    damping: float,
+    *,
+    dropped: Tensor,
+    around: Surroundings,
+    seed: int,
+) -> Network:
+    """``network`` at levels: scales first, with biases that need none, then all there is.
+
+    :param dropped: variables that become 0, bool ``(V,)``.
+    """
+    variables = Variables.of(network)
+    diagonal = matrix.diagonal()
+    damped = matrix + torch.diag(damping * diagonal + _FLOOR * diagonal.mean())
+    rounded = network.copy()
+    heat = _fit_scales(rounded, variables, damped, dropped, seed)
+    calibrate(rounded, around.data.train)
+    rounded.quantized = True
+    snap_scales(rounded, around.settings.mult_bits)
+    lattice = _Lattice.of(rounded, variables, variables.gather(_values(network))).without(dropped)
+    codes = lattice.nearest(variables.gather(_values(rounded)))
+    codes = lattice.search(codes, damped, heat, _SWEEPS, seed_of(seed, "all"))
+    _place(rounded, variables, lattice.steps * codes)
+    for layer in rounded.layers.values():
+        layer.freeze(1.0)
+    return rounded
+
+
+@dataclass(frozen=True)
+class _Lattice:
+    """Where variables may go: to multiples of their steps; all float64 or int64, ``(V,)``.
+
+    :param start: their trained values, where the quadratic form is 0.
+    :param limit: of the multiples' magnitudes.
+    :param zero: whether a multiple may be 0, bool.
+    """
+
+    start: Tensor
+    steps: Tensor
+    limit: Tensor
+    zero: Tensor
+
+    @classmethod
+    def of(cls, network: Network, variables: Variables, start: Tensor) -> _Lattice:
+        """That of a quantised ``network``."""
+        steps, limits = {}, {}
+        for step, scale in with_input_scales(network):
+            if isinstance(step, WeightedStep):
+                unit = step.log_q.detach().exp() * scale
+                bias_step = (unit * step.bias_grain(unit)).expand_as(step.bias)
+                steps[step.name] = step.row_q.detach().expand_as(step.weight), bias_step
+                limits[step.name] = _limits(step)
+        weights = variables.are_weights
+        return cls(start, variables.gather(steps), variables.gather(limits).long(), ~weights)
+
+    def without(self, dropped: Tensor) -> _Lattice:
+        """Some variables can only be 0."""
+        return replace(self, limit=self.limit * ~dropped, zero=self.zero | dropped)
+
+    def nearest(self, values: Tensor) -> Tensor:
+        """Multiples next to ``values``."""
+        scaled = values / self.steps
+        magnitude = torch.floor(scaled.abs() + 0.5).clamp(min=(~self.zero).double())
+        magnitude = magnitude.minimum(self.limit.double())
+        return torch.where(scaled < 0, -magnitude, magnitude).long()
+
+    def excess(self, codes: Tensor, matrix: Tensor) -> float:
+        """By how much the loss rises, by the model."""
+        way = self.steps * codes - self.start
+        return float(way @ matrix @ way) / 2
+
+    def search(self, codes: Tensor, matrix: Tensor, heat: float, sweeps: int, seed: int) -> Tensor:
+        """Better multiples than ``codes``, or those."""
+        slope = matrix @ (self.steps * codes - self.start)
+        return anneal(
+            matrix,
+            slope,
+            self.steps,
+            codes,
+            limit=self.limit,
+            zero=self.zero,
+            sweeps=sweeps,
+            hot=heat,
+            cold=_COOLED * heat,
+            seed=seed,
+        ).long()
+
+
+def _values(network: Network) -> dict[str, tuple[Tensor, Tensor]]:
+    return {n: (la.weight.detach(), la.bias.detach()) for n, la in network.layers.items()}
+
+
+def _limits(layer: WeightedStep) -> tuple[Tensor, Tensor]:
+    most = 1 << (layer.facts.weight_bits - 1)
+    return torch.full_like(layer.weight, most), torch.full_like(layer.bias, _BIAS_LIMIT)
+
+
+def _fit_scales(
+    network: Network, variables: Variables, matrix: Tensor, dropped: Tensor, seed: int
+) -> float:
+    """Bring weights to levels, in place, biases to where they make good what they can.
+
+    Scales and levels are found in turn: the best scales of given levels are those of a linear
+    regression.
+
+    :returns: the heat that the search for levels began with.
+    """
+    weights = variables.are_weights
+    start = variables.gather(_values(network))
+    across = matrix[~weights][:, weights]
+    making_good = torch.linalg.solve(matrix[~weights][:, ~weights], across)
+    reduced = matrix[weights][:, weights] - across.T @ making_good
+    group, scales = _scale_groups(network, variables)
+    limits = variables.gather({n: _limits(la) for n, la in network.layers.items()}).long()
+    lattice = _Lattice(start[weights], scales[group], limits[weights], torch.zeros_like(group) > 0)
+    lattice = lattice.without(dropped[weights])
+    codes = lattice.nearest(lattice.start)
+    heat = _HOT * lattice.excess(codes, reduced) / len(codes)
+    for number, part in enumerate(_SCALE_HEATS):
+        codes = lattice.search(codes, reduced, part * heat, _SCALE_SWEEPS, seed_of(seed, number))
+        scales = _regressed(scales, group, codes, lattice.start, reduced)
+        lattice = replace(lattice, steps=scales[group])
+    levels = lattice.steps * codes
+    values = start.clone()
+    values[weights] = levels
+    values[~weights] -= making_good @ (levels - lattice.start)
+    _set_scales(network, scales)
+    _place(network, variables, values)
+    for (name, (gone, _)), places in zip(
+        variables.split(dropped).items(), variables.places, strict=True
+    ):
+        layer = network.layers[name]
+        left = torch.ones(layer.mask.numel())
+        left[places[gone]] = 0
+        layer.apply_mask(left.to(layer.mask).reshape(layer.mask.shape))
+    return heat
+
+
+def _scale_groups(network: Network, variables: Variables) -> tuple[Tensor, Tensor]:
+    """Which scale each weight has, and the scales: one of a layer, or one per output."""
+    groups: dict[str, tuple[Tensor, Tensor]] = {}
+    scales: list[Tensor] = []
+    for name, layer in network.layers.items():
+        first = sum(len(found) for found in scales)
+        scales.append(layer.log_q.detach().exp().reshape(-1).cpu().double())
+        own = torch.arange(first, first + len(scales[-1])).reshape(layer.row_q.shape)
+        groups[name] = own.expand_as(layer.weight), torch.zeros(len(layer.bias))
+    return variables.gather(groups)[variables.are_weights].long(), torch.cat(scales)
+
+
+def _regressed(
+    scales: Tensor, group: Tensor, codes: Tensor, start: Tensor, matrix: Tensor
+) -> Tensor:
+    """The scales whose levels are best, by ``matrix``; where nothing has a scale, the old one."""
+    found = scales.clone()
+    used = torch.unique(group[codes != 0])
+    columns = (group[:, None] == used) * codes[:, None].double()
+    best = torch.linalg.solve(columns.T @ matrix @ columns, columns.T @ (matrix @ start))
+    found[used] = torch.where(best > 0, best, found[used])
+    return found
+
+
+@torch.no_grad()
+def _set_scales(network: Network, scales: Tensor) -> None:
+    layers = network.layers.values()
+    parts = scales.log().split([layer.log_q.numel() for layer in layers])
+    for layer, part in zip(layers, parts, strict=True):
+        layer.log_q.copy_(part.reshape(layer.log_q.shape))
+
+
+@torch.no_grad()
+def _place(network: Network, variables: Variables, values: Tensor) -> None:
+    """Set the variables of ``network`` to ``values``."""
+    for (name, (weights, biases)), places in zip(
+        variables.split(values).items(), variables.places, strict=True
+    ):
+        layer = network.layers[name]
+        flat = layer.weight.flatten().clone()
+        flat[places.to(flat.device)] = weights.to(flat)
+        layer.weight.copy_(flat.reshape(layer.weight.shape))
+        layer.bias.copy_(biases)

@@ -1,0 +1,15 @@
+"""The one exception type that pyadmm raises for its users."""
+
+from __future__ import annotations
+
+
+class PyadmmError(ValueError):
+    """Something a user can mend: the message names subject, rule, value and remedy."""
+
+
+class ToolError(PyadmmError):
+    """An external tool failed, hung or is missing; the message carries its last lines."""
+
+
+class MissingToolError(ToolError):
+    """An external tool is not installed; the message says what to install."""

@@ -1,0 +1,1 @@
+"""What the board needs: the bundle, its wheel and the simulated board."""

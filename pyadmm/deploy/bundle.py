@@ -1,0 +1,325 @@
+"""The deploy bundle: everything a board needs, planned as bytes and written as one folder.
+
+``deploy/`` holds ``bundle/`` (manifest, weight images, golden vectors, CPU reference, curves and
+the bitstream, if there is one), and an installable wheel of ``host/`` with the same bundle inside:
+``pip install`` of that single file on the board is enough, and needs no network.
+
+``python -m pyadmm.deploy.bundle DEPLOY --bitstream FILE.bit`` adds a bitstream built later;
+``--add-model FILE.admm`` adds the weights of another model for the same hardware.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyadmm.codegen.hls import IDENT_FILE, build_ident
+from pyadmm.codegen.rtl import RTL_IDENT_FILE, rtl_ident
+from pyadmm.core.errors import PyadmmError
+from pyadmm.deploy.wheel import build_wheel
+from pyadmm.hardware.fit import fitted
+from pyadmm.hardware.plan import AcceleratorPlan, BuildPlan, Unit, files_digest
+from pyadmm.hardware.plan_json import ACCELERATOR, accelerator_facts, read_accelerator
+from pyadmm.hardware.registers import OFFSETS
+from pyadmm.hardware.weight_image import weight_image
+from pyadmm.model import Add, AvgPool, CompressedModel, MaxPool, Node
+
+MANIFEST = "manifest.json"
+BUNDLE = "bundle"
+CLOCK_INDEX = 0
+MODES = {"infer": 0, "load": 1, "read_back": 2}
+VLNV = {"hls": "xilinx.com:hls:pyadmm_top:1.0", "rtl": "pyadmm:rtl:pyadmm_top:1.0"}
+"""Types of the accelerator's IP; ``host.driver`` binds to them."""
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Design:
+    """The hardware that a bundle is for.
+
+    :param digest: of the build plan; the ``ident`` register is its first 32 bits.
+    :param ip: instance of the accelerator in the block design; ``dma`` that of the AXI DMA.
+    :param bit: content of the bitstream, with ``hwh`` its hardware description; both or neither.
+    """
+
+    plan: AcceleratorPlan
+    digest: str
+    kernel: Literal["hls", "rtl"]
+    ip: str = "pyadmm_top_0"
+    dma: str = "axi_dma_0"
+    bit: bytes | None = None
+    hwh: bytes | None = None
+
+    def __post_init__(self) -> None:
+        if (self.bit is None) != (self.hwh is None):
+            raise PyadmmError("deploy: a bitstream needs its .hwh, and the other way round")
+        if re.fullmatch(r"[0-9a-f]{64}", self.digest) is None:
+            raise PyadmmError(f"deploy: digest must be a sha256 in hexadecimal, not {self.digest}")
+
+    @classmethod
+    def of(cls, plan: AcceleratorPlan, build: BuildPlan) -> Design:
+        """The design of a build as :func:`~pyadmm.codegen.hls.generate` or ``generate_rtl`` gives it.
+
+        Its digest covers every file but the one that holds the identifier made from it.
+        """
+        kernel: Literal["hls", "rtl"] = "rtl" if RTL_IDENT_FILE in build.files else "hls"
+        named = {RTL_IDENT_FILE, IDENT_FILE}
+        digest = files_digest({k: v for k, v in build.files.items() if k not in named})
+        ident = rtl_ident(build) if kernel == "rtl" else build_ident(build)
+        if ident != int(digest[:8], 16):
+            raise PyadmmError(
+                f"deploy: the build's hardware says it is 0x{ident:08x}, its files say "
+                f"0x{digest[:8]}; pass the build as it was generated"
+            )
+        return cls(plan, digest, kernel)
+
+
+@dataclass(frozen=True)
+class ModelPack:
+    """A model for the design, and images to test it with.
+
+    :param images: uint8 ``(N, C, H, W)``, N at least 1; their golden logits are computed here.
+    :param labels: true classes ``(N,)``.
+    """
+
+    model: CompressedModel
+    images: NDArray[np.uint8]
+    labels: NDArray[np.integer]
+
+    def __post_init__(self) -> None:
+        if len(self.images) < 1 or len(self.images) != len(self.labels):
+            raise PyadmmError(
+                f"deploy: {len(self.images)} images and {len(self.labels)} labels for "
+                f"{self.model.name}; give one label per image, at least one"
+            )
+        if _PLAIN.fullmatch(self.model.name) is None:
+            raise PyadmmError(f"deploy: model name {self.model.name!r} is not fit for a file name")
+
+
+def plan_deploy(design: Design, packs: Sequence[ModelPack], curves: str | None = None) -> BuildPlan:
+    """All files of the deploy folder.
+
+    :param packs: the models, the default one first; the same layers, other weights.
+    :param curves: break-even records for the explorer notebook, as ``breakeven`` writes them in
+        JSON.
+    :raises PyadmmError: if a model does not fit the design, or there is none.
+    """
+    if not packs:
+        raise PyadmmError("deploy: needs at least one model")
+    names = [pack.model.name for pack in packs]
+    if len(set(names)) != len(names):
+        raise PyadmmError(f"deploy: two models of one name among {', '.join(names)}")
+    files: dict[str, bytes] = {}
+    models = [_add_model(files, design.plan, pack) for pack in packs]
+    manifest = _manifest(design, packs[0].model, models)
+    files[ACCELERATOR] = _json(accelerator_facts(design.plan))
+    if curves is not None:
+        manifest["curves"] = _add(files, "curves.json", curves.encode())
+    if design.bit is not None and design.hwh is not None:
+        manifest["design"]["bitfile"] = _add_bitstream(files, design.bit, design.hwh)
+    files[MANIFEST] = _json(manifest)
+    return _deploy_files(files)
+
+
+def write_deploy(folder: Path, plan: BuildPlan) -> None:
+    """Write the plan; a wheel of earlier content, which has another name, goes."""
+    plan.write(folder)
+    for wheel in folder.glob("pyadmm_host-*.whl"):
+        if wheel.name not in plan.files:
+            wheel.unlink()
+
+
+def add_bitstream(folder: Path, bit: Path) -> BuildPlan:
+    """The deploy folder with a bitstream that was built after it; ``.hwh`` lies beside ``bit``.
+
+    :raises PyadmmError: if a file is missing or the folder holds no bundle.
+    """
+    files, manifest = read_bundle(folder)
+    contents = []
+    for path in (bit, bit.with_suffix(".hwh")):
+        if not path.is_file():
+            raise PyadmmError(f"deploy: {path} does not exist; .bit and .hwh belong together")
+        contents.append(path.read_bytes())
+    manifest["design"]["bitfile"] = _add_bitstream(files, contents[0], contents[1])
+    files[MANIFEST] = _json(manifest)
+    return _deploy_files(files)
+
+
+def add_model(folder: Path, pack: ModelPack) -> BuildPlan:
+    """The deploy folder with another model, which needs no new bitstream.
+
+    :raises PyadmmError: if the model does not fit the folder's accelerator.
+    """
+    files, manifest = read_bundle(folder)
+    if any(model["name"] == pack.model.name for model in manifest["models"]):
+        raise PyadmmError(f"deploy: the bundle already has a model {pack.model.name!r}; rename it")
+    plan = read_accelerator(folder / BUNDLE)
+    manifest["models"].append(_add_model(files, plan, pack))
+    files[MANIFEST] = _json(manifest)
+    return _deploy_files(files)
+
+
+def read_bundle(folder: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
+    bundle = folder / BUNDLE
+    try:
+        files = {path.name: path.read_bytes() for path in sorted(bundle.iterdir())}
+        manifest = json.loads(files[MANIFEST])
+    except (OSError, KeyError, ValueError) as error:
+        raise PyadmmError(
+            f"deploy: {bundle} holds no readable bundle ({error}); write it with the flow first"
+        ) from error
+    return files, manifest
+
+
+def _add(files: dict[str, bytes], name: str, content: bytes) -> dict[str, str]:
+    """Add a file; gives the manifest's entry for it."""
+    files[name] = content
+    return {"file": name, "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _add_bitstream(files: dict[str, bytes], bit: bytes, hwh: bytes) -> str:
+    files["design.bit"], files["design.hwh"] = bit, hwh
+    return "design.bit"
+
+
+def _json(data: Any) -> bytes:
+    return (json.dumps(data, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _npy(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _manifest(
+    design: Design, model: CompressedModel, models: list[dict[str, Any]]
+) -> dict[str, Any]:
+    plan = design.plan
+    return {
+        "format": "pyadmm-manifest",
+        "version": 1,
+        "board": plan.board.name,
+        "network": model.name,
+        "input": {
+            "shape": list(plan.input.shape),
+            "dtype": "uint8",
+            "offset": list(plan.input.offset),
+            "shift": plan.input.shift,
+            "lo": plan.input.format.lo,
+            "hi": plan.input.format.hi,
+        },
+        "classes": plan.logits,
+        "streams": {
+            "word_bits": 32,
+            "byte_order": "little",
+            "input_words": plan.image_words,
+            "output_words": plan.logits,
+        },
+        "clock": {"index": CLOCK_INDEX, "mhz": plan.board.clock_mhz},
+        "design": {
+            "digest": design.digest,
+            "ident": int(design.digest[:8], 16),
+            "kernel": design.kernel,
+            "ip": design.ip,
+            "vlnv": VLNV[design.kernel],
+            "dma": design.dma,
+            "bitfile": None,
+        },
+        "registers": OFFSETS,
+        "modes": MODES,
+        "models": models,
+        "curves": None,
+    }
+
+
+def _add_model(files: dict[str, bytes], plan: AcceleratorPlan, pack: ModelPack) -> dict[str, Any]:
+    """Add the files of one model; gives its entry in the manifest."""
+    model, name = fitted(pack.model, plan), pack.model.name
+    image = weight_image(model, plan)
+    layers, offset = [], 0
+    units: list[Unit] = [*plan.stages, *(row for row in plan.rows if row.scales)]
+    for unit in units:
+        layers.append({"name": unit.name, "offset": offset, "words": unit.weight_words})
+        offset += unit.weight_words
+    arrays = io.BytesIO()
+    np.savez_compressed(arrays, **_cpu_arrays(model))  # type: ignore[arg-type]
+    logits = model.run(pack.images).astype(np.int32)
+    return {
+        "name": name,
+        "words": len(image),
+        "logit_scale": model.format_of(model.nodes[-1].name).scale,
+        "layers": layers,
+        "weights": _add(files, f"{name}.weights.bin", image.astype("<u4").tobytes()),
+        "images": _add(files, f"{name}.images.npy", _npy(pack.images)),
+        "logits": _add(files, f"{name}.logits.npy", _npy(logits)),
+        "labels": _add(files, f"{name}.labels.npy", _npy(np.asarray(pack.labels, np.int64))),
+        "cpu_arrays": _add(files, f"{name}.cpu.npz", arrays.getvalue()),
+        "cpu_nodes": [_cpu_node(node) for node in model.nodes],
+    }
+
+
+def _cpu_arrays(model: CompressedModel) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {}
+    for layer in model.layers:
+        arrays[f"{layer.name}.codes"] = layer.window_codes
+        arrays[f"{layer.name}.bias"] = layer.bias
+    return arrays
+
+
+def _cpu_node(node: Node) -> dict[str, Any]:
+    """One node of the network as ``host.cpu`` reads it."""
+    if isinstance(node, MaxPool):
+        window = {"kernel": node.kernel, "stride": node.stride}
+        return {"op": "maxpool", "name": node.name, "source": node.source, **window}
+    bounds = {"lo": node.output.lo, "hi": node.output.hi}
+    if isinstance(node, Add):
+        scale = {"mult": list(node.mult), "shift": node.shift}
+        return {"op": "add", "name": node.name, "sources": list(node.sources), **scale, **bounds}
+    scale = {"mult": list(node.requant.mult), "shift": node.requant.shift}
+    common = {"name": node.name, "source": node.source, **scale, **bounds}
+    if isinstance(node, AvgPool):
+        return {"op": "avgpool", "kernel": node.kernel, "stride": node.stride, **common}
+    spec = node.spec
+    geometry = {"stride": spec.stride, "padding": spec.padding, "groups": spec.groups}
+    return {"op": "conv", **geometry, **common}
+
+
+# The folder
+
+
+def _deploy_files(bundle: Mapping[str, bytes]) -> BuildPlan:
+    name, wheel = build_wheel(bundle)
+    files: dict[str, str | bytes] = {f"{BUNDLE}/{file}": data for file, data in bundle.items()}
+    files[name] = wheel
+    files["README.md"] = _readme(name, "design.bit" in bundle)
+    return BuildPlan(files)
+
+
+def _readme(wheel: str, has_bitstream: bool) -> str:
+    state = (
+        "The bitstream is inside."
+        if has_bitstream
+        else "There is no bitstream yet: build one, then run "
+        "`python -m pyadmm.deploy.bundle THIS_FOLDER --bitstream FILE.bit` on the PC."
+    )
+    return (
+        "# For the board\n\n"
+        f"Copy `{wheel}` to the board; everything is in it. {state}\n\n"
+        "    sudo -i\n"
+        "    source /etc/profile.d/pynq_venv.sh\n"
+        f"    pip install --no-deps {wheel}\n"
+        "    python -m host.selftest\n"
+        "    python -m host.benchmark\n"
+        "    pynq get-notebooks pyadmm -p $PYNQ_JUPYTER_NOTEBOOKS\n\n"
+        "`bundle/` is the same data in the open; docs/board.md of pyadmm explains each step.\n"
+    )

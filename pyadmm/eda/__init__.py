@@ -1,0 +1,1 @@
+"""External tools and their reports: compilers, simulators, synthesis, timing, vendor tools."""

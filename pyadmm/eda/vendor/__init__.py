@@ -1,0 +1,1 @@
+"""The vendor tools: Vitis HLS and Vivado."""

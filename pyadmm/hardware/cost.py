@@ -1,0 +1,297 @@
+"""Analytic cycles and resources of the kernels: a *modelled* basis, never shown as measured.
+
+Cycles follow from the schedule in ``docs/kernels.md`` and leave out pipeline fill (some ten cycles
+an image). Resources are first-order counts of 7-series primitives (6-input LUT, RAM32M/RAM64M,
+RAMB18E1, DSP48E1; AMD UG474, UG473, UG479), good for comparing mappings of one layer with each
+other; synthesis replaces them wherever it has been run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from pyadmm.hardware.elementwise_stage import RowStagePlan
+from pyadmm.hardware.plan import AcceleratorPlan, Constants, StagePlan, index_width
+from pyadmm.hardware.weight_image import Positions, group_loads
+from pyadmm.model import CompressedLayer
+from pyadmm.model.types import Resources
+
+BASIS = "modelled"
+_LUTRAM_DEPTH = 64
+"""Memories up to this depth count as LUT RAM: 4 LUTs hold 64 words of 3 bits or 32 of 6."""
+_BRAM18_BITS = 18 * 1024
+_BRAM18_PORT_BITS = 36
+_URAM_DEPTH = 4096
+_URAM_PORT_BITS = 72
+_LUT_PRODUCT_BITS = 10
+"""Products whose operands have no more bits together are taken to be built of LUTs, not DSPs."""
+_DSP_PORT_BITS = 18
+_MULT_BITS = 16
+_DRAIN_PIPELINE = 3
+_DRAIN_SHARE = 0.75
+# LUTs of synthesised parts (Yosys, xc7): of a product, per bit and radix-4 digit; of a comparison
+# of the pool, per bit; of a requantiser's barrel shifter, per accumulator bit; of control.
+_LUTS_PER_DIGIT_BIT = 1.05
+_LUTS_PER_COMPARED_BIT = 1.55
+_BARREL_LUTS = 6
+_ENGINE_LUTS, _GROUP_LUTS, _LUTS_PER_BANK = 130, 60, 14
+_DRAIN_LUTS, _LUTS_PER_PICK = 120, 8
+TOP_RESOURCES = Resources(lut=900, ff=1000)
+"""Streams, registers, weight port and the frame of the logits."""
+_SRL_DEPTH = 16
+"""Bits of delay per LUT of a line delay (SRL16E)."""
+_UNROLLED_LUTS = 150
+"""Control of an unrolled stage."""
+_DRAIN_START = 4
+"""Cycles in which the drain of an unrolled kernel starts on a tile of every channel."""
+_FETCH_TURN, _IMAGE_TURN = 2, 2
+"""Cycles between two rows, and two images, of an unrolled kernel's fetch."""
+
+
+@dataclass(frozen=True)
+class StageCycles:
+    """Cycles of a stage for one image, by the part that spends them; they work in parallel."""
+
+    engine: int
+    drain: int
+
+    @property
+    def initiation_interval(self) -> int:
+        """Cycles between two images."""
+        return max(self.engine, self.drain)
+
+
+def sparse_engine_cycles(layer: CompressedLayer, stage: StagePlan) -> int:
+    """``T * max over groups of entries``."""
+    loads = Positions.of(layer).entries_per_output(stage.config.index_bits)
+    return stage.tiles * int(group_loads(loads, stage.groups).max())
+
+
+def dense_engine_cycles(stage: StagePlan) -> int:
+    """``ceil(O / G) * K * T``."""
+    return -(-stage.spec.outputs // stage.groups) * stage.window * stage.tiles
+
+
+def unrolled_pace(stage: StagePlan, interval: int) -> int:
+    """Least cycles between two output rows, so that the drain has emptied the last tile.
+
+    :param interval: cycles that the next frame takes per write.
+    """
+    return -(-(stage.spec.outputs * interval + _DRAIN_START) // stage.tile_rows)
+
+
+def unrolled_engine_cycles(stage: StagePlan) -> int:
+    """Cycles of an unrolled kernel: rows of the padded map, each as long as its beats, the fetch of
+    its live channels' row words or, where it completes an output row, the drain's pace into a frame
+    of one bank, which takes one row a cycle.
+    """
+    assert stage.constants is not None
+    spec, pixels = stage.spec, stage.config.pixels
+    _, height, width = spec.output_shape
+    span = (pixels - 1) * spec.stride + spec.kernel[1]
+    beats = -(-width // pixels) + -(-span // (pixels * spec.stride)) - 1
+    plain = max(beats, stage.constants.channels + _FETCH_TURN)
+    interval = -(-stage.tile_rows // (1 if stage.pool is None else stage.pool.stride))
+    paced = max(plain, unrolled_pace(stage, interval))
+    rows = (height - 1) * spec.stride + spec.kernel[0]
+    return height * paced + (rows - height) * plain + _IMAGE_TURN
+
+
+def stage_cycles(layer: CompressedLayer, stage: StagePlan) -> StageCycles:
+    """Modelled cycles of ``stage`` for one image."""
+    if stage.constants is not None:
+        return StageCycles(unrolled_engine_cycles(stage), stage.spec.outputs * stage.tiles)
+    dense = stage.config.family == "dense"
+    engine = dense_engine_cycles(stage) if dense else sparse_engine_cycles(layer, stage)
+    return drained_cycles(stage, engine)
+
+
+def drained_cycles(stage: StagePlan, engine: int) -> StageCycles:
+    """Cycles of a stage whose engine takes ``engine`` cycles."""
+    stride = 1 if stage.pool is None else stage.pool.stride
+    steps = -(-stage.tile_rows // stride)
+    return StageCycles(engine, stage.spec.outputs * stage.tiles * steps)
+
+
+def most_beats(stage: StagePlan, write_cycles: Callable[[int], int] = lambda beats: 1) -> int:
+    """The most parts per tile at which the drain keeps well ahead of the stage's engine.
+
+    :param write_cycles: cycles that the next frame takes per write, by the parts of a tile.
+    """
+    engine_cycles = _DRAIN_SHARE * stage.entry_capacity
+    parts = (beats for beats in range(2, stage.tile_rows + 1) if stage.tile_rows % beats == 0)
+    fitting = (n for n in parts if stage.spec.outputs * n * write_cycles(n) <= engine_cycles)
+    return max(fitting, default=1)
+
+
+def input_cycles(plan: AcceleratorPlan) -> int:
+    """Cycles that unpacking one image takes."""
+    return plan.input_steps
+
+
+def initiation_interval(plan: AcceleratorPlan, cycles: dict[str, StageCycles]) -> int:
+    """Modelled cycles between two images of the whole accelerator: its slowest part."""
+    stages = (cycles[stage.name].initiation_interval for stage in plan.stages)
+    rows = (row.steps for row in plan.rows)
+    return max(input_cycles(plan), plan.logits, *stages, *rows)
+
+
+def storage_impl(depth: int) -> Literal["lutram", "bram"]:
+    """Primitive that a memory of ``depth`` words is built of."""
+    return "lutram" if depth <= _LUTRAM_DEPTH else "bram"
+
+
+def memory_resources(depth: int, bits: int, block: bool = False) -> Resources:
+    """One memory of ``depth`` words of ``bits`` bits with one write and one read port.
+
+    :param block: in block RAM, however small it is.
+
+    >>> memory_resources(50, 6).lut, memory_resources(2048, 9).bram18
+    (8, 1)
+    """
+    if bits == 0:
+        return Resources()
+    if storage_impl(depth) == "lutram" and not block:
+        return Resources(lut=4 * -(-bits // (6 if depth <= _LUTRAM_DEPTH // 2 else 3)))
+    by_width = -(-bits // _BRAM18_PORT_BITS)
+    by_bits = -(-depth * bits // _BRAM18_BITS)
+    return Resources(bram18=max(by_width, by_bits))
+
+
+def ultra_resources(depth: int, bits: int) -> Resources:
+    """One memory of ``depth`` words of ``bits`` bits in UltraRAM, 4,096 x 72 bits each (UG573).
+
+    >>> ultra_resources(2048, 128).uram
+    2
+    """
+    return Resources(uram=-(-depth // _URAM_DEPTH) * -(-bits // _URAM_PORT_BITS))
+
+
+def multiplier_resources(a_bits: int, b_bits: int) -> Resources:
+    """One pipelined product of ``a_bits`` x ``b_bits``."""
+    if a_bits + b_bits <= _LUT_PRODUCT_BITS:
+        return Resources(lut=a_bits * b_bits)
+    return Resources(dsp=-(-max(a_bits, b_bits) // (_DSP_PORT_BITS + 6)))
+
+
+def stage_resources(stage: StagePlan) -> Resources:
+    """Modelled resources of ``stage``: frame, engines, weight memories, drain."""
+    if stage.constants is not None:
+        return unrolled_resources(stage, stage.constants)
+    return _frame(stage) + _engines(stage) + _drain(stage)
+
+
+def frame_words(stage: StagePlan) -> int:
+    """Row words of one image in one bank of the RTL's input frame, which stores no padding."""
+    channels, height, _ = stage.spec.input_shape
+    return channels * -(-height // stage.banks)
+
+
+def frame_in_blocks(stage: StagePlan) -> bool:
+    """Whether the input frame's banks, which hold two images, are block RAM."""
+    if stage.config.ultra_frame:
+        return False
+    return stage.config.block_frame or storage_impl(2 * frame_words(stage)) == "bram"
+
+
+def _frame(stage: StagePlan) -> Resources:
+    """The input frame: both images of every bank of every copy."""
+    words = 2 * frame_words(stage)
+    if stage.config.ultra_frame:
+        bank = ultra_resources(words, stage.row_bits)
+    else:
+        bank = memory_resources(words, stage.row_bits, block=stage.config.block_frame)
+    return bank.scaled(stage.banks * stage.frame_copies) + Resources(lut=60, ff=2 * stage.row_bits)
+
+
+def _engines(stage: StagePlan) -> Resources:
+    """Operand selection of every copy; lanes, weight memory and decoder of every group."""
+    kernel_rows, kernel_columns = stage.spec.kernel
+    selection = stage.tile_rows * stage.row_bits * _mux_luts(min(kernel_rows, stage.banks))
+    selection += stage.lanes * stage.input.bits * _mux_luts(kernel_columns)
+    address = _LUTS_PER_BANK * stage.banks if stage.banks > 1 else 0
+    fetch = Resources(
+        lut=selection + address + _ENGINE_LUTS, ff=stage.lanes * stage.input.bits + 2 * address
+    )
+    group = memory_resources(stage.entry_capacity, stage.weight_word_bits) + Resources(
+        lut=_GROUP_LUTS, ff=_GROUP_LUTS
+    )
+    dsp_groups = stage.config.dsp_groups
+    tiles = Resources(ff=stage.lanes * stage.acc_bits).scaled(stage.groups)
+    fabric = _fabric_lane(stage).scaled(stage.lanes * (stage.groups - dsp_groups))
+    blocks = Resources(dsp=stage.group_dsps * dsp_groups)
+    return fetch.scaled(stage.frame_copies) + group.scaled(stage.groups) + tiles + fabric + blocks
+
+
+def _fabric_lane(stage: StagePlan) -> Resources:
+    """One multiply-accumulate in LUTs: radix-4 digits of the weight, adders, accumulator."""
+    digits = (stage.weight_bits + 1) // 2
+    product = stage.weight_bits + stage.input.bits
+    return Resources(
+        lut=stage.acc_bits + _LUTS_PER_DIGIT_BIT * digits * product, ff=stage.acc_bits + product
+    )
+
+
+def unrolled_resources(stage: StagePlan, constants: Constants) -> Resources:
+    """Modelled resources of an unrolled stage: frame, row words, line delays, adders, drain."""
+    spec, pixels = stage.spec, stage.config.pixels
+    row = constants.channels * stage.row_bits
+    beats = -(-spec.input_shape[2] // (pixels * spec.stride))
+    delays = constants.channels * pixels * spec.stride * stage.input.bits * (spec.kernel[0] - 1)
+    history = constants.channels * spec.kernel[0] * spec.kernel[1] * stage.input.bits
+    front = Resources(
+        lut=row + delays * -(-beats // _SRL_DEPTH) + _UNROLLED_LUTS, ff=2 * row + history
+    )
+    graph = Resources(lut=constants.luts, ff=constants.flip_flops).scaled(pixels)
+    tiles = Resources(ff=2 * spec.outputs * stage.tile_rows * spec.output_shape[2] * stage.acc_bits)
+    return _frame(stage) + front + graph + tiles + _drain(stage)
+
+
+def _drain(stage: StagePlan) -> Resources:
+    """Choice of a group's tile, pool comparators, one requantiser per pooled column and row."""
+    _, _, columns = stage.spec.output_shape
+    _, _, pooled_columns = stage.output_shape
+    acc, beats = stage.acc_bits, most_beats(stage)
+    rows = stage.tile_rows // beats
+    kernel, stride = (1, 1) if stage.pool is None else (stage.pool.kernel, stage.pool.stride)
+    pooled = pooled_columns * -(-rows // stride)
+    comparisons = (kernel - 1) * (rows * pooled_columns + pooled)
+    pick = rows * columns * acc * (beats * _mux_luts(stage.groups) + _mux_luts(beats))
+    lane = multiplier_resources(acc, _MULT_BITS) + Resources(lut=2 * acc + 4, ff=2 * acc)
+    if stage.shift_range is None:
+        lane += Resources(lut=_BARREL_LUTS * acc)
+    control = Resources(lut=_DRAIN_LUTS + _LUTS_PER_PICK * stage.groups, ff=rows * columns * acc)
+    pool = Resources(lut=_LUTS_PER_COMPARED_BIT * acc * comparisons, ff=2 * pooled * acc)
+    pairs = rows * (columns // 2) if stage.paired and stage.config.dsp_groups else 0
+    return Resources(lut=pick + pairs * acc) + lane.scaled(pooled) + pool + control
+
+
+def _mux_luts(inputs: int) -> int:
+    """6-input LUTs of a one-bit multiplexer: four inputs each."""
+    return -(-(inputs - 1) // 3)
+
+
+def row_resources(row: RowStagePlan) -> Resources:
+    """Modelled resources of a stage without weights: frames, column selection, lanes, one row."""
+    channels, height, width = row.shape
+    memory = ultra_resources if row.storage == "uram" else memory_resources
+    memories = (memory(depth, bits) for depth, bits in row.rings)
+    select = sum(form.bits for form in row.inputs) * _mux_luts(width)
+    multipliers = [form.bits for form in row.inputs] if row.kind == "add" else [row.sum_bits]
+    scale = Resources()
+    if row.scales:
+        products = (multiplier_resources(bits, _MULT_BITS) for bits in multipliers)
+        shifter = Resources(lut=6 * row.sum_bits, ff=_DRAIN_PIPELINE * row.sum_bits)
+        scale = sum(products, shifter)
+    window = Resources(lut=select + row.sum_bits, ff=select + row.sum_bits)
+    place = index_width(max(row.frames) * row.frame_depth + 1) + index_width(channels * height + 1)
+    row_register = Resources(lut=4 * place, ff=row.output_shape[2] * row.output.bits + 4 * place)
+    return sum(memories, (window + scale).scaled(row.lanes) + row_register)
+
+
+def plan_resources(plan: AcceleratorPlan) -> Resources:
+    """Modelled resources of the whole accelerator."""
+    rows = (row_resources(row) for row in plan.rows)
+    return sum((stage_resources(stage) for stage in plan.stages), sum(rows, TOP_RESOURCES))

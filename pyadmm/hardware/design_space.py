@@ -1,0 +1,416 @@
+"""Design-space search: the kernel of every layer, so that a network fits a board and runs fastest.
+
+For every layer all useful tile heights and group counts of its families are listed with their
+cycles (the schedule of ``docs/kernels.md``) and the *modelled* area of :mod:`pyadmm.hardware.cost`. The
+choice is the one whose slowest stage is fastest within the budget; what is left of the budget then
+shortens the latency, the sum of all stages. Where LUTs are short, input frames move to block RAM
+and lanes to DSP blocks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+
+from pyadmm.core.errors import PyadmmError
+from pyadmm.hardware.boards import Board
+from pyadmm.hardware.cost import (
+    TOP_RESOURCES,
+    dense_engine_cycles,
+    input_cycles,
+    row_resources,
+    stage_resources,
+    unrolled_engine_cycles,
+)
+from pyadmm.hardware.elementwise_stage import RowStagePlan
+from pyadmm.hardware.mapping import (
+    ChainLink,
+    best_index_bits,
+    layer_links,
+    loads_by_index_bits,
+    plan_accelerator,
+    plan_rows,
+    plan_stage,
+)
+from pyadmm.hardware.plan import KernelConfig, StagePlan
+from pyadmm.hardware.weight_image import group_loads
+from pyadmm.model import CompressedModel
+from pyadmm.model.types import Resources
+
+BASIS = "modelled"
+CHIP_SHARE = 0.8
+"""Share of every resource of the chip that a network may take."""
+_RUNNERS_UP = 4
+_MOST_LANES = 4096
+_MOST_CONSTANTS = 4096
+"""Weights of a layer up to which unrolling it is considered."""
+_MOST_TILE_ROWS = 8
+_RESTART_CYCLES = 5
+"""From an engine's last read to the first of the next image."""
+_FILL_CYCLES = 20
+"""From an engine's last read to the full frame behind its drain."""
+_LUTS_PER_BRAM18, _LUTS_PER_DSP = 150, 50
+"""What a block RAM and a DSP block count against LUTs when designs are compared."""
+_LUTS_PER_CYCLE = 10
+"""The most LUTs that one cycle less of latency is worth."""
+
+
+@dataclass(frozen=True)
+class LayerKernel:
+    """One layer on one kernel.
+
+    :param stage: the layer's plan with that kernel.
+    :param cycles: between two images.
+    :param resources: modelled.
+    """
+
+    stage: StagePlan
+    cycles: int
+    resources: Resources
+
+    @classmethod
+    def of(cls, stage: StagePlan, engine_cycles: int) -> LayerKernel:
+        """The kernel of ``stage``, whose engine takes ``engine_cycles`` for an image."""
+        drain = stage.spec.outputs * stage.tiles
+        cycles = max(engine_cycles + _RESTART_CYCLES, drain)
+        return cls(stage, cycles, stage_resources(stage))
+
+    @property
+    def config(self) -> KernelConfig:
+        """The kernel."""
+        return self.stage.config
+
+    @property
+    def cost(self) -> float:
+        """What kernels of a layer are compared by."""
+        return _price(self.resources)
+
+    @cached_property
+    def reliefs(self) -> tuple[LayerKernel, ...]:
+        """The same kernel with fewer LUTs: its frame in block RAM, one more group in DSP blocks."""
+        return tuple(self._reliefs())
+
+    def _reliefs(self) -> Iterator[LayerKernel]:
+        changes: list[KernelConfig] = []
+        if not self.config.block_frame:
+            changes.append(replace(self.config, block_frame=True))
+        if self.config.family != "unrolled" and self.config.dsp_groups < self.config.groups:
+            changes.append(replace(self.config, dsp_groups=self.config.dsp_groups + 1))
+        for config in changes:
+            stage = replace(self.stage, config=config)
+            relieved = replace(self, stage=stage, resources=stage_resources(stage))
+            if relieved.resources.lut < self.resources.lut:
+                yield relieved
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Kernels for the whole network.
+
+    :param stream_cycles: what the input and the output stream take per image, together.
+    :param stream_interval: the larger of the two.
+    :param rows: the stages without weights.
+    """
+
+    kernels: Mapping[str, LayerKernel]
+    stream_cycles: int
+    stream_interval: int
+    rows: tuple[RowStagePlan, ...] = ()
+
+    @property
+    def _cycles(self) -> dict[str, int]:
+        """Cycles between two images of every part."""
+        rows = {row.name: row.steps for row in self.rows}
+        kernels = {name: kernel.cycles for name, kernel in self.kernels.items()}
+        return {**kernels, **rows, "the streams": self.stream_interval}
+
+    @property
+    def interval(self) -> int:
+        """Cycles between two images, set by :attr:`slowest`."""
+        return max(self._cycles.values())
+
+    @property
+    def slowest(self) -> str:
+        """The part that sets the interval."""
+        return max(self._cycles, key=lambda name: self._cycles[name])
+
+    @property
+    def latency(self) -> int:
+        """Cycles from an image's first word to its last logit: all parts one after the other."""
+        stages = sum(kernel.cycles + _FILL_CYCLES for kernel in self.kernels.values())
+        return self.stream_cycles + stages + sum(row.steps + _FILL_CYCLES for row in self.rows)
+
+    @cached_property
+    def resources(self) -> Resources:
+        """Modelled resources of the whole accelerator."""
+        rows = (_row_resources(row) for row in self.rows)
+        kernels = (kernel.resources for kernel in self.kernels.values())
+        return sum((*kernels, *rows), TOP_RESOURCES)
+
+    @property
+    def configs(self) -> dict[str, KernelConfig]:
+        """Kernel of every layer, by name."""
+        return {name: kernel.config for name, kernel in self.kernels.items()}
+
+    def exchanged(self, name: str, kernel: LayerKernel) -> Choice:
+        """The choice with another kernel of layer ``name``."""
+        return replace(self, kernels={**self.kernels, name: kernel})
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The best choice and what comes next.
+
+    :param budget: the resources that the choice had to fit.
+    """
+
+    board: str
+    best: Choice
+    runners_up: tuple[Choice, ...]
+    budget: Resources
+
+    @property
+    def configs(self) -> dict[str, KernelConfig]:
+        """Kernel of every layer, by name."""
+        return self.best.configs
+
+    def table(self) -> str:
+        """The choice and the runners-up as text, with the reason for the choice."""
+        lines = [
+            f"{self.board}: {self.best.interval:,} cycles per image, set by {self.best.slowest}; "
+            f"latency {self.best.latency:,} cycles; resources and cycles {BASIS}"
+        ]
+        for place, choice in enumerate((self.best, *self.runners_up)):
+            lines.append("chosen" if place == 0 else f"runner-up {place}")
+            lines.extend(_line(name, kernel) for name, kernel in choice.kernels.items())
+            lines.extend(_row_line(row) for row in choice.rows)
+            use = choice.resources
+            lines.append(
+                f"  total: interval {choice.interval:,}, latency {choice.latency:,}; "
+                f"LUT {use.lut:,.0f} of {self.budget.lut:,.0f}, "
+                f"FF {use.ff:,.0f} of {self.budget.ff:,.0f}, "
+                f"DSP {use.dsp:,.0f} of {self.budget.dsp:,.0f}, "
+                f"BRAM18 {use.bram18:,.0f} of {self.budget.bram18:,.0f}, "
+                f"URAM {use.uram:,.0f} of {self.budget.uram:,.0f}"
+            )
+        return "\n".join(lines)
+
+
+def _line(name: str, kernel: LayerKernel) -> str:
+    config, use = kernel.config, kernel.resources
+    extra = f", {config.dsp_groups} groups in DSP blocks" if config.dsp_groups else ""
+    extra += f", {config.pixels} pixels" if config.family == "unrolled" else ""
+    extra += ", frame in block RAM" if config.block_frame else ""
+    return (
+        f"  {name}: {config.family}, {config.tile_rows} rows x {config.groups} groups, index "
+        f"{config.index_bits} bits{extra}, {kernel.cycles:,} cycles, LUT {use.lut:,.0f}, "
+        f"BRAM18 {use.bram18:,.0f}, DSP {use.dsp:,.0f}"
+    )
+
+
+def _row_line(row: RowStagePlan) -> str:
+    use = row_resources(row)
+    frames = " and ".join(map(str, row.frames))
+    return (
+        f"  {row.name}: {row.kind}, {row.lanes} lanes, {frames} frames, "
+        f"{row.steps:,} cycles, LUT {use.lut:,.0f}, BRAM18 {use.bram18:,.0f}, "
+        f"URAM {use.uram:,.0f}, DSP {use.dsp:,.0f}"
+    )
+
+
+def search(
+    model: CompressedModel,
+    board: Board,
+    share: float = CHIP_SHARE,
+    family: str | None = None,
+    budget: Resources | None = None,
+    *,
+    unrolled: bool = False,
+) -> SearchResult:
+    """The kernels of ``model`` on ``board`` whose slowest stage is fastest.
+
+    :param family: only ``sparse`` or only ``dense`` kernels, for a comparison.
+    :param unrolled: offer unrolled kernels too, whose weights are part of the hardware and cannot
+        be loaded; the last layer stays loadable.
+    :param budget: resources to stay within; ``None``: ``share`` of the chip.
+    :raises PyadmmError: where nothing fits: resource, need, limit, and the largest part that fits.
+    """
+    links = layer_links(model)
+    options = {
+        link.layer.name: _options(model, link, family, unrolled and link is not links[-1])
+        for link in links
+    }
+    budget = board.resources.scaled(share) if budget is None else budget
+    floor = max(min(option.cycles for option in listed) for listed in options.values())
+    floor = max(floor, *(row.steps for row in plan_rows(model, board, 1)), 1)
+    targets = sorted({option.cycles for listed in options.values() for option in listed})
+    targets = [target for target in targets if target >= floor] or [floor]
+    smallest = _cheapest(model, board, options, targets[-1])
+    streams = smallest.stream_interval
+    # Stages faster than the streams gain nothing.
+    targets = [max(streams, floor), *(target for target in targets if target > streams)]
+    fitting: list[Choice] = []
+    for target in targets:
+        choice = _relieved(_cheapest(model, board, options, target), budget)
+        if choice.resources.fits(budget) and choice.configs not in [f.configs for f in fitting]:
+            fitting.append(choice)
+        if len(fitting) > _RUNNERS_UP:
+            break
+    if not fitting:
+        raise PyadmmError(_does_not_fit(model.name, board, _relieved(smallest, budget), budget))
+    best = _hastened(fitting[0], options, budget)
+    return SearchResult(board.name, best, tuple(fitting[1:]), budget)
+
+
+def _cheapest(
+    model: CompressedModel,
+    board: Board,
+    options: Mapping[str, Sequence[LayerKernel]],
+    target: int,
+) -> Choice:
+    """The cheapest kernel of every layer that is not slower than ``target``."""
+    kernels = {
+        name: min((o for o in listed if o.cycles <= target), key=lambda option: option.cost)
+        for name, listed in options.items()
+    }
+    configs = {name: kernel.config for name, kernel in kernels.items()}
+    plan = plan_accelerator(model, board, configs)
+    streams = (input_cycles(plan), plan.logits)
+    return Choice(kernels, sum(streams), max(streams), plan_rows(model, board, target))
+
+
+def _relieved(choice: Choice, budget: Resources) -> Choice:
+    """``choice`` with frames in block RAM and lanes in DSP blocks, as far as LUTs or FFs are short.
+
+    What saves most LUTs per share of the chip's other resources comes first.
+    """
+    while not choice.resources.fits(budget):
+        now = choice.resources
+        ways: list[tuple[float, str, LayerKernel]] = []
+        for name, kernel in choice.kernels.items():
+            for relieved in kernel.reliefs:
+                dsp = relieved.resources.dsp - kernel.resources.dsp
+                bram18 = relieved.resources.bram18 - kernel.resources.bram18
+                if now.dsp + dsp <= budget.dsp and now.bram18 + bram18 <= budget.bram18:
+                    share = dsp / (budget.dsp + 1) + bram18 / (budget.bram18 + 1)
+                    saved = kernel.resources.lut - relieved.resources.lut
+                    ways.append((saved / max(share, 1e-9), name, relieved))
+        if not ways:
+            break
+        _, name, relieved = max(ways, key=lambda way: way[0])
+        choice = choice.exchanged(name, relieved)
+    return choice
+
+
+def _hastened(
+    choice: Choice, options: Mapping[str, Sequence[LayerKernel]], budget: Resources
+) -> Choice:
+    """``choice`` with faster kernels where they fit and are worth it: most cycles per LUT first."""
+    while True:
+        ways: list[tuple[float, Choice]] = []
+        for name, kernel in choice.kernels.items():
+            for option in options[name]:
+                if option.cycles >= kernel.cycles:
+                    continue
+                other = choice.exchanged(name, option)
+                if other.resources.dsp > budget.dsp or other.resources.bram18 > budget.bram18:
+                    continue  # Relief only adds to them.
+                other = _relieved(other, budget)
+                cost = max(_price(other.resources) - _price(choice.resources), 1)
+                gain = (kernel.cycles - option.cycles) / cost
+                if gain * _LUTS_PER_CYCLE >= 1 and other.resources.fits(budget):
+                    ways.append((gain, other))
+        if not ways:
+            return choice
+        choice = max(ways, key=lambda way: way[0])[1]
+
+
+@lru_cache(maxsize=1024)
+def _row_resources(row: RowStagePlan) -> Resources:
+    return row_resources(row)
+
+
+def _price(resources: Resources) -> float:
+    """LUTs, and block RAM and DSP blocks at their rates of LUTs."""
+    blocks = _LUTS_PER_BRAM18 * resources.bram18 + _LUTS_PER_DSP * resources.dsp
+    return resources.lut + blocks
+
+
+def _options(
+    model: CompressedModel, link: ChainLink, family: str | None, unrolled: bool
+) -> list[LayerKernel]:
+    """Every kernel of one layer that no other beats in both cycles and cost."""
+    kernels = list(_kernels(model, link, family))
+    if unrolled and link.layer.nnz <= _MOST_CONSTANTS:
+        kernels.extend(_unrolled_kernels(model, link))
+    listed = sorted(kernels, key=lambda kernel: (kernel.cycles, kernel.cost))
+    useful: list[LayerKernel] = []
+    for kernel in listed:
+        if not useful or kernel.cost < useful[-1].cost:
+            useful.append(kernel)
+    return useful
+
+
+def _kernels(model: CompressedModel, link: ChainLink, family: str | None) -> Iterator[LayerKernel]:
+    """Every useful tile height and number of groups of one layer."""
+    spec = link.layer.spec
+    _, rows, columns = spec.output_shape
+    loads = loads_by_index_bits(link.layer)
+    for groups in _useful(spec.outputs):
+        index_bits = best_index_bits(link.layer, groups, loads)
+        busiest = int(group_loads(loads[index_bits], groups).max())
+        for tile_rows in _useful(rows):
+            if tile_rows * columns * groups > _MOST_LANES:
+                continue
+            if family != "dense":
+                config = KernelConfig("sparse", tile_rows, groups, index_bits)
+                stage = plan_stage(model, link, config)
+                yield LayerKernel.of(stage, stage.tiles * busiest)
+            divides = spec.groups == 1 or spec.outputs // spec.groups % groups == 0
+            if family != "sparse" and divides:
+                stage = plan_stage(model, link, KernelConfig("dense", tile_rows, groups))
+                yield LayerKernel.of(stage, dense_engine_cycles(stage))
+
+
+def _unrolled_kernels(model: CompressedModel, link: ChainLink) -> Iterator[LayerKernel]:
+    """Useful numbers of pixels, and of rows per tile, of one layer whose weights are constants."""
+    spec = link.layer.spec
+    outputs, rows, columns = spec.output_shape
+    for pixels in _useful(columns):
+        for tile_rows in (r for r in range(1, _MOST_TILE_ROWS + 1) if rows % r == 0):
+            config = KernelConfig("unrolled", tile_rows, outputs, pixels=pixels)
+            stage = plan_stage(model, link, config)
+            yield LayerKernel.of(stage, unrolled_engine_cycles(stage))
+
+
+def _useful(size: int) -> list[int]:
+    """Numbers of parts into which ``size`` divides in fewer steps than the next smaller one."""
+    steps = {math.ceil(size / parts) for parts in range(1, min(size, 40) + 1)}
+    return sorted(steps | {1, *range(1, min(size, 8) + 1)})
+
+
+def _does_not_fit(
+    name: str,
+    board: Board,
+    smallest: Choice,
+    budget: Resources,
+) -> str:
+    """Resource, need, limit, and the largest part of the network that fits."""
+    over = smallest.resources.over(budget)
+    needs = "; ".join(
+        f"{r}: needs {need:,.0f}, limit {cap:,.0f}" for r, (need, cap) in over.items()
+    )
+    worst = next(iter(over))
+    kept, total = [], Resources()
+    by_need = sorted(smallest.kernels, key=lambda n: getattr(smallest.kernels[n].resources, worst))
+    for layer in by_need:
+        if (total + smallest.kernels[layer].resources).fits(budget):
+            total += smallest.kernels[layer].resources
+            kept.append(layer)
+    part = ", ".join(kept) or "none of its layers"
+    return (
+        f"model {name} does not fit {board.name} even on its smallest kernels: {needs} ({BASIS}); "
+        f"the largest part that fits: {part}; prune further or take a larger board"
+    )

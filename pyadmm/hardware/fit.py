@@ -1,0 +1,20 @@
+"""Fitting a model to an accelerator that is at least as wide."""
+
+from __future__ import annotations
+
+from pyadmm.hardware.plan import AcceleratorPlan
+from pyadmm.model.compact import compact, widen
+from pyadmm.model.integer import (
+    CompressedModel,
+)
+
+
+def fitted(model: CompressedModel, plan: AcceleratorPlan) -> CompressedModel:
+    """``model`` in the shapes of ``plan``: as it is, or compact and widened to them.
+
+    :raises PyadmmError: where it has more live channels than the accelerator.
+    """
+    specs = {stage.name: stage.spec for stage in plan.stages}
+    if all(specs.get(layer.name) == layer.spec for layer in model.layers):
+        return model
+    return widen(compact(model), {name: spec.outputs for name, spec in specs.items()})

@@ -1,0 +1,211 @@
+"""Frozen, validated facts about layers, number formats and chip resources.
+
+This module imports nothing of pyadmm but its errors, and no torch: every other room may use it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyadmm.core.errors import PyadmmError
+
+LayerKind = Literal["conv", "linear"]
+IntArray = NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """Shape of one weighted layer, ``out[o, p] = bias[o] + sum_k w[o, k] x[k, p]``.
+
+    A linear layer on a feature map is a convolution whose kernel covers the whole map, so both
+    kinds share one geometry: ``k`` runs over ``(channel, kernel row, kernel column)``, row-major,
+    which is also the order of ``flatten``.
+
+    :param weight_shape: ``(O, C // groups, KH, KW)`` for a convolution, ``(O, C*H*W)`` for linear.
+    :param input_shape: ``(C, H, W)``; a linear layer on a plain vector has ``(K, 1, 1)``.
+    """
+
+    name: str
+    kind: LayerKind
+    weight_shape: tuple[int, ...]
+    input_shape: tuple[int, int, int]
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        sizes = (*self.weight_shape, *self.input_shape, self.stride, self.groups)
+        if any(size < 1 for size in sizes) or self.padding < 0:
+            raise PyadmmError(f"layer {self.name}: sizes must be at least 1, not {sizes}")
+        rank = {"conv": 4, "linear": 2}.get(self.kind)
+        if rank is None:
+            raise PyadmmError(f"layer {self.name}: kind must be conv or linear, not {self.kind!r}")
+        if len(self.weight_shape) != rank:
+            raise PyadmmError(
+                f"layer {self.name}: a {self.kind} weight has {rank} dimensions, "
+                f"not shape {self.weight_shape}"
+            )
+        channels, height, width = self.input_shape
+        if self.kind == "linear":
+            if self.weight_shape[1] != channels * height * width:
+                raise PyadmmError(
+                    f"layer {self.name}: weight {self.weight_shape} does not take an input of "
+                    f"shape {self.input_shape}"
+                )
+            if self.stride != 1 or self.padding != 0 or self.groups != 1:
+                raise PyadmmError(f"layer {self.name}: linear has no stride, padding or groups")
+            return
+        if self.outputs % self.groups or self.weight_shape[1] * self.groups != channels:
+            raise PyadmmError(
+                f"layer {self.name}: {self.groups} groups do not split weight "
+                f"{self.weight_shape} on {channels} input channels"
+            )
+        if min(self.output_shape) < 1:
+            raise PyadmmError(
+                f"layer {self.name}: kernel {self.kernel} is larger than the padded input "
+                f"{self.input_shape}"
+            )
+
+    @property
+    def outputs(self) -> int:
+        """Number of output channels ``O``."""
+        return self.weight_shape[0]
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        """``(KH, KW)``; for a linear layer the whole input map."""
+        if self.kind == "linear":
+            return self.input_shape[1], self.input_shape[2]
+        return self.weight_shape[2], self.weight_shape[3]
+
+    @property
+    def kernel_channels(self) -> int:
+        """Input channels that one output channel sees, ``C // groups``."""
+        return self.input_shape[0] // self.groups
+
+    @property
+    def window_shape(self) -> tuple[int, int, int, int]:
+        """The weight as ``(O, C // groups, KH, KW)``, for both kinds."""
+        return (self.outputs, self.kernel_channels, *self.kernel)
+
+    @property
+    def output_shape(self) -> tuple[int, int, int]:
+        """``(O, H_out, W_out)``."""
+        _, height, width = self.input_shape
+        rows, columns = self.kernel
+        return (
+            self.outputs,
+            (height + 2 * self.padding - rows) // self.stride + 1,
+            (width + 2 * self.padding - columns) // self.stride + 1,
+        )
+
+    @property
+    def weights(self) -> int:
+        """Number of weights, biases not counted."""
+        return math.prod(self.weight_shape)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the dense layer for one input.
+
+        >>> LayerSpec("conv2", "conv", (50, 20, 5, 5), (20, 12, 12)).macs
+        1600000
+        """
+        _, height, width = self.output_shape
+        return self.weights * height * width
+
+
+@dataclass(frozen=True)
+class QFormat:
+    """An integer number format; sole owner of its range, rounding, saturation and types.
+
+    ``value = integer * scale``. Rounding is to nearest, ties towards plus infinity, as the
+    hardware's add-half-then-shift does.
+    """
+
+    bits: int
+    signed: bool
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.bits <= 48:
+            raise PyadmmError(f"number format: bits must be 1 to 48, not {self.bits}")
+        if self.signed and self.bits < 2:
+            raise PyadmmError("number format: a signed format needs at least 2 bits")
+        if not (self.scale > 0 and math.isfinite(self.scale)):
+            raise PyadmmError(f"number format: scale must be positive, not {self.scale}")
+
+    @property
+    def lo(self) -> int:
+        """Smallest integer."""
+        return -(1 << (self.bits - 1)) if self.signed else 0
+
+    @property
+    def hi(self) -> int:
+        """Largest integer."""
+        return (1 << (self.bits - self.signed)) - 1
+
+    @property
+    def max_magnitude(self) -> int:
+        """Largest absolute value of any integer of this format."""
+        return max(self.hi, -self.lo)
+
+    def saturate(self, integers: IntArray) -> NDArray[np.int64]:
+        """``clamp(integers, lo, hi)``."""
+        return np.clip(integers, self.lo, self.hi).astype(np.int64, copy=False)
+
+    def quantize(self, values: NDArray[np.floating]) -> NDArray[np.int64]:
+        """Nearest integers of real ``values``, saturated.
+
+        >>> QFormat(4, False, 0.5).quantize(np.array([-1.0, 0.25, 0.3, 99.0])).tolist()
+        [0, 1, 1, 15]
+        """
+        return self.saturate(np.floor(np.asarray(values) / self.scale + 0.5).astype(np.int64))
+
+
+def signed_bits(magnitude: int) -> int:
+    """Bits of a two's-complement number that holds ``-magnitude … magnitude``.
+
+    >>> signed_bits(127), signed_bits(128)
+    (8, 9)
+    """
+    return int(magnitude).bit_length() + 1
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Chip resources; BRAM in 18 Kb halves (``RAMB18E1`` = 1, ``RAMB36E1`` = 2)."""
+
+    lut: float = 0
+    ff: float = 0
+    dsp: float = 0
+    bram18: float = 0
+    uram: float = 0
+
+    def __add__(self, other: Resources) -> Resources:
+        return Resources(*(a + b for a, b in zip(self.values(), other.values(), strict=True)))
+
+    def scaled(self, factor: float) -> Resources:
+        """Every resource times ``factor``: a share of a chip, or several copies of a design."""
+        return Resources(*(value * factor for value in self.values()))
+
+    def values(self) -> tuple[float, ...]:
+        """The figures in the order of the fields."""
+        return tuple(getattr(self, field.name) for field in fields(self))
+
+    def fits(self, budget: Resources) -> bool:
+        """Whether every figure is within ``budget``."""
+        return not self.over(budget)
+
+    def over(self, budget: Resources) -> dict[str, tuple[float, float]]:
+        """The resources that exceed ``budget``, as ``name -> (need, limit)``."""
+        return {
+            field.name: (need, limit)
+            for field, need, limit in zip(fields(self), self.values(), budget.values(), strict=True)
+            if need > limit
+        }

@@ -1,0 +1,328 @@
+"""The network under compression: a graph of layers, pools and sums, float or fake-quantised.
+
+One :class:`Network` goes through the whole pipeline. While ``quantized`` is off it computes the
+float network; when on, activations are integer codes and every step does in floats what
+:mod:`pyadmm.model` does in integers. Batch norms train on in the float network and are folded into
+their layers before it is quantised (:meth:`Network.fold_norms`). Dead channels can be cut off
+(:meth:`Network.shrink`), which makes later epochs cheaper; index buffers remember where the living
+ones were.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pyadmm.cpu_kernels import sparse_conv_blocked as blocks
+from pyadmm.model import INPUT, InputSpec
+from pyadmm.model.types import LayerSpec, QFormat
+from pyadmm.network.layers import (
+    AddFacts,
+    AddStep,
+    Coded,
+    LayerFacts,
+    Norm,
+    PoolFacts,
+    PoolStep,
+    ShortcutFacts,
+    ShortcutStep,
+    Step,
+    WeightedStep,
+    new_norm,
+)
+from pyadmm.network.shrink import cut
+
+
+class Network(nn.Module):
+    """A graph of steps on input codes ``(N, C, H, W)`` (floats with the integers of ``input``).
+
+    It is made in evaluation mode; norms go on learning their statistics after :meth:`train`. All of
+    it is on the device of its first layer, and what is made from it is there too.
+
+    :param steps: in topological order; the last one gives the logits.
+    :param sources: step -> the steps that it reads (:data:`~pyadmm.model.INPUT` for the input);
+        ``None`` for a chain.
+
+    With ``rounded`` the maps of training in blocks of images are kept in bfloat16.
+    """
+
+    offset: Tensor
+
+    def __init__(
+        self,
+        input_spec: InputSpec,
+        steps: Sequence[Step],
+        quantized: bool = False,
+        sources: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.input = input_spec
+        self.steps = nn.ModuleList(steps)
+        self.quantized = quantized
+        self.rounded = False
+        self._few_zeros = False
+        names = [INPUT, *(step.name for step in steps)]
+        chain = {name: (source,) for source, name in pairwise(names)}
+        self.sources = dict(chain if sources is None else sources)
+        offset = torch.tensor(input_spec.offset, dtype=torch.int16).reshape(1, -1, 1, 1)
+        self.register_buffer("offset", offset, persistent=False)
+        weights = (step.weight for step in steps if isinstance(step, WeightedStep))
+        self.to(next(weights, offset).device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.eval()
+
+    @property
+    def chain(self) -> list[Step]:
+        """All steps in topological order."""
+        return list(self.steps)  # type: ignore[arg-type]
+
+    @property
+    def layers(self) -> dict[str, WeightedStep]:
+        """Weighted steps by name, in order."""
+        return {step.name: step for step in self.chain if isinstance(step, WeightedStep)}
+
+    @property
+    def weights(self) -> int:
+        """Weights of the dense network."""
+        return sum(layer.facts.spec.weights for layer in self.layers.values())
+
+    @property
+    def nnz(self) -> int:
+        """Weights that are left."""
+        return sum(layer.nnz for layer in self.layers.values())
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Real logits ``(N, classes)`` of input codes."""
+        if not self.quantized:
+            for _, x in self._real_steps(self._laid_out(codes)):
+                logits = x
+            return logits.flatten(1)[: len(codes)]
+        scale = codes.new_full((), self.input.format.scale)
+        first = blocks.to_blocks(codes) if self._blocked(codes) else codes
+        values: dict[str, Coded] = {INPUT: (first, scale)}
+        for step, inputs in self._inputs(values):
+            values[step.name] = step.forward_codes(*inputs)
+        return values[step.name][0].flatten(1)[: len(codes)]
+
+    def walk(self, codes: Tensor) -> Iterator[tuple[Step, Tensor]]:
+        """Every step of the float network with its real outputs, in order."""
+        return self._real_steps(codes * self.input.format.scale)
+
+    def _real_steps(self, x: Tensor) -> Iterator[tuple[Step, Tensor]]:
+        """:meth:`walk` from real inputs, in blocks or not."""
+        values: dict[str, Tensor] = {INPUT: x}
+        for step, inputs in self._inputs(values):
+            values[step.name] = step(*inputs)
+            yield step, values[step.name]
+
+    def _laid_out(self, codes: Tensor) -> Tensor:
+        """Real inputs, in blocks of images where the network goes through in those."""
+        real = codes * self.input.format.scale
+        if not self._blocked(real):
+            return real
+        return blocks.to_blocks(real.bfloat16() if self.rounded and self.training else real)
+
+    def _blocked(self, x: Tensor) -> bool:
+        """Whether maps go through the float network in blocks of images.
+
+        Norms in training would count the zeros that fill a block.
+        """
+        if not self.sparse or self._few_zeros or x.dtype != torch.float32 or x.device.type != "cpu":
+            return False
+        facts = [layer.facts for layer in self.layers.values()]
+        if any(f.plainly_pooled or f.spec.stride > blocks.MOST_STRIDE for f in facts):
+            return False
+        return len(x) % blocks.LANES == 0 or not (self.training and self.norms)
+
+    def _inputs(self, values: dict[str, Any]) -> Iterator[tuple[Step, list[Any]]]:
+        """Every step with what it reads; what nobody reads any more leaves ``values``."""
+        chain = self.chain
+        last_use = {s: i for i, step in enumerate(chain) for s in self.sources[step.name]}
+        for place, step in enumerate(chain):
+            sources = self.sources[step.name]
+            inputs = [values[source] for source in sources]
+            for source in {s for s in sources if last_use[s] == place}:
+                del values[source]
+            yield step, inputs
+
+    @property
+    def levels(self) -> bool:
+        """Whether the float network computes with the levels of the weights."""
+        return any(layer.levels for layer in self.layers.values())
+
+    @levels.setter
+    def levels(self, levels: bool) -> None:
+        for layer in self.layers.values():
+            layer.levels = levels
+
+    @property
+    def sparse(self) -> bool:
+        """Whether convolutions multiply with non-zero weights only, where that is possible.
+
+        It is set once the masks are: with few zeros, blocks of images would be slower than PyTorch.
+        """
+        return any(layer.sparse for layer in self.layers.values())
+
+    @sparse.setter
+    def sparse(self, sparse: bool) -> None:
+        layers = self.layers.values()
+        for layer in layers:
+            layer.sparse = sparse
+        most = blocks.MOST_LEFT * sum(layer.mask.numel() for layer in layers)
+        self._few_zeros = sparse and self.nnz > most
+
+    @property
+    def norms(self) -> list[Norm]:
+        """Batch norms that are not folded."""
+        return [layer.norm for layer in self.layers.values() if layer.norm is not None]
+
+    def fold_norms(self) -> Network:
+        """An equal network (in evaluation mode) without batch norms."""
+        steps = [s.without_norm() if isinstance(s, WeightedStep) else s for s in self.copy().chain]
+        return Network(self.input, steps, self.quantized, self.sources)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Input codes (float) of byte images ``(N, C, H, W)``; equals ``InputSpec.quantize``.
+
+        The images may be anywhere, the codes are where the network is.
+        """
+        spec = self.input
+        images = images.to(self.offset.device)
+        if any(spec.offset):
+            codes = (images.to(torch.int16) - self.offset) >> spec.shift
+        else:
+            codes = images >> spec.shift
+        values = codes.to(torch.float32, memory_format=torch.channels_last)
+        return values.clamp_(spec.format.lo, spec.format.hi)
+
+    def shrink(self) -> Network:
+        """An equal network without dead channels: constant outputs and inputs nobody reads.
+
+        An output without weights is a constant; it moves into the next bias (where the next layer
+        pads, only if it is 0). An output that no later weight reads goes too, with the weights that
+        made it, so ``nnz`` can fall. Outputs that reach several layers, a sum or a grouped
+        convolution stay.
+        """
+        steps = {step.name: step for step in self.chain}
+        pairs = [pair for name in steps if (pair := self._pair(steps, name)) is not None]
+        while sum(cut(steps, *pair) for pair in pairs):
+            pass
+        return Network(self.input, list(steps.values()), self.quantized, self.sources)
+
+    def _pair(self, steps: Mapping[str, Step], name: str) -> tuple[str, list[str], str] | None:
+        """``name``, the pools after it and the one layer that reads it, if all of that is so."""
+        readers: list[str] = []
+        current = name
+        while True:
+            reading = [reader for reader, read in self.sources.items() if current in read]
+            if len(reading) != 1 or not isinstance(steps[reading[0]], PoolStep | WeightedStep):
+                return None
+            current = reading[0]
+            if isinstance(steps[current], WeightedStep):
+                break
+            readers.append(current)
+        for end in (steps[name], steps[current]):
+            if not isinstance(end, WeightedStep) or end.facts.spec.groups > 1:
+                return None
+        return name, readers, current
+
+    def state(self) -> dict[str, Any]:
+        """Everything, as tensors and text: what :meth:`from_state` takes."""
+        structure = {
+            "quantized": self.quantized,
+            "levels": self.levels,
+            "input": asdict(self.input),
+            "steps": [_step_to_json(step) for step in self.chain],
+            "sources": self.sources,
+        }
+        tensors = {name: value.detach().clone() for name, value in self.state_dict().items()}
+        return {"structure": json.dumps(structure), "tensors": tensors}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Network:
+        """The network that :meth:`state` described."""
+        structure, tensors = json.loads(state["structure"]), state["tensors"]
+        facts = structure["input"]
+        input_spec = InputSpec(
+            tuple(facts["shape"]),
+            QFormat(**facts["format"]),
+            tuple(facts["offset"]),
+            facts["shift"],
+        )
+        steps = [_step_from_json(s, tensors, i) for i, s in enumerate(structure["steps"])]
+        sources = {name: tuple(read) for name, read in structure["sources"].items()}
+        network = cls(input_spec, steps, structure["quantized"], sources)
+        network.levels = structure["levels"]
+        return network
+
+    def copy(self) -> Network:
+        """An independent copy."""
+        return Network.from_state(self.state())
+
+    def trainable(self) -> Iterator[nn.Parameter]:
+        """Weights, biases and norms, without the scales of quantisation.
+
+        A bias before a norm has no effect and is left out.
+        """
+        for layer in self.layers.values():
+            yield layer.weight
+            yield from (layer.bias,) if layer.norm is None else layer.norm.parameters()
+
+    def scales(self) -> Iterator[nn.Parameter]:
+        """Logarithms of the scales that matter."""
+        for step in self.chain:
+            if isinstance(step, WeightedStep):
+                yield step.log_q
+            if step.output is not None:
+                yield step.log_s
+
+
+_FACTS: dict[str, Any] = {
+    "weighted": LayerFacts,
+    "pool": PoolFacts,
+    "add": AddFacts,
+    "shortcut": ShortcutFacts,
+}
+_STEPS: dict[str, Any] = {"pool": PoolStep, "add": AddStep, "shortcut": ShortcutStep}
+
+
+def _step_to_json(step: Step) -> dict[str, Any]:
+    kind = next(kind for kind, facts in _FACTS.items() if isinstance(step.facts, facts))
+    norm = step.norm if isinstance(step, WeightedStep) else None
+    eps = None if norm is None else [norm.eps, norm.momentum]
+    return {"kind": kind, "norm": eps, "facts": asdict(step.facts)}
+
+
+def _step_from_json(described: dict[str, Any], tensors: Mapping[str, Tensor], index: int) -> Step:
+    own = {k.split(".", 2)[2]: v for k, v in tensors.items() if k.startswith(f"steps.{index}.")}
+    kind, facts = described["kind"], described["facts"]
+    step: Step
+    if kind == "weighted":
+        step = _weighted_from_json(facts, described["norm"], own)
+    else:
+        if kind == "shortcut":
+            facts["input_shape"] = tuple(facts["input_shape"])
+        step = _STEPS[kind](_FACTS[kind](**facts))
+    step.load_state_dict(own)
+    return step
+
+
+def _weighted_from_json(
+    facts: dict[str, Any], norm: list[float] | None, own: Mapping[str, Tensor]
+) -> WeightedStep:
+    spec = facts.pop("spec")
+    for key in ("weight_shape", "input_shape"):
+        spec[key] = tuple(spec[key])
+    pool = facts.pop("pool")
+    pool = None if pool is None else PoolFacts(**pool)
+    made = LayerFacts(spec=LayerSpec(**spec), pool=pool, **facts)
+    fresh = None if norm is None else new_norm(spec["kind"], len(own["bias"]), *norm)
+    step = WeightedStep(made, own["weight"], own["bias"], fresh)
+    step.outputs, step.inputs = own["outputs"].clone(), own["inputs"].clone()
+    step.log_q = nn.Parameter(own["log_q"].clone())
+    return step

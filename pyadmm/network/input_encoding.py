@@ -1,0 +1,66 @@
+"""How byte images become the integers that a network reads."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pyadmm.core.errors import PyadmmError
+from pyadmm.model import INPUT, InputSpec
+from pyadmm.model.types import QFormat
+from pyadmm.network.graph import Network
+from pyadmm.network.layers import WeightedStep
+from pyadmm.settings import (
+    InputSettings,
+)
+
+
+def input_spec(settings: InputSettings, shape: tuple[int, int, int]) -> InputSpec:
+    """How bytes become input integers; ``integer * format.scale`` is what the network sees.
+
+    >>> input_spec(InputSettings(bits=4), (1, 28, 28)).format
+    QFormat(bits=4, signed=False, scale=0.06666666666666667)
+    """
+    shift = 8 - settings.bits
+    offset, scale = settings.offset, settings.scale
+    if settings.mean:
+        _require_channels(settings, shape)
+        offset = tuple(round(255 * mean) for mean in settings.mean)
+        scale = len(settings.std) / sum(settings.std)
+    if any(offset):
+        form = QFormat(settings.bits + 1, True, scale * 2**shift / 255)
+    else:
+        form = QFormat(settings.bits, False, scale / (2**settings.bits - 1))
+    return InputSpec(shape, form, offset, shift)
+
+
+def _require_channels(settings: InputSettings, shape: tuple[int, int, int]) -> None:
+    if len(settings.mean) != shape[0]:
+        raise PyadmmError(
+            f"settings, input: mean and std have {len(settings.mean)} values, but images have "
+            f"{shape[0]} channels; give one value per channel"
+        )
+
+
+def channel_gain(settings: InputSettings) -> Tensor:
+    """What is left of the normalisation per channel, ``(C, 1, 1)``, once all share one scale."""
+    std = torch.tensor(settings.std or (1.0,))
+    return (std.reciprocal() * std.mean()).reshape(-1, 1, 1)
+
+
+@torch.no_grad()
+def merge_normalisation(network: Network, settings: InputSettings) -> None:
+    """Multiply the weights that read the input by what :func:`channel_gain` leaves to do."""
+    if len(set(settings.std)) <= 1:
+        return
+    for step in network.chain:
+        if INPUT not in network.sources[step.name]:
+            continue
+        if not isinstance(step, WeightedStep) or step.facts.spec.groups > 1:
+            raise PyadmmError(
+                f"layer {step.name}: reads the input, so it must be a layer without groups to take "
+                f"up a std per channel, {settings.std}; use equal values"
+            )
+        gain = channel_gain(settings)[..., 0].to(step.weight.device)
+        scaled = step.as_windows(step.weight) * gain
+        step.weight.copy_(scaled.reshape(step.weight.shape))

@@ -1,0 +1,55 @@
+"""A network without its inactive channels."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pyadmm.network.layers import (
+    PoolStep,
+    Step,
+    WeightedStep,
+)
+
+
+def cut(steps: dict[str, Step], first: str, pools: list[str], second: str) -> bool:
+    """Relieve a producer and its one consumer of dead channels, in ``steps``; whether any was."""
+    producer, consumer = steps[first], steps[second]
+    assert isinstance(producer, WeightedStep)
+    assert isinstance(consumer, WeightedStep)
+    constants = _constants(producer, [steps[name] for name in pools])
+    keep = torch.nonzero(_living(producer, consumer, constants)).flatten()
+    if len(keep) == len(producer.outputs):
+        return False
+    steps[first] = producer.select(keep, torch.arange(len(producer.inputs)))
+    steps[second] = _without_inputs(consumer, keep, constants)
+    return True
+
+
+def _constants(producer: WeightedStep, pools: list[Step]) -> Tensor:
+    """What the consumer would read of an output that has no weights."""
+    _, bias = producer.folded()
+    relus = [producer.facts.relu, *(isinstance(p, PoolStep) and p.facts.relu for p in pools)]
+    return F.relu(bias) if any(relus) else bias
+
+
+def _living(producer: WeightedStep, consumer: WeightedStep, constants: Tensor) -> Tensor:
+    """Which outputs of ``producer`` must stay; at least one does."""
+    made = producer.as_windows(producer.mask).flatten(1).any(1)
+    read = consumer.as_windows(consumer.mask).any(2).any(0)
+    foldable = constants == 0 if consumer.facts.spec.padding else torch.ones_like(made)
+    living = read & (made | ~foldable)
+    if not bool(living.any()):
+        living[0] = True
+    return living
+
+
+def _without_inputs(consumer: WeightedStep, keep: Tensor, constants: Tensor) -> WeightedStep:
+    """``consumer`` reading only the channels ``keep``, the constants of the others in its bias."""
+    dropped = constants.clone()
+    dropped[keep] = 0
+    gain = consumer.as_windows(consumer.weight.detach() * consumer.mask).sum(2)
+    step = consumer.select(torch.arange(len(consumer.outputs)), keep)
+    step.bias.data.add_(gain @ dropped)
+    return step

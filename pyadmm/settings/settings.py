@@ -1,0 +1,439 @@
+"""All settings of a compression, as frozen data classes; the presets; YAML in and out.
+
+A setting is checked where it is made, so what reaches the training is possible. What depends on the
+network (unknown layers, a layer left without weights) is checked by
+:func:`pyadmm.compression.schedule.layer_targets`, before any training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pyadmm.core.errors import PyadmmError
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise PyadmmError(message)
+
+
+def _check_precision(where: str, precision: str) -> None:
+    known = "float32", "bfloat16"
+    _require(
+        precision in known, f"{where}: precision must be {' or '.join(known)}, not {precision!r}"
+    )
+
+
+def _check_optimizer(where: str, optimizer: str) -> None:
+    known = "adam", "sgd"
+    _require(
+        optimizer in known, f"{where}: optimizer must be {' or '.join(known)}, not {optimizer!r}"
+    )
+
+
+@dataclass(frozen=True)
+class LayerTarget:
+    """What the layers whose name matches ``pattern`` (``fnmatch``) are compressed to.
+
+    ``None`` leaves the choice to the global settings; the last matching entry that says something
+    decides.
+
+    :param ratio: pruning ratio, dense weights over weights that are left; 1 keeps the layer dense.
+    :param outputs: most output channels (filters, neurons) that may keep weights.
+    :param bias_fraction_bits: a bias is a multiple of ``2**-f`` output steps (``f`` may be
+        negative: of several steps); fewer bits make a smaller file.
+    """
+
+    pattern: str
+    ratio: float | None = None
+    weight_bits: int | None = None
+    activation_bits: int | None = None
+    outputs: int | None = None
+    bias_fraction_bits: int | None = None
+
+    def __post_init__(self) -> None:
+        where = f"settings, layer {self.pattern!r}"
+        _require(bool(self.pattern), "settings: a layer's pattern must not be empty")
+        _require(self.ratio is None or self.ratio >= 1, f"{where}: ratio must be at least 1")
+        _require(self.outputs is None or self.outputs >= 1, f"{where}: outputs must be at least 1")
+        _check_bits(where, "weight_bits", self.weight_bits)
+        _check_bits(where, "activation_bits", self.activation_bits)
+        _check_fraction(where, self.bias_fraction_bits)
+
+
+@dataclass(frozen=True)
+class InputSettings:
+    """How bytes become the numbers that the float network was trained on.
+
+    ``x = (byte - offset) * scale / 255``, cut to ``bits`` by a right shift of ``8 - bits``. A
+    network trained on pixels in 0 … 1 has the defaults ``offset`` 0, ``scale`` 1.
+
+    :param offset: one byte, or one per channel.
+    :param mean: with ``std``, a normalisation ``(byte / 255 - mean) / std`` per channel that the
+        network was trained with, as torchvision writes it. It is merged into the first layer, what
+        is left of a byte becomes ``offset`` and ``scale``. Not together with these two.
+    """
+
+    bits: int = 4
+    offset: tuple[int, ...] = (0,)
+    scale: float = 1.0
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_bits("settings, input", "bits", self.bits)
+        _require(self.scale > 0, f"settings, input: scale must be positive, not {self.scale}")
+        _require(len(self.mean) == len(self.std), "settings, input: mean and std must be as long")
+        _require(all(s > 0 for s in self.std), "settings, input: std must be positive")
+        plain = self.offset == (0,) and self.scale == 1.0
+        _require(not self.mean or plain, "settings, input: give mean and std, or offset and scale")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """One plain training phase: one learning-rate arc from ``lr`` to nothing.
+
+    :param shift_pixels: images are moved by up to so many pixels, at random.
+    :param precision: of products: ``float32``, or ``bfloat16`` (sums and weights stay float32),
+        which is faster and gives other weights; float32 where the processor cannot multiply it.
+        With ``sparse`` products stay float32, and the maps between layers are kept in bfloat16.
+    :param flip: images are mirrored left to right, at random.
+    :param optimizer: ``adam``, or ``sgd`` with Nesterov's momentum of 0.9, for networks with norms.
+    :param distort: images are turned, stretched and sheared a little, at random: seen through
+        ``I + E``, the entries of ``E`` uniform in ``-distort … distort``.
+    :param cutmix: of so many images a part is covered by the same part of another one, at random.
+        Only the teacher knows what that shows: needs ``distill``'s weight 1 and views 0.
+    """
+
+    epochs: int
+    lr: float
+    batch_size: int = 128
+    shift_pixels: int = 0
+    weight_decay: float = 0.0
+    precision: str = "float32"
+    flip: bool = False
+    optimizer: str = "adam"
+    distort: float = 0.0
+    cutmix: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 0, f"settings: epochs must not be negative, but is {self.epochs}")
+        _require(self.lr > 0, f"settings: lr must be positive, not {self.lr}")
+        _require(self.batch_size >= 1, "settings: batch_size must be at least 1")
+        _require(0 <= self.shift_pixels <= 8, "settings: shift_pixels must be 0 to 8")
+        _require(0 <= self.distort <= 0.5, "settings: distort must be 0 to 0.5")
+        _require(0 <= self.cutmix <= 1, "settings: cutmix must be 0 to 1")
+        _check_precision("settings", self.precision)
+        _check_optimizer("settings", self.optimizer)
+
+
+@dataclass(frozen=True)
+class QuantizeSettings(TrainSettings):
+    """Retraining with quantised weights and activations, the weights frozen in rounds.
+
+    :param freeze_from: share of the epochs after which freezing starts; 1 freezes nothing. From
+        there to the last epoch, a growing share of the weights, those nearest to their level, stays
+        at it for good while the others go on learning.
+    """
+
+    freeze_from: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(0 <= self.freeze_from <= 1, "settings, quantize: freeze_from must be 0 to 1")
+        _require(
+            self.precision == "float32",
+            f"settings, quantize: precision must be float32, not {self.precision!r}: codes are "
+            "integers, which bfloat16 rounds",
+        )
+
+    def frozen_share(self, epoch: int) -> float:
+        """Share of the weights that is frozen after ``epoch`` (counted from 0) is trained.
+
+        >>> [round(QuantizeSettings(6, 1e-3, freeze_from=0.5).frozen_share(e), 2) for e in range(6)]
+        [0.0, 0.0, 0.25, 0.5, 0.75, 1.0]
+        """
+        first = self.freeze_from * self.epochs
+        if epoch + 1 < first or self.freeze_from == 1:
+            return 0.0
+        return min(1.0, (epoch + 2 - first) / (self.epochs - first + 1))
+
+
+@dataclass(frozen=True)
+class AdmmSettings:
+    """ADMM: ``rounds`` of progressive pruning, each some iterations and a masked retraining.
+
+    An iteration is one epoch on ``f(W) + sum rho/2 |W - Z + U|^2``, then ``Z = proj(W + U)``, then
+    ``U += W - Z``.
+
+    :param first_ratio: global pruning ratio of the first round; the rounds between it and the
+        target grow geometrically.
+    :param iterations: most ADMM iterations of a round; 0 prunes by magnitude instead.
+    :param rho: penalty at the start of a round; it grows by ``growth`` per iteration.
+    :param tolerance: a round ends early once both residuals, relative to the norm of W, are below.
+    :param retrain_epochs: masked epochs that end a round.
+    :param curvature: power of a weight's own Fisher information in its rank, 1 being a second-order
+        model of the loss; 0 ranks a layer's weights by magnitude.
+    :param crowding: how much the projections favour entries in crowded rows and columns, whose
+        positions cost fewer bytes: magnitudes count ``(row's non-zeros * column's)**crowding``.
+    """
+
+    rounds: int = 3
+    first_ratio: float = 10.0
+    iterations: int = 4
+    rho: float = 3e-3
+    growth: float = 1.3
+    tolerance: float = 1e-3
+    retrain_epochs: int = 2
+    lr: float = 1e-3
+    batch_size: int = 128
+    shift_pixels: int = 0
+    precision: str = "float32"
+    curvature: float = 0.0
+    crowding: float = 0.0
+    flip: bool = False
+    optimizer: str = "adam"
+    distort: float = 0.0
+    cutmix: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(self.rounds >= 1, f"settings, admm: rounds must be at least 1, not {self.rounds}")
+        _require(self.iterations >= 0, "settings, admm: iterations must not be negative")
+        _require(self.retrain_epochs >= 0, "settings, admm: retrain_epochs must not be negative")
+        _require(self.first_ratio >= 1, "settings, admm: first_ratio must be at least 1")
+        for name in ("rho", "lr", "tolerance"):
+            _require(getattr(self, name) > 0, f"settings, admm: {name} must be positive")
+        _require(self.growth >= 1, f"settings, admm: growth must be at least 1, not {self.growth}")
+        _require(self.batch_size >= 1, "settings, admm: batch_size must be at least 1")
+        _require(0 <= self.shift_pixels <= 8, "settings, admm: shift_pixels must be 0 to 8")
+        _require(0 <= self.distort <= 0.5, "settings, admm: distort must be 0 to 0.5")
+        _require(0 <= self.cutmix <= 1, "settings, admm: cutmix must be 0 to 1")
+        _require(0 <= self.curvature <= 1, "settings, admm: curvature must be 0 to 1")
+        _require(0 <= self.crowding <= 2, "settings, admm: crowding must be 0 to 2")
+        _check_precision("settings, admm", self.precision)
+        _check_optimizer("settings, admm", self.optimizer)
+
+    @property
+    def retraining(self) -> TrainSettings:
+        """The masked retraining that ends a round."""
+        return TrainSettings(
+            self.retrain_epochs,
+            self.lr,
+            self.batch_size,
+            self.shift_pixels,
+            precision=self.precision,
+            flip=self.flip,
+            optimizer=self.optimizer,
+            distort=self.distort,
+            cutmix=self.cutmix,
+        )
+
+
+@dataclass(frozen=True)
+class ExchangeSettings:
+    """Exchange of weights after ADMM: pruned weights come back, the least useful ones go.
+
+    :param cycles: how often; 0 exchanges nothing.
+    :param share: of the weights that come back in a cycle; as many are pruned again.
+    :param grow_epochs: training with the weights that have come back.
+    :param prune_epochs: epochs that follow, with a part of the pruning before each.
+    :param lr: learning rate; it falls while weights are pruned. All else is as in ``retrain``.
+    """
+
+    cycles: int = 0
+    share: float = 0.05
+    grow_epochs: int = 4
+    prune_epochs: int = 4
+    lr: float = 1.5e-3
+
+    def __post_init__(self) -> None:
+        where = "settings, exchange"
+        _require(self.cycles >= 0, f"{where}: cycles must not be negative: {self.cycles}")
+        _require(0 < self.share <= 1, f"{where}: share must be above 0, at most 1")
+        _require(self.grow_epochs >= 1, f"{where}: grow_epochs must be at least 1")
+        _require(self.prune_epochs >= 1, f"{where}: prune_epochs must be at least 1")
+        _require(self.lr > 0, f"{where}: lr must be positive, not {self.lr}")
+
+
+@dataclass(frozen=True)
+class RoundingSettings:
+    """All levels at once, without training, by a second-order model of the loss.
+
+    For small pruned networks: time and memory grow with the square of their weights.
+
+    :param candidates: how many roundings are searched for; the one of the least loss on moved
+        training images is kept. 0 leaves the levels to the epochs of ``quantize_norms`` and
+        ``quantize``, which this replaces.
+    :param damping: added to the curvature's diagonal, relative to it: the less a model that holds
+        nearby is trusted far away. Some candidates take half and twice as much.
+    :param images: training images, moved as in ``quantize``, that the curvature is measured on.
+    """
+
+    candidates: int = 0
+    damping: float = 0.1
+    images: int = 60_000
+
+    def __post_init__(self) -> None:
+        where = "settings, rounding"
+        count = self.candidates
+        _require(count >= 0, f"{where}: candidates must not be negative: {count}")
+        _require(self.damping > 0, f"{where}: damping must be positive, not {self.damping}")
+        _require(self.images >= 1, f"{where}: images must be at least 1, not {self.images}")
+
+
+@dataclass(frozen=True)
+class PolishSettings:
+    """Search around a quantised network: some weights leave their levels, are trained and settle.
+
+    What comes out is kept if its loss on moved training images is lower (large neighbourhood
+    search: Shaw, CP 1998).
+
+    :param cycles: how often; 0 leaves the network as it is.
+    :param epochs: training in a cycle; after each, weights settle, after the last one all of them.
+    :param share: of the weights that leave their levels in a cycle.
+    """
+
+    cycles: int = 0
+    epochs: int = 2
+    share: float = 0.1
+    lr: float = 4e-3
+
+    def __post_init__(self) -> None:
+        _require(self.cycles >= 0, f"settings, polish: cycles must not be negative: {self.cycles}")
+        _require(self.epochs >= 1, f"settings, polish: epochs must be at least 1: {self.epochs}")
+        _require(0 < self.share <= 1, "settings, polish: share must be above 0, at most 1")
+        _require(self.lr > 0, f"settings, polish: lr must be positive, not {self.lr}")
+
+
+@dataclass(frozen=True)
+class DistillSettings:
+    """Distillation from the dense network: ``(1 - weight) CE + weight T^2 KL(dense | pruned)``.
+
+    :param views: an image's goal is the mean of the dense network's logits over all shifts of it by
+        up to so many pixels; 0 takes the logits of the image as it is trained on.
+    :param looks: images are varied (shifted, patched and so on) in so many ways, one an epoch, so
+        that the dense network's logits of the very images are computed once for each (where 256 MB
+        hold them); 0: in a new way in every epoch. Needs ``views`` 0.
+    :param precision: of the dense network's products, as in :class:`TrainSettings`: ``bfloat16``
+        halves the time that its logits take and moves them a little.
+    """
+
+    weight: float = 0.7
+    temperature: float = 4.0
+    views: int = 0
+    looks: int = 0
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.weight <= 1, "settings, distill: weight must be 0 to 1")
+        _require(self.temperature > 0, "settings, distill: temperature must be positive")
+        _require(0 <= self.views <= 8, "settings, distill: views must be 0 to 8")
+        _require(self.looks >= 0, "settings, distill: looks must not be negative")
+        _check_precision("settings, distill", self.precision)
+        _require(
+            not (self.views and self.looks),
+            "settings, distill: views and looks exclude each other; set one of them to 0",
+        )
+
+
+@dataclass(frozen=True)
+class CompressSettings:
+    """Everything that decides a compression.
+
+    :param pruning_ratio: global target, shared out over the layers that have no ratio of their own.
+    :param weight_bits: ``n`` of the ``2**n`` levels, for layers that do not say.
+    :param activation_bits: width of hidden activations, for layers that do not say.
+    :param bias_fraction_bits: a bias is a multiple of ``2**-f`` output steps, for layers that do
+        not say.
+    :param mult_bits: significant bits of a requantiser's multiplier.
+    :param filters_kept: most of a hidden convolution's filters that may keep weights, as a share;
+        fewer living filters train faster and make positions cheaper to store.
+    :param neurons_kept: the same for a hidden linear layer.
+    :param break_even: layer -> least pruning ratio at which its hardware gains.
+    :param dense: training of the dense network.
+    :param exchange: of weights between ADMM and ``retrain``.
+    :param retrain: masked retraining after ADMM, float.
+    :param quantize_norms: masked retraining with quantised weights while batch norms still learn,
+        for networks that have some; after it they are folded.
+    :param quantize: masked retraining with quantised weights and activations.
+    :param rounding: takes the place of both, for small pruned networks; needs a C++ compiler.
+    :param polish: search over the levels after that.
+    :param most_bytes: of the ``.admm`` file; in the end the least useful weights go until it is no
+        larger, and the scales of the weights, which only reports read. 0: no limit.
+    :param compiled: float phases after ``dense`` run through ``torch.compile``, which is faster on
+        networks with norms and sums, needs a C++ compiler and gives other roundings.
+    :param sparse: on the CPU, phases after ``dense`` multiply by non-zero weights only, and distort
+        images in compiled code; some times faster on pruned networks, needs a C++ compiler and
+        gives other roundings (of real numbers; integers are the same).
+    """
+
+    pruning_ratio: float = 85.0
+    weight_bits: int = 3
+    activation_bits: int = 4
+    bias_fraction_bits: int = 2
+    mult_bits: int = 16
+    filters_kept: float = 1.0
+    neurons_kept: float = 1.0
+    seed: int = 0
+    input: InputSettings = field(default_factory=InputSettings)
+    layers: tuple[LayerTarget, ...] = ()
+    break_even: Mapping[str, float] = field(default_factory=dict)
+    dense: TrainSettings = TrainSettings(epochs=10, lr=2e-3)
+    admm: AdmmSettings = field(default_factory=AdmmSettings)
+    exchange: ExchangeSettings = field(default_factory=ExchangeSettings)
+    retrain: TrainSettings = TrainSettings(epochs=8, lr=2e-3)
+    quantize_norms: TrainSettings = TrainSettings(epochs=0, lr=1e-3)
+    quantize: QuantizeSettings = QuantizeSettings(epochs=15, lr=1e-3)
+    rounding: RoundingSettings = field(default_factory=RoundingSettings)
+    polish: PolishSettings = field(default_factory=PolishSettings)
+    most_bytes: int = 0
+    distill: DistillSettings = field(default_factory=DistillSettings)
+    compiled: bool = False
+    sparse: bool = False
+
+    def __post_init__(self) -> None:
+        ratio = self.pruning_ratio
+        _require(ratio >= 1, f"settings: pruning_ratio must be at least 1, not {ratio}")
+        for name in ("filters_kept", "neurons_kept"):
+            _require(0 < getattr(self, name) <= 1, f"settings: {name} must be above 0, at most 1")
+        _require(self.most_bytes >= 0, "settings: most_bytes must not be negative")
+        _require(self.seed >= 0, f"settings: seed must not be negative, but is {self.seed}")
+        _check_bits("settings", "weight_bits", self.weight_bits)
+        _check_bits("settings", "activation_bits", self.activation_bits)
+        _check_fraction("settings", self.bias_fraction_bits)
+        bits = self.mult_bits
+        _require(
+            not (self.compiled and self.sparse),
+            "settings: compiled and sparse exclude each other; set one of them to false",
+        )
+        _require(1 <= bits <= 16, f"settings: mult_bits must be 1 to 16, not {bits}")
+        self._check_cutmix()
+        for name, floor in self.break_even.items():
+            _require(floor >= 1, f"settings, break_even: {name} must be at least 1, not {floor}")
+
+    def _check_cutmix(self) -> None:
+        """What an image with a patch shows only the teacher knows, asked for the very image."""
+        _require(self.dense.cutmix == 0, "settings, dense: cutmix needs a teacher; set it to 0")
+        for name in ("admm", "retrain", "quantize_norms", "quantize"):
+            _require(
+                getattr(self, name).cutmix == 0
+                or (self.distill.weight == 1 and self.distill.views == 0),
+                f"settings, {name}: cutmix needs distill: {{weight: 1, views: 0}}; set these, "
+                "or cutmix to 0",
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; :func:`from_dict` gives equal settings back."""
+        return asdict(self)
+
+
+def _check_fraction(where: str, bits: int | None) -> None:
+    _require(
+        bits is None or -8 <= bits <= 8, f"{where}: bias_fraction_bits must be -8 to 8, not {bits}"
+    )
+
+
+def _check_bits(where: str, name: str, bits: int | None) -> None:
+    _require(bits is None or 1 <= bits <= 8, f"{where}: {name} must be 1 to 8, not {bits}")

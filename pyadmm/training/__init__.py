@@ -1,0 +1,1 @@
+"""Training: epochs, resumable phases, data, augmentation, distillation, devices."""
