@@ -42,6 +42,7 @@ from pyadmm.training.augmentation import Augmentation, batches, distorted, shift
 from pyadmm.training.checkpoint import EpochRecord
 from pyadmm.training.data import Data, Images, accuracy
 from pyadmm.training.distillation import Teacher, distillation_loss
+from pyadmm.training.seeds import digest_of
 from pyadmm.training.trainer import EpochTrainer
 from tests.unit.quarters import quarter_data as _data
 from tests.unit.quarters import quarter_images as _images
