@@ -23,6 +23,7 @@ from pyadmm.eda.parsers import (
 from pyadmm.eda.reports import CycleRange, SynthesisReport, TimeRange
 
 _RESOURCES = ("lut", "ff", "dsp", "bram18", "uram")
+_MET = {True: "yes", False: "no", None: "not constrained"}
 Row = tuple[str, str]
 
 
@@ -86,6 +87,8 @@ def _synthesis_rows(report: SynthesisReport) -> Iterator[Row]:
     yield "clock target (ns)", _one(report.clock_target_ns)
     yield "clock estimate (ns)", _one(report.clock_estimate_ns)
     yield "clock uncertainty (ns)", _one(report.clock_uncertainty_ns)
+    if report.timing_met is not None:
+        yield "timing met", _MET[report.timing_met]
     yield "latency (cycles)", _cycles(report.latency)
     yield "latency (ns)", _time(report.latency_time)
     yield "interval (cycles)", _cycles(report.interval)
@@ -103,10 +106,10 @@ def _timing_rows(report: TimingReport) -> Iterator[Row]:
     yield "tool", f"Vivado {report.version or ''}".strip()
     yield "stage", _one(report.stage)
     yield "part", _one(report.part)
-    for name in ("wns_ns", "tns_ns", "whs_ns", "ths_ns"):
-        yield f"{name[:3].upper()} (ns)", _one(getattr(report, name))
+    for name in ("wns_ns", "tns_ns", "whs_ns", "ths_ns", "wpws_ns"):
+        yield f"{name[:-3].upper()} (ns)", _one(getattr(report, name))
     yield "failing endpoints", f"{_one(report.failing_endpoints)} of {_one(report.total_endpoints)}"
-    yield "timing met", {True: "yes", False: "no", None: "not constrained"}[report.met]
+    yield "timing met", _MET[report.met]
     for clock in report.clocks:
         yield f"clock {clock.name}", f"{clock.period_ns} ns, slack {_one(clock.slack_ns)} ns"
 

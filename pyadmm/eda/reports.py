@@ -122,6 +122,7 @@ class SynthesisReport:
     :param latency_time: the same latency in ns, as the tool gives it.
     :param clock_uncertainty_ns: margin that HLS keeps below the target, ns.
     :param slack_ns: worst set-up slack, ns; negative where the timing is missed.
+    :param timing_met: the tool's verdict on all timing constraints, pulse widths included.
     :param pipeline: the tool's word for the pipelining of the top (``no``, ``dataflow`` …).
     :param power_w: total on-chip power, W.
     :param plan_digest: digest of the build plan or sources that were synthesised.
@@ -148,6 +149,7 @@ class SynthesisReport:
     clock_uncertainty_ns: float | None = None
     slack_ns: float | None = None
     pipeline: str | None = None
+    timing_met: bool | None = None
 
     def __post_init__(self) -> None:
         if self.stage not in get_args(Stage):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,73 @@ def test_summary_rpt_is_a_tree() -> None:
     ]
     assert report.loops[1].pipeline_ii == 8
     assert report.loops[1].trip_count == CycleRange(12, 12)
+
+
+def test_summary_rpt_of_2025_1_with_one_head_over_both_latencies() -> None:
+    new = synthesis("vitis_2025.1_xc7z020_csynth_summary.rpt")
+    old = synthesis("vitis_hls_2022.2_xc7z020_csynth_summary.rpt")
+    assert new.version == "2025.1"
+    assert replace(new, version=old.version) == old
+    assert (new.latency.exact, new.interval.exact) == (160, 91)
+
+
+def test_the_columns_of_a_module_rpt_are_found_by_their_heads() -> None:
+    """Interval before latency, and one more column: no figure may change its meaning."""
+    text = (HERE / "vivado_hls_2018.3_xc7a200t_csynth.rpt").read_text()
+    start = text.index("    +------+-------+------+")
+    stop = text.index("    + Detail:")
+    moved = """    +-----+------+-------+------+-------+---------+
+    |     |   Interval   |    Latency   | Pipeline|
+    | II  |  min |  max  |  min |  max  |   Type  |
+    +-----+------+-------+------+-------+---------+
+    |  9  |   204|  12804|   203|  12803|   none  |
+    +-----+------+-------+------+-------+---------+
+
+"""
+    report = parse_text("moved.rpt", text[:start] + moved + text[stop:])
+    assert isinstance(report, SynthesisReport)
+    assert report.latency == CycleRange(203, 12803)
+    assert report.interval == CycleRange(204, 12804)
+    assert report.pipeline == "none"
+
+
+def test_an_implementation_report_of_vitis_hls_says_what_was_routed() -> None:
+    report = synthesis("vitis_hls_2025.1_xc7z020_export_impl.rpt")
+    assert (report.stage, report.version, report.design) == ("post-route", "2025.1", "blur")
+    assert report.part == "xc7z020-clg400-1"
+    assert report.resources == ResourceUse(lut=1203, ff=1650, dsp=9, bram18=5, uram=0)
+    assert (report.clock_target_ns, report.clock_estimate_ns) == (5.0, 5.31)
+    assert (report.slack_ns, report.timing_met) == (-0.31, False)
+
+
+def test_an_export_report_of_vivado_hls_in_lines() -> None:
+    report = synthesis("vivado_hls_2019.2_xc7z020_export.rpt")
+    assert (report.stage, report.version, report.part) == (
+        "post-route",
+        "2019.2",
+        "xc7z020clg400-1",
+    )
+    assert report.resources == ResourceUse(lut=640, ff=655, dsp=7, bram18=4)
+    assert (report.clock_target_ns, report.clock_estimate_ns) == (10.0, 7.012)
+    assert report.timing_met is True
+    text = (HERE / "vivado_hls_2019.2_xc7z020_export.rpt").read_text()
+    lines = [line for line in text.split("\n") if "post-implementation:" not in line]
+    after_synthesis = parse_text("export_syn.rpt", "\n".join(lines))
+    assert isinstance(after_synthesis, SynthesisReport)
+    assert (after_synthesis.stage, after_synthesis.clock_estimate_ns) == ("post-synthesis", 6.338)
+
+
+def test_the_verdict_line_and_pulse_widths_decide_whether_timing_is_met() -> None:
+    text = (HERE / "vivado_2021.2_timing_violated.rpt").read_text()
+    violated = parse_text("violated.rpt", text)
+    assert isinstance(violated, TimingReport)
+    assert violated.met is False
+    positive = replace(violated, wns_ns=0.31, whs_ns=0.04, wpws_ns=0.5)
+    assert replace(positive, verdict=True).met is True
+    assert replace(positive, verdict=None).met is True
+    assert replace(positive, verdict=False).met is False  # of a constraint without a slack
+    assert replace(positive, verdict=None, wpws_ns=-0.245).met is False
+    assert replace(positive, verdict=True, wpws_ns=-0.245).met is False
 
 
 def test_cosim() -> None:

@@ -1,6 +1,6 @@
 """Typed parsers of the vendor tools' reports: HLS synthesis, co-simulation, Vivado.
 
-Facts about the formats were learnt from public reports of the versions 2018.2 to 2024.2. Unknown
+Facts about the formats were learnt from public reports of the versions 2018.2 to 2025.1. Unknown
 is ``None``, never 0; a file that is truncated, empty, foreign or hostile gives one
 :class:`ReportError` that names the file and the field.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from pyadmm.eda.parsers.cosim import CosimReport, is_cosim, parse_cosim
 from pyadmm.eda.parsers.csynth_rpt import is_csynth_rpt, parse_csynth_rpt
 from pyadmm.eda.parsers.csynth_xml import parse_csynth_xml
+from pyadmm.eda.parsers.hls_implementation import is_hls_implementation, parse_hls_implementation
 from pyadmm.eda.parsers.source import ReportError, Source, read_source
 from pyadmm.eda.parsers.vivado import (
     PowerReport,
@@ -41,6 +42,7 @@ Report = SynthesisReport | CosimReport | TimingReport | PowerReport
 
 _TEXT_KINDS = (
     (is_csynth_rpt, parse_csynth_rpt),
+    (is_hls_implementation, parse_hls_implementation),
     (is_cosim, parse_cosim),
     (is_utilization, parse_utilization),
     (is_timing, parse_timing),
@@ -69,6 +71,6 @@ def _parse(source: Source) -> Report:
             return parse(source)
     source.fail(
         "kind",
-        "is none of: csynth.xml, csynth.rpt, cosim.rpt, or Vivado's utilization, timing summary "
-        "or power report",
+        "is none of: csynth.xml, csynth.rpt, cosim.rpt, an implementation report of HLS "
+        "(export_impl.rpt), or Vivado's utilization, timing summary or power report",
     )

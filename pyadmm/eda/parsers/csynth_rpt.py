@@ -88,7 +88,8 @@ def _find(source: Source, tables: list[Table], field: str, test: Callable[[Table
 
 
 def _is_latency(table: Table) -> bool:
-    return table.heads[:2] == ("min", "max") and table.heads[-1] == "Type"
+    heads = set(table.full_heads)
+    return bool(heads & {"Latency (cycles) min", "Latency min"}) and "Interval min" in heads
 
 
 def _is_utilization(table: Table) -> bool:
@@ -110,30 +111,45 @@ def _clock(source: Source, table: Table) -> tuple[float | None, float | None, fl
 
 
 def _spans(source: Source, table: Table) -> tuple[CycleRange, CycleRange]:
-    """Latency and interval; newer tables have the latency in time between the two."""
-    row = _only_row(source, table)
-    last = len(row) - 1
+    """Latency and interval in cycles."""
+    latency = _ends(source, table, "Latency (cycles)", "Latency")
+    interval = _ends(source, table, "Interval")
+    if latency is None or interval is None:
+        source.fail("Latency", f"its table has the unknown columns {_shown_heads(table)}")
     return (
-        values.cycles(source, "Latency", row[0], row[1]),
-        values.cycles(source, "Interval", row[last - 2], row[last - 1]),
+        values.cycles(source, "Latency", *latency),
+        values.cycles(source, "Interval", *interval),
     )
 
 
 def _absolute(source: Source, table: Table) -> TimeRange:
-    row = _only_row(source, table)
-    if len(row) < 7:
-        return TimeRange()
-    return values.times(source, "Latency (absolute)", row[2], row[3])
+    ends = _ends(source, table, "Latency (absolute)")
+    return TimeRange() if ends is None else values.times(source, "Latency (absolute)", *ends)
 
 
 def _pipeline_word(source: Source, table: Table) -> str | None:
-    return _only_row(source, table)[-1].strip() or None
+    column = table.column("Pipeline Type", "Type")
+    return None if column is None else _only_row(source, table)[column].strip() or None
+
+
+def _ends(source: Source, table: Table, *names: str) -> tuple[str, str] | None:
+    """The cells ``min`` and ``max`` under the first head of ``names`` that the table has."""
+    row = _only_row(source, table)
+    for name in names:
+        least, most = table.column(f"{name} min"), table.column(f"{name} max")
+        if least is not None and most is not None:
+            return row[least], row[most]
+    return None
+
+
+def _shown_heads(table: Table) -> str:
+    return ", ".join(table.full_heads or table.heads)
 
 
 def _only_row(source: Source, table: Table) -> tuple[str, ...]:
     rows = table.rows(source)
-    if len(rows) != 1 or len(rows[0]) not in (5, 7):
-        source.fail("Latency", "its summary table has an unknown shape")
+    if len(rows) != 1:
+        source.fail("Latency", f"its summary table has {len(rows)} rows instead of one")
     return rows[0]
 
 

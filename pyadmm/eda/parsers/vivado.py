@@ -16,6 +16,9 @@ from pyadmm.eda.parsers.tables import Table, read_tables
 from pyadmm.eda.reports import ModuleReport, ResourceUse, Stage, SynthesisReport
 
 _TOOL = re.compile(r"^\| Tool Version\s*:\s*Vivado v\.(\S+)", re.MULTILINE)
+_VERDICT = re.compile(
+    r"^(?:All user specified t|T)iming constraints are (not )?met\.?$", re.MULTILINE
+)
 _POWER_TABLE = re.compile(r"^\+-+\+-+\+\n((?:\|[^\n]*\|[ ]*\n)+)\+-+\+-+\+", re.MULTILINE)
 _FLAT_ROWS = {
     "lut": ("Slice LUTs", "CLB LUTs"),
@@ -51,7 +54,11 @@ class ClockReport:
 
 @dataclass(frozen=True)
 class TimingReport:
-    """Design timing summary; worst and total negative slacks in ns."""
+    """Design timing summary; worst and total negative slacks in ns.
+
+    :param wpws_ns: worst pulse-width slack, where the report has it.
+    :param verdict: the report's own line on whether all constraints are met; ``None`` without it.
+    """
 
     design: str | None
     version: str | None
@@ -64,12 +71,20 @@ class TimingReport:
     failing_endpoints: int | None
     total_endpoints: int | None
     clocks: tuple[ClockReport, ...] = ()
+    wpws_ns: float | None = None
+    verdict: bool | None = None
 
     @property
     def met(self) -> bool | None:
-        """Whether set-up and hold are met; ``None`` where nothing was constrained."""
-        slacks = [slack for slack in (self.wns_ns, self.whs_ns) if slack is not None]
-        return all(slack >= 0 for slack in slacks) if slacks else None
+        """Whether all constraints are met: the report's verdict, unless a slack contradicts it.
+
+        ``None`` where nothing was constrained.
+        """
+        every = (self.wns_ns, self.whs_ns, self.wpws_ns)
+        slacks = [slack for slack in every if slack is not None]
+        if any(slack < 0 for slack in slacks):
+            return False
+        return self.verdict if self.verdict is not None else bool(slacks) or None
 
     @property
     def critical_clock(self) -> ClockReport | None:
@@ -241,7 +256,15 @@ def parse_timing(source: Source) -> TimingReport:
         failing_endpoints=endpoints("TNS Failing Endpoints"),
         total_endpoints=endpoints("TNS Total Endpoints"),
         clocks=tuple(_clocks(source)),
+        wpws_ns=cell("WPWS(ns)") if "WPWS(ns)" in row else None,
+        verdict=_verdict(source),
     )
+
+
+def _verdict(source: Source) -> bool | None:
+    """What the line under the design timing summary says."""
+    match = _VERDICT.search(source.text)
+    return None if match is None else match[1] is None
 
 
 def _clocks(source: Source) -> Iterator[ClockReport]:
@@ -346,7 +369,7 @@ def implementation(
     report = utilization
     if timing is not None:
         clock = timing.critical_clock
-        report = replace(report, slack_ns=timing.wns_ns)
+        report = replace(report, slack_ns=timing.wns_ns, timing_met=timing.met)
         if clock is not None and clock.slack_ns is not None:
             report = replace(
                 report,
