@@ -72,7 +72,7 @@ def export_qonnx(model: CompressedModel, batch: int = 1) -> bytes:
 
 def run_onnx(graph: bytes, images: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Logits that onnxruntime computes with the integer form."""
-    runtime = _package("onnxruntime")
+    runtime = package("onnxruntime")
     session = runtime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     logits: NDArray[np.int64] = session.run([LOGITS], {IMAGES: images})[0]
     return logits
@@ -80,14 +80,18 @@ def run_onnx(graph: bytes, images: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 def run_qonnx(graph: bytes, images: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Logits that the executor of the package ``qonnx`` computes; the batch must be the graph's."""
-    onnx = _package("onnx")
-    wrapper = _package("qonnx.core.modelwrapper").ModelWrapper(onnx.load_from_string(graph))
-    execute = _package("qonnx.core.onnx_exec").execute_onnx
+    onnx = package("onnx")
+    wrapper = package("qonnx.core.modelwrapper").ModelWrapper(onnx.load_from_string(graph))
+    execute = package("qonnx.core.onnx_exec").execute_onnx
     logits = execute(wrapper, {IMAGES: images.astype(np.float32)})[LOGITS]
     return np.asarray(logits).astype(np.int64)
 
 
-def _package(name: str) -> Any:
+def package(name: str) -> Any:
+    """Import an optional package.
+
+    :raises MissingToolError: where it is not installed.
+    """
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -103,7 +107,7 @@ class _Form(ABC):
     int64, float32, float64 = np.dtype(np.int64), np.dtype(np.float32), np.dtype(np.float64)
 
     def __init__(self, model: CompressedModel, batch: int | str) -> None:
-        self.onnx = _package("onnx")
+        self.onnx = package("onnx")
         self.model = model
         self.batch = batch
         self.nodes: list[Any] = []

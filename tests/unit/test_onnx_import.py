@@ -1,0 +1,347 @@
+"""ONNX files as torch modules: equal to onnxruntime, or refused in one line that names the node."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pyadmm.core.errors import PyadmmError
+from pyadmm.network.onnx_import import Imported, check_import, import_onnx
+
+onnx = pytest.importorskip("onnx", reason="pip install 'pyadmm[export]'")
+pytest.importorskip("onnxruntime", reason="pip install 'pyadmm[export]'")
+
+NETWORKS = Path(os.environ.get("PYADMM_DATA_DIR") or "/nonexistent") / "networks"
+REAL = (
+    "ds_cnn",
+    "efficientnet_lite0",
+    "mobilenet_v1_025_128",
+    "mobilenet_v1_050_160",
+    "mobilenet_v2_100_224",
+    "resnet8",
+    "squeezenet_v1_0",
+    "vww_mobilenet_v1_025_96",
+)
+SHAPE = (3, 9, 8)
+
+
+def node(kind: str, *inputs: str, out: str, **facts: Any) -> Any:
+    return onnx.helper.make_node(kind, list(inputs), [out], name=f"n_{out}", **facts)
+
+
+def write(
+    path: Path,
+    nodes: Sequence[Any],
+    constants: dict[str, Any] | None = None,
+) -> Path:
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    tensors = [
+        onnx.numpy_helper.from_array(np.asarray(value), name)
+        for name, value in (constants or {}).items()
+    ]
+    graph = helper.make_graph(
+        list(nodes),
+        "test",
+        [helper.make_tensor_value_info("x", kind, ["N", *SHAPE])],
+        [helper.make_tensor_value_info("y", kind, None)],
+        tensors,
+    )
+    domains = [helper.make_opsetid("", 17), helper.make_opsetid(QONNX, 1)]
+    proto = helper.make_model(graph, opset_imports=domains, ir_version=8)
+    path.write_bytes(proto.SerializeToString())
+    return path
+
+
+QONNX = "qonnx.custom_op.general"
+
+
+def floats(*shape: int, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def equal(path: Path) -> Imported:
+    """The import, after a comparison with onnxruntime."""
+    imported = import_onnx(path)
+    assert check_import(path, imported) < 1e-5
+    return imported
+
+
+CONV = {"w": floats(4, 3, 3, 3), "b": floats(4, seed=1)}
+ONE_LAYER: dict[str, tuple[list[Any], dict[str, Any]]] = {
+    "conv": ([node("Conv", "x", "w", "b", out="y", pads=[1, 1, 1, 1], strides=[2, 1])], CONV),
+    "conv without bias": ([node("Conv", "x", "w", out="y", dilations=[2, 2])], CONV),
+    "asymmetric": ([node("Conv", "x", "w", "b", out="y", pads=[0, 2, 1, 3])], CONV),
+    "same upper": (
+        [node("Conv", "x", "w", "b", out="y", auto_pad="SAME_UPPER", strides=[2, 2])],
+        CONV,
+    ),
+    "same lower": (
+        [node("Conv", "x", "w", "b", out="y", auto_pad="SAME_LOWER", strides=[2, 2])],
+        CONV,
+    ),
+    "valid": ([node("Conv", "x", "w", "b", out="y", auto_pad="VALID")], CONV),
+    "depthwise": (
+        [node("Conv", "x", "d", out="y", group=3, pads=[1, 1, 1, 1])],
+        {"d": floats(6, 1, 3, 3)},
+    ),
+    "relu6": (
+        [node("Clip", "x", "lo", "hi", out="y")],
+        {"lo": np.float32(0), "hi": np.float32(6)},
+    ),
+    "clip": ([node("Clip", "x", "", "hi", out="y")], {"hi": np.float32(0.5)}),
+    "max pool": ([node("MaxPool", "x", out="y", kernel_shape=[3, 3], pads=[1, 1, 1, 1])], {}),
+    "max pool, asymmetric": (
+        [node("MaxPool", "x", out="y", kernel_shape=[3, 2], strides=[2, 2], pads=[0, 0, 1, 1])],
+        {},
+    ),
+    "max pool, ceil": (
+        [node("MaxPool", "x", out="y", kernel_shape=[2, 3], strides=[2, 2], ceil_mode=1)],
+        {},
+    ),
+    "average": (
+        [node("AveragePool", "x", out="y", kernel_shape=[3, 2], strides=[2, 1], pads=[1, 1, 1, 1])],
+        {},
+    ),
+    "average that counts": (
+        [
+            node(
+                "AveragePool",
+                "x",
+                out="y",
+                kernel_shape=[3, 3],
+                pads=[0, 1, 1, 2],
+                count_include_pad=1,
+            )
+        ],
+        {},
+    ),
+    "pad": ([node("Pad", "x", "p", out="y")], {"p": np.array([0, 0, 1, 2, 0, 0, 3, 0])}),
+    "prelu": ([node("PRelu", "x", "s", out="y")], {"s": floats(3, 1, 1)}),
+    "scaled": ([node("Mul", "x", "s", out="y")], {"s": floats(1, 3, 1, 1)}),
+    "swapped minus": ([node("Sub", "s", "x", out="y")], {"s": np.float32(2)}),
+    "norm": (
+        [node("BatchNormalization", "x", "g", "b", "m", "v", out="y", epsilon=0.01)],
+        {"g": floats(3), "b": floats(3, seed=1), "m": floats(3, seed=2), "v": np.ones(3, "f4")},
+    ),
+    "concat": ([node("Concat", "x", "x", out="y", axis=-3)], {}),
+}
+
+
+@pytest.mark.parametrize("name", ONE_LAYER)
+def test_one_operator_equals_onnxruntime(name: str, tmp_path: Path) -> None:
+    nodes, constants = ONE_LAYER[name]
+    equal(write(tmp_path / "net.onnx", nodes, constants))
+
+
+def test_a_network_with_folded_constants_and_a_dynamic_flatten(tmp_path: Path) -> None:
+    """float16 weights behind a Cast, ``view(x.size(0), -1)`` as exporters write it, MatMul + Add."""
+    nodes = [
+        node("Cast", "w16", out="w", to=onnx.TensorProto.FLOAT),
+        node("Conv", "x", "w", "b", out="c", pads=[0, 0, 1, 1], strides=[2, 2]),
+        node("Relu", "c", out="r"),
+        node("MaxPool", "r", out="p", kernel_shape=[3, 3], strides=[1, 1], pads=[0, 0, 1, 1]),
+        node("Dropout", "p", out="drop"),
+        node("Shape", "drop", out="shape"),
+        node("Gather", "shape", "zero", out="n"),
+        node("Unsqueeze", "n", "axes", out="n1"),
+        node("Concat", "n1", "minus", out="target", axis=0),
+        node("Reshape", "drop", "target", out="flat"),
+        node("MatMul", "flat", "fc", out="mm"),
+        node("Add", "bias", "mm", out="logits"),
+        node("Softmax", "logits", out="y", axis=1),
+    ]
+    constants = {
+        "w16": CONV["w"].astype(np.float16),
+        "b": CONV["b"],
+        "zero": np.array(0),
+        "axes": np.array([0]),
+        "minus": np.array([-1]),
+        "fc": floats(4 * 3 * 3, 5),
+        "bias": floats(5),
+    }
+    path = write(tmp_path / "net.onnx", nodes, constants)
+    imported = equal(path)
+    kinds = [type(module).__name__ for module in imported.module.children()]
+    wanted = ["Conv2d", "Flatten", "Linear", "MaxPool2d", "ReLU", "ZeroPad2d", "ZeroPad2d"]
+    assert sorted(kinds) == wanted
+    assert imported.module.get_submodule("n_mm").bias is not None
+    assert "Softmax" in imported.notes[0]
+    assert imported.input_shape == (3, 9, 8)
+
+
+def test_shared_operands_keep_their_sum(tmp_path: Path) -> None:
+    """A constant is added to one of two readers of a layer, so it must not go into its bias."""
+    nodes = [
+        node("Conv", "x", "w", out="c"),
+        node("Add", "c", "one", out="d"),
+        node("Mul", "c", "d", out="y"),
+    ]
+    equal(write(tmp_path / "net.onnx", nodes, {"w": CONV["w"], "one": np.float32(1)}))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["in", "class", "1x1", "train", "a.b.c", "a", "", "forward", "Größe 3", "blocks.0", "weight"],
+)
+def test_any_node_name_gives_a_module(name: str, tmp_path: Path) -> None:
+    first = node("Conv", "x", "w", "b", out="c", pads=[1, 1, 1, 1])
+    second = node("Conv", "c", "v", out="y")
+    first.name, second.name = name, "a.b"
+    imported = equal(
+        write(tmp_path / "net.onnx", [first, second], {**CONV, "v": floats(2, 4, 1, 1)})
+    )
+    convolutions = [m for m in imported.module.modules() if isinstance(m, nn.Conv2d)]
+    assert len(convolutions) == 2
+
+
+def test_qdq_is_rounded_as_onnxruntime_does(tmp_path: Path) -> None:
+    nodes = [
+        node("QuantizeLinear", "x", "s", "z", out="q"),
+        node("DequantizeLinear", "q", "s", "z", out="d"),
+        node("DequantizeLinear", "wq", "ws", "wz", out="w", axis=0),
+        node("Conv", "d", "w", out="y"),
+    ]
+    constants = {
+        "s": np.float32(0.05),
+        "z": np.uint8(120),
+        "wq": np.random.default_rng(0).integers(-9, 9, (4, 3, 3, 3)).astype(np.int8),
+        "ws": np.abs(floats(4)) + 0.1,
+        "wz": np.zeros(4, np.int8),
+    }
+    imported = equal(write(tmp_path / "net.onnx", nodes, constants))
+    assert list(imported.quantizers) == ["n_d"]
+    plain = imported.without_quantizers()
+    assert not plain.quantizers
+    x = torch.round(torch.randn(1, *SHAPE) / 0.05) * 0.05
+    assert torch.allclose(plain.module(x), imported.module(x), atol=1e-4)
+
+
+def test_qonnx_is_rounded_as_qonnx_says(tmp_path: Path) -> None:
+    """Activations of 4 bits, weights of 3, by the definition: clamp(round(x / s + z)), narrow."""
+    quant = onnx.helper.make_node
+    nodes = [
+        quant("Quant", ["x", "s", "z", "b4"], ["q"], domain=QONNX, signed=1, narrow=0),
+        quant("Quant", ["w0", "s", "z", "b3"], ["w"], domain=QONNX, signed=1, narrow=1),
+        node("Conv", "q", "w", out="y"),
+    ]
+    constants = {
+        "s": np.float32(0.25),
+        "z": np.float32(0),
+        "b4": np.float32(4),
+        "b3": np.float32(3),
+        "w0": floats(4, 3, 3, 3),
+    }
+    imported = import_onnx(write(tmp_path / "net.onnx", nodes, constants))
+    x = torch.randn(2, *SHAPE)
+    codes = torch.round(x / 0.25).clamp(-8, 7) * 0.25
+    weight = torch.round(torch.from_numpy(constants["w0"]) / 0.25).clamp(-3, 3) * 0.25
+    assert torch.allclose(imported.module(x), nn.functional.conv2d(codes, weight), atol=1e-5)
+
+
+REFUSED: dict[str, tuple[list[Any], dict[str, Any], str]] = {
+    "operator": ([node("Einsum", "x", out="y", equation="abcd->abcd")], {}, "n_y.*Einsum"),
+    "domain": (
+        [onnx.helper.make_node("Conv", ["x", "w"], ["y"], name="c", domain="my.own")],
+        CONV,
+        "node c.*my.own",
+    ),
+    "computed weight": ([node("Conv", "x", "x", out="y")], {}, "n_y.*constant"),
+    "shape": ([node("Conv", "x", "w", out="y")], {"w": floats(4, 5, 3, 3)}, "n_y.*input"),
+    "no output": ([node("Relu", "x", out="z")], {}, "output 'y'"),
+    "later node": ([node("Relu", "z", out="y"), node("Relu", "x", out="z")], {}, "n_y.*'z'"),
+    "not finite": ([node("Conv", "x", "w", out="y")], {"w": CONV["w"] * np.nan}, "finite"),
+    "batch": ([node("Reshape", "x", "s", out="y")], {"s": np.array([-1])}, "n_y.*batch"),
+    "huge constant": (
+        [node("ConstantOfShape", "s", out="c"), node("Add", "x", "c", out="y")],
+        {"s": np.array([1 << 20, 1 << 20])},
+        "n_c.*values",
+    ),
+    "huge map": (
+        [node("Pad", "x", "p", out="y")],
+        {"p": np.array([0, 0, 0, 0, 0, 0, 1 << 20, 1 << 20])},
+        "n_y.*too large",
+    ),
+    "integers": (
+        [node("QuantizeLinear", "x", "s", out="q"), node("Relu", "q", out="y")],
+        {"s": np.float32(1)},
+        "n_y.*DequantizeLinear",
+    ),
+    "rows joined": ([node("Concat", "x", "x", out="y", axis=2)], {}, "n_y.*channels"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_not_supported_is_named(name: str, tmp_path: Path) -> None:
+    nodes, constants, message = REFUSED[name]
+    with pytest.raises(PyadmmError, match=f"(?s){message}") as caught:
+        import_onnx(write(tmp_path / "net.onnx", nodes, constants))
+    assert "\n" not in str(caught.value)
+
+
+def refusal(path: Path) -> str | None:
+    """The message with which a file is refused; ``None`` where it is read."""
+    try:
+        import_onnx(path)
+    except PyadmmError as error:
+        return str(error)
+    return None
+
+
+def test_damaged_files_give_one_error(tmp_path: Path) -> None:
+    nodes, constants = ONE_LAYER["conv"]
+    data = write(tmp_path / "net.onnx", nodes, constants).read_bytes()
+    rng = np.random.default_rng(0)
+    path = tmp_path / "bad.onnx"
+    accepted = 0
+    for trial in range(120):
+        damaged = bytearray(data)
+        if trial < 40:
+            damaged = damaged[: int(rng.integers(0, len(data)))]
+        else:
+            for place in rng.integers(0, len(data), 3):
+                damaged[place] = int(rng.integers(0, 256))
+        path.write_bytes(bytes(damaged))
+        message = refusal(path)
+        accepted += message is None
+        assert "\n" not in (message or "")
+    assert accepted < 80  # weights that are other numbers are no damage that anybody could see
+
+
+def test_external_data_must_lie_beside_the_file(tmp_path: Path) -> None:
+    nodes, constants = ONE_LAYER["conv"]
+    proto = onnx.load(str(write(tmp_path / "net.onnx", nodes, constants)))
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    path = inside / "net.onnx"
+    facts = {"save_as_external_data": True, "location": "w.bin", "size_threshold": 0}
+    onnx.save_model(proto, str(path), **facts)
+    equal(path)
+    (inside / "w.bin").rename(tmp_path / "w.bin")
+    with pytest.raises(PyadmmError, match="external"):
+        import_onnx(path)
+    moved = onnx.load(str(path), load_external_data=False)
+    for tensor in moved.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = "../w.bin"
+    path.write_bytes(moved.SerializeToString())
+    with pytest.raises(PyadmmError, match="external"):
+        import_onnx(path)
+    with pytest.raises(PyadmmError, match="missing"):
+        import_onnx(tmp_path / "missing.onnx")
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_shared_networks_equal_onnxruntime(name: str) -> None:
+    path = NETWORKS / f"{name}.onnx"
+    if not path.is_file():
+        pytest.skip("PYADMM_DATA_DIR names no folder with networks/*.onnx")
+    imported = equal(path)
+    assert not imported.notes
