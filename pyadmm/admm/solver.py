@@ -41,6 +41,16 @@ class Residuals:
         """Whether the iteration has converged."""
         return max(self.primal, self.dual) <= tolerance
 
+    def verdict(self, tolerance: float) -> str:
+        """``converged``, or how far the iteration is from it.
+
+        >>> Residuals(0.1, 0.03125, 1.0).verdict(1e-3)
+        'not converged: primal 0.1, dual 0.0312, above 0.001'
+        """
+        if self.below(tolerance):
+            return "converged"
+        return f"not converged: primal {self.primal:.3g}, dual {self.dual:.3g}, above {tolerance:g}"
+
 
 class Admm:
     """State of the method for some weights: ``Z``, ``U``, ``rho``; the W-step is its caller's.

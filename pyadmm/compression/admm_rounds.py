@@ -34,6 +34,7 @@ from pyadmm.training import distributed
 from pyadmm.training.checkpoint import (
     Checkpoint,
     EpochRecord,
+    Phase,
     Stateful,
     as_text,
     records_of,
@@ -115,11 +116,49 @@ def _admm_round(
         return [], "magnitude"
     weights = [layer.weight for layer in layers.values()]
     admm = Admm(weights, projections, settings.rho, settings.growth)
+    phase = around.phase(settings.iterations, network, settings, *vars(aim).values())
+    records, outcome = _iterate(network, admm, around, phase, sum(aim.counts.values()))
+    for layer, z in zip(layers.values(), admm.z, strict=True):
+        layer.apply_mask(z.mask)
+    return records, outcome
+
+
+def admm_levels(network: Network, around: Surroundings) -> tuple[list[EpochRecord], str]:
+    """ADMM that pulls the weights that are left to levels, in place (ADMM-NN section 3.4.2).
+
+    The mask stays as it is; the weights end near levels, not at them.
+    """
+    settings = around.settings.admm
+    layers = network.layers.values()
+    projections = [_levels(layer.mask > 0, layer.facts.weight_bits) for layer in layers]
+    weights = [layer.weight for layer in layers]
+    admm = Admm(weights, projections, settings.rho, settings.growth)
+    bits = [layer.facts.weight_bits for layer in layers]
+    phase = around.phase(settings.level_iterations, network, settings, bits)
+    return _iterate(network, admm, around, phase, network.nnz)
+
+
+def _levels(mask: Tensor, bits: int) -> Projection:
+    """The projection onto levels of the entries under ``mask``, all others being 0."""
+
+    def project(w: Tensor) -> Kept:
+        values = w[mask]
+        return Kept(mask, project_levels(values, optimal_scale(values, bits), bits))
+
+    return project
+
+
+def _iterate(
+    network: Network, admm: Admm, around: Surroundings, phase: Phase, nnz: int
+) -> tuple[list[EpochRecord], str]:
+    """Iterations of ``admm`` until both residuals are small: their records, and how it ended.
+
+    The learning rate restarts in every iteration (ADMM-NN section 3.3).
+    """
+    settings = around.settings.admm
     plain = replace(settings.retraining, epochs=1)
     optimizer = make_optimizer([{"params": list(network.trainable())}], plain)
     trainer = around.trainer(network, plain, optimizer, admm.add_penalty_gradient)
-    phase = around.phase(settings.iterations, network, settings, *vars(aim).values())
-    nnz = sum(aim.counts.values())
 
     def w_step(number: int) -> float:
         where = f"{around.name}, iteration {number}"
@@ -141,11 +180,9 @@ def _admm_round(
 
     parts: dict[str, Stateful] = {"network": network, "optimizer": optimizer, "admm": admm}
     records = phase.run(parts, iteration)
-    for layer, z in zip(layers.values(), admm.z, strict=True):
-        layer.apply_mask(z.mask)
     last = records[-1]
     ended = Residuals(last.primal or 0.0, last.dual or 0.0, last.rho or 0.0)
-    return records, "converged" if ended.below(settings.tolerance) else "iteration limit"
+    return records, ended.verdict(settings.tolerance)
 
 
 def _projection(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyadmm.compression.admm_rounds import whole_round
+from pyadmm.compression.admm_rounds import admm_levels, whole_round
 from pyadmm.compression.budgets import fixed_layers, respect_break_even, targets_of
 from pyadmm.compression.byte_budget import smallest, trim, trim_before_levels
 from pyadmm.compression.local_search import polish
@@ -52,18 +52,18 @@ from pyadmm.training.trainer import EpochTrainer, cosine, require_compilers
 
 @dataclass(frozen=True)
 class PhaseResult:
-    """A network after a phase, and the record of each epoch."""
+    """A network after a phase, the record of each epoch, and how each run of ADMM in it ended."""
 
     network: Network
     records: list[EpochRecord]
+    status: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class AdmmResult(PhaseResult):
-    """After ADMM: also how each round ended and what the schedule decided."""
+    """After ADMM: also what the schedule decided."""
 
-    status: tuple[str, ...]
-    decisions: tuple[Decision, ...]
+    decisions: tuple[Decision, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def admm_phase(
     progress: Progress | None = None,
     teacher: Network | Teacher | None = None,
 ) -> AdmmResult:
-    """Prune ``network`` in progressive ADMM rounds; the last round projects onto levels as well.
+    """Prune ``network`` in progressive ADMM rounds; the last one may project onto levels as well.
 
     Each round: allocate the weights over the layers, ADMM, project for good, cut off dead channels,
     retrain what is left. ``network`` (not changed) may be pruned already: what it lost stays lost,
@@ -222,7 +222,7 @@ def admm_phase(
         if 1 < done >= ratio < ratios[-1]:
             continue
         around = Surroundings(f"{number + 1}", settings, data, tutor, checkpoint_dir, progress)
-        joint = number == len(ratios) - 1 and admm.iterations > 0
+        joint = admm.joint and number == len(ratios) - 1 and admm.iterations > 0
         epochs, outcome, current = whole_round(current, targets, ratio, joint, around)
         records += epochs
         status.append(outcome)
@@ -268,19 +268,24 @@ def quantize(
 ) -> PhaseResult:
     """Masked retraining with quantised weights and activations (straight-through gradients).
 
-    While batch norms still learn, only the weights are at their levels. Then the norms are folded,
-    and the network computes with the very integers of the chip. If ``settings`` want a rounding, it
-    takes the place of both; polishing may follow.
+    If ``settings`` want it, ADMM pulls the weights to levels first. While batch norms still learn,
+    only the weights are at their levels. Then the norms are folded, and the network computes with
+    the very integers of the chip. If ``settings`` want a rounding, it takes the place of both;
+    polishing may follow.
 
     :param name: of the model, which the file holds whose size ``settings`` may limit.
     """
     current = network.copy()
-    for layer in current.layers.values():
-        layer.fit_weight_scale()
     surroundings = Surroundings(
         "quantize-norms", settings, data, _teacher(teacher, settings), checkpoint_dir, progress
     )
-    records = []
+    records: list[EpochRecord] = []
+    status: tuple[str, ...] = ()
+    if settings.admm.level_iterations:
+        records, ended = admm_levels(current, replace(surroundings, name="admm-levels"))
+        status = (ended,)
+    for layer in current.layers.values():
+        layer.fit_weight_scale()
     rounds = settings.rounding.candidates > 0
     if current.norms:
         if not rounds:
@@ -302,7 +307,7 @@ def quantize(
         records += polish(current, settings.polish, replace(surroundings, name="polish"))
     if settings.most_bytes:
         trim(current, settings.most_bytes, name, replace(surroundings, name="trim"))
-    return PhaseResult(current, records)
+    return PhaseResult(current, records, status)
 
 
 def to_integer(network: Network, data: Data, name: str = "model") -> IntegerResult:

@@ -158,6 +158,7 @@ def _quantize(session: Session) -> Outcome:
     size = session.admm_file.stat().st_size
     facts = {
         "epochs": _epochs(records),
+        "status": list(session.quantized.status),
         "validation_accuracy": integer.validation_accuracy,
         "bytes": size,
     }

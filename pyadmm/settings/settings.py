@@ -178,6 +178,9 @@ class AdmmSettings:
         model of the loss; 0 ranks a layer's weights by magnitude.
     :param crowding: how much the projections favour entries in crowded rows and columns, whose
         positions cost fewer bytes: magnitudes count ``(row's non-zeros * column's)**crowding``.
+    :param joint: the last round projects onto levels as well as onto the number of weights.
+    :param level_iterations: most ADMM iterations that pull the weights that are left to levels,
+        after the masked retraining (ADMM-NN section 3.4.2); 0 leaves that phase out.
     """
 
     rounds: int = 3
@@ -197,10 +200,15 @@ class AdmmSettings:
     optimizer: str = "adam"
     distort: float = 0.0
     cutmix: float = 0.0
+    joint: bool = True
+    level_iterations: int = 0
 
     def __post_init__(self) -> None:
         _require(self.rounds >= 1, f"settings, admm: rounds must be at least 1, not {self.rounds}")
         _require(self.iterations >= 0, "settings, admm: iterations must not be negative")
+        _require(
+            self.level_iterations >= 0, "settings, admm: level_iterations must not be negative"
+        )
         _require(self.retrain_epochs >= 0, "settings, admm: retrain_epochs must not be negative")
         _require(self.first_ratio >= 1, "settings, admm: first_ratio must be at least 1")
         for name in ("rho", "lr", "tolerance"):

@@ -210,7 +210,7 @@ _CHILD = """
     import os, signal, sys
     from pathlib import Path
     from tests.unit.test_compress import _run, _settings
-    import pyadmm.training.trainer as training
+    import pyadmm.training.checkpoint as training
 
     left = int(sys.argv[2])
     save = training.Checkpoint.save
@@ -309,6 +309,26 @@ def test_no_iterations_prune_by_magnitude() -> None:
         largest = magnitude.flatten().sort(descending=True).values
         floor = largest[min(dense.weights // 8, len(largest)) - 1]
         assert min(magnitude[place] for place in places) >= floor
+
+
+def test_admm_pulls_the_weights_that_are_left_to_levels() -> None:
+    """ADMM quantisation: same places, levels nearer with a penalty than without, residuals kept."""
+    base = _settings().admm
+    dense = to_network(_model(), _settings(), (1, 8, 8))
+    pruned = admm_phase(dense, replace(_settings(), admm=replace(base, joint=False)), _data())
+    away = []
+    for rho in (1e-9, 1.0):
+        admm = replace(base, level_iterations=3, rho=rho)
+        settings = _settings(quantize={"epochs": 0})
+        result = quantize(pruned.network, replace(settings, admm=admm), _data())
+        assert [r.phase for r in result.records] == ["admm-levels"] * 3
+        assert result.status[0].startswith("not converged: primal")
+        assert _positions(result.network) == _positions(pruned.network)
+        away.append(result.records[-1].primal or 0.0)
+        layers = result.network.layers.values()
+        moved = [float((la.weight_codes() * la.row_q - la.weight).norm()) for la in layers]
+        assert min(moved) > 0, "the weights are near their levels, not at them"
+    assert away[1] < away[0] / 2
 
 
 def test_curvature_and_crowding_change_who_stays() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pyadmm.compression.schedule import keep
 from pyadmm.core.errors import PyadmmError
 from pyadmm.settings import PRESETS, CompressSettings, from_dict, load_settings, override, preset
 
@@ -19,6 +20,17 @@ def test_presets_survive_yaml(name: str, tmp_path: Path) -> None:
     plain = yaml.safe_load(yaml.safe_dump(_lists(settings.to_dict())))
     path.write_text(yaml.safe_dump(plain), encoding="utf-8")
     assert load_settings(path) == settings
+
+
+def test_admm_nn_has_the_published_weights_and_bits() -> None:
+    """890 bytes of weights, as the paper counts them."""
+    dense = {"conv1": 500, "conv2": 25_000, "fc1": 400_000, "fc2": 5_000}
+    kept = {
+        entry.pattern: (keep(dense[entry.pattern], entry.ratio or 1), entry.weight_bits or 0)
+        for entry in preset("admm-nn").layers
+    }
+    assert kept == {"conv1": (100, 5), "conv2": (1330, 3), "fc1": (800, 2), "fc2": (350, 3)}
+    assert sum(count * bits for count, bits in kept.values()) // 8 == 892
 
 
 def _lists(value: Any) -> Any:
@@ -58,6 +70,7 @@ def test_override_changes_layers() -> None:
         ({"mult_bits": 17}, "mult_bits must be 1 to 16"),
         ({"pruning_ratio": 0.5}, "pruning_ratio must be at least 1"),
         ({"admm": 3}, "admm: must be a mapping"),
+        ({"admm": {"level_iterations": -1}}, "level_iterations must not be negative"),
         ({"admm": {"rho": 0}}, "rho must be positive"),
         ({"admm": {"growth": 0.9}}, "growth must be at least 1"),
         ({"admm": {"rhoo": 1}}, "admm: unknown field 'rhoo'"),
