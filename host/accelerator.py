@@ -125,7 +125,7 @@ class Accelerator:
         if bitfile is None:
             raise HostError(
                 "bitstream: the bundle has none; build it with the vendor's tools, then run "
-                "'python -m pyadmm.deploy.bundle DEPLOY --bitstream FILE.bit'"
+                "'pyadmm deploy DEPLOY --bitstream FILE.bit'"
             )
         for file in (bitfile, bitfile.with_suffix(".hwh")):
             if not file.is_file():

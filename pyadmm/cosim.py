@@ -2,8 +2,7 @@
 
 import sys
 
-from pyadmm.cli.cosim import main
+from pyadmm.cli.main import renamed
 
 if __name__ == "__main__":
-    print("note: python -m pyadmm.cosim is now called: pyadmm cosim", file=sys.stderr)
-    sys.exit(main())
+    sys.exit(renamed("pyadmm.cosim", "cosim"))

@@ -2,8 +2,7 @@
 
 import sys
 
-from pyadmm.cli.export import main
+from pyadmm.cli.main import renamed
 
 if __name__ == "__main__":
-    print("note: python -m pyadmm.export is now called: pyadmm export", file=sys.stderr)
-    sys.exit(main())
+    sys.exit(renamed("pyadmm.export", "export"))

@@ -8,7 +8,6 @@ from pyadmm.eda.parsers import *  # noqa: F403
 from pyadmm.eda.parsers import __all__  # noqa: F401
 
 if __name__ == "__main__":
-    from pyadmm.cli.vendor_reports import main
+    from pyadmm.cli.main import renamed
 
-    print("note: python -m pyadmm.reports is now called: pyadmm reports", file=sys.stderr)
-    sys.exit(main())
+    sys.exit(renamed("pyadmm.reports", "reports"))

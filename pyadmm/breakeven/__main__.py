@@ -2,8 +2,7 @@
 
 import sys
 
-from pyadmm.cli.breakeven import main
+from pyadmm.cli.main import renamed
 
 if __name__ == "__main__":
-    print("note: python -m pyadmm.breakeven is now called: pyadmm breakeven", file=sys.stderr)
-    sys.exit(main())
+    sys.exit(renamed("pyadmm.breakeven", "breakeven"))

@@ -1,4 +1,4 @@
-"""``python -m pyadmm.breakeven.cosim BREAKEVEN.json``: the kernels of a break-even, simulated.
+"""``pyadmm breakeven-cosim BREAKEVEN.json``: the kernels of a break-even, simulated.
 
 A break-even divides the cycles of two schedules. Here the dense kernel and the sparse kernel of a
 record run as RTL, on the same pruned weights and images: their outputs must be the integer model's

@@ -1,11 +1,10 @@
-"""``python -m pyadmm.breakeven --board pynq-z2 --layer alexnet.conv4``: measured break-even."""
+"""``pyadmm breakeven``: measured break-even pruning ratios."""
 
 from __future__ import annotations
 
-import argparse
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -24,55 +23,61 @@ from pyadmm.breakeven import (
     write_outputs,
 )
 from pyadmm.breakeven.outputs import SHOWN_PORTIONS
-from pyadmm.core.errors import PyadmmError
+from pyadmm.cli.command import CHECK_FAILED, DONE, Command, out_option
+from pyadmm.core.errors import MissingToolError, PyadmmError
 from pyadmm.hardware.boards import board_names, load_board
 
 _TABLE_WIDTH = 160
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0; 2 with one line on stderr for bad input; 1 where a layer has no result."""
-    parser = argparse.ArgumentParser(prog="python -m pyadmm.breakeven", description=__doc__)
+_EXAMPLES = """\
+  pyadmm breakeven --board pynq-z2 --layer alexnet.conv4
+  pyadmm breakeven --board pynq-z2 --model lenet5 --out breakeven
+  pyadmm breakeven --all-boards --model alexnet --jobs 2
+"""
+
+
+def _add_options(parser: ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--layer", action="append", metavar="MODEL.LAYER", help="may be repeated")
     which.add_argument("--model", choices=model_names(), help="every layer of a network")
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--board", action="append", metavar="NAME", help="may be repeated")
+    where.add_argument("--board", action="append", metavar="BOARD", help="may be repeated")
     where.add_argument("--all-boards", action="store_true")
-    parser.add_argument("--out", type=Path, default=Path("breakeven"), help="folder for the files")
+    out_option(parser, "breakeven", "folder for the files")
     parser.add_argument("--logic-share", type=float, help="of the chip's LUTs, for a dense kernel")
     parser.add_argument("--jobs", type=int, help="synthesis runs at once (default: cores)")
     parser.add_argument("--dask", metavar="tcp://HOST:PORT", help="a Dask scheduler to use instead")
-    options = parser.parse_args(arguments)
+
+
+def _execute(options: Namespace) -> int:
     # A pipe counts as 80 columns: let lines grow rather than break every cell.
     console = Console(width=max(Console().width, _TABLE_WIDTH))
-    try:
-        cases = (
-            model_cases(options.model)
-            if options.model
-            else tuple(layer_case(label) for label in options.layer)
-        )
-        boards = [load_board(n) for n in (board_names() if options.all_boards else options.board)]
-        settings = Settings(logic_share=options.logic_share) if options.logic_share else Settings()
-    except PyadmmError as error:
-        print(error, file=sys.stderr)
-        return 2
+    cases = (
+        model_cases(options.model)
+        if options.model
+        else tuple(layer_case(label) for label in options.layer)
+    )
+    boards = [load_board(n) for n in (board_names() if options.all_boards else options.board)]
+    settings = Settings(logic_share=options.logic_share) if options.logic_share else Settings()
     results: list[BreakEven] = []
     missing: list[NotMeasured] = []
     for board in boards:
         for case in cases:
             try:
                 result = break_even(case, board, OpenFlow(options.jobs, options.dask), settings)
+            except MissingToolError:
+                raise
             except PyadmmError as error:
                 missing.append(NotMeasured(case.label, board.name, str(error)))
-                print(error, file=sys.stderr)
+                print(f"error: {error}", file=sys.stderr)
                 continue
             results.append(result)
             console.print(_line(result, case))
     console.print(_table(results, missing))
     for path in write_outputs(results, options.out, missing=missing):
         console.print(f"wrote {path}")
-    return 1 if missing else 0
+    return CHECK_FAILED if missing else DONE
 
 
 def _line(result: BreakEven, case: LayerCase) -> str:
@@ -116,5 +121,17 @@ def _table(results: Sequence[BreakEven], missing: Sequence[NotMeasured]) -> Tabl
     return table
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+COMMAND = Command(
+    "breakeven",
+    "measure break-even pruning ratios by synthesis",
+    _add_options,
+    _execute,
+    "Synthesise dense and sparse kernels of a layer to find the pruning ratio above which the\n"
+    "sparse one is faster on the same area.",
+    _EXAMPLES,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``pyadmm breakeven``; gives the exit status."""
+    return COMMAND.run(arguments)

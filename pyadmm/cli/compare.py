@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from pyadmm import container
-from pyadmm.core.errors import PyadmmError
-from pyadmm.datasets import mnist
+from pyadmm.cli.command import DONE, Command, board_option
+from pyadmm.cli.images import image_options, test_images
 from pyadmm.eda.dense_baseline import compare
 from pyadmm.hardware.boards import load_board
 
+_EXAMPLES = """\
+  pyadmm compare models/lenet5-record-85.admm --images 20
+"""
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; exit status 1 with one line on any :class:`~pyadmm.core.errors.PyadmmError`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pyadmm.eda.dense_baseline",
-        description="Cycles of a model's sparse design and of all-dense ones on the same logic.",
-    )
-    parser.add_argument("model", type=Path, help="an .admm file with a 1 x 28 x 28 input")
-    parser.add_argument("--board", default="pynq-z2")
-    parser.add_argument("--images", type=int, default=100, help="MNIST test images, 2 or more")
-    parser.add_argument("--data", type=Path, help="folder with the MNIST files")
-    options = parser.parse_args(argv)
-    try:
-        images = mnist.load(options.data).test_images[: options.images]
-        print(compare(container.load(options.model), load_board(options.board), images).table())
-    except PyadmmError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+
+def _add_options(parser: ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="FILE", help="an .admm file")
+    board_option(parser)
+    image_options(parser, 100)
+
+
+def _execute(options: Namespace) -> int:
+    model = container.load(options.model)
+    images, _ = test_images(options, [model])
+    print(compare(model, load_board(options.board), images).table())
+    return DONE
+
+
+COMMAND = Command(
+    "compare",
+    "a sparse accelerator against all-dense ones on the same logic",
+    _add_options,
+    _execute,
+    "Simulate the sparse accelerator of a file and all-dense accelerators of the same network that\n"
+    "take the same LUTs, and print the cycles of each.",
+    _EXAMPLES,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``pyadmm compare``; gives the exit status."""
+    return COMMAND.run(arguments)

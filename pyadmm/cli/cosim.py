@@ -2,45 +2,44 @@
 
 from __future__ import annotations
 
-import argparse
+import json
 import sys
 import tempfile
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyadmm import container
+from pyadmm.cli.command import CHECK_FAILED, DONE, Command, board_option, json_option
+from pyadmm.cli.images import image_options, test_images
 from pyadmm.codegen.hls import generate
-from pyadmm.core.errors import PyadmmError
-from pyadmm.datasets import mnist
 from pyadmm.eda import gxx
 from pyadmm.eda.cosim import simulate
 from pyadmm.hardware.boards import Board, load_board
-from pyadmm.hardware.design_space import search
+from pyadmm.hardware.design_space import SearchResult, search
 from pyadmm.hardware.mapping import plan_accelerator
 from pyadmm.hardware.plan import KernelConfig
 from pyadmm.model import CompressedModel
 from pyadmm.model.compact import compact
 
+_EXAMPLES = """\
+  pyadmm cosim models/lenet5-record-85.admm                 1,000 MNIST test images
+  pyadmm cosim my.admm --data random --images 50 --csim     any network, and its C++ as well
+  pyadmm cosim my.admm --board kv260 --stall 0.3 --json
+"""
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line.
 
-    Exit status 0 where every logit is the integer model's, 1 where one is not or a tool fails.
-    """
-    parser = argparse.ArgumentParser(
-        prog="python -m pyadmm.eda.cosim",
-        description="Simulate the RTL of compressed models on MNIST images against their integers.",
-    )
+def _add_options(parser: ArgumentParser) -> None:
+    parser.add_argument("models", type=Path, nargs="+", metavar="FILE", help=".admm files")
+    board_option(parser)
+    image_options(parser, 1000)
     parser.add_argument(
-        "models", type=Path, nargs="+", metavar="model", help=".admm files with 1 x 28 x 28 inputs"
+        "--stall", type=float, default=0.0, help="share of stalled stream cycles (default 0)"
     )
-    parser.add_argument("--board", default="pynq-z2")
-    parser.add_argument("--images", type=int, default=1000, help="test images, 1 to 10000")
-    parser.add_argument("--data", type=Path, help="folder with the MNIST files")
-    parser.add_argument("--stall", type=float, default=0.0, help="share of stalled stream cycles")
     parser.add_argument(
         "--unrolled",
         action="store_true",
@@ -49,43 +48,67 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--csim", action="store_true", help="run the generated C++ as well, compiled with g++"
     )
-    options = parser.parse_args(argv)
-    try:
-        models = [(path.name, container.load(path)) for path in options.models]
-        images = mnist.load(options.data).test_images[: options.images]
-        wrong = [_wrong(name, model, options, images) for name, model in models]
-        return 1 if any(wrong) else 0
-    except PyadmmError as error:
-        print(error, file=sys.stderr)
-        return 1
+    json_option(parser)
 
 
-def _wrong(
-    name: str, original: CompressedModel, options: argparse.Namespace, images: NDArray[np.uint8]
-) -> int:
-    """Compare one model; images with a wrong logit, those of the RTL and of the C++ added."""
-    model = compact(original)
+def _execute(options: Namespace) -> int:
+    models = [(path.name, container.load(path)) for path in options.models]
     board = load_board(options.board)
+    images, source = test_images(options, [model for _, model in models])
+    facts = [_compare(name, model, board, options, images) for name, model in models]
+    for fact in facts:
+        fact["source"] = source
+    if options.json:
+        print(json.dumps(facts, indent=1))
+    return CHECK_FAILED if any(fact["wrong_images"] for fact in facts) else DONE
+
+
+def _compare(
+    name: str,
+    original: CompressedModel,
+    board: Board,
+    options: Namespace,
+    images: NDArray[np.uint8],
+) -> dict[str, Any]:
+    """Simulate one model; what came out, as plain data."""
+    model = compact(original)
     found = search(model, board, unrolled=options.unrolled)
-    print(f"{name}: {found.table().split('runner-up')[0].rstrip()}")
     stalls = (1, options.stall, options.stall) if options.stall else None
     golden = original.run(images)
     result = simulate(model, board, found.configs, images, stalls)
-    wrong = int((result.logits != golden).any(1).sum())
-    print(
-        f"{len(images)} images, {wrong} with wrong logits; "
-        f"latency {result.latency_cycles} cycles, interval {result.interval_cycles} "
-        f"{result.interval_range}, total {result.total_cycles}"
-    )
-    for layer, cycles in result.busy_cycles.items():
-        print(f"  {layer}: engines busy {cycles:.1f} cycles per image")
+    facts: dict[str, Any] = {
+        "model": name,
+        "board": board.name,
+        "images": len(images),
+        "wrong_images": int((result.logits != golden).any(1).sum()),
+        "latency_cycles": result.latency_cycles,
+        "interval_cycles": result.interval_cycles,
+        "interval_range": result.interval_range,
+        "total_cycles": result.total_cycles,
+        "busy_cycles": dict(result.busy_cycles),
+    }
     if options.csim:
         logits = _csim(model, board, found.configs, images)
-        wrong_in_c = int((logits != golden).any(1).sum())
-        print(f"csim: {len(images)} images, {wrong_in_c} with wrong logits")
-        wrong += wrong_in_c
+        facts["wrong_images_csim"] = int((logits != golden).any(1).sum())
+        facts["wrong_images"] += facts["wrong_images_csim"]
+    if not options.json:
+        _print(found, facts)
+    return facts
+
+
+def _print(found: SearchResult, facts: Mapping[str, Any]) -> None:
+    print(f"{facts['model']}: {found.table().split('runner-up')[0].rstrip()}")
+    wrong = facts["wrong_images"] - facts.get("wrong_images_csim", 0)
+    print(
+        f"{facts['images']} images, {wrong} with wrong logits; "
+        f"latency {facts['latency_cycles']} cycles, interval {facts['interval_cycles']} "
+        f"{facts['interval_range']}, total {facts['total_cycles']}"
+    )
+    for layer, cycles in facts["busy_cycles"].items():
+        print(f"  {layer}: engines busy {cycles:.1f} cycles per image")
+    if "wrong_images_csim" in facts:
+        print(f"csim: {facts['images']} images, {facts['wrong_images_csim']} with wrong logits")
     sys.stdout.flush()
-    return wrong
 
 
 def _csim(
@@ -99,3 +122,19 @@ def _csim(
     with tempfile.TemporaryDirectory(prefix="pyadmm-") as folder:
         generate(model, plan, images[:1]).write(Path(folder))
         return gxx.csim(Path(folder), plan, images)
+
+
+COMMAND = Command(
+    "cosim",
+    "simulate the accelerators of .admm files and compare every logit",
+    _add_options,
+    _execute,
+    "Generate the RTL accelerator of each file, simulate it with Verilator and compare every logit\n"
+    "with the integer model. Exit status 1 where one differs.",
+    _EXAMPLES,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``pyadmm cosim``; gives the exit status."""
+    return COMMAND.run(arguments)

@@ -2,48 +2,75 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
+import json
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pyadmm.cli.command import DONE, Command, json_option
 from pyadmm.container.codec import PARTS, breakdown, decode, read_bytes
 from pyadmm.core.errors import PyadmmError
-from pyadmm.model import (
-    CompressedModel,
-)
+from pyadmm.model import CompressedModel
+
+_EXAMPLES = """\
+  pyadmm inspect models/lenet5-record-85.admm
+  pyadmm inspect --check my.admm            only whether the file is whole
+  pyadmm inspect my.admm --json
+"""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """``python -m pyadmm.container.codec inspect|verify FILE``; the exit status, 0 for a good file."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pyadmm.container.codec", description="Look into an .admm file."
-    )
-    actions = parser.add_subparsers(dest="action", required=True)
-    for action, text in (
-        ("inspect", "show the network and what each part of the file takes"),
-        ("verify", "check that the file is whole and decodes; exit status 1 if not"),
-    ):
-        actions.add_parser(action, help=text).add_argument("file", type=Path)
-    options = parser.parse_args(argv)
+def _add_options(parser: ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="an .admm file")
+    parser.add_argument("--check", action="store_true", help="check the file, show no tables")
+    json_option(parser)
+
+
+def _execute(options: Namespace) -> int:
     try:
         data = read_bytes(options.file)
         model = decode(data)
     except PyadmmError as error:
-        print(f"{options.file}: {error}", file=sys.stderr)
-        return 1
-    if options.action == "inspect":
+        raise PyadmmError(f"{options.file}: {error}") from error
+    if options.json:
+        print(json.dumps(_facts(model, data), indent=1))
+        return DONE
+    if not options.check:
         _inspect(model, data)
     print(
         f"{options.file}: good, {len(data)} bytes, {len(model.nodes)} nodes, "
         f"{model.nnz} of {model.weights} weights ({model.pruning_ratio:.1f}x)"
     )
-    return 0
+    return DONE
+
+
+def _facts(model: CompressedModel, data: bytes) -> dict[str, Any]:
+    """The file as plain data; sizes in bytes."""
+    parts = dict(breakdown(data))
+    layers = [
+        {
+            "name": layer.name,
+            "shape": list(layer.spec.weight_shape),
+            "weight_bits": layer.weight_bits,
+            "nnz": layer.nnz,
+            "bytes": sum(parts.get(f"{layer.name}.{part}", 0.0) for part in PARTS) / 8,
+        }
+        for layer in model.layers
+    ]
+    return {
+        "name": model.name,
+        "bytes": len(data),
+        "input_shape": list(model.input.shape),
+        "weights": model.weights,
+        "nnz": model.nnz,
+        "pruning_ratio": model.pruning_ratio,
+        "layers": layers,
+    }
 
 
 def _inspect(model: CompressedModel, data: bytes) -> None:
@@ -75,3 +102,18 @@ def _inspect(model: CompressedModel, data: bytes) -> None:
     console.print(table)
     rest = {part: bits for part, bits in parts.items() if "." not in part}
     console.print(", ".join(f"{part} {bits / 8:.1f} bytes" for part, bits in rest.items()))
+
+
+COMMAND = Command(
+    "inspect",
+    "show what an .admm file holds, or check that it is whole",
+    _add_options,
+    _execute,
+    "Show the layers of a compressed network and what each part of its file takes in bytes.",
+    _EXAMPLES,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``pyadmm inspect``; gives the exit status."""
+    return COMMAND.run(arguments)

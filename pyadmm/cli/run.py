@@ -1,14 +1,14 @@
-"""Command line of the flow."""
+"""``pyadmm run`` (also ``python -m pyadmm.flow``): the main job."""
 
 from __future__ import annotations
 
-import argparse
 import sys
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from pyadmm import __version__, datasets, settings, zoo
-from pyadmm.core.errors import PyadmmError
+from pyadmm import datasets, settings, zoo
+from pyadmm.cli.command import DONE, SKIPPED, Command, guarded
 from pyadmm.flow.config import FlowConfig, read_config
 from pyadmm.flow.console import Reporter
 from pyadmm.flow.runner import follow, run, selected_steps
@@ -18,36 +18,35 @@ from pyadmm.hardware.boards import board_names
 from pyadmm.training import devices, distributed
 
 _NOT_FIELDS = {"config", "dry_run"}
-EXIT_ERROR = 2
-EXIT_INCOMPLETE = 3
 _EXAMPLES = """\
-examples:
-  python -m pyadmm.flow --board pynq-z2                     the default: LeNet-5 on MNIST, quick
-  python -m pyadmm.flow --board pynq-z2 --preset standard   smaller and more accurate, up to an hour
-  python -m pyadmm.flow --board kv260 --until csim          stop after a step
-  python -m pyadmm.flow --model my:net --data-dir DIR --image-size 64   your own, on your pictures
-  python -m pyadmm.flow --config my.yaml --seed 3           options override the file
-  python -m pyadmm.flow --board pynq-z2 --dry-run           show what would be done
-  torchrun --nproc-per-node 4 -m pyadmm.flow ...            train with four processes
+  pyadmm run --board pynq-z2                     the default: LeNet-5 on MNIST, preset quick
+  pyadmm run --board pynq-z2 --preset standard   smaller and more accurate, up to an hour
+  pyadmm run --board kv260 --until csim          stop after a step
+  pyadmm run --model my:net --data-dir DIR --image-size 64   your own, on your pictures
+  pyadmm run --config my.yaml --seed 3           options override the file
+  pyadmm run --board pynq-z2 --dry-run           show what would be done
+  torchrun --nproc-per-node 4 -m pyadmm.flow ... train with four processes
 
 A run that was interrupted goes on where it stopped when the same command is given again, and gives
-the same result. Exit status: 0 all done; 2 an error; 3 a step was skipped for want of a tool.
+the same result.
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line's options."""
+def _description() -> str:
     steps = "\n".join(f"  {step.name:<10} {step.title}" for step in STEPS)
-    result = argparse.ArgumentParser(
-        prog="python -m pyadmm.flow",
-        description="Compress a network with ADMM and generate its proven FPGA accelerator.\n\n"
-        f"steps:\n{steps}\n  report     report.html and report.xlsx",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    return (
+        "Compress a network with ADMM, generate its FPGA accelerator and verify it by simulation."
+        f"\n\nsteps:\n{steps}\n  report     report.html and report.xlsx"
     )
+
+
+def _add_options(parser: ArgumentParser) -> None:
     default = FlowConfig()
-    add = result.add_argument
-    add("--board", help=f"{', '.join(board_names())} (default {default.board})")
+    add = parser.add_argument
+    add(
+        "--board",
+        help=f"{', '.join(board_names())}, or your own board's JSON file (default {default.board})",
+    )
     add(
         "--model",
         help=f"{', '.join(zoo.names())}, or module:callable that gives your own torch module "
@@ -73,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     add("--until", metavar="STEP", help="last step to run")
     add(
         "--break-even",
-        action=argparse.BooleanOptionalAction,
+        action=BooleanOptionalAction,
         help="measure each layer's break-even pruning ratio by synthesis first, and obey it "
         "(default: for lenet5, whose table takes minutes)",
     )
@@ -88,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add(
         "--synthesis",
-        action=argparse.BooleanOptionalAction,
+        action=BooleanOptionalAction,
         help="synthesise the RTL of the whole accelerator (default: yes, some minutes)",
     )
     add(
@@ -111,11 +110,9 @@ def parser() -> argparse.ArgumentParser:
         "their cycles are modelled",
     )
     add("--dry-run", action="store_true", help="check the options, show the steps, do nothing")
-    add("--version", action="version", version=f"pyadmm {__version__}")
-    return result
 
 
-def configuration(options: argparse.Namespace) -> FlowConfig:
+def configuration(options: Namespace) -> FlowConfig:
     """The configuration of parsed options: the file's, overridden by what the line says."""
     base = FlowConfig() if options.config is None else read_config(options.config)
     given = {name: value for name, value in vars(options).items() if name not in _NOT_FIELDS}
@@ -132,26 +129,42 @@ def dry_run(config: FlowConfig, reporter: Reporter) -> None:
         reporter.line(f"  {step.name:<10} {step.title}")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; gives the exit status."""
-    line = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser().parse_args(line)
+def _execute(options: Namespace, line: Sequence[str]) -> int:
     reporter = Reporter()
     try:
         config = configuration(options)
         if options.dry_run:
             dry_run(config, reporter)
-            return 0
+            return DONE
         if distributed.start(device=config.device) and distributed.rank() > 0:
             follow(config)
-            return 0
-        result = run(config, reporter, ["python -m pyadmm.flow", *line])
-    except PyadmmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_ERROR
-    except KeyboardInterrupt:
-        print("interrupted; give the same command again to go on", file=sys.stderr)
-        return 130
+            return DONE
+        result = run(config, reporter, ["pyadmm run", *line])
     finally:
         distributed.stop()
-    return EXIT_INCOMPLETE if result.skipped else 0
+    return SKIPPED if result.skipped else DONE
+
+
+class _Run(Command):
+    """The command keeps its arguments: the report shows how to run it again."""
+
+    def run(self, arguments: Sequence[str] | None = None) -> int:
+        """Parse ``arguments`` (by default the process's own), do the work, give the status."""
+        line = list(sys.argv[1:] if arguments is None else arguments)
+        options = self.parser().parse_args(line)
+        return guarded(lambda: _execute(options, line))
+
+
+COMMAND = _Run(
+    "run",
+    "the main job: compress a network, generate and verify its accelerator",
+    _add_options,
+    lambda options: _execute(options, []),
+    _description(),
+    _EXAMPLES,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``pyadmm run``; gives the exit status."""
+    return COMMAND.run(arguments)

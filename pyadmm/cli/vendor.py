@@ -2,42 +2,49 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
-from pyadmm.core.errors import PyadmmError
+from pyadmm.cli.command import Command, board_option, out_option
 from pyadmm.eda.vendor.vitis import DEFAULT_TIMEOUT_S, STAGES, run_hls
 from pyadmm.eda.vendor.vivado import STAGES as VIVADO_STAGES
 from pyadmm.eda.vendor.vivado import build_bitstream
 
+_EXAMPLES = """\
+  pyadmm vendor selftest --board pynq-z2             try the tools on a tiny design
+  pyadmm vendor build runs/my-run/build/hls          all stages, HLS to bitstream
+  pyadmm vendor build runs/my-run/build/hls --stages csynth
+"""
 
-def main(arguments: list[str] | None = None) -> int:
-    """``build`` runs stages in a folder of the flow's; ``selftest`` tries the tools themselves."""
-    parser = argparse.ArgumentParser(prog="python -m pyadmm.eda.vendor.vitis", description=__doc__)
+
+def _add_options(parser: ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="run stages in a build folder")
-    build.add_argument("folder", type=Path)
+    build.add_argument("folder", type=Path, metavar="DIR")
     every = (*STAGES, *VIVADO_STAGES)
-    build.add_argument("--stages", nargs="+", choices=every, default=list(every), metavar="STAGE")
-    build.add_argument("--timeout-s", type=float, default=DEFAULT_TIMEOUT_S)
+    build.add_argument(
+        "--stages", nargs="+", choices=every, default=list(every), metavar="STAGE",
+        help=f"of {', '.join(every)} (default: all)",
+    )  # fmt: skip
     check = commands.add_parser(
         "selftest", help="run every stage on a tiny design, pack the result"
     )
-    check.add_argument("--output", type=Path, default=Path("pyadmm-vendor-selftest"))
-    check.add_argument("--board", default="pynq-z2")
-    check.add_argument("--timeout-s", type=float, default=DEFAULT_TIMEOUT_S)
-    options = parser.parse_args(arguments)
-    try:
-        if options.command == "build":
-            return _build(options.folder, options.stages, options.timeout_s)
-        # Imported late: the design's sources are only needed here.
-        from pyadmm.eda.vendor.selftest import selftest  # noqa: PLC0415
+    out_option(check, "pyadmm-vendor-selftest", "folder for the result")
+    board_option(check)
+    for command in (build, check):
+        command.add_argument(
+            "--timeout-s", type=float, default=DEFAULT_TIMEOUT_S, help="limit of each stage"
+        )
 
-        return selftest(options.output, options.board, options.timeout_s)
-    except PyadmmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+
+def _execute(options: Namespace) -> int:
+    if options.command == "build":
+        return _build(options.folder, options.stages, options.timeout_s)
+    # Imported late: the design's sources are only needed here.
+    from pyadmm.eda.vendor.selftest import selftest  # noqa: PLC0415
+
+    return selftest(options.out, options.board, options.timeout_s)
 
 
 def _build(folder: Path, stages: list[str], timeout_s: float) -> int:
@@ -47,3 +54,19 @@ def _build(folder: Path, stages: list[str], timeout_s: float) -> int:
     if set(stages) & set(VIVADO_STAGES):
         print(f"done: {', '.join(build_bitstream(folder, timeout_s=timeout_s).stages)}")
     return 0
+
+
+COMMAND = Command(
+    "vendor",
+    "run stages of the vendor tools, or their self-test",
+    _add_options,
+    _execute,
+    "Run Vitis HLS and Vivado in a build folder of a run, or try the installed tools on a tiny\n"
+    "design.",
+    _EXAMPLES,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``pyadmm vendor``; gives the exit status."""
+    return COMMAND.run(arguments)

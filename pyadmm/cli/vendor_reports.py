@@ -1,17 +1,18 @@
-"""``python -m pyadmm.eda.parsers FILE…``: what a report says, as a table or as JSON."""
+"""``pyadmm reports``: what a report of Vitis HLS or Vivado says, as a table or as JSON."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from collections.abc import Iterator
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Column, Table
 
+from pyadmm.cli.command import DONE, ERROR, Command, json_option
 from pyadmm.eda.parsers import (
     CosimReport,
     PowerReport,
@@ -25,21 +26,25 @@ from pyadmm.eda.reports import CycleRange, SynthesisReport, TimeRange
 _RESOURCES = ("lut", "ff", "dsp", "bram18", "uram")
 _MET = {True: "yes", False: "no", None: "not constrained"}
 Row = tuple[str, str]
+_EXAMPLES = """\
+  pyadmm reports solution1/syn/report/csynth.xml
+  pyadmm reports *.rpt --json
+"""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Show the reports; 1 if one of them could not be read."""
-    parser = argparse.ArgumentParser(prog="python -m pyadmm.eda.parsers", description=__doc__)
+def _add_options(parser: ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    parser.add_argument("--json", action="store_true", help="JSON instead of tables")
-    options = parser.parse_args(arguments)
+    json_option(parser)
+
+
+def _execute(options: Namespace) -> int:
     read: list[tuple[Path, Report]] = []
-    failed = False
+    status = DONE
     for path in options.files:
         try:
             read.append((path, parse_report(path)))
         except ReportError as error:
-            failed = True
+            status = ERROR
             print(f"error: {error}", file=sys.stderr)
     if options.json:
         print(json.dumps([_as_json(path, report) for path, report in read], indent=1))
@@ -47,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         console = Console(markup=False, highlight=False)
         for path, report in read:
             _show(console, path, report)
-    return int(failed)
+    return status
 
 
 def _as_json(path: Path, report: Report) -> dict[str, object]:
@@ -170,5 +175,16 @@ def _span(least: float | None, most: float | None) -> str:
     return _one(least) if least == most else f"{_one(least)} … {_one(most)}"
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+COMMAND = Command(
+    "reports",
+    "show what a report of Vitis HLS or Vivado says",
+    _add_options,
+    _execute,
+    "Read reports of Vitis HLS, Vivado HLS and Vivado, any version that is known, and show them.",
+    _EXAMPLES,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``pyadmm reports``; gives the exit status."""
+    return COMMAND.run(arguments)

@@ -13,3 +13,7 @@ class ToolError(PyadmmError):
 
 class MissingToolError(ToolError):
     """An external tool is not installed; the message says what to install."""
+
+
+class CheckError(PyadmmError):
+    """A check found what must not be: a logit differs, or a design does not fit."""

@@ -4,7 +4,7 @@
 the bitstream, if there is one), and an installable wheel of ``host/`` with the same bundle inside:
 ``pip install`` of that single file on the board is enough, and needs no network.
 
-``python -m pyadmm.deploy.bundle DEPLOY --bitstream FILE.bit`` adds a bitstream built later;
+``pyadmm deploy DEPLOY --bitstream FILE.bit`` adds a bitstream built later;
 ``--add-model FILE.admm`` adds the weights of another model for the same hardware.
 """
 
@@ -310,7 +310,7 @@ def _readme(wheel: str, has_bitstream: bool) -> str:
         "The bitstream is inside."
         if has_bitstream
         else "There is no bitstream yet: build one, then run "
-        "`python -m pyadmm.deploy.bundle THIS_FOLDER --bitstream FILE.bit` on the PC."
+        "`pyadmm deploy THIS_FOLDER --bitstream FILE.bit` on the PC."
     )
     return (
         "# For the board\n\n"

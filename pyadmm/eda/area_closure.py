@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 
-from pyadmm.core.errors import PyadmmError
+from pyadmm.core.errors import CheckError, PyadmmError
 from pyadmm.eda.hierarchical_synthesis import synthesise_build
 from pyadmm.eda.reports import SynthesisReport
 from pyadmm.hardware.boards import Board
@@ -61,7 +61,7 @@ def require_fit(
 
     :param modelled: what the search took it to need; with it the error can name the fastest
         configuration that is expected to fit.
-    :raises PyadmmError: every resource that is short, its need, its limit, and what to do.
+    :raises CheckError: every resource that is short, its need, its limit, and what to do.
     """
     limit = board.resources.scaled(share)
     need = Resources(**report.resources.known())
@@ -71,7 +71,7 @@ def require_fit(
             f"{name}: needs {used:,.0f}, limit {most:,.0f} ({share:.0%} of the chip)"
             for name, (used, most) in over.items()
         )
-        raise PyadmmError(
+        raise CheckError(
             f"accelerator of {model.name} does not fit {board.name} after synthesis: {short}; "
             f"{_largest_fitting(model, board, _tightened(limit, need, modelled))}"
         )

@@ -1,4 +1,4 @@
-"""``python -m pyadmm.eda.cosim MODEL.admm …``: models' RTL against their integers, on MNIST."""
+"""``pyadmm cosim MODEL.admm …``: models' RTL against their integers, on MNIST."""
 
 from __future__ import annotations
 

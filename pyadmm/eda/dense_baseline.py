@@ -1,4 +1,4 @@
-"""``python -m pyadmm.eda.dense_baseline MODEL.admm``: the sparse design against all-dense ones.
+"""``pyadmm compare MODEL.admm``: the sparse design against all-dense ones.
 
 The same network three times on the same logic: as the search maps it (zeros cost no cycle), with
 dense kernels on its original shapes (every zero is stored and multiplied), and with dense kernels

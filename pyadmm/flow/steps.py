@@ -12,7 +12,7 @@ import numpy as np
 from pyadmm import breakeven, container
 from pyadmm.codegen.hls import vendor_context
 from pyadmm.codegen.vendor_params import vendor_files, vendor_params
-from pyadmm.core.errors import MissingToolError, PyadmmError, ToolError
+from pyadmm.core.errors import CheckError, MissingToolError, PyadmmError, ToolError
 from pyadmm.core.files import write_atomic
 from pyadmm.deploy import simulated_board as simboard
 from pyadmm.deploy.bundle import Design, ModelPack, plan_deploy, write_deploy
@@ -345,7 +345,7 @@ def _simulate(session: Session) -> Outcome:
     deploy, program = session.deploy_dir / "rtl", session.rtl_simulator.program
     measured = simboard.run(deploy, program, images, golden, labels)
     if not measured.equal:
-        raise PyadmmError(
+        raise CheckError(
             f"simulated board: {measured.wrong} of {measured.images} images have other logits "
             "than the integer model; this is a defect of pyadmm: please report it"
         )
@@ -359,7 +359,7 @@ def _simulate(session: Session) -> Outcome:
 def _require_equal(check: str, what: str, found: np.ndarray, golden: np.ndarray) -> None:
     if not np.array_equal(found, golden):
         image = int(np.flatnonzero((found != golden).reshape(len(found), -1).any(1))[0])
-        raise PyadmmError(
+        raise CheckError(
             f"{check}: the {what} differ from the integer model, first at image {image}; "
             "this is a defect of pyadmm: please report it with the run directory"
         )

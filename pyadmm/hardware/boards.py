@@ -51,12 +51,17 @@ def board_names() -> list[str]:
 
 
 def load_board(name: str) -> Board:
-    """The board called ``name``.
+    """The board called ``name``, or the one that a user's own file ``name`` (``*.json``) describes.
 
     :raises PyadmmError: for an unknown name (it lists the known ones) or a bad file.
     """
+    if name.endswith(".json"):
+        return read_board(Path(name))
     if name not in board_names():
-        raise PyadmmError(f"board {name!r} is unknown; choose one of: {', '.join(board_names())}")
+        raise PyadmmError(
+            f"board {name!r} is unknown; choose one of: {', '.join(board_names())}, "
+            "or give your own board's .json file"
+        )
     return read_board(asset_dir("boards") / f"{name}.json")
 
 

@@ -2,8 +2,7 @@
 
 import sys
 
-from pyadmm.cli.report import main
+from pyadmm.cli.main import renamed
 
 if __name__ == "__main__":
-    print("note: python -m pyadmm.report is now called: pyadmm report", file=sys.stderr)
-    sys.exit(main())
+    sys.exit(renamed("pyadmm.report", "report"))

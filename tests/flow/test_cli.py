@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pyadmm.cli.run import configuration, main, parser
+from pyadmm.cli.run import COMMAND, configuration, main
 from pyadmm.core.errors import MissingToolError, PyadmmError
 from pyadmm.eda import yosys
 from pyadmm.flow.config import FlowConfig, read_config
@@ -72,7 +72,7 @@ def test_yaml_options_and_python_give_one_configuration(tmp_path: Path) -> None:
     path.write_text("board: kv260\nseed: 3\ncompress: {pruning_ratio: 30}\n")
     expected = FlowConfig(board="kv260", seed=3, compress={"pruning_ratio": 30})
     assert read_config(path) == expected
-    options = parser().parse_args(["--config", str(path), "--seed", "4", "--until", "csim"])
+    options = COMMAND.parser().parse_args(["--config", str(path), "--seed", "4", "--until", "csim"])
     assert configuration(options) == FlowConfig(
         board="kv260", seed=4, until="csim", compress={"pruning_ratio": 30}
     )
@@ -95,8 +95,8 @@ def test_break_even_is_measured_for_lenet5_unless_told_otherwise() -> None:
     assert not measures(model="resnet20")
     assert measures(model="alexnet", break_even=True)
     assert not measures(break_even=False)
-    assert configuration(parser().parse_args(["--no-break-even"])).break_even is False
-    assert configuration(parser().parse_args([])).break_even is None
+    assert configuration(COMMAND.parser().parse_args(["--no-break-even"])).break_even is False
+    assert configuration(COMMAND.parser().parse_args([])).break_even is None
 
 
 def test_without_yosys_the_compression_has_no_floors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""``python -m pyadmm.eda.cosim`` counts the wrong images of every model that it is given."""
+"""``pyadmm cosim`` counts the wrong images of every model that it is given."""
 
 from __future__ import annotations
 

@@ -277,10 +277,10 @@ def test_inspect_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     model = random_lenet5(7)
     path = tmp_path / "m.admm"
     container.save(model, path)
-    assert inspect.main(["verify", str(path)]) == 0
+    assert inspect.main(["--check", str(path)]) == 0
     said = capsys.readouterr().out
     assert f"good, {path.stat().st_size} bytes, 6 nodes, {model.nnz} of 430500 weights" in said
-    assert inspect.main(["inspect", str(path)]) == 0
+    assert inspect.main([str(path)]) == 0
     said = capsys.readouterr().out
     for text in ("conv1", "fc2", "500x800", "all", "checksum 4.0 bytes"):
         assert text in said
@@ -296,12 +296,12 @@ def test_verify_of_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         ("newer", b"\xa7" + good[1:], "version must be 2, not 7"),
     ):
         (tmp_path / name).write_bytes(content)
-        assert inspect.main(["verify", str(tmp_path / name)]) == 1
+        assert inspect.main(["--check", str(tmp_path / name)]) == 2
         error = capsys.readouterr().err
         assert error.count("\n") == 1
         assert name in error
         assert reason in error
-    assert inspect.main(["verify", str(tmp_path / "missing")]) == 1
+    assert inspect.main(["--check", str(tmp_path / "missing")]) == 2
     assert "cannot be read: No such file" in capsys.readouterr().err
 
 
@@ -313,5 +313,5 @@ def test_as_a_module(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (0, 1)
     path.write_bytes(path.read_bytes()[:-1])
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "checksum is wrong" in done.stderr

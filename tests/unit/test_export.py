@@ -214,7 +214,7 @@ def test_command(tmp_path: Path) -> None:
 
 
 def test_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert export.main([str(tmp_path / "none.admm"), str(tmp_path / "o.onnx")]) == 1
+    assert export.main([str(tmp_path / "none.admm"), str(tmp_path / "o.onnx")]) == 2
     assert "none.admm" in capsys.readouterr().err
     assert not (tmp_path / "o.onnx").exists()
     with pytest.raises(PyadmmError, match="batch must be at least 1, not 0"):

@@ -228,7 +228,7 @@ def test_build_command(
     assert main(["build", str(build)]) == 0
     assert "done: csim, csynth, cosim, export_ip" in capsys.readouterr().out
     use(monkeypatch, {"PATH": str(tmp_path)})
-    assert main(["build", str(build), "--stages", "csynth"]) == 1
+    assert main(["build", str(build), "--stages", "csynth"]) == 2
     assert "error: vitis: none of" in capsys.readouterr().err
 
 

@@ -355,7 +355,7 @@ def test_command_prints_json_and_fails_on_a_bad_file(
     assert main(["--json", str(good)]) == 0
     (entry,) = json.loads(capsys.readouterr().out)
     assert entry["report"]["resources"]["lut"] == 2040
-    assert main([str(good), str(bad)]) == 1
+    assert main([str(good), str(bad)]) == 2
     captured = capsys.readouterr()
     assert "2040 of 117120" in captured.out
     assert captured.err.count("error:") == 1

@@ -45,7 +45,7 @@ def test_every_stage_is_tried_and_packed(
     given = {**environment, "STANDIN_REPORTS": str(reports(tmp_path / "given"))}
     use(monkeypatch, given)
     output = tmp_path / "out"
-    assert main(["selftest", "--output", str(output), "--timeout-s", "60"]) == 0
+    assert main(["selftest", "--out", str(output), "--timeout-s", "60"]) == 0
     text = (output / REPORT).read_text()
     assert text in capsys.readouterr().out
     assert text.count("- [x]") == 12
@@ -69,7 +69,7 @@ def test_a_failure_does_not_hide_the_rest(
     given = str(reports(tmp_path / "given"))
     use(monkeypatch, {**environment, "STANDIN_REPORTS": given, "STANDIN_FAULT": "licence"})
     output = tmp_path / "out"
-    assert main(["selftest", "--output", str(output), "--timeout-s", "60"]) == 1
+    assert main(["selftest", "--out", str(output), "--timeout-s", "60"]) == 1
     text = capsys.readouterr().out
     assert "[x] HLS csim" in text
     assert "[FAILED] HLS csynth" in text
@@ -85,7 +85,7 @@ def test_without_vivado_only_hls_is_tried(
 ) -> None:
     environment = install(tmp_path / "bin", ("vivado_hls",), "2019.2")
     use(monkeypatch, {**environment, "STANDIN_REPORTS": str(reports(tmp_path / "given"))})
-    assert main(["selftest", "--output", str(tmp_path / "out"), "--timeout-s", "60"]) == 0
+    assert main(["selftest", "--out", str(tmp_path / "out"), "--timeout-s", "60"]) == 0
     text = capsys.readouterr().out
     assert "[not run] Vivado on the PATH: Vivado is not on the PATH" in text
     assert "[x] HLS export_ip" in text
@@ -96,13 +96,13 @@ def test_no_tool_is_said_plainly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     use(monkeypatch, {"PATH": str(tmp_path)})
-    assert main(["selftest", "--output", str(tmp_path / "out")]) == 2
+    assert main(["selftest", "--out", str(tmp_path / "out")]) == 3
     assert capsys.readouterr().out.strip() == NO_TOOL
     assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_board_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["selftest", "--board", "nonesuch"]) == 1
+    assert main(["selftest", "--board", "nonesuch"]) == 2
     assert "board 'nonesuch' is unknown" in capsys.readouterr().err
 
 

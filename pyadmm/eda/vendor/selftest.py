@@ -47,13 +47,13 @@ class Check:
 def selftest(output: Path, board_name: str, timeout_s: float) -> int:
     """Try every stage that the tools on the PATH have; write the list and the archive.
 
-    :return: 0 if all that could run passed, 1 if something failed, 2 if there is no tool at all.
+    :return: 0 if all that could run passed, 1 if something failed, 3 if there is no tool at all.
     :raises PyadmmError: for an unknown board.
     """
     board = load_board(board_name)
     if not any(shutil.which(name) for name in ("vitis-run", "vitis_hls", "vivado_hls", "vivado")):
         print(NO_TOOL)
-        return 2
+        return 3
     checks = list(_checks(output, board, timeout_s))
     write_atomic(output / REPORT, _markdown(board, checks))
     _pack(output)

@@ -1,6 +1,6 @@
 """Vitis HLS and Vivado HLS: the HLS stages of ``build.tcl``, and a self-test of the tools.
 
-No vendor tool could be run where this was written; ``python -m pyadmm.eda.vendor.vitis selftest`` runs
+No vendor tool could be run where this was written; ``pyadmm vendor selftest`` runs
 every stage on a tiny design and packs what is worth sending back.
 """
 

@@ -1,0 +1,63 @@
+"""``pyadmm boards``: the boards with their facts and sources."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from pyadmm.cli.command import DONE, Command, json_option
+from pyadmm.hardware.boards import Board, board_names, load_board
+
+_EXAMPLES = """\
+  pyadmm boards                  all boards that come with pyadmm
+  pyadmm boards my-board.json    check a board file of your own and show it
+"""
+_TABLE_WIDTH = 130
+
+
+def _add_options(parser: ArgumentParser) -> None:
+    parser.add_argument("boards", nargs="*", metavar="BOARD", help="names or JSON files")
+    json_option(parser)
+
+
+def _execute(options: Namespace) -> int:
+    boards = [load_board(name) for name in options.boards or board_names()]
+    if options.json:
+        print(json.dumps([asdict(board) for board in boards], indent=1))
+        return DONE
+    console = Console(width=max(Console().width, _TABLE_WIDTH), highlight=False, markup=False)
+    console.print(_table(boards))
+    for board in boards:
+        console.print(f"{board.name}: {board.source}", soft_wrap=True)
+    console.print(
+        "\nA board of your own is a JSON file with the same fields: docs/guide/own-board.md"
+    )
+    return DONE
+
+
+def _table(boards: Sequence[Board]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("board", "part", "processor"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("MHz", "LUT", "FF", "DSP", "BRAM18", "URAM", "DDR MB/s"):
+        table.add_column(heading, justify="right")
+    for board in boards:
+        figures = (board.clock_mhz, *board.resources.values(), board.memory_bandwidth_mb_s)
+        table.add_row(board.name, board.part, board.processor, *(f"{f:,.0f}" for f in figures))
+    return table
+
+
+COMMAND = Command(
+    "boards", "list the boards with their facts and sources", _add_options, _execute, "", _EXAMPLES
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``pyadmm boards``; gives the exit status."""
+    return COMMAND.run(arguments)
