@@ -6,14 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from pyadmm import container
 from pyadmm.cli.command import CHECK_FAILED, ERROR, INTERRUPTED, SKIPPED, guarded
 from pyadmm.cli.main import COMMANDS, command, main
 from pyadmm.core.errors import CheckError, MissingToolError, PyadmmError
-from tests.unit.models import one_layer
+from tests.unit.models import random_lenet5
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -109,8 +108,8 @@ def test_cosim_of_any_network_says_whose_images(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "m.admm"
-    container.save(one_layer(np.eye(4)), path)
-    assert main(["cosim", str(path), "--data", "mnist", "--images", "2"]) == ERROR
+    container.save(random_lenet5(), path)
+    assert main(["cosim", str(path), "--data", "cifar10", "--images", "2"]) == ERROR
     assert "use --data random" in capsys.readouterr().err
 
 
@@ -118,7 +117,7 @@ def test_export_does_not_write_over_its_input(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "m.admm"
-    container.save(one_layer(np.eye(4)), path)
+    container.save(random_lenet5(), path)
     before = path.read_bytes()
     assert main(["export", str(path), str(path)]) == ERROR
     assert "give the graph another name" in capsys.readouterr().err

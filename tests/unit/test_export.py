@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from pyadmm import container
+from pyadmm.cli.main import main
 from pyadmm.core.errors import MissingToolError, PyadmmError
 from pyadmm.model import (
     INPUT,
@@ -203,7 +204,7 @@ def test_command(tmp_path: Path) -> None:
     for flags in ([], ["--qonnx", "--batch", "2"]):
         out = tmp_path / f"{len(flags)}.onnx"
         run = subprocess.run(
-            [sys.executable, "-m", "pyadmm.model.onnx", str(tmp_path / "m.admm"), str(out), *flags],
+            [sys.executable, "-m", "pyadmm", "export", str(tmp_path / "m.admm"), str(out), *flags],
             capture_output=True,
             text=True,
             check=False,
@@ -214,7 +215,7 @@ def test_command(tmp_path: Path) -> None:
 
 
 def test_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert export.main([str(tmp_path / "none.admm"), str(tmp_path / "o.onnx")]) == 2
+    assert main(["export", str(tmp_path / "none.admm"), str(tmp_path / "o.onnx")]) == 2
     assert "none.admm" in capsys.readouterr().err
     assert not (tmp_path / "o.onnx").exists()
     with pytest.raises(PyadmmError, match="batch must be at least 1, not 0"):
