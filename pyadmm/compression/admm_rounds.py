@@ -9,6 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyadmm.admm.balanced import (
+    balanced_joint_scale,
+    balanced_mask,
+    keep_balanced,
+    keep_balanced_joint,
+)
 from pyadmm.admm.projections import (
     Kept,
     crowded_mask,
@@ -47,19 +53,28 @@ from pyadmm.training.trainer import cosine
 
 @dataclass(frozen=True)
 class _Round:
-    """What one round of ADMM aims at: the weights that each layer keeps, on levels if ``joint``."""
+    """What one round of ADMM aims at: the weights that each layer keeps, on levels if ``joint``.
+
+    :param kernels: ``(KH, KW)`` of each layer.
+    """
 
     counts: Mapping[str, int]
     matters: Mapping[str, Tensor]
     targets: Mapping[str, Target]
     joint: bool
+    kernels: Mapping[str, tuple[int, int]]
 
     def projections(self, settings: AdmmSettings) -> list[Projection]:
         """One for each layer."""
-        return [
-            _projection(count, self.targets[name], self.matters[name], self.joint, settings)
-            for name, count in self.counts.items()
-        ]
+        projections = []
+        for name, count in self.counts.items():
+            target, matters = self.targets[name], self.matters[name]
+            make = _projection
+            if target.balanced is not None:
+                make = _balanced_projection
+                matters = matters.reshape(len(matters), -1, *self.kernels[name])
+            projections.append(make(count, target, matters, self.joint, settings))
+        return projections
 
 
 def whole_round(
@@ -88,7 +103,8 @@ def whole_round(
         return records_of(ended["records"]), ended["outcome"], after
     matters = importance(network, around.data.train, settings.seed, settings.admm.curvature)
     counts = counts_of(network, targets, settings, ratio, matters)
-    aim = _Round(counts, matters, targets, joint)
+    kernels = {name: layer.facts.spec.kernel for name, layer in network.layers.items()}
+    aim = _Round(counts, matters, targets, joint, kernels)
     records, outcome = _admm_round(network, aim, pruning)
     network = network.shrink()
     records += train_masked(network, settings.admm.retraining, retraining)
@@ -203,6 +219,39 @@ def _projection(
         return keep_largest(w, count)
 
     return project
+
+
+def _balanced_projection(
+    count: int, target: Target, matters: Tensor, joint: bool, settings: AdmmSettings
+) -> Projection:
+    """The projection of one layer on its window-balanced set, and levels if ``joint``.
+
+    Blocks and windows are those of the channels that are left, as the hardware sees them.
+
+    :param matters: ``(O, C, KH, KW)``.
+    """
+    bits, rows, pattern = target.weight_bits, target.outputs, target.balanced
+    assert pattern is not None
+
+    def project(w: Tensor) -> Kept:
+        if joint and count == w.numel():
+            return Kept.of(project_levels(w, optimal_scale(w, bits), bits))
+        if rows is not None and rows < len(w):
+            w = w * row_mask(w, count, rows)
+        places = w.reshape(matters.shape)
+        if settings.curvature > 0:
+            ranked = (places * matters).square()
+            places = places * balanced_mask(ranked, pattern, weights=count)
+        if joint:
+            q = balanced_joint_scale(places, count, bits, pattern)
+            return _shaped(keep_balanced_joint(places, count, q, bits, pattern), w)
+        return _shaped(keep_balanced(places, count, pattern), w)
+
+    return project
+
+
+def _shaped(kept: Kept, like: Tensor) -> Kept:
+    return Kept(kept.mask.reshape(like.shape), kept.values)
 
 
 def _projected_accuracy(network: Network, z: Sequence[Kept], data: Images) -> float:

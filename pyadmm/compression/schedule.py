@@ -11,6 +11,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from pyadmm.admm.balanced import BalancedPattern
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model.types import LayerSpec
 from pyadmm.settings import CompressSettings
@@ -26,6 +27,7 @@ class Target:
 
     :param ratio: pruning ratio; ``None`` where the global target decides,
     :param least: and then its least pruning ratio.
+    :param sparsity: with ``window`` and ``lockstep``, where the weights that stay may be.
     """
 
     ratio: float | None
@@ -33,7 +35,17 @@ class Target:
     activation_bits: int
     bias_fraction_bits: int
     outputs: int | None
+    sparsity: str = "unstructured"
+    window: int = 1
+    lockstep: int = 1
     least: float = 1.0
+
+    @property
+    def balanced(self) -> BalancedPattern | None:
+        """The layer's window-balanced set; ``None`` where it is unstructured."""
+        if self.sparsity == "unstructured":
+            return None
+        return BalancedPattern(self.window, self.lockstep)
 
 
 def layer_targets(specs: Sequence[LayerSpec], settings: CompressSettings) -> dict[str, Target]:
@@ -72,12 +84,15 @@ def _require_match(pattern: str, names: Sequence[str]) -> None:
 
 
 def _target(spec: LayerSpec, settings: CompressSettings, last: bool) -> Target:
-    chosen: dict[str, float | int | None] = {
+    chosen: dict[str, float | int | str | None] = {
         "ratio": None,
         "weight_bits": settings.weight_bits,
         "activation_bits": settings.activation_bits,
         "bias_fraction_bits": settings.bias_fraction_bits,
         "outputs": None,
+        "sparsity": settings.sparsity,
+        "window": settings.window,
+        "lockstep": settings.lockstep,
     }
     for entry in settings.layers:
         if fnmatchcase(spec.name, entry.pattern):
@@ -87,6 +102,11 @@ def _target(spec: LayerSpec, settings: CompressSettings, last: bool) -> Target:
     if chosen["outputs"] is None and share < 1 and not last and chosen["ratio"] != 1:
         chosen["outputs"] = math.ceil(share * spec.outputs)
     target = Target(**chosen)  # type: ignore[arg-type]
+    if target.balanced is not None and spec.groups > 1:
+        raise PyadmmError(
+            f"layer {spec.name}: balanced patterns take no convolution groups, but it has "
+            f"{spec.groups}; set its sparsity to unstructured"
+        )
     if target.ratio is not None and target.ratio > spec.weights:
         raise PyadmmError(
             f"layer {spec.name}: a pruning ratio of {target.ratio:g} would leave none of its "

@@ -44,6 +44,7 @@ class LayerTarget:
     :param outputs: most output channels (filters, neurons) that may keep weights.
     :param bias_fraction_bits: a bias is a multiple of ``2**-f`` output steps (``f`` may be
         negative: of several steps); fewer bits make a smaller file.
+    :param sparsity: ``unstructured`` or ``balanced``, where the weights that stay may be.
     """
 
     pattern: str
@@ -52,6 +53,9 @@ class LayerTarget:
     activation_bits: int | None = None
     outputs: int | None = None
     bias_fraction_bits: int | None = None
+    sparsity: str | None = None
+    window: int | None = None
+    lockstep: int | None = None
 
     def __post_init__(self) -> None:
         where = f"settings, layer {self.pattern!r}"
@@ -61,6 +65,7 @@ class LayerTarget:
         _check_bits(where, "weight_bits", self.weight_bits)
         _check_bits(where, "activation_bits", self.activation_bits)
         _check_fraction(where, self.bias_fraction_bits)
+        _check_sparsity(where, self.sparsity, self.window, self.lockstep)
 
 
 @dataclass(frozen=True)
@@ -356,6 +361,12 @@ class CompressSettings:
     :param bias_fraction_bits: a bias is a multiple of ``2**-f`` output steps, for layers that do
         not say.
     :param mult_bits: significant bits of a requantiser's multiplier.
+    :param sparsity: where the weights that stay may be, for layers that do not say: anywhere
+        (``unstructured``), or in a pattern that an array in lock step runs without gaps
+        (``balanced``, :mod:`pyadmm.admm.balanced`).
+    :param window: places of a window of a balanced pattern, for layers that do not say.
+    :param lockstep: output channels that keep equally many weights in each window of a balanced
+        pattern, for layers that do not say.
     :param filters_kept: most of a hidden convolution's filters that may keep weights, as a share;
         fewer living filters train faster and make positions cheaper to store.
     :param neurons_kept: the same for a hidden linear layer.
@@ -384,6 +395,9 @@ class CompressSettings:
     mult_bits: int = 16
     filters_kept: float = 1.0
     neurons_kept: float = 1.0
+    sparsity: str = "unstructured"
+    window: int = 3
+    lockstep: int = 8
     seed: int = 0
     input: InputSettings = field(default_factory=InputSettings)
     layers: tuple[LayerTarget, ...] = ()
@@ -418,8 +432,25 @@ class CompressSettings:
         )
         _require(1 <= bits <= 16, f"settings: mult_bits must be 1 to 16, not {bits}")
         self._check_cutmix()
+        self._check_balanced()
         for name, floor in self.break_even.items():
             _require(floor >= 1, f"settings, break_even: {name} must be at least 1, not {floor}")
+
+    def _check_balanced(self) -> None:
+        """Who may be balanced, and which phases do not know such patterns."""
+        _check_sparsity("settings", self.sparsity, self.window, self.lockstep)
+        if "balanced" not in (self.sparsity, *(layer.sparsity for layer in self.layers)):
+            return
+        _require(
+            self.exchange.cycles == 0,
+            "settings, exchange: regrown weights leave a balanced pattern; set cycles to 0, or "
+            "sparsity to unstructured",
+        )
+        _require(
+            self.admm.crowding == 0,
+            "settings, admm: crowding ranks single weights, a balanced pattern does not; set "
+            "crowding to 0, or sparsity to unstructured",
+        )
 
     def _check_cutmix(self) -> None:
         """What an image with a patch shows only the teacher knows, asked for the very image."""
@@ -435,6 +466,20 @@ class CompressSettings:
     def to_dict(self) -> dict[str, Any]:
         """Plain data; :func:`from_dict` gives equal settings back."""
         return asdict(self)
+
+
+def _check_sparsity(
+    where: str, sparsity: str | None, window: int | None, lockstep: int | None
+) -> None:
+    known = None, "unstructured", "balanced"
+    _require(
+        sparsity in known,
+        f"{where}: sparsity must be unstructured or balanced, not {sparsity!r}",
+    )
+    _require(window is None or window >= 1, f"{where}: window must be at least 1, not {window}")
+    _require(
+        lockstep is None or lockstep >= 1, f"{where}: lockstep must be at least 1, not {lockstep}"
+    )
 
 
 def _check_fraction(where: str, bits: int | None) -> None:
