@@ -1,4 +1,4 @@
-"""The board side of pyadmm: needs numpy and pynq, nothing of pyadmm, no torch.
+"""The board side of pyadmm: needs numpy, Python 3.8 and pynq or plain Linux; nothing of pyadmm.
 
 ``Accelerator(bitfile, manifest)`` loads the design and its weights and classifies images;
 ``python -m host.selftest`` compares the board with the golden vectors, bit for bit;

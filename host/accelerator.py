@@ -14,18 +14,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pynq
-from numpy.typing import NDArray
 
-from .clock import set_clock
+from .board import find_board
 from .dma import AxiDma, Deadline
-from .driver import BINDTO, AcceleratorIP
 from .errors import HostError, IdentError, InputError, ManifestError, WeightsError
 from .lock import DeviceLock
 from .manifest import Manifest, ModelFact, read_manifest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MAX_BATCH = 1024
 """Images of one run at most; bounds the memory of the buffers."""
@@ -64,7 +64,8 @@ class Accelerator:
     :param model: name of the weights to load, by default the first of the manifest.
     :param timeout_s: limit of every wait on the hardware, seconds.
     :param verify: read the weights back and compare them after loading.
-    :param device: pynq device, by default the active one.
+    :param device: pynq device or :class:`~host.linux.board.LinuxBoard`, by default the one that
+        :func:`~host.board.find_board` finds.
     :raises HostError: or a subclass, with the reason and the remedy.
     """
 
@@ -81,18 +82,21 @@ class Accelerator:
     ) -> None:
         self.manifest = manifest if isinstance(manifest, Manifest) else read_manifest(manifest)
         self.timeout_s, self.verify = timeout_s, verify
+        self.board = find_board(device)
+        self.device = self.board.device
         self.bitfile = self._bitfile(bitfile)
-        self.device = _active_device() if device is None else device
         self.last: RunTiming | None = None
         self.model: ModelFact | None = None
         self._faulty = False
         self._buffers: dict[str, Any] = {}
         self._lock = DeviceLock(self.device.tag, lock_folder)
         try:
-            self.overlay = self._load_overlay()
-            self.dma = self._find_dma()
-            self.ip = self._find_ip()
-            self.clock_mhz = self._prepare()
+            self.board.open(self.bitfile, self.manifest)
+            self.clock_mhz = self._set_clock()
+            name, facts = self.manifest.design.dma, self.board.dma()
+            self.dma = AxiDma(facts.registers, facts.parameters, name)
+            self.ip = self.board.core()
+            self._check_ident()
             self.load_model(model or self.manifest.models[0].name)
         except OSError as error:
             self.close()
@@ -127,66 +131,21 @@ class Accelerator:
                 "bitstream: the bundle has none; build it with the vendor's tools, then run "
                 "'pyadmm deploy DEPLOY --bitstream FILE.bit'"
             )
-        for file in (bitfile, bitfile.with_suffix(".hwh")):
+        for file in map(bitfile.with_suffix, self.board.files):
             if not file.is_file():
                 raise HostError(f"bitstream: {file} does not exist; .bit and .hwh belong together")
         return bitfile.resolve()
 
-    def _load_overlay(self) -> Any:
-        overlay = pynq.Overlay(str(self.bitfile), download=False, device=self.device)
-        for index, clock in overlay.clock_dict.items():
-            # pynq 4.0 sets clocks by frequency, but reads none from a Zynq-7000's .hwh and then
-            # fails on None; the rate of our own clock is in the manifest, the others may stay.
-            if clock.get("enable") and clock.get("frequency", 0) is None:
-                if index == self.manifest.clock_index:
-                    clock["frequency"] = self.manifest.clock_mhz
-                else:
-                    del clock["enable"]
-        overlay.download()
-        return overlay
+    def _set_clock(self) -> float:
+        return self.board.set_clock(self.manifest.clock_index, self.manifest.clock_mhz)
 
-    def _describe(self, instance: str) -> Any:
-        entries = self.overlay.ip_dict
-        if instance not in entries:
-            raise IdentError(
-                f"{self.bitfile.name}: has no {instance}, only {', '.join(sorted(entries))}; the "
-                "bitstream is of another design than the manifest"
-            )
-        return entries[instance]
-
-    def _find_dma(self) -> AxiDma:
-        name = self.manifest.design.dma
-        entry = self._describe(name)
-        registers = pynq.MMIO(entry["phys_addr"], entry["addr_range"], device=self.device)
-        return AxiDma(registers, entry["parameters"], name)
-
-    def _find_ip(self) -> AcceleratorIP:
-        design = self.manifest.design
-        kind = self._describe(design.ip)["type"]
-        if kind != design.vlnv:
-            raise IdentError(
-                f"{self.bitfile.name}: {design.ip} is a {kind}, but the manifest says {design.vlnv}"
-            )
-        driver: Any = self.overlay
-        for part in design.ip.split("/"):
-            driver = getattr(driver, part)
-        if not isinstance(driver, AcceleratorIP):
-            raise IdentError(
-                f"{design.ip}: type {kind} has no driver here; known are {', '.join(BINDTO)}"
-            )
-        driver.manifest = self.manifest
-        return driver
-
-    def _prepare(self) -> float:
-        """Set the clock and see that it is the right design; gives the clock in MHz."""
-        actual = set_clock(self.manifest.clock_index, self.manifest.clock_mhz)
+    def _check_ident(self) -> None:
         ident = self.ip.ident
         if ident != self.manifest.design.ident:
             raise IdentError(
                 f"{self.bitfile.name}: the design says it is 0x{ident:08x}, but the manifest is "
                 f"for 0x{self.manifest.design.ident:08x}; use bitstream and manifest of one flow"
             )
-        return actual
 
     def _recover(self) -> None:
         """After a failed run: reset the DMA, and load the design anew if the core is stuck."""
@@ -194,8 +153,9 @@ class Accelerator:
         if not self.ip.idle:
             loaded, self.model = self.model, None
             self._free_buffers()
-            self.overlay.download()
-            self.clock_mhz = self._prepare()
+            self.board.reload()
+            self.clock_mhz = self._set_clock()
+            self._check_ident()
             self._faulty = False
             if loaded is not None:
                 self.load_model(loaded)
@@ -209,7 +169,7 @@ class Accelerator:
         if held is None or len(held) < words:
             if held is not None:
                 held.freebuffer()
-            held = pynq.allocate((words,), np.uint32, target=self.device)
+            held = self.board.allocate(words)
             self._buffers[name] = held
         return held
 
@@ -220,20 +180,12 @@ class Accelerator:
 
     # Runs
 
-    def _run(
-        self,
-        mode: str,
-        count: int = 0,
-        send: Transfer | None = None,
-        receive: Transfer | None = None,
-    ) -> float:
-        """One run of the core. Gives its seconds, DMA included, host copies excluded."""
-        with self.claimed():
-            return self._transact(mode, count, send, receive)
-
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """The hardware in a good state for one run; a run that raises is recovered from later."""
+        """The hardware in a good state for one run; a run that raises is recovered from later.
+
+        Buffers are fetched inside: recovery frees the earlier ones.
+        """
         if self._faulty:
             self._recover()
         self._faulty = True
@@ -241,8 +193,13 @@ class Accelerator:
         self._faulty = False
 
     def _transact(
-        self, mode: str, count: int, send: Transfer | None, receive: Transfer | None
+        self,
+        mode: str,
+        count: int = 0,
+        send: Transfer | None = None,
+        receive: Transfer | None = None,
     ) -> float:
+        """One run of the core. Gives its seconds, DMA included, host copies excluded."""
         deadline = Deadline(self.timeout_s)
         if send:
             send.buffer.flush()
@@ -287,9 +244,10 @@ class Accelerator:
                 f"{capacity}; pack it for this design"
             )
         self.model = None
-        buffer = self.buffer("send", len(words))
-        buffer[: len(words)] = words
-        self._run("load", send=Transfer(buffer, words.nbytes))
+        with self.claimed():
+            buffer = self.buffer("send", len(words))
+            buffer[: len(words)] = words
+            self._transact("load", send=Transfer(buffer, words.nbytes))
         if self.verify:
             self._verify(fact, words)
         self.model = fact
@@ -301,9 +259,10 @@ class Accelerator:
                 f"length register has {self.dma.length_bits} bits; widen c_sg_length_width to "
                 f"{words.nbytes.bit_length()}, or pass verify=False and run host.selftest"
             )
-        buffer = self.buffer("receive", len(words))
-        self._run("read_back", receive=Transfer(buffer, words.nbytes))
-        read = np.array(buffer[: len(words)])
+        with self.claimed():
+            buffer = self.buffer("receive", len(words))
+            self._transact("read_back", receive=Transfer(buffer, words.nbytes))
+            read = np.array(buffer[: len(words)])
         wrong = np.flatnonzero(read != words)
         if len(wrong):
             first = int(wrong[0])
@@ -366,15 +325,15 @@ class Accelerator:
     def _infer(self, images: NDArray[np.uint8], results: NDArray[np.int32]) -> float:
         count, words = len(images), self.manifest.input_words
         out_words = count * self.manifest.output_words
-        send = self.buffer("send", count * words)
-        pixels = send[: count * words].view(np.uint8).reshape(count, 4 * words)
-        pixels[:, : self.manifest.image_bytes] = images.reshape(count, -1)
-        pixels[:, self.manifest.image_bytes :] = 0
-        receive = self.buffer("receive", out_words)
-        seconds = self._run(
-            "infer", count, Transfer(send, 4 * count * words), Transfer(receive, 4 * out_words)
-        )
-        results[:] = receive[:out_words].view(np.int32).reshape(results.shape)
+        with self.claimed():
+            send = self.buffer("send", count * words)
+            pixels = send[: count * words].view(np.uint8).reshape(count, 4 * words)
+            pixels[:, : self.manifest.image_bytes] = images.reshape(count, -1)
+            pixels[:, self.manifest.image_bytes :] = 0
+            receive = self.buffer("receive", out_words)
+            sent, received = Transfer(send, 4 * count * words), Transfer(receive, 4 * out_words)
+            seconds = self._transact("infer", count, sent, received)
+            results[:] = receive[:out_words].view(np.int32).reshape(results.shape)
         return seconds
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.intp]:
@@ -388,15 +347,6 @@ class Accelerator:
         values = logits * self.model.logit_scale
         shares = np.exp(values - values.max(1, keepdims=True))
         return np.asarray(shares / shares.sum(1, keepdims=True))
-
-
-def _active_device() -> Any:
-    try:
-        return pynq.Device.active_device
-    except RuntimeError as error:
-        raise HostError(
-            f"board: no device ({error}); on a board, use a login shell of root: 'sudo -i'"
-        ) from error
 
 
 def load_vectors(model: ModelFact, manifest: Manifest) -> dict[str, NDArray[Any]]:

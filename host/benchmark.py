@@ -16,10 +16,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .accelerator import Accelerator, load_vectors
 from .bundle import add_bundle_arguments, open_bundle
@@ -27,6 +26,9 @@ from .cpu import Network
 from .errors import HostError
 from .fast import FastPath
 from .power import PowerReading, RailRecorder, read_meter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 PERCENTILES = (5, 95, 99)
 POWER_SECONDS = 1.0

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import io
 import zipfile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
 from .errors import ManifestError
 from .manifest import Manifest, ModelFact
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _EXACT = 1 << 24
 _INPUT = "input"
@@ -80,7 +82,7 @@ class Network:
         return _requantise(_windows(node, values).sum((-2, -1)), node)
 
     def _add(self, node: dict[str, Any], values: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
-        a, b = (values[name] * mult for name, mult in zip(node["sources"], node["mult"]))  # noqa: B905
+        a, b = (values[name] * mult for name, mult in zip(node["sources"], node["mult"]))
         return _shift(a + b, node)
 
 

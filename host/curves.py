@@ -32,7 +32,7 @@ class Curve:
 
         None outside the curve and beside points where no sparse kernel fits.
         """
-        for (x0, y0), (x1, y1) in zip(self.points, self.points[1:]):  # noqa: B905
+        for (x0, y0), (x1, y1) in zip(self.points, self.points[1:]):
             if x0 <= pruned <= x1 and y0 is not None and y1 is not None:
                 return y0 if x0 == x1 else y0 + (y1 - y0) * (pruned - x0) / (x1 - x0)
         return None

@@ -13,12 +13,14 @@ import io
 import json
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 CANVAS_PIXELS = 196
 _BOX_SHARE = 20 / 28

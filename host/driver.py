@@ -1,8 +1,4 @@
-"""The pynq driver of the accelerator: ``overlay.<instance>`` is an :class:`AcceleratorIP`.
-
-The control registers follow the ``ap_ctrl_hs`` protocol of Vitis HLS; their offsets come from the
-manifest, which lies beside the bitstream.
-"""
+"""The pynq driver of the accelerator: ``overlay.<instance>`` is an :class:`AcceleratorIP`."""
 
 from __future__ import annotations
 
@@ -11,29 +7,12 @@ from typing import Any
 
 from pynq import DefaultIP
 
-from .dma import Deadline
-from .errors import HardwareTimeout
+from .control import BINDTO, AcceleratorControl
 from .manifest import MANIFEST_NAME, Manifest, read_manifest
 
-START, DONE, IDLE, READY = 1 << 0, 1 << 1, 1 << 2, 1 << 3
-_CONTROL_WORDS = {0: "started", 1: "done", 2: "idle", 3: "ready", 7: "auto-restart"}
 
-BINDTO = [
-    "xilinx.com:hls:pyadmm_top:1.0",
-    "pyadmm:hls:pyadmm_top:1.0",
-    "pyadmm:rtl:pyadmm_top:1.0",
-]
-"""Types of the accelerator in a block design, made by HLS or packaged from RTL."""
-
-
-def decode_control(value: int) -> str:
-    """The set bits of ``ap_ctrl`` in words."""
-    words = [text for bit, text in _CONTROL_WORDS.items() if value >> bit & 1]
-    return f"{', '.join(words) or 'busy'} (0x{value:08x})"
-
-
-class AcceleratorIP(DefaultIP):
-    """Control registers of the accelerator."""
+class AcceleratorIP(DefaultIP, AcceleratorControl):
+    """Control registers of the accelerator, bound to its types by pynq."""
 
     bindto = BINDTO
 
@@ -53,47 +32,3 @@ class AcceleratorIP(DefaultIP):
     @manifest.setter
     def manifest(self, manifest: Manifest) -> None:
         self._manifest = manifest
-
-    def _read(self, register: str) -> int:
-        return int(self.read(self.manifest.registers[register]))
-
-    @property
-    def ident(self) -> int:
-        """First 32 bits of the digest of the build plan that the bitstream was made from."""
-        return self._read("ident")
-
-    @property
-    def cycles(self) -> int | None:
-        """Clock cycles of the last run, start to done; None where the design does not count."""
-        return self._read("cycles") or None
-
-    @property
-    def idle(self) -> bool:
-        """Whether no run is in progress."""
-        return bool(self._read("ap_ctrl") & IDLE)
-
-    def start(self, mode: str, count: int = 0) -> None:
-        """Start a run.
-
-        :param mode: ``infer``, ``load`` or ``read_back``.
-        :param count: images of the run, for ``infer``.
-        """
-        self.write(self.manifest.registers["mode"], self.manifest.modes[mode])
-        self.write(self.manifest.registers["count"], count)
-        self.write(self.manifest.registers["ap_ctrl"], START)
-
-    def wait(self, deadline: Deadline) -> None:
-        """Wait for the end of the run.
-
-        :raises HardwareTimeout: if it is not done by then.
-        """
-        while True:
-            control = self._read("ap_ctrl")
-            # done clears on read in HLS designs, so an idle core that is not about to start counts
-            if control & DONE or (control & IDLE and not control & START):
-                return
-            if deadline.passed:
-                raise HardwareTimeout(
-                    f"{self.name}: waited {deadline.seconds:g} s for done; ap_ctrl: "
-                    f"{decode_control(control)}"
-                )

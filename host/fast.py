@@ -12,15 +12,17 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .accelerator import Accelerator
+from .control import decode_control
 from .dma import decode_status
-from .driver import decode_control
 from .errors import DmaError, HardwareTimeout, HostError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _SOURCE = Path(__file__).with_name("fast.c")
 _COMPILE_LIMIT_S = 60
@@ -71,9 +73,13 @@ class FastPath:
                 "C path: the registers of this device are not mapped memory (a simulated or remote "
                 "board), so only the Python path can run"
             )
-        manifest = accelerator.manifest
         self._accelerator = accelerator
         self._library = compile_library()
+        self._connect()
+
+    def _connect(self) -> None:
+        """Point the C path at the registers and buffers; recovery may have replaced the buffers."""
+        accelerator, manifest = self._accelerator, self._accelerator.manifest
         self._send = accelerator.buffer("send", manifest.input_words)
         self._receive = accelerator.buffer("receive", manifest.output_words)
         self._send[: manifest.input_words] = 0
@@ -94,6 +100,13 @@ class FastPath:
             timeout_ns=int(accelerator.timeout_s * 1e9),
         )
 
+    def _is_connected(self) -> bool:
+        """Whether the accelerator still holds the buffers that the port points to."""
+        manifest, buffer = self._accelerator.manifest, self._accelerator.buffer
+        sizes = {"send": manifest.input_words, "receive": manifest.output_words}
+        held = [buffer(name, words) for name, words in sizes.items()]
+        return held[0] is self._send and held[1] is self._receive
+
     def infer(self, image: NDArray[np.uint8]) -> FastResult:
         """Classify one uint8 image ``(C, H, W)``.
 
@@ -106,6 +119,8 @@ class FastPath:
         ns = (ctypes.c_uint64 * 2)()
         seen = ctypes.c_uint32()
         with accelerator.claimed():
+            if not self._is_connected():
+                self._connect()
             code = self._library.pyadmm_infer(
                 ctypes.byref(self._port),
                 ctypes.c_void_p(_pointer(pixels)),

@@ -15,8 +15,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import pynq
-
 from .errors import HostError
 
 METER_COLUMNS = ("time_s", "watts")
@@ -88,7 +86,14 @@ class RailRecorder:
 
 
 def board_rails() -> dict[str, Any]:
-    """The board's power rails as pynq finds them through libsensors; empty where it has none."""
+    """The board's power rails as pynq finds them through libsensors; empty where it has none.
+
+    Without pynq there are none: a meter's log still works.
+    """
+    try:
+        import pynq  # noqa: PLC0415
+    except ImportError:
+        return {}
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"

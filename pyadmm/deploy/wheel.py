@@ -45,8 +45,9 @@ def build_wheel(bundle: Mapping[str, bytes]) -> tuple[str, bytes]:
     info = f"pyadmm_host-{version}.dist-info"
     files[f"{info}/METADATA"] = (
         f"Metadata-Version: 2.1\nName: pyadmm-host\nVersion: {version}\n"
-        "Summary: pynq driver, weights and notebooks of a pyadmm accelerator\n"
-        "Requires-Python: >=3.10\nRequires-Dist: numpy\nRequires-Dist: pynq\n"
+        "Summary: driver, weights and notebooks of a pyadmm accelerator, for pynq or plain Linux\n"
+        "Requires-Python: >=3.8\nRequires-Dist: numpy>=1.20\n"
+        "Provides-Extra: pynq\nRequires-Dist: pynq; extra == 'pynq'\n"
     ).encode()
     files[f"{info}/WHEEL"] = (
         b"Wheel-Version: 1.0\nGenerator: pyadmm\nRoot-Is-Purelib: true\nTag: py3-none-any\n"

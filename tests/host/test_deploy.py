@@ -137,7 +137,7 @@ def test_block_design_names_are_those_of_the_vendor_flow() -> None:
     rtl = vendor_params(board, project="x", flavour="rtl", rtl_sources=("pyadmm_top.v",))
     assert rtl.vlnv == VLNV["rtl"]
     assert small_design(small_model(1, "m")).dma == DMA_CELL
-    assert all(vlnv in host_files()["host/driver.py"].decode() for vlnv in VLNV.values())
+    assert all(vlnv in host_files()["host/control.py"].decode() for vlnv in VLNV.values())
 
 
 def test_a_bitstream_and_a_model_can_be_added_later(

@@ -51,7 +51,7 @@ def test_a_missing_environment_says_how_to_get_one(
 ) -> None:
     monkeypatch.delenv("PYADMM_HOST_PYTHON", raising=False)
     monkeypatch.setenv("PYADMM_CACHE", str(tmp_path))
-    with pytest.raises(ToolError, match=r"python -m pyadmm\.simboard\.environment"):
+    with pytest.raises(ToolError, match=r"python -m pyadmm\.deploy\.simulated_board\.environment"):
         environment.host_python(create=False)
     monkeypatch.setenv("PYADMM_HOST_PYTHON", str(tmp_path / "python"))
     with pytest.raises(ToolError, match="cannot import pynq"):
