@@ -156,7 +156,7 @@ def selects_products(stage: StagePlan) -> bool:
     Smaller for kernels of two or three columns at stride 1; costs a cycle between tiles.
     """
     sparse = stage.config.family == "sparse"
-    return sparse and stage.spec.stride == 1 and 2 <= stage.spec.kernel[1] <= 3
+    return sparse and stage.spec.square_stride == 1 and 2 <= stage.spec.kernel[1] <= 3
 
 
 def _memory(board: Board, depth: int, width: int) -> Design:

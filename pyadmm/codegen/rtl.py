@@ -127,7 +127,7 @@ def choose_acc_mux(stage: StagePlan) -> bool:
 
 
 def _acc_mux_possible(stage: StagePlan) -> bool:
-    return stage.config.family == "sparse" and stage.spec.stride == 1
+    return stage.config.family == "sparse" and stage.spec.square_stride == 1
 
 
 def rtl_files() -> dict[str, str]:
@@ -213,7 +213,7 @@ def _check_options(stage: StagePlan, option: RtlOptions) -> None:
     if option.acc_mux and not _acc_mux_possible(stage):
         raise PyadmmError(
             f"{stage.name}: acc_mux needs a sparse kernel of stride 1, not "
-            f"{stage.config.family} of stride {stage.spec.stride}"
+            f"{stage.config.family} of stride {stage.spec.square_stride}"
         )
     beats = option.drain_beats
     if beats is not None and (beats < 1 or stage.tile_rows % beats):

@@ -74,8 +74,8 @@ def rtl_stage_context(
             "IN_WIDTH": width,
             "KERNEL_H": stage.spec.kernel[0],
             "KERNEL_W": stage.spec.kernel[1],
-            "STRIDE": stage.spec.stride,
-            "PADDING": stage.spec.padding,
+            "STRIDE": stage.spec.square_stride,
+            "PADDING": stage.spec.square_padding,
             **shape,
             "LIVE": len(graph.channels),
             "LIVE_CHANNELS": f"{{{live}}}",
@@ -109,15 +109,17 @@ def rtl_stage_context(
 
 def window_columns(stage: StagePlan) -> int:
     """Columns of the window: whole beats of ``pixels * stride`` that cover it."""
-    step = stage.config.pixels * stage.spec.stride
-    span = (stage.config.pixels - 1) * stage.spec.stride + stage.spec.kernel[1]
+    step = stage.config.pixels * stage.spec.square_stride
+    span = (stage.config.pixels - 1) * stage.spec.square_stride + stage.spec.kernel[1]
     return -(-span // step) * step
 
 
 def _tap_lsb(stage: StagePlan, columns: int, tap: tuple[int, int, int], pixel: int) -> int:
     """Where a tap's activation lies in the window."""
     live, row, column = tap
-    place = (live * stage.spec.kernel[0] + row) * columns + pixel * stage.spec.stride + column
+    place = (
+        (live * stage.spec.kernel[0] + row) * columns + pixel * stage.spec.square_stride + column
+    )
     return place * stage.input.bits
 
 

@@ -30,15 +30,18 @@ from pyadmm.model import (
     AvgPool,
     CompressedLayer,
     CompressedModel,
+    Concat,
     InputSpec,
     MaxPool,
     Node,
     Requant,
 )
-from pyadmm.model.types import LayerSpec, QFormat, signed_bits
+from pyadmm.model.types import LayerSpec, Pair, QFormat, Sides, signed_bits
 
 MAGIC = b"\xa2"
 """``a``, and the version of the format; no UTF-8 text starts with such a byte."""
+EXTENDED = b"\xa3"
+"""The same of networks that version 2 cannot describe (:func:`needs_extension`)."""
 FILE_LIMIT = 1 << 28
 NODE_LIMIT = 500
 """Format look-ups recurse through pools: the limit keeps them far from Python's."""
@@ -61,8 +64,10 @@ BIAS_LIMIT = 1 << 48
 _HEAD = 4
 _CRC_MASK = (1 << 24) - 1
 _DAMAGED = "get the file again"
-_KINDS = ("conv", "linear", "maxpool", "avgpool", "add")
-_STEMS = ("conv", "fc", "pool", "pool", "add")
+_KINDS = ("conv", "linear", "maxpool", "avgpool", "add", "concat")
+_STEMS = ("conv", "fc", "pool", "pool", "add", "concat")
+_EXTENDED_KINDS = 1
+"""The last of the kinds, which only version 3 of the format has."""
 PARTS = ("header", "positions", "levels", "biases")
 _MODEL_NAMES = ("lenet5", "lenet", "alexnet", "vgg16", "resnet20", "resnet56", "model")
 _SCALE_ONE, _SCALE_POWER, _SCALE_SINGLE, _SCALE_DOUBLE = range(4)
@@ -78,7 +83,8 @@ def encode(model: CompressedModel) -> bytes:
 
 def _encode(model: CompressedModel) -> tuple[bytes, dict[str, float]]:
     encoder = Encoder()
-    session = _Session(encoder, WEIGHT_LIMIT, Budget())
+    extended = needs_extension(model)
+    session = _Session(encoder, WEIGHT_LIMIT, Budget(), extended)
     session.model(model)
     # Zeros after the stream change nothing; they entitle a nearly empty network to its weights.
     owed = max(
@@ -86,15 +92,40 @@ def _encode(model: CompressedModel) -> tuple[bytes, dict[str, float]]:
         -(-(SYMBOL_LIMIT - session.budget.symbols - FREE_SYMBOLS) // SYMBOLS_PER_BYTE),
     )
     content = encoder.finish().ljust(owed - _HEAD, b"\0")
-    return seal(content), encoder.sections
+    return seal(content, extended), encoder.sections
 
 
-def seal(content: bytes) -> bytes:
+def needs_extension(model: CompressedModel) -> bool:
+    """Whether ``model`` has what only version 3 of the format describes.
+
+    That is signed data, unequal strides or paddings, dilation, pools with oblong windows, padding
+    or a border, and concatenation.
+    """
+    return model.input.signed or any(_is_extended(node) for node in model.nodes)
+
+
+def _is_extended(node: Node) -> bool:
+    if isinstance(node, CompressedLayer):
+        spec = node.spec
+        even = len({*spec.stride}) == len({*spec.padding}) == 1
+        return not even or spec.dilation != (1, 1)
+    if isinstance(node, MaxPool | AvgPool):
+        border = node.border if isinstance(node, AvgPool) else None
+        square = len({*node.kernel}) == len({*node.stride}) == 1
+        return not square or any(node.padding) or border is not None
+    return isinstance(node, Concat)
+
+
+def seal(content: bytes, extended: bool = False) -> bytes:
     """The file of coded data ``content``: magic, version and checksum before it.
 
     The checksum is the lower 24 bits of CRC-32.
     """
-    return MAGIC + (zlib.crc32(content) & _CRC_MASK).to_bytes(_HEAD - 1, "big") + content
+    return (
+        (EXTENDED if extended else MAGIC)
+        + (zlib.crc32(content) & _CRC_MASK).to_bytes(_HEAD - 1, "big")
+        + content
+    )
 
 
 def decode(data: bytes) -> CompressedModel:
@@ -102,23 +133,26 @@ def decode(data: bytes) -> CompressedModel:
 
     :raises PyadmmError: for anything else than such a file.
     """
-    if data[:3] == b"ADM" or (data and data[0] >> 4 == MAGIC[0] >> 4 and data[:1] != MAGIC):
-        version = data[3] if data[:3] == b"ADM" and len(data) > 3 else data[0] & 15
+    known, old = data[:1] in (MAGIC, EXTENDED), data[:3] == b"ADM"
+    if old or (data and data[0] >> 4 == MAGIC[0] >> 4 and not known):
+        version = data[3] if old and len(data) > 3 else data[0] & 15
         raise PyadmmError(
-            f".admm file: version must be {MAGIC[0] & 15}, not {version}; "
+            f".admm file: version must be {MAGIC[0] & 15} or {EXTENDED[0] & 15}, not {version}; "
             "read it with the pyadmm that wrote it"
         )
-    if data[:1] != MAGIC:
+    if not known:
         raise PyadmmError(f".admm file: starts with {bytes(data[:4])!r}, so it is none; {_DAMAGED}")
     if len(data) > FILE_LIMIT:
         raise PyadmmError(f".admm file: must be at most {FILE_LIMIT} bytes, not {len(data)}")
     content = bytes(data[_HEAD:])
-    if seal(content) != data:
+    extended = data[:1] == EXTENDED
+    if seal(content, extended) != data:
         raise PyadmmError(f".admm file: checksum is wrong, it is damaged or truncated; {_DAMAGED}")
     weights = min(WEIGHT_LIMIT, FREE_WEIGHTS + WEIGHTS_PER_BYTE * len(data))
     symbols = min(SYMBOL_LIMIT, FREE_SYMBOLS + SYMBOLS_PER_BYTE * len(data))
     try:
-        return _Session(Decoder(content), weights, Budget(symbols=symbols)).model(None)
+        session = _Session(Decoder(content), weights, Budget(symbols=symbols), extended)
+        return session.model(None)
     except PyadmmError as error:
         raise PyadmmError(f".admm file: not a valid model: {error}") from error
 
@@ -167,6 +201,7 @@ class _Session:
     coder: Coder
     weight_limit: int
     budget: Budget
+    extended: bool = False
     weights: int = 0
     scalars: int = 0
     sizes: dict[str, Sizes] = field(default_factory=dict)
@@ -201,6 +236,26 @@ class _Session:
         coded = self.size(name, value, limit)
         self.guesses[name] = coded
         return coded
+
+    def pair(self, name: str, value: Pair | None, guess: int) -> Pair:
+        """A number for rows and columns; two where they differ, which version 3 allows."""
+        rows = self.guessed(name, None if value is None else value[0], guess)
+        equal = None if value is None else value[0] == value[1]
+        if not self.extended or self.flag(f"{name} is square", equal):
+            return rows, rows
+        return rows, self.size(f"{name} of columns", None if value is None else value[1])
+
+    def sides(self, name: str, value: Sides | None) -> Sides:
+        """A number for all sides; one for each where they differ, which version 3 allows."""
+        first = self.guessed(name, None if value is None else value[0], 0)
+        if not self.extended or self.flag(
+            f"{name} is even", None if value is None else len({*value}) == 1
+        ):
+            return first, first, first, first
+        left, bottom, right = (
+            self.size(f"{name} of a side", None if value is None else value[i]) for i in (1, 2, 3)
+        )
+        return first, left, bottom, right
 
     def text(self, value: str | None) -> str:
         """A name, UTF-8."""
@@ -338,11 +393,18 @@ class _Session:
         )
         plain = QFormat(bits, signed)
         scale = self.real("scale", None if value is None else value.format.scale, 1 / plain.hi)
-        offset = self.series("offset", None if value is None else value.offset, shape[0], 255)
+        data_signed = self.extended and self.flag(
+            "data signed", None if value is None else value.signed, likely=False
+        )
+        # Those of the same data with inverted sign bits are bytes.
+        offset = self.series(
+            "offset", None if value is None else value.unsigned.offset, shape[0], 255
+        )
         shift = self.guessed(
             "input shift", None if value is None else value.shift, max(0, 8 - bits), 7
         )
-        return InputSpec(shape, replace(plain, scale=scale), tuple(offset), shift)
+        offsets = tuple(o - 128 if data_signed else o for o in offset)
+        return InputSpec(shape, replace(plain, scale=scale), offsets, shift, data_signed)
 
     def _node(self, node: Node | None, outline: NodeOutline | None, last: bool) -> Node:
         self.coder.mark(
@@ -351,7 +413,8 @@ class _Session:
         if outline is not None:
             kind, name, first = outline.kind, outline.name, outline.source
         else:
-            prior = self.hits.setdefault("kind", Adaptive(np.ones(len(_KINDS))))
+            kinds = len(_KINDS) - (0 if self.extended else _EXTENDED_KINDS)
+            prior = self.hits.setdefault("kind", Adaptive(np.ones(kinds)))
             kind = prior.code(self.coder, None if node is None else _kind(node))
             name = self._name(kind, None if node is None else node.name)
             previous = next(reversed(self.shapes))
@@ -367,6 +430,9 @@ class _Session:
             assert node is None or isinstance(node, Add)
             second = self._source(None if node is None else node.sources[1], INPUT)
             made = self._add(node, name, (first, second))
+        elif kind == 5:
+            assert node is None or isinstance(node, Concat)
+            made = self._concat(node, name, first)
         elif outline is not None:
             made = MaxPool(name, first, 2, 2)
         else:
@@ -375,7 +441,9 @@ class _Session:
         self.shapes[name] = made.output_shape([self.shapes[s] for s in made.sources])
         self.formats[name] = self.formats[first] if isinstance(made, MaxPool) else made.output
         if not isinstance(made, CompressedLayer):
-            self.alive[name] = np.logical_or.reduce([self.alive[s] for s in made.sources])
+            alive = [self.alive[s] for s in made.sources]
+            joined = isinstance(made, Concat)
+            self.alive[name] = np.concatenate(alive) if joined else np.logical_or.reduce(alive)
         return made
 
     def _name(self, kind: int, value: str | None) -> str:
@@ -402,14 +470,36 @@ class _Session:
         return earlier[-1 - back]
 
     def _pool(self, node: MaxPool | AvgPool | None, kind: int, name: str, source: str) -> Node:
-        kernel = self.guessed("window", None if node is None else node.kernel, 2)
-        stride = self.guessed("pool stride", None if node is None else node.stride, 2)
+        kernel = self.pair("window", None if node is None else node.kernel, 2)
+        stride = self.pair("pool stride", None if node is None else node.stride, 2)
+        padding: Sides = (0, 0, 0, 0)
+        if self.extended:
+            padding = self.sides("pool padding", None if node is None else node.padding)
         if kind == 2:
-            return MaxPool(name, source, kernel, stride)
+            return MaxPool(name, source, kernel, stride, padding)
         assert node is None or isinstance(node, AvgPool)
         requant = self.requant(None if node is None else node.requant, self.shapes[source][0])
         output = self.number_format(None if node is None else node.output, self.formats[source])
-        return AvgPool(name, source, kernel, stride, requant, output)
+        border = self._border(node) if self.extended else None
+        return AvgPool(name, source, kernel, stride, requant, output, padding, border)
+
+    def _border(self, pool: AvgPool | None) -> Sides | None:
+        """The border of an average pool, if it has any."""
+        absent = None if pool is None else pool.border is None
+        if self.flag("no border", absent):
+            return None
+        return self.sides("border", None if pool is None else pool.border)
+
+    def _concat(self, node: Concat | None, name: str, first: str) -> Concat:
+        count = self.size("parts", None if node is None else len(node.sources), NODE_LIMIT)
+        rest = [
+            self._source(None if node is None else node.sources[i], first) for i in range(1, count)
+        ]
+        requants = [
+            self.requant(None if node is None else node.requants[i], 1) for i in range(count)
+        ]
+        output = self.number_format(None if node is None else node.output, self.formats[first])
+        return Concat(name, (first, *rest), tuple(requants), output)
 
     def _add(self, node: Add | None, name: str, sources: tuple[str, str]) -> Add:
         mult = [
@@ -502,13 +592,16 @@ class _Session:
             columns = rows
         else:
             columns = self.size("kernel columns", of(lambda s: s.kernel[1]))
-        stride = self.guessed("stride", of(lambda s: s.stride), 1)
-        padding = self.guessed("padding", of(lambda s: s.padding), 0)
+        stride = self.pair("stride", None if spec is None else spec.stride, 1)
+        padding = self.sides("padding", None if spec is None else spec.padding)
         groups = self.guessed("groups", of(lambda s: s.groups), 1)
+        dilation = (1, 1)
+        if self.extended:
+            dilation = self.pair("dilation", None if spec is None else spec.dilation, 1)
         if groups < 1 or shape[0] % groups:
             raise PyadmmError(f"layer {name}: {groups} groups do not split {shape[0]} channels")
         weight_shape = (outputs, shape[0] // groups, rows, columns)
-        return LayerSpec(name, "conv", weight_shape, shape, stride, padding, groups)
+        return LayerSpec(name, "conv", weight_shape, shape, stride, padding, groups, dilation)
 
     def _biases(
         self, bias: NDArray[np.int64] | None, live: NDArray[np.bool_], requant: Requant
@@ -579,7 +672,7 @@ def _known_name(name: str) -> int:
 def _kind(node: Node) -> int:
     if isinstance(node, CompressedLayer):
         return _KINDS.index(node.spec.kind)
-    return {MaxPool: 2, AvgPool: 3, Add: 4}[type(node)]
+    return {MaxPool: 2, AvgPool: 3, Add: 4, Concat: 5}[type(node)]
 
 
 def _scale_form(value: float) -> int:
@@ -595,7 +688,7 @@ def _scale_form(value: float) -> int:
 
 def _padded(spec: LayerSpec) -> tuple[int, int, int]:
     channels, height, width = spec.input_shape
-    return channels, height + 2 * spec.padding, width + 2 * spec.padding
+    return channels, height + sum(spec.row_padding), width + sum(spec.column_padding)
 
 
 def _trailing_zeros(values: list[int]) -> int:

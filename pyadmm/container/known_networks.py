@@ -88,6 +88,6 @@ def _outline(node: Node) -> NodeOutline | None:
     if isinstance(node, CompressedLayer):
         kind = _CONV if node.spec.kind == "conv" else _LINEAR
         return NodeOutline(kind, node.name, node.source, node.spec)
-    if isinstance(node, MaxPool) and (node.kernel, node.stride) == (2, 2):
+    if isinstance(node, MaxPool) and node == MaxPool(node.name, node.source, 2, 2):
         return NodeOutline(_MAX_POOL, node.name, node.source)
     return None

@@ -31,7 +31,7 @@ from pyadmm.hardware.plan import AcceleratorPlan, BuildPlan, Unit, files_digest
 from pyadmm.hardware.plan_json import ACCELERATOR, accelerator_facts, read_accelerator
 from pyadmm.hardware.registers import OFFSETS
 from pyadmm.hardware.weight_image import weight_image
-from pyadmm.model import Add, AvgPool, CompressedModel, MaxPool, Node
+from pyadmm.model import Add, AvgPool, CompressedModel, Concat, MaxPool, Node
 
 MANIFEST = "manifest.json"
 BUNDLE = "bundle"
@@ -279,8 +279,9 @@ def _cpu_arrays(model: CompressedModel) -> dict[str, NDArray[Any]]:
 def _cpu_node(node: Node) -> dict[str, Any]:
     """One node of the network as ``host.cpu`` reads it."""
     if isinstance(node, MaxPool):
-        window = {"kernel": node.kernel, "stride": node.stride}
-        return {"op": "maxpool", "name": node.name, "source": node.source, **window}
+        return {"op": "maxpool", "name": node.name, "source": node.source, **_window(node)}
+    if isinstance(node, Concat):
+        raise PyadmmError(f"deploy: {node.name}: the board's CPU model has no concatenation")
     bounds = {"lo": node.output.lo, "hi": node.output.hi}
     if isinstance(node, Add):
         scale = {"mult": list(node.mult), "shift": node.shift}
@@ -288,10 +289,15 @@ def _cpu_node(node: Node) -> dict[str, Any]:
     scale = {"mult": list(node.requant.mult), "shift": node.requant.shift}
     common = {"name": node.name, "source": node.source, **scale, **bounds}
     if isinstance(node, AvgPool):
-        return {"op": "avgpool", "kernel": node.kernel, "stride": node.stride, **common}
+        return {"op": "avgpool", **_window(node), **common}
     spec = node.spec
-    geometry = {"stride": spec.stride, "padding": spec.padding, "groups": spec.groups}
+    geometry = {"stride": spec.square_stride, "padding": spec.square_padding, "groups": spec.groups}
     return {"op": "conv", **geometry, **common}
+
+
+def _window(pool: MaxPool | AvgPool) -> dict[str, int]:
+    kernel, stride = pool.square
+    return {"kernel": kernel, "stride": stride}
 
 
 # The folder

@@ -90,12 +90,12 @@ def unrolled_engine_cycles(stage: StagePlan) -> int:
     assert stage.constants is not None
     spec, pixels = stage.spec, stage.config.pixels
     _, height, width = spec.output_shape
-    span = (pixels - 1) * spec.stride + spec.kernel[1]
-    beats = -(-width // pixels) + -(-span // (pixels * spec.stride)) - 1
+    span = (pixels - 1) * spec.square_stride + spec.kernel[1]
+    beats = -(-width // pixels) + -(-span // (pixels * spec.square_stride)) - 1
     plain = max(beats, stage.constants.channels + _FETCH_TURN)
     interval = -(-stage.tile_rows // (1 if stage.pool is None else stage.pool.stride))
     paced = max(plain, unrolled_pace(stage, interval))
-    rows = (height - 1) * spec.stride + spec.kernel[0]
+    rows = (height - 1) * spec.square_stride + spec.kernel[0]
     return height * paced + (rows - height) * plain + _IMAGE_TURN
 
 
@@ -238,8 +238,10 @@ def unrolled_resources(stage: StagePlan, constants: Constants) -> Resources:
     """Modelled resources of an unrolled stage: frame, row words, line delays, adders, drain."""
     spec, pixels = stage.spec, stage.config.pixels
     row = constants.channels * stage.row_bits
-    beats = -(-spec.input_shape[2] // (pixels * spec.stride))
-    delays = constants.channels * pixels * spec.stride * stage.input.bits * (spec.kernel[0] - 1)
+    beats = -(-spec.input_shape[2] // (pixels * spec.square_stride))
+    delays = (
+        constants.channels * pixels * spec.square_stride * stage.input.bits * (spec.kernel[0] - 1)
+    )
     history = constants.channels * spec.kernel[0] * spec.kernel[1] * stage.input.bits
     front = Resources(
         lut=row + delays * -(-beats // _SRL_DEPTH) + _UNROLLED_LUTS, ff=2 * row + history

@@ -26,8 +26,17 @@ from pyadmm.hardware.weight_image import (
     hardware_output,
     needed_capacities,
 )
-from pyadmm.model import INPUT, Add, AvgPool, CompressedLayer, CompressedModel, MaxPool
-from pyadmm.model.types import IntArray
+from pyadmm.model import (
+    INPUT,
+    Add,
+    AvgPool,
+    CompressedLayer,
+    CompressedModel,
+    Concat,
+    MaxPool,
+    Node,
+)
+from pyadmm.model.types import IntArray, LayerSpec
 
 _URAM_SHARE = 0.7
 """Share of the chip's UltraRAM that buffers may take."""
@@ -65,7 +74,7 @@ def row_nodes(model: CompressedModel) -> tuple[RowNode, ...]:
     return tuple(
         node
         for node in model.nodes
-        if not isinstance(node, CompressedLayer) and node.name not in fused
+        if isinstance(node, Add | AvgPool | MaxPool) and node.name not in fused
     )
 
 
@@ -82,6 +91,11 @@ def _fused_pools(model: CompressedModel) -> dict[str, MaxPool]:
 
 def _require_supported(model: CompressedModel) -> None:
     reads = Counter(source for node in model.nodes for source in node.sources)
+    if model.input.signed:
+        raise PyadmmError(
+            f"model {model.name}: the kernels take unsigned bytes; give the data plus 128 and an "
+            "offset of 128"
+        )
     if not model.layers:
         raise PyadmmError(f"model {model.name}: the kernels need at least one weighted layer")
     for node in model.nodes[:-1]:
@@ -91,11 +105,45 @@ def _require_supported(model: CompressedModel) -> None:
                 "network; the kernels have one output, so remove it"
             )
     for node in model.nodes:
-        if isinstance(node, AvgPool) and len(node.requant.mult) > 1:
-            raise PyadmmError(
-                f"{node.name}: an average pool of the kernels has one mult, not "
-                f"{len(node.requant.mult)}; scale the layer before it per channel"
-            )
+        obstacle = _obstacle(node)
+        if obstacle is not None:
+            raise PyadmmError(f"{node.name}: {obstacle}")
+
+
+def _obstacle(node: Node) -> str | None:
+    """Why the kernels cannot compute ``node``, if they cannot."""
+    if isinstance(node, Concat):
+        return "the kernels cannot concatenate channels; add maps instead"
+    if isinstance(node, CompressedLayer):
+        return _layer_obstacle(node.spec)
+    return None if isinstance(node, Add) else _pool_obstacle(node)
+
+
+def _layer_obstacle(spec: LayerSpec) -> str | None:
+    if len({*spec.stride}) > 1 or len({*spec.padding}) > 1:
+        return (
+            f"a kernel has one stride and one padding for all sides, not {spec.stride} and "
+            f"{spec.padding}; make them equal"
+        )
+    if spec.dilation != (1, 1):
+        return f"a kernel has dilation 1, not {spec.dilation}; use a larger kernel with zeros"
+    return None
+
+
+def _pool_obstacle(pool: MaxPool | AvgPool) -> str | None:
+    if len({*pool.kernel}) > 1 or len({*pool.stride}) > 1 or any(pool.padding):
+        return (
+            "a pool of the kernels has square windows and no padding, not kernel "
+            f"{pool.kernel}, stride {pool.stride} and padding {pool.padding}; make it square"
+        )
+    if isinstance(pool, AvgPool) and len(pool.requant.mult) > 1:
+        return (
+            f"an average pool of the kernels has one mult, not {len(pool.requant.mult)}; "
+            "scale the layer before it per channel"
+        )
+    if isinstance(pool, AvgPool) and pool.border is not None:
+        return "an average pool of the kernels has one divisor for all windows; count the padding"
+    return None
 
 
 def plan_accelerator(
@@ -164,7 +212,7 @@ def _plan_row(
 ) -> RowStagePlan:
     kind: RowKind = "add" if isinstance(node, Add) else "maxpool"
     kind = "avgpool" if isinstance(node, AvgPool) else kind
-    kernel, stride = (1, 1) if isinstance(node, Add) else (node.kernel, node.stride)
+    kernel, stride = (1, 1) if isinstance(node, Add) else node.square
     return RowStagePlan(
         name=node.name,
         kind=kind,
@@ -194,7 +242,7 @@ def plan_stage(
         output=hardware_output(model, layer),
         weight_bits=layer.weight_bits,
         acc_bits=acc_bits,
-        pool=None if pool is None else Pool(pool.kernel, pool.stride),
+        pool=None if pool is None else Pool(*pool.square),
         node=link.node,
         entry_capacity=config.entry_capacity or 1,
         slot_capacity=config.slot_capacity or 1,

@@ -319,12 +319,12 @@ class StagePlan:
         """``B = R * S``, banks of the input frame; one where unrolled."""
         if self.constants is not None:
             return 1
-        return self.tile_rows * self.spec.stride
+        return self.tile_rows * self.spec.square_stride
 
     @property
     def bank_height(self) -> int:
         """``HB``, row words of one channel in one bank."""
-        return -(-(self.spec.input_shape[1] + 2 * self.spec.padding) // self.banks)
+        return -(-(self.spec.input_shape[1] + 2 * self.spec.square_padding) // self.banks)
 
     @property
     def frame_depth(self) -> int:
@@ -409,8 +409,8 @@ def engine_shape(stage: StagePlan) -> dict[str, int]:
         "IN_WIDTH": width,
         "KERNEL_H": spec.kernel[0],
         "KERNEL_W": spec.kernel[1],
-        "STRIDE": spec.stride,
-        "PADDING": spec.padding,
+        "STRIDE": spec.square_stride,
+        "PADDING": spec.square_padding,
         "OUT_HEIGHT": out_height,
         "OUT_WIDTH": out_width,
         "TILE_ROWS": stage.tile_rows,

@@ -36,7 +36,7 @@ def read_accelerator(bundle: Path) -> AcceleratorPlan:
         return AcceleratorPlan(
             name=facts["name"],
             board=load_board(facts["board"]),
-            input=InputSpec(shape, form, offset, entry["shift"]),
+            input=InputSpec(shape, form, offset, entry["shift"], entry["signed"]),
             stages=tuple(_stage(stage) for stage in facts["stages"]),
             rows=tuple(_row(row) for row in facts["rows"]),
         )

@@ -8,7 +8,7 @@ empty channels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +22,7 @@ from pyadmm.model.integer import (
     AvgPool,
     CompressedLayer,
     CompressedModel,
+    Concat,
     MaxPool,
     Node,
     Requant,
@@ -59,9 +60,14 @@ def widen(model: CompressedModel, outputs: Mapping[str, int]) -> CompressedModel
         convolution with groups or a residual sum cannot take.
     """
     sizes = {INPUT: model.input.shape[0]}
-    nodes = []
+    nodes: list[Node] = []
     for node in model.nodes:
         has, inputs = model.shape_of(node.name)[0], sizes[node.sources[0]]
+        if isinstance(node, Concat):
+            _require_narrow(model, node, sizes)
+            sizes[node.name] = has
+            nodes.append(node)
+            continue
         wants = outputs.get(node.name, has) if isinstance(node, CompressedLayer) else inputs
         if wants < has or (node is model.nodes[-1] and wants != has):
             raise PyadmmError(
@@ -76,6 +82,16 @@ def widen(model: CompressedModel, outputs: Mapping[str, int]) -> CompressedModel
         nodes.append(_widened(node, wants, inputs))
         sizes[node.name] = wants
     return replace(model, nodes=tuple(nodes))
+
+
+def _require_narrow(model: CompressedModel, node: Concat, sizes: Mapping[str, int]) -> None:
+    """Raise where a source has channels behind which those of the next source would have moved."""
+    for source in node.sources:
+        if sizes[source] != model.shape_of(source)[0]:
+            raise PyadmmError(
+                f"{node.name}: joins the channels of {source}, which cannot become more; generate "
+                "an accelerator for this model"
+            )
 
 
 def _kept(model: CompressedModel) -> dict[str, Flags]:
@@ -100,14 +116,22 @@ def _share(model: CompressedModel, kept: Mapping[str, Flags]) -> bool:
     """
     changed = False
     for node in model.nodes:
-        if isinstance(node, CompressedLayer):
-            continue
-        ends = [kept[name] for name in (node.name, *node.sources)]
-        union = np.logical_or.reduce(ends)
-        changed |= any(not np.array_equal(flags, union) for flags in ends)
-        for flags in ends:
-            flags[:] = union
+        if not isinstance(node, CompressedLayer):
+            own, sources = kept[node.name], [kept[name] for name in node.sources]
+            for group in _same_channels(node, own, sources):
+                union = np.logical_or.reduce(group)
+                changed |= any(not np.array_equal(flags, union) for flags in group)
+                for flags in group:
+                    flags[:] = union
     return changed
+
+
+def _same_channels(node: Node, own: Flags, sources: Sequence[Flags]) -> list[list[Flags]]:
+    """Groups of flags, views of those given, that are of the same channels."""
+    if not isinstance(node, Concat):
+        return [[own, *sources]]
+    parts = np.split(own, np.cumsum([len(flags) for flags in sources])[:-1])
+    return [[part, flags] for part, flags in zip(parts, sources, strict=True)]
 
 
 def _narrowed(node: Node, kept: Mapping[str, Places]) -> Node:
@@ -152,7 +176,7 @@ def _resized(spec: LayerSpec, outputs: int, inputs: int) -> LayerSpec:
 
 
 def _widened(node: Node, outputs: int, inputs: int) -> Node:
-    if isinstance(node, Add | MaxPool):
+    if isinstance(node, Add | MaxPool | Concat):
         return node
     if isinstance(node, AvgPool):
         return replace(node, requant=_padded_requant(node.requant, outputs))

@@ -7,6 +7,7 @@ biases. A channel that nobody reads is emptied. Both are exact, so every logit s
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,11 +19,13 @@ from pyadmm.model.integer import (
     AvgPool,
     CompressedLayer,
     CompressedModel,
+    Concat,
     InputSpec,
     MaxPool,
     Node,
+    Requant,
 )
-from pyadmm.model.types import LayerSpec, QFormat
+from pyadmm.model.types import LayerSpec, Pair, QFormat
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -66,7 +69,8 @@ def channel_bounds(model: CompressedModel) -> dict[str, Interval]:
     """Per node (and :data:`~pyadmm.model.integer.INPUT`), bounds that hold on every input image."""
     bounds = {INPUT: _input_bounds(model.input)}
     for node in model.nodes:
-        bounds[node.name] = _bounds(node, [bounds[s] for s in node.sources])
+        sources = [bounds[s] for s in node.sources]
+        bounds[node.name] = _bounds(node, sources, model.shape_of(node.sources[0])[1:])
     return bounds
 
 
@@ -77,9 +81,16 @@ def read_channels(model: CompressedModel) -> dict[str, Flags]:
     read[model.nodes[-1].name][:] = True
     for node in reversed(model.nodes):
         own = read[node.name]
-        for source in node.sources:
-            read[source] |= _reads(node, own) if isinstance(node, CompressedLayer) else own
+        for source, part in zip(node.sources, _parts(node, own, shapes), strict=True):
+            read[source] |= _reads(node, part) if isinstance(node, CompressedLayer) else part
     return read
+
+
+def _parts(node: Node, flags: Flags, shapes: Mapping[str, tuple[int, int, int]]) -> Iterable[Flags]:
+    """Of ``flags`` of a node's channels, those that come from each of its sources."""
+    if not isinstance(node, Concat):
+        return [flags] * len(node.sources)
+    return np.split(flags, np.cumsum([shapes[source][0] for source in node.sources])[:-1])
 
 
 def _amount(model: CompressedModel) -> tuple[int, int]:
@@ -91,8 +102,9 @@ def _amount(model: CompressedModel) -> tuple[int, int]:
 
 
 def _input_bounds(entry: InputSpec) -> Interval:
+    limits = np.iinfo(entry.dtype)
     offset = np.broadcast_to(np.array(entry.offset, np.int64), (entry.shape[0],))
-    lo, hi = ((byte - offset) >> entry.shift for byte in (0, 255))
+    lo, hi = ((byte - offset) >> entry.shift for byte in (limits.min, limits.max))
     return _saturated(lo, hi, entry.format)
 
 
@@ -100,11 +112,19 @@ def _saturated(lo: Ints, hi: Ints, form: QFormat) -> Interval:
     return Interval(form.saturate(lo), form.saturate(hi))
 
 
-def _bounds(node: Node, sources: list[Interval]) -> Interval:
-    """Bounds of ``node``'s channels; requantising is monotone, so ends map to ends."""
+def _bounds(node: Node, sources: list[Interval], size: Pair) -> Interval:
+    """Bounds of ``node``'s channels; requantising is monotone, so ends map to ends.
+
+    :param size: of the first source's map.
+    """
     first = sources[0]
     if isinstance(node, MaxPool):
         return first
+    if isinstance(node, Concat):
+        parts = [
+            _requantised(s, r, node.output) for s, r in zip(sources, node.requants, strict=True)
+        ]
+        return Interval(*(np.concatenate([getattr(p, end) for p in parts]) for end in ("lo", "hi")))
     if isinstance(node, Add):
         half = 1 << (node.shift - 1)
         lo, hi = (
@@ -113,11 +133,26 @@ def _bounds(node: Node, sources: list[Interval]) -> Interval:
         )
         return _saturated(lo, hi, node.output)
     if isinstance(node, AvgPool):
-        ends = [node.kernel**2 * end for end in (first.lo, first.hi)]
-    else:
-        ends = list(_accumulator_bounds(node, first))
-    lo, hi = (node.requant.apply(end.reshape(1, -1, 1, 1), node.output) for end in ends)
+        return _average_bounds(node, first, size)
+    return _requantised(Interval(*_accumulator_bounds(node, first)), node.requant, node.output)
+
+
+def _requantised(ends: Interval, requant: Requant, output: QFormat) -> Interval:
+    lo, hi = (requant.apply(e.reshape(1, -1, 1, 1), output) for e in (ends.lo, ends.hi))
     return Interval(lo.reshape(-1), hi.reshape(-1))
+
+
+def _average_bounds(pool: AvgPool, source: Interval, size: Pair) -> Interval:
+    """Bounds of an average whose windows hold different numbers of values."""
+    rows, columns = (np.array([b - a for a, b in axis]) for axis in pool.windows(size))
+    held = rows[:, None] * columns
+    half = 1 << (pool.requant.shift - 1)
+    mult = pool.multipliers(size)
+    lo, hi = (
+        (end[:, None, None] * held * mult + half) >> pool.requant.shift
+        for end in (source.lo, source.hi)
+    )
+    return _saturated(lo.min((1, 2)), hi.max((1, 2)), pool.output)
 
 
 def _accumulator_bounds(layer: CompressedLayer, source: Interval) -> tuple[Ints, Ints]:
@@ -151,11 +186,10 @@ def _products(layer: CompressedLayer, of_positive: Ints, of_negative: Ints) -> I
 def _inside(spec: LayerSpec) -> Flags:
     """Taps ``(KH, KW)`` of the kernel that lie on the map, not in its padding, at all positions."""
     flags = []
-    for size, taps, steps in zip(
-        spec.input_shape[1:], spec.kernel, spec.output_shape[1:], strict=True
-    ):
-        first = np.arange(taps) - spec.padding
-        flags.append((first >= 0) & (first + (steps - 1) * spec.stride < size))
+    for axis, size in enumerate(spec.input_shape[1:]):
+        first = np.arange(spec.kernel[axis]) * spec.dilation[axis] - spec.padding[axis]
+        last = first + (spec.output_shape[1 + axis] - 1) * spec.stride[axis]
+        flags.append((first >= 0) & (last < size))
     return flags[0][:, None] & flags[1][None, :]
 
 

@@ -9,7 +9,7 @@ every stage that changes scale does so by :class:`Requant`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
@@ -19,7 +19,17 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from pyadmm.core.errors import PyadmmError
-from pyadmm.model.types import IntArray, LayerSpec, QFormat, signed_bits
+from pyadmm.model.types import (
+    IntArray,
+    LayerSpec,
+    Pair,
+    QFormat,
+    Sides,
+    pair,
+    positions,
+    sides,
+    signed_bits,
+)
 
 MULT_LIMIT = 1 << 16
 """Multipliers of a :class:`Requant` stay below this (one DSP operand)."""
@@ -86,28 +96,50 @@ class Requant:
 
 @dataclass(frozen=True)
 class InputSpec:
-    """How uint8 data ``(N, C, H, W)`` become the network's input integers.
+    """How the data ``(N, C, H, W)``, one byte a value, become the network's input integers.
 
-    ``x = saturate((byte - offset[c]) >> shift)``; the byte is what the board receives.
+    ``x = saturate((byte - offset[c]) >> shift)``. The data are ``uint8`` or, with ``signed``,
+    ``int8``. :attr:`unsigned` tells what is the same for a board, which knows no sign.
     """
 
     shape: tuple[int, int, int]
     format: QFormat
     offset: tuple[int, ...] = (0,)
     shift: int = 0
+    signed: bool = False
 
     def __post_init__(self) -> None:
         if len(self.offset) not in (1, self.shape[0]):
             raise PyadmmError(f"input: {len(self.offset)} offsets for {self.shape[0]} channels")
-        if not 0 <= self.shift <= 7 or any(not 0 <= o <= 255 for o in self.offset):
-            raise PyadmmError("input: shift must be 0 to 7 and offsets 0 to 255")
-
-    def quantize(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Network input integers of uint8 ``images`` of shape ``(N, C, H, W)``."""
-        images = np.asarray(images)
-        if images.dtype != np.uint8 or images.shape[1:] != self.shape:
+        lowest, highest = (-128, 127) if self.signed else (0, 255)
+        if not 0 <= self.shift <= 7 or any(not lowest <= o <= highest for o in self.offset):
             raise PyadmmError(
-                f"input: images must be uint8 of shape (N, {', '.join(map(str, self.shape))}), "
+                f"input: shift must be 0 to 7 and offsets {lowest} to {highest} for data of type "
+                f"{self.dtype}, not {self.shift} and {self.offset}"
+            )
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the data."""
+        return np.dtype(np.int8 if self.signed else np.uint8)
+
+    @property
+    def unsigned(self) -> InputSpec:
+        """The same for ``uint8`` data: for signed ones, each with its sign bit inverted.
+
+        >>> InputSpec((1, 1, 1), QFormat(8, True), signed=True).unsigned.offset
+        (128,)
+        """
+        if not self.signed:
+            return self
+        return replace(self, offset=tuple(o + 128 for o in self.offset), signed=False)
+
+    def quantize(self, images: NDArray[np.uint8] | NDArray[np.int8]) -> NDArray[np.int64]:
+        """Network input integers of ``images`` of shape ``(N, C, H, W)`` and type :attr:`dtype`."""
+        if images.dtype != self.dtype or images.shape[1:] != self.shape:
+            raise PyadmmError(
+                f"input: images must be {self.dtype} of shape "
+                f"(N, {', '.join(map(str, self.shape))}), "
                 f"not {images.dtype} of shape {images.shape}"
             )
         offset = np.array(self.offset, np.int64).reshape(1, -1, 1, 1)
@@ -213,7 +245,8 @@ class CompressedLayer:
         dtype = np.float32 if exact32 else np.float64
         spec = self.spec
         _, height, width = spec.output_shape
-        padded = np.pad(x.astype(dtype), ((0, 0), (0, 0), *[(spec.padding,) * 2] * 2))
+        around = (0, 0), (0, 0), spec.row_padding, spec.column_padding
+        padded = np.pad(x.astype(dtype), around)
         acc = np.empty((len(x), spec.outputs, height, width), np.int64)
         for part, codes in enumerate(np.split(self.window_codes, spec.groups)):
             first = part * spec.kernel_channels
@@ -231,8 +264,10 @@ class CompressedLayer:
         spec = self.spec
         _, height, width = spec.output_shape
         live = np.flatnonzero(np.any(codes != 0, axis=0))
-        windows = sliding_window_view(padded, spec.kernel, axis=(2, 3))
-        windows = windows[:, :, :: spec.stride, :: spec.stride]
+        spans = [(k - 1) * d + 1 for k, d in zip(spec.kernel, spec.dilation, strict=True)]
+        windows = sliding_window_view(padded, spans, axis=(2, 3))
+        windows = windows[:, :, :: spec.stride[0], :: spec.stride[1]]
+        windows = windows[..., :: spec.dilation[0], :: spec.dilation[1]]
         columns = np.empty((len(padded), len(live), height, width), padded.dtype)
         for slot, k in enumerate(live):
             channel, row, column = np.unravel_index(k, codes.shape[1:])
@@ -241,51 +276,181 @@ class CompressedLayer:
         return flat, codes.reshape(len(codes), -1)[:, live]
 
 
-@dataclass(frozen=True)
-class MaxPool:
-    """Maximum over ``kernel`` x ``kernel`` windows; no padding, incomplete windows dropped."""
+@dataclass(frozen=True, init=False)
+class _Pool:
+    """Windows of ``kernel`` at distance ``stride`` on a map with ``padding`` at its sides.
+
+    Each of them is a number for all sides, or one for rows and columns; ``padding`` may also be
+    top, left, bottom, right. Padding makes windows that hang over the map's edge: what hangs over
+    holds no values.
+    """
 
     name: str
     source: str
-    kernel: int
-    stride: int
+    kernel: Pair
+    stride: Pair
+    padding: Sides
+
+    def _set(self, **facts: object) -> None:
+        for name, value in facts.items():
+            object.__setattr__(self, name, value)
+        if min(*self.kernel, *self.stride) < 1 or min(self.padding) < 0:
+            raise PyadmmError(
+                f"pool {self.name}: kernel and stride must be at least 1 and padding at least 0, "
+                f"not {self.kernel}, {self.stride} and {self.padding}"
+            )
 
     @property
     def sources(self) -> tuple[str, ...]:
         return (self.source,)
 
+    @property
+    def area(self) -> int:
+        """Places of a window."""
+        return math.prod(self.kernel)
+
+    @property
+    def square(self) -> Pair:
+        """Kernel and stride, where rows and columns share them and nothing is padded."""
+        if len({*self.kernel}) + len({*self.stride}) > 2 or any(self.padding):
+            raise PyadmmError(
+                f"pool {self.name}: a pool of the hardware has a square window and no padding, not "
+                f"kernel {self.kernel}, stride {self.stride} and padding {self.padding}"
+            )
+        return self.kernel[0], self.stride[0]
+
     def output_shape(self, inputs: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
-        """Shape of the output; raises where the window does not fit."""
-        return _pooled_shape(self.name, inputs[0], self.kernel, self.stride)
+        """Shape of the output; raises where a window does not fit or lies beside the map."""
+        channels, *size = inputs[0]
+        rows, columns = (self._positions(axis, size[axis]) for axis in (0, 1))
+        ends = [self._span(a, size[a], p) for a, n in ((0, rows), (1, columns)) for p in (0, n - 1)]
+        if min(rows, columns) < 1 or any(first >= last for first, last in ends):
+            raise PyadmmError(
+                f"pool {self.name}: a {self.kernel[0]}x{self.kernel[1]} window does not fit "
+                f"{inputs[0]}"
+            )
+        return channels, rows, columns
+
+    def windows(self, size: Sequence[int]) -> tuple[list[Pair], list[Pair]]:
+        """Rows and columns, first and behind the last, that each window has on a map of ``size``."""
+        rows, columns = (
+            [self._span(a, size[a], p) for p in range(self._positions(a, size[a]))] for a in (0, 1)
+        )
+        return rows, columns
+
+    def _positions(self, axis: int, size: int) -> int:
+        padding = self.padding[axis], self.padding[axis + 2]
+        return positions(size, padding, self.kernel[axis], self.stride[axis])
+
+    def _span(self, axis: int, size: int, place: int, beyond: Sides = (0, 0, 0, 0)) -> Pair:
+        """The part of a window that lies on the map and ``beyond`` it."""
+        start = place * self.stride[axis] - self.padding[axis]
+        first, last = -beyond[axis], size + beyond[axis + 2]
+        return max(start, first), min(start + self.kernel[axis], last)
+
+
+def _reduced(
+    x: NDArray[np.int64], windows: tuple[list[Pair], list[Pair]], reduce: np.ufunc
+) -> NDArray[np.int64]:
+    """``reduce`` over all rows, then over all columns of every window."""
+    x = np.stack([reduce.reduce(x[:, :, a:b], axis=2) for a, b in windows[0]], 2)
+    return np.stack([reduce.reduce(x[..., a:b], axis=3) for a, b in windows[1]], 3)
+
+
+@dataclass(frozen=True, init=False)
+class MaxPool(_Pool):
+    """Maximum of the values in each window; incomplete windows are dropped."""
+
+    def __init__(
+        self,
+        name: str,
+        source: str,
+        kernel: int | Sequence[int],
+        stride: int | Sequence[int],
+        padding: int | Sequence[int] = 0,
+    ) -> None:
+        kernel, stride = pair(kernel), pair(stride)
+        self._set(name=name, source=source, kernel=kernel, stride=stride, padding=sides(padding))
 
     def run(self, inputs: Sequence[IntArray], x_magnitude: int) -> NDArray[np.int64]:
         """Pooled integers."""
-        return np.maximum.reduce(list(_window_slices(inputs[0], self.kernel, self.stride)))
+        x = inputs[0].astype(np.int64, copy=False)
+        return _reduced(x, self.windows(x.shape[2:]), np.maximum)
 
 
-@dataclass(frozen=True)
-class AvgPool:
-    """Sum over ``kernel`` x ``kernel`` windows, requantised; ``mult / 2**shift`` holds 1/area."""
+@dataclass(frozen=True, init=False)
+class AvgPool(_Pool):
+    """Sum of the values in each window, requantised.
 
-    name: str
-    source: str
-    kernel: int
-    stride: int
+    :param requant: its ``mult / 2**shift`` holds one over the divisor, which is the same for all
+        windows, unless there is a ``border``.
+    :param border: top, left, bottom, right. Where given, a window is divided by how many of its
+        places lie on the map and so far around it, ``n``: its multiplier is that of ``requant``
+        times ``area / n``, rounded to nearest. No border around the map, ``(0, 0, 0, 0)``, divides
+        by the values in the window.
+    """
+
     requant: Requant
     output: QFormat
+    border: Sides | None
 
-    @property
-    def sources(self) -> tuple[str, ...]:
-        return (self.source,)
+    def __init__(  # noqa: PLR0917
+        self,
+        name: str,
+        source: str,
+        kernel: int | Sequence[int],
+        stride: int | Sequence[int],
+        requant: Requant,
+        output: QFormat,
+        padding: int | Sequence[int] = 0,
+        border: int | Sequence[int] | None = None,
+    ) -> None:
+        around = None if border is None else sides(border)
+        window = {"kernel": pair(kernel), "stride": pair(stride), "padding": sides(padding)}
+        node = {"name": name, "source": source, "requant": requant, "output": output}
+        self._set(**node, **window, border=around)
 
     def output_shape(self, inputs: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
-        """Shape of the output; raises where the window does not fit."""
-        return _pooled_shape(self.name, inputs[0], self.kernel, self.stride)
+        """Shape of the output; raises where a window or a multiplier does not fit."""
+        shape = super().output_shape(inputs)
+        fewest = 1
+        for axis in (0, 1):  # windows at the ends are the smallest
+            ends = {0, shape[1 + axis] - 1}
+            fewest *= min(self._counts(axis, inputs[0][1 + axis], ends))
+        largest = int(self._multiplied(np.array([fewest])).max())
+        if largest >= MULT_LIMIT:
+            raise PyadmmError(
+                f"pool {self.name}: the multiplier {largest} of its smallest window must be "
+                f"below {MULT_LIMIT}; use a smaller mult"
+            )
+        return shape
+
+    def _counts(self, axis: int, size: int, places: Iterable[int]) -> list[int]:
+        """By how many rows (or columns) the windows at ``places`` are divided."""
+        if self.border is None:
+            return [self.kernel[axis] for _ in places]
+        spans = (self._span(axis, size, place, self.border) for place in places)
+        return [last - first for first, last in spans]
+
+    def _multiplied(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Multipliers ``(C or 1, …)`` of windows that are divided by ``counts``."""
+        mult = np.array(self.requant.mult, np.int64).reshape(-1, *[1] * counts.ndim)
+        return (2 * mult * self.area + counts) // (2 * counts)
+
+    def multipliers(self, size: Sequence[int]) -> NDArray[np.int64]:
+        """Multiplier of each window of a map of ``size``, ``(C or 1, H_out, W_out)``."""
+        rows, columns = (
+            np.array(self._counts(a, size[a], range(self._positions(a, size[a]))), np.int64)
+            for a in (0, 1)
+        )
+        return self._multiplied(rows[:, None] * columns)
 
     def run(self, inputs: Sequence[IntArray], x_magnitude: int) -> NDArray[np.int64]:
         """Averaged integers."""
-        total = sum(_window_slices(inputs[0].astype(np.int64), self.kernel, self.stride))
-        return self.requant.apply(np.asarray(total), self.output)
+        x = inputs[0].astype(np.int64)
+        total = _reduced(x, self.windows(x.shape[2:]), np.add)
+        total = total * self.multipliers(x.shape[2:]) + (1 << (self.requant.shift - 1))
+        return self.output.saturate(total >> self.requant.shift)
 
 
 @dataclass(frozen=True)
@@ -313,23 +478,40 @@ class Add:
         return self.output.saturate((a + b + (1 << (self.shift - 1))) >> self.shift)
 
 
-Node: TypeAlias = CompressedLayer | MaxPool | AvgPool | Add
+@dataclass(frozen=True)
+class Concat:
+    """Channels of the sources one after the other, each source requantised to one format.
+
+    :param requants: one for each source, with one multiplier.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    requants: tuple[Requant, ...]
+    output: QFormat
+
+    def __post_init__(self) -> None:
+        if not self.sources or len(self.requants) != len(self.sources):
+            raise PyadmmError(
+                f"concat {self.name}: {len(self.requants)} requantisers for "
+                f"{len(self.sources)} sources"
+            )
+        if any(len(requant.mult) > 1 for requant in self.requants):
+            raise PyadmmError(f"concat {self.name}: a source has one mult, not one per channel")
+
+    def output_shape(self, inputs: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
+        """Shape of the output; raises where the sizes of maps differ."""
+        if len({shape[1:] for shape in inputs}) > 1:
+            raise PyadmmError(f"concat {self.name}: maps of shapes {list(inputs)} differ in size")
+        return sum(shape[0] for shape in inputs), *inputs[0][1:]
+
+    def run(self, inputs: Sequence[IntArray], x_magnitude: int) -> NDArray[np.int64]:
+        """Requantised channels."""
+        pairs = zip(inputs, self.requants, strict=True)
+        return np.concatenate([requant.apply(x, self.output) for x, requant in pairs], 1)
 
 
-def _pooled_shape(
-    name: str, shape: tuple[int, int, int], kernel: int, stride: int
-) -> tuple[int, int, int]:
-    channels, height, width = shape
-    if kernel < 1 or stride < 1 or kernel > min(height, width):
-        raise PyadmmError(f"pool {name}: a {kernel}x{kernel} window does not fit {shape}")
-    return channels, (height - kernel) // stride + 1, (width - kernel) // stride + 1
-
-
-def _window_slices(x: IntArray, kernel: int, stride: int) -> Iterator[IntArray]:
-    rows, columns = ((size - kernel) // stride * stride + 1 for size in x.shape[2:])
-    for row in range(kernel):
-        for column in range(kernel):
-            yield x[:, :, row : row + rows : stride, column : column + columns : stride]
+Node: TypeAlias = CompressedLayer | MaxPool | AvgPool | Add | Concat
 
 
 @dataclass(frozen=True)
@@ -408,8 +590,8 @@ class CompressedModel:
         """Dense weights over weights that are left."""
         return self.weights / max(self.nnz, 1)
 
-    def run(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Logits ``(N, classes)`` of uint8 ``images`` ``(N, C, H, W)``: THE golden reference."""
+    def run(self, images: NDArray[np.uint8] | NDArray[np.int8]) -> NDArray[np.int64]:
+        """Logits ``(N, classes)`` of byte ``images`` ``(N, C, H, W)``: THE golden reference."""
         size = self._images_at_once()
         chunks = [images[i : i + size] for i in range(0, len(images), size)]
         last = self.nodes[-1].name
@@ -428,7 +610,9 @@ class CompressedModel:
                 columns = max(columns, math.prod(node.spec.weight_shape[1:]) * height * width)
         return max(1, min(_BATCH, _BATCH_INTEGERS // (integers + columns)))
 
-    def run_nodes(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.int64]]:
+    def run_nodes(
+        self, images: NDArray[np.uint8] | NDArray[np.int8]
+    ) -> dict[str, NDArray[np.int64]]:
         """Integers of every node, by name, for ``images`` ``(N, C, H, W)``."""
         values: dict[str, NDArray[np.int64]] = {INPUT: self.input.quantize(images)}
         for node in self.nodes:
@@ -436,7 +620,7 @@ class CompressedModel:
             values[node.name] = node.run([values[s] for s in node.sources], magnitude)
         return values
 
-    def accuracy(self, images: NDArray[np.uint8], labels: IntArray) -> float:
+    def accuracy(self, images: NDArray[np.uint8] | NDArray[np.int8], labels: IntArray) -> float:
         """Share of ``images`` whose largest logit (the first of equals) is at ``labels``."""
         if len(images) == 0:
             raise PyadmmError("accuracy: there are no images")
@@ -457,6 +641,9 @@ class CompressedModel:
                 nodes.append(replace(node, weight_scale=(1.0,), output=output))
             elif isinstance(node, MaxPool):
                 nodes.append(node)
+            elif isinstance(node, Concat):
+                scale = node.requants[0].output_scale(scale)
+                nodes.append(replace(node, output=replace(node.output, scale=scale)))
             else:
                 nodes.append(replace(node, output=replace(node.output, scale=scale)))
             scales[node.name] = scale

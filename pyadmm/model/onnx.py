@@ -33,6 +33,7 @@ from pyadmm.model.integer import (
     AvgPool,
     CompressedLayer,
     CompressedModel,
+    Concat,
     MaxPool,
     Requant,
 )
@@ -50,7 +51,7 @@ CHECK_IMAGES = 16
 
 
 def export_onnx(model: CompressedModel) -> bytes:
-    """The integer form: uint8 ``images`` ``(N, C, H, W)`` in, int64 ``logits`` ``(N, O)`` out.
+    """The integer form: byte ``images`` ``(N, C, H, W)`` in, int64 ``logits`` ``(N, O)`` out.
 
     :raises PyadmmError: for a layer with more weights than its products can be summed exactly.
     :raises MissingToolError: without the package ``onnx``.
@@ -149,6 +150,15 @@ class _Form(ABC):
     def add(self, node: Add, a: str, b: str) -> str:
         """Tensor of a residual sum."""
 
+    @abstractmethod
+    def scaled(self, node: Concat, place: int, x: str) -> str:
+        """Tensor of a source's channels in a concatenation."""
+
+    def concat(self, node: Concat, *sources: str) -> str:
+        """Tensor of a concatenation."""
+        parts = [self.scaled(node, place, x) for place, x in enumerate(sources)]
+        return self.op("Concat", parts, axis=1)
+
     input_type: np.dtype
     output_type: np.dtype
 
@@ -159,6 +169,7 @@ class _Form(ABC):
             AvgPool: self.average,
             MaxPool: self.maximum,
             Add: self.add,
+            Concat: self.concat,
         }
         emit: Any = kinds.get(type(node))
         if emit is None:
@@ -201,8 +212,9 @@ class _Form(ABC):
             "Conv",
             [x, weights],
             kernel_shape=spec.kernel,
-            strides=(spec.stride,) * 2,
-            pads=(spec.padding,) * 4,
+            strides=spec.stride,
+            pads=spec.padding,
+            dilations=spec.dilation,
             group=spec.groups,
         )
 
@@ -211,20 +223,28 @@ class _Form(ABC):
         return self.op(
             "Conv",
             [x, ones],
-            kernel_shape=(node.kernel,) * 2,
-            strides=(node.stride,) * 2,
+            kernel_shape=node.kernel,
+            strides=node.stride,
+            pads=node.padding,
             group=self.model.shape_of(node.source)[0],
         )
 
     def pooled(self, node: MaxPool, x: str) -> str:
         """Maxima over the windows of a max-pool."""
-        sizes = (node.kernel,) * 2, (node.stride,) * 2
-        return self.op("MaxPool", [x], kernel_shape=sizes[0], strides=sizes[1])
+        return self.op(
+            "MaxPool", [x], kernel_shape=node.kernel, strides=node.stride, pads=node.padding
+        )
+
+    def multipliers(self, node: AvgPool) -> NDArray[np.int64]:
+        """Multipliers of an average pool, of a shape that multiplies its sums."""
+        if node.border is None:
+            return np.reshape(node.requant.mult, (1, -1, 1, 1))
+        return node.multipliers(self.model.shape_of(node.source)[1:])[None]
 
     def ones(self, node: AvgPool) -> NDArray[np.int8]:
         """Depthwise kernel that sums a window."""
         channels = self.model.shape_of(node.source)[0]
-        return np.ones((channels, 1, node.kernel, node.kernel), np.int8)
+        return np.ones((channels, 1, *node.kernel), np.int8)
 
     def _serialised(self) -> bytes:
         helper, model = self.onnx.helper, self.model
@@ -269,11 +289,11 @@ class _Form(ABC):
 class _IntegerForm(_Form):
     """int64 between the nodes; float32 in ``Conv``, ``MatMul`` and ``MaxPool`` only."""
 
-    input_type = np.dtype(np.uint8)
     output_type = np.dtype(np.int64)
 
     def __init__(self, model: CompressedModel) -> None:
         super().__init__(model, "N")
+        self.input_type = model.input.dtype
 
     def input(self) -> str:
         entry = self.model.input
@@ -299,9 +319,10 @@ class _IntegerForm(_Form):
     def average(self, node: AvgPool, x: str) -> str:
         ones = self.cast(self.constant(self.ones(node), np.dtype(np.int8)), self.float32)
         form = self.model.format_of(node.source)
-        area = node.kernel**2
+        area = node.area
         total = self._exact(node.name, x, form, area, lambda d: self.sums(node, d, ones))
-        return self._requantise(total, node.requant, node.output)
+        mult = self.constant(self.multipliers(node), self.int64)
+        return self._rounded(self.op("Mul", [total, mult]), node.requant.shift, node.output)
 
     def maximum(self, node: MaxPool, x: str) -> str:
         narrow = self.model.format_of(node.source).max_magnitude < _FLOAT32_EXACT
@@ -314,6 +335,9 @@ class _IntegerForm(_Form):
             for x, mult in zip((a, b), node.mult, strict=True)
         ]
         return self._rounded(self.op("Add", scaled), node.shift, node.output)
+
+    def scaled(self, node: Concat, place: int, x: str) -> str:
+        return self._requantise(x, node.requants[place], node.output)
 
     def _exact(self, name: str, x: str, form: QFormat, reach: int, sums: Any) -> str:
         """Exact ``sums`` of ``x``, whose ``sum |w|`` is at most ``reach`` for every output."""
@@ -389,10 +413,19 @@ class _QonnxForm(_Form):
         return self._requantise(node.name, acc, node.requant, node.output, peak)
 
     def average(self, node: AvgPool, x: str) -> str:
-        peak = node.kernel**2 * self.model.format_of(node.source).max_magnitude
+        peak = node.area * self.model.format_of(node.source).max_magnitude
         self._require_exact(node.name, peak)
         total = self.sums(node, x, self.constant(self.ones(node), self.float32))
-        return self._requantise(node.name, total, node.requant, node.output, peak)
+        mult, shape = self.multipliers(node), self.model.shape_of(node.name)
+        shift = node.requant.shift
+        return self._multiplied(total, mult, node.output, shift=shift, peak=peak, shape=shape)
+
+    def scaled(self, node: Concat, place: int, x: str) -> str:
+        source, requant = node.sources[place], node.requants[place]
+        peak = self.model.format_of(source).max_magnitude
+        mult, shape = np.reshape(requant.mult, (1, -1, 1, 1)), self.model.shape_of(source)
+        shift = requant.shift
+        return self._multiplied(x, mult, node.output, shift=shift, peak=peak, shape=shape)
 
     def maximum(self, node: MaxPool, x: str) -> str:
         return self.pooled(node, x)
@@ -405,7 +438,8 @@ class _QonnxForm(_Form):
             self.op("Mul", [self._as(x, dtype), self.constant(mult / 2**node.shift, dtype)])
             for x, mult in zip((a, b), node.mult, strict=True)
         ]
-        return self._rounded(node.name, self.op("Add", scaled), node.output, dtype)
+        shape = self.model.shape_of(node.name)
+        return self._rounded(self.op("Add", scaled), node.output, dtype, shape)
 
     def _require_exact(self, name: str, peak: int) -> None:
         if peak >= _FLOAT32_EXACT:
@@ -415,16 +449,32 @@ class _QonnxForm(_Form):
             )
 
     def _requantise(self, name: str, acc: str, requant: Requant, form: QFormat, peak: int) -> str:
-        dtype = self.float32 if float32_rounds_alike(requant, form, peak) else self.float64
-        factor = np.reshape(requant.mult, (1, -1, 1, 1)) / 2.0**requant.shift
-        scaled = self.op("Mul", [self._as(acc, dtype), self.constant(factor, dtype)])
-        return self._rounded(name, scaled, form, dtype)
+        mult, shape = np.reshape(requant.mult, (1, -1, 1, 1)), self.model.shape_of(name)
+        return self._multiplied(acc, mult, form, shift=requant.shift, peak=peak, shape=shape)
 
-    def _rounded(self, name: str, scaled: str, form: QFormat, dtype: np.dtype) -> str:
+    def _multiplied(
+        self,
+        acc: str,
+        mult: NDArray[np.int64],
+        form: QFormat,
+        *,
+        shift: int,
+        peak: int,
+        shape: tuple[int, int, int],
+    ) -> str:
+        """``clamp(floor(acc * mult / 2**shift + 0.5))`` of ``shape``, where ``|acc| <= peak``."""
+        requant = Requant(tuple(np.unique(mult).tolist()), shift)
+        dtype = self.float32 if float32_rounds_alike(requant, form, peak) else self.float64
+        factor = self.constant(mult / 2.0**shift, dtype)
+        return self._rounded(self.op("Mul", [self._as(acc, dtype), factor]), form, dtype, shape)
+
+    def _rounded(
+        self, scaled: str, form: QFormat, dtype: np.dtype, shape: tuple[int, int, int]
+    ) -> str:
         value = self.op("Add", [scaled, self.constant(0.5, dtype)])
         if dtype == self.float64:
             value = self.cast(self.op("Floor", [value]), self.float32)
-        return self._quant(value, form, name)
+        return self._quant_node(value, form, (self.batch, *shape))
 
     def _as(self, x: str, dtype: np.dtype) -> str:
         return x if dtype == self.float32 else self.cast(x, dtype)

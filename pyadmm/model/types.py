@@ -6,8 +6,9 @@ This module imports nothing of pyadmm but its errors, and no torch: every other 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,44 @@ from pyadmm.core.errors import PyadmmError
 
 LayerKind = Literal["conv", "linear"]
 IntArray = NDArray[np.integer]
+Pair: TypeAlias = tuple[int, int]
+"""One number for rows, one for columns."""
+Sides: TypeAlias = tuple[int, int, int, int]
+"""One number for each side of a map: top, left, bottom, right."""
 
 
-@dataclass(frozen=True)
+def pair(value: int | Sequence[int]) -> Pair:
+    """``value`` for rows and columns; one number counts for both.
+
+    >>> pair(2), pair([1, 3])
+    ((2, 2), (1, 3))
+    """
+    rows, columns = (value, value) if isinstance(value, int) else value
+    return rows, columns
+
+
+def sides(value: int | Sequence[int]) -> Sides:
+    """``value`` for top, left, bottom, right; one number counts for all, two for rows and columns.
+
+    >>> sides(1), sides((0, 2)), sides((0, 0, 1, 1))
+    ((1, 1, 1, 1), (0, 2, 0, 2), (0, 0, 1, 1))
+    """
+    if isinstance(value, int):
+        return value, value, value, value
+    top, left, bottom, right = value if len(value) == 4 else (*value, *value)
+    return top, left, bottom, right
+
+
+def positions(size: int, padding: Pair, taps: int, stride: int, dilation: int = 1) -> int:
+    """Positions of a window of ``taps`` on ``size`` values; incomplete windows do not count.
+
+    >>> positions(28, (0, 0), 5, 1), positions(8, (0, 1), 3, 2)
+    (24, 4)
+    """
+    return (size + sum(padding) - dilation * (taps - 1) - 1) // stride + 1
+
+
+@dataclass(frozen=True, init=False)
 class LayerSpec:
     """Shape of one weighted layer, ``out[o, p] = bias[o] + sum_k w[o, k] x[k, p]``.
 
@@ -28,19 +64,50 @@ class LayerSpec:
 
     :param weight_shape: ``(O, C // groups, KH, KW)`` for a convolution, ``(O, C*H*W)`` for linear.
     :param input_shape: ``(C, H, W)``; a linear layer on a plain vector has ``(K, 1, 1)``.
+    :param stride: of rows and columns; one number for both.
+    :param padding: zeros at the top, left, bottom and right; one number for all sides, two for
+        rows and columns.
+    :param groups: convolution groups; ``C`` of them make it depthwise.
+    :param dilation: distance of the kernel's rows and columns; one number for both.
     """
 
     name: str
     kind: LayerKind
     weight_shape: tuple[int, ...]
     input_shape: tuple[int, int, int]
-    stride: int = 1
-    padding: int = 0
-    groups: int = 1
+    stride: Pair
+    padding: Sides
+    groups: int
+    dilation: Pair
 
-    def __post_init__(self) -> None:
-        sizes = (*self.weight_shape, *self.input_shape, self.stride, self.groups)
-        if any(size < 1 for size in sizes) or self.padding < 0:
+    def __init__(  # noqa: PLR0917
+        self,
+        name: str,
+        kind: LayerKind,
+        weight_shape: tuple[int, ...],
+        input_shape: tuple[int, int, int],
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        groups: int = 1,
+        dilation: int | Sequence[int] = 1,
+    ) -> None:
+        facts = {
+            "name": name,
+            "kind": kind,
+            "weight_shape": weight_shape,
+            "input_shape": input_shape,
+            "stride": pair(stride),
+            "padding": sides(padding),
+            "groups": groups,
+            "dilation": pair(dilation),
+        }
+        for field, value in facts.items():
+            object.__setattr__(self, field, value)
+        self._check()
+
+    def _check(self) -> None:
+        sizes = (*self.weight_shape, *self.input_shape, *self.stride, self.groups, *self.dilation)
+        if any(size < 1 for size in sizes) or min(self.padding) < 0:
             raise PyadmmError(f"layer {self.name}: sizes must be at least 1, not {sizes}")
         rank = {"conv": 4, "linear": 2}.get(self.kind)
         if rank is None:
@@ -57,8 +124,10 @@ class LayerSpec:
                     f"layer {self.name}: weight {self.weight_shape} does not take an input of "
                     f"shape {self.input_shape}"
                 )
-            if self.stride != 1 or self.padding != 0 or self.groups != 1:
-                raise PyadmmError(f"layer {self.name}: linear has no stride, padding or groups")
+            if {*self.stride, self.groups, *self.dilation} != {1} or any(self.padding):
+                raise PyadmmError(
+                    f"layer {self.name}: linear has no stride, padding, dilation or groups"
+                )
             return
         if self.outputs % self.groups or self.weight_shape[1] * self.groups != channels:
             raise PyadmmError(
@@ -94,15 +163,43 @@ class LayerSpec:
         return (self.outputs, self.kernel_channels, *self.kernel)
 
     @property
+    def square_stride(self) -> int:
+        """The stride that rows and columns share; raises where they do not."""
+        if self.stride[0] != self.stride[1]:
+            raise self._not_square("stride", self.stride)
+        return self.stride[0]
+
+    @property
+    def square_padding(self) -> int:
+        """The padding that all sides share; raises where they do not."""
+        if len(set(self.padding)) > 1:
+            raise self._not_square("padding", self.padding)
+        return self.padding[0]
+
+    def _not_square(self, what: str, values: tuple[int, ...]) -> PyadmmError:
+        return PyadmmError(
+            f"layer {self.name}: a kernel of the hardware has one {what} for all sides, not "
+            f"{values}; make them equal"
+        )
+
+    @property
+    def row_padding(self) -> Pair:
+        """Zeros above and below the map."""
+        return self.padding[0], self.padding[2]
+
+    @property
+    def column_padding(self) -> Pair:
+        """Zeros left and right of the map."""
+        return self.padding[1], self.padding[3]
+
+    @property
     def output_shape(self) -> tuple[int, int, int]:
         """``(O, H_out, W_out)``."""
         _, height, width = self.input_shape
-        rows, columns = self.kernel
-        return (
-            self.outputs,
-            (height + 2 * self.padding - rows) // self.stride + 1,
-            (width + 2 * self.padding - columns) // self.stride + 1,
-        )
+        paddings = self.row_padding, self.column_padding
+        facts = zip((height, width), paddings, self.kernel, self.stride, self.dilation, strict=True)
+        rows, columns = (positions(*fact) for fact in facts)
+        return self.outputs, rows, columns
 
     @property
     def weights(self) -> int:

@@ -135,7 +135,7 @@ class Network(nn.Module):
         if not self.sparse or self._few_zeros or x.dtype != torch.float32 or x.device.type != "cpu":
             return False
         facts = [layer.facts for layer in self.layers.values()]
-        if any(f.plainly_pooled or f.spec.stride > blocks.MOST_STRIDE for f in facts):
+        if any(f.plainly_pooled or not _blockable(f.spec) for f in facts):
             return False
         return len(x) % blocks.LANES == 0 or not (self.training and self.norms)
 
@@ -253,6 +253,7 @@ class Network(nn.Module):
             QFormat(**facts["format"]),
             tuple(facts["offset"]),
             facts["shift"],
+            facts["signed"],
         )
         steps = [_step_from_json(s, tensors, i) for i, s in enumerate(structure["steps"])]
         sources = {name: tuple(read) for name, read in structure["sources"].items()}
@@ -280,6 +281,12 @@ class Network(nn.Module):
                 yield step.log_q
             if step.output is not None:
                 yield step.log_s
+
+
+def _blockable(spec: LayerSpec) -> bool:
+    """Whether :mod:`pyadmm.cpu_kernels.sparse_conv_blocked` has a kernel for the layer."""
+    even = len({*spec.stride}) == len({*spec.padding}) == 1 and spec.dilation == (1, 1)
+    return even and spec.stride[0] <= blocks.MOST_STRIDE
 
 
 _FACTS: dict[str, Any] = {

@@ -134,7 +134,8 @@ class LayerFacts:
         spec, pool = self.spec, self.pool
         if spec.kind != "conv" or pool is None:
             return False
-        plain = (spec.stride, spec.padding, spec.groups) == (1, 0, 1)
+        channels = spec.weight_shape, spec.input_shape
+        plain = spec == LayerSpec(spec.name, "conv", *channels)
         return plain and (pool.kernel, pool.stride, pool.padding) == (2, 2, 0)
 
 
@@ -198,7 +199,10 @@ class WeightedStep(nn.Module):
         spec = self.facts.spec
         if spec.kind == "linear":
             return F.linear(x.flatten(1), weight, bias)
-        return F.conv2d(x, weight, bias, spec.stride, spec.padding, 1, spec.groups)
+        top, left, bottom, right = spec.padding
+        if (top, left) != (bottom, right):
+            x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
+        return F.conv2d(x, weight, bias, spec.stride, (top, left), spec.dilation, spec.groups)
 
     def pooled(self, x: Tensor) -> Tensor:
         """Max-pooled if a pool follows (it commutes with what is monotone)."""
@@ -216,7 +220,8 @@ class WeightedStep(nn.Module):
         spec = self.facts.spec
 
         def find(mask: Tensor, size: tuple[int, int, int]) -> blocks.Taps:
-            return blocks.Taps.of(mask, size, spec.stride, spec.padding, spec.groups)
+            stride, padding = spec.square_stride, spec.square_padding
+            return blocks.Taps.of(mask, size, stride, padding, spec.groups)
 
         return self._places(find, tuple(x.shape[1:4]))
 

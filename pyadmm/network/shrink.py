@@ -38,7 +38,7 @@ def _living(producer: WeightedStep, consumer: WeightedStep, constants: Tensor) -
     """Which outputs of ``producer`` must stay; at least one does."""
     made = producer.as_windows(producer.mask).flatten(1).any(1)
     read = consumer.as_windows(consumer.mask).any(2).any(0)
-    foldable = constants == 0 if consumer.facts.spec.padding else torch.ones_like(made)
+    foldable = constants == 0 if any(consumer.facts.spec.padding) else torch.ones_like(made)
     living = read & (made | ~foldable)
     if not bool(living.any()):
         living[0] = True

@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 import numpy as np
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from pyadmm.model import (
@@ -14,12 +15,13 @@ from pyadmm.model import (
     AvgPool,
     CompressedLayer,
     CompressedModel,
+    Concat,
     InputSpec,
     MaxPool,
     Node,
     Requant,
 )
-from pyadmm.model.types import LayerSpec, QFormat
+from pyadmm.model.types import LayerSpec, Pair, QFormat, Sides
 
 Shape = tuple[int, int, int]
 
@@ -48,20 +50,36 @@ def requants(draw: st.DrawFn, channels: int) -> Requant:
 
 
 @st.composite
+def pairs(draw: st.DrawFn, numbers: st.SearchStrategy[int]) -> Pair:
+    """Numbers for rows and columns, often the same."""
+    rows = draw(numbers)
+    return rows, rows if draw(st.booleans()) else draw(numbers)
+
+
+@st.composite
+def sides(draw: st.DrawFn, largest: int) -> Sides:
+    """Numbers for top, left, bottom and right, often the same."""
+    number = draw(st.integers(0, largest))
+    rest = [number if draw(st.booleans()) else draw(st.integers(0, largest)) for _ in range(3)]
+    return number, rest[0], rest[1], rest[2]
+
+
+@st.composite
 def specs(draw: st.DrawFn, name: str, shape: Shape) -> LayerSpec:
     channels, height, width = shape
     outputs = draw(st.integers(1, 12))
     if draw(st.booleans()):
         return LayerSpec(name, "linear", (outputs, channels * height * width), shape)
-    padding = draw(st.integers(0, 2))
-    kernel = (
-        draw(st.integers(1, min(4, height + 2 * padding))),
-        draw(st.integers(1, min(4, width + 2 * padding))),
+    padding = draw(sides(2))
+    dilation = (draw(st.sampled_from([1, 1, 2])), draw(st.sampled_from([1, 1, 2])))
+    size = height + padding[0] + padding[2], width + padding[1] + padding[3]
+    kernel = tuple(
+        draw(st.integers(1, min(4, (s - 1) // d + 1))) for s, d in zip(size, dilation, strict=True)
     )
     groups = draw(st.sampled_from([g for g in range(1, channels + 1) if channels % g == 0]))
     weight_shape = (outputs * groups, channels // groups, *kernel)
-    stride = draw(st.integers(1, 3))
-    return LayerSpec(name, "conv", weight_shape, shape, stride, padding, groups)
+    stride = draw(pairs(st.integers(1, 3)))
+    return LayerSpec(name, "conv", weight_shape, shape, stride, padding, groups, dilation)
 
 
 @st.composite
@@ -96,7 +114,7 @@ def layers(draw: st.DrawFn, name: str, source: str, shape: Shape) -> CompressedL
 def nodes(draw: st.DrawFn, name: str, shapes: dict[str, Shape]) -> Node:
     source = draw(st.sampled_from(list(shapes)))
     shape = shapes[source]
-    kind = draw(st.sampled_from(["layer", "layer", "max", "avg", "add"]))
+    kind = draw(st.sampled_from(["layer", "layer", "max", "avg", "add", "concat"]))
     if kind == "layer":
         return draw(layers(name, source, shape))
     if kind == "add":
@@ -104,11 +122,30 @@ def nodes(draw: st.DrawFn, name: str, shapes: dict[str, Shape]) -> Node:
         sources = (source, draw(st.sampled_from(peers)))
         mult = (draw(mults), draw(mults))
         return Add(name, sources, mult, draw(st.integers(1, 48)), draw(formats()))
-    kernel = draw(st.integers(1, min(shape[1:])))
-    stride = draw(st.integers(1, 4))
+    if kind == "concat":
+        peers = [peer for peer in shapes if shapes[peer][1:] == shape[1:]]
+        rest = draw(st.lists(st.sampled_from(peers), max_size=2))
+        scaled = tuple(draw(requants(1)) for _ in [source, *rest])
+        return Concat(name, (source, *rest), scaled, draw(formats()))
+    return draw(pools(name, source, shape, kind))
+
+
+@st.composite
+def pools(draw: st.DrawFn, name: str, source: str, shape: Shape, kind: str) -> Node:
+    """A pool whose windows all lie on the map, at least in part."""
+    kernel = (draw(st.integers(1, min(5, shape[1]))), draw(st.integers(1, min(5, shape[2]))))
+    stride = draw(pairs(st.integers(1, 4)))
+    most = [k - 1 for k in (*kernel, *kernel)]
+    padding = tuple(min(side, limit) for side, limit in zip(draw(sides(2)), most, strict=True))
+    pool = MaxPool(name, source, kernel, stride, padding)
+    assume(all(first < last for axis in pool.windows(shape[1:]) for first, last in axis))
     if kind == "max":
-        return MaxPool(name, source, kernel, stride)
-    return AvgPool(name, source, kernel, stride, draw(requants(shape[0])), draw(formats()))
+        return pool
+    requant = draw(requants(shape[0]))
+    border = draw(st.one_of(st.none(), sides(2)))
+    if border is not None:
+        requant = Requant(tuple(1 + m // 32 for m in requant.mult), requant.shift)
+    return AvgPool(name, source, kernel, stride, requant, draw(formats()), padding, border)
 
 
 @st.composite
@@ -116,8 +153,10 @@ def models(draw: st.DrawFn) -> CompressedModel:
     """Up to six nodes of all kinds, any names, any wiring."""
     shape = (draw(st.integers(1, 4)), draw(st.integers(1, 9)), draw(st.integers(1, 9)))
     offsets = draw(st.sampled_from([1, shape[0]]))
-    offset = tuple(draw(st.lists(st.integers(0, 255), min_size=offsets, max_size=offsets)))
-    entry = InputSpec(shape, draw(formats()), offset, draw(st.integers(0, 7)))
+    signed = draw(st.booleans())
+    values = st.integers(-128, 127) if signed else st.integers(0, 255)
+    offset = tuple(draw(st.lists(values, min_size=offsets, max_size=offsets)))
+    entry = InputSpec(shape, draw(formats()), offset, draw(st.integers(0, 7)), signed)
     shapes: dict[str, Shape] = {INPUT: shape}
     made: list[Node] = []
     for _ in range(draw(st.integers(1, 6))):

@@ -86,6 +86,12 @@ def random_images(rng: np.random.Generator, count: int, shape: tuple[int, int, i
     return rng.integers(0, 256, (count, *shape)).astype(np.uint8)
 
 
+def random_data(rng: np.random.Generator, count: int, entry: InputSpec) -> np.ndarray:
+    """``count`` images of the type and shape that ``entry`` takes."""
+    limits = np.iinfo(entry.dtype)
+    return rng.integers(limits.min, limits.max + 1, (count, *entry.shape)).astype(entry.dtype)
+
+
 def shipped_models(data: str) -> list[Path]:
     """The files in ``models/`` for the data set ``data``, by the manifest."""
     folder = Path(__file__).parents[2] / "models"

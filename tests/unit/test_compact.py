@@ -16,7 +16,7 @@ from pyadmm.hardware.weight_image import weight_image
 from pyadmm.model import CompressedLayer, CompressedModel
 from pyadmm.model.compact import compact, compact_shapes, widen
 from tests.unit.arbitrary_models import assert_same, models
-from tests.unit.models import planned, random_images, random_lenet5, shipped_models
+from tests.unit.models import planned, random_data, random_images, random_lenet5, shipped_models
 
 RELAXED = settings(
     max_examples=150,
@@ -28,7 +28,7 @@ RELAXED = settings(
 @RELAXED
 @given(models())
 def test_logits_stay_and_no_shape_grows(model: CompressedModel) -> None:
-    images = random_images(np.random.default_rng(0), 3, model.input.shape)
+    images = random_data(np.random.default_rng(0), 3, model.input)
     small = compact(model)
     np.testing.assert_array_equal(small.run(images), model.run(images))
     assert [node.name for node in small.nodes] == [node.name for node in model.nodes]
@@ -91,5 +91,5 @@ def test_shipped_networks_with_sums_keep_every_logit(path: Path) -> None:
     model = container.load(path)
     small = compact(model)
     assert small.weights < model.weights
-    images = random_images(np.random.default_rng(0), 3, model.input.shape)
+    images = random_data(np.random.default_rng(0), 3, model.input)
     np.testing.assert_array_equal(small.run(images), model.run(images))

@@ -18,10 +18,20 @@ from pyadmm.container import codec as container
 from pyadmm.container import sparse as sparse_code
 from pyadmm.container.known_networks import Outline, outlines_known
 from pyadmm.core.errors import PyadmmError
-from pyadmm.model import INPUT, CompressedLayer, CompressedModel, InputSpec, MaxPool, Requant
+from pyadmm.model import (
+    INPUT,
+    AvgPool,
+    CompressedLayer,
+    CompressedModel,
+    Concat,
+    InputSpec,
+    MaxPool,
+    Node,
+    Requant,
+)
 from pyadmm.model.types import LayerSpec, QFormat
 from tests.unit.arbitrary_models import assert_same, models
-from tests.unit.models import random_images, random_lenet5
+from tests.unit.models import random_images, random_layer, random_lenet5
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
@@ -292,8 +302,8 @@ def test_verify_of_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         ("empty", b"", "so it is none"),
         ("text", b"hello world", "so it is none"),
         ("half", good[: len(good) // 2], "checksum is wrong"),
-        ("older", b"ADM\x01" + good[4:], "version must be 2, not 1"),
-        ("newer", b"\xa7" + good[1:], "version must be 2, not 7"),
+        ("older", b"ADM\x01" + good[4:], "version must be 2 or 3, not 1"),
+        ("newer", b"\xa7" + good[1:], "version must be 2 or 3, not 7"),
     ):
         (tmp_path / name).write_bytes(content)
         assert inspect.main(["--check", str(tmp_path / name)]) == 2
@@ -315,3 +325,40 @@ def test_as_a_module(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
     assert "checksum is wrong" in done.stderr
+
+
+def test_only_what_needs_it_is_of_version_3() -> None:
+    """Models that version 2 describes keep their bytes: shipped files are written as they are."""
+    for path in sorted((Path(__file__).parents[2] / "models").glob("*.admm")):
+        data = path.read_bytes()
+        assert data[:1] == container.MAGIC
+        assert container.encode(container.decode(data)) == data
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        MaxPool("p", INPUT, (2, 1), 1),
+        MaxPool("p", INPUT, 3, 1, (1, 0, 1, 0)),
+        AvgPool("p", INPUT, 3, 1, Requant(), QFormat(8, False), 1, 0),
+        Concat("p", (INPUT, INPUT), (Requant(), Requant((3,), 2)), QFormat(8, False)),
+        random_layer(
+            np.random.default_rng(0),
+            LayerSpec("p", "conv", (2, 1, 2, 2), (1, 4, 4), padding=(1, 0, 0, 1)),
+            INPUT,
+            density=1.0,
+        ),
+        random_layer(
+            np.random.default_rng(0),
+            LayerSpec("p", "conv", (2, 1, 2, 2), (1, 4, 4), dilation=2),
+            INPUT,
+            density=1.0,
+        ),
+    ],
+    ids=lambda node: type(node).__name__,
+)
+def test_version_3_holds_what_version_2_cannot(node: Node) -> None:
+    model = CompressedModel("m", InputSpec((1, 4, 4), QFormat(8, False)), (node,))
+    data = container.encode(model)
+    assert data[:1] == container.EXTENDED
+    assert_same(container.decode(data), model)

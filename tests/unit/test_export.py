@@ -27,7 +27,13 @@ from pyadmm.model import (
 from pyadmm.model import onnx as export
 from pyadmm.model.types import LayerSpec, QFormat
 from tests.unit.arbitrary_models import models
-from tests.unit.models import random_images, random_layer, random_lenet5, shipped_models
+from tests.unit.models import (
+    random_data,
+    random_images,
+    random_layer,
+    random_lenet5,
+    shipped_models,
+)
 
 onnx = pytest.importorskip("onnx", reason="pip install 'pyadmm[export]'")
 pytest.importorskip("onnxruntime", reason="pip install 'pyadmm[export]'")
@@ -75,13 +81,13 @@ def assert_equal_everywhere(model: CompressedModel, images: np.ndarray) -> None:
 @pytest.mark.parametrize("path", shipped_models("cifar10"), ids=lambda path: path.stem)
 def test_shipped_networks_with_sums(path: Path) -> None:
     model = container.load(path)
-    assert_equal_everywhere(model, random_images(np.random.default_rng(0), 3, model.input.shape))
+    assert_equal_everywhere(model, random_data(np.random.default_rng(0), 3, model.input))
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_residual_networks(seed: int) -> None:
     model = residual_model(seed)
-    images = random_images(np.random.default_rng(seed), 7, model.input.shape)
+    images = random_data(np.random.default_rng(seed), 7, model.input)
     assert len(np.unique(model.run(images))) > 5
     assert_equal_everywhere(model, images)
 
@@ -89,7 +95,7 @@ def test_residual_networks(seed: int) -> None:
 @settings(max_examples=80, deadline=None, suppress_health_check=SLOW)
 @given(models(), st.integers(0, 2**32))
 def test_any_model_in_integers(model: CompressedModel, seed: int) -> None:
-    images = random_images(np.random.default_rng(seed), 3, model.input.shape)
+    images = random_data(np.random.default_rng(seed), 3, model.input)
     graph = export.export_onnx(model)
     np.testing.assert_array_equal(export.run_onnx(graph, images), model.run(images))
 
@@ -97,7 +103,7 @@ def test_any_model_in_integers(model: CompressedModel, seed: int) -> None:
 @settings(max_examples=40, deadline=None, suppress_health_check=SLOW)
 @given(models(), st.integers(0, 2**32))
 def test_any_model_that_float32_holds_in_qonnx(model: CompressedModel, seed: int) -> None:
-    images = random_images(np.random.default_rng(seed), 2, model.input.shape)
+    images = random_data(np.random.default_rng(seed), 2, model.input)
     try:
         graph = export.export_qonnx(model, 2)
     except PyadmmError:  # a layer beyond 2**24; the refusal has its own test

@@ -11,7 +11,7 @@ from pyadmm.model import INPUT, Add, CompressedLayer, CompressedModel, InputSpec
 from pyadmm.model.folding import channel_bounds, fold_dead, read_channels
 from pyadmm.model.types import LayerSpec, QFormat
 from tests.unit.arbitrary_models import assert_same, models
-from tests.unit.models import random_images, random_lenet5
+from tests.unit.models import random_data, random_images, random_lenet5
 
 RELAXED = settings(
     max_examples=100,
@@ -23,7 +23,7 @@ RELAXED = settings(
 @RELAXED
 @given(models())
 def test_logits_stay_and_folding_again_changes_nothing(model: CompressedModel) -> None:
-    images = random_images(np.random.default_rng(0), 3, model.input.shape)
+    images = random_data(np.random.default_rng(0), 3, model.input)
     folded = fold_dead(model)
     np.testing.assert_array_equal(folded.run(images), model.run(images))
     assert folded.nnz <= model.nnz
@@ -35,7 +35,7 @@ def test_logits_stay_and_folding_again_changes_nothing(model: CompressedModel) -
 @RELAXED
 @given(models())
 def test_every_value_lies_within_its_bounds(model: CompressedModel) -> None:
-    images = random_images(np.random.default_rng(1), 4, model.input.shape)
+    images = random_data(np.random.default_rng(1), 4, model.input)
     values, bounds = model.run_nodes(images), channel_bounds(model)
     for name, interval in bounds.items():
         assert (values[name].min((0, 2, 3)) >= interval.lo).all()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
@@ -18,12 +21,14 @@ from pyadmm.model import (
     AvgPool,
     CompressedLayer,
     CompressedModel,
+    Concat,
     InputSpec,
     MaxPool,
     Requant,
 )
 from pyadmm.model import integer as golden
 from pyadmm.model.types import LayerSpec, QFormat
+from tests.unit.arbitrary_models import layers, pools
 from tests.unit.models import random_images, random_layer, random_lenet5
 
 U4 = QFormat(4, False)
@@ -37,7 +42,9 @@ def torch_layer(layer: CompressedLayer, x: np.ndarray) -> np.ndarray:
     if layer.spec.kind == "linear":
         return F.linear(data.flatten(1), weight, bias)[:, :, None, None].numpy()
     spec = layer.spec
-    return F.conv2d(data, weight, bias, spec.stride, spec.padding, groups=spec.groups).numpy()
+    top, left, bottom, right = spec.padding
+    data = F.pad(data, (left, right, top, bottom))
+    return F.conv2d(data, weight, bias, spec.stride, 0, spec.dilation, spec.groups).numpy()
 
 
 def one_layer(spec: LayerSpec, seed: int = 0, **facts) -> CompressedModel:
@@ -52,6 +59,9 @@ def one_layer(spec: LayerSpec, seed: int = 0, **facts) -> CompressedModel:
         LayerSpec("a", "conv", (3, 1, 1, 1), (1, 1, 1)),
         LayerSpec("b", "conv", (4, 3, 5, 3), (3, 7, 9), stride=2, padding=2),
         LayerSpec("c", "conv", (6, 2, 3, 3), (4, 5, 6), padding=1, groups=2),
+        LayerSpec("same", "conv", (3, 2, 4, 2), (2, 6, 5), padding=(1, 0, 2, 1)),
+        LayerSpec("wide", "conv", (3, 2, 3, 2), (2, 9, 7), (1, 3), (2, 0, 1, 4), 1, (2, 3)),
+        LayerSpec("depth", "conv", (6, 1, 3, 3), (3, 6, 7), (2, 1), 1, groups=3, dilation=2),
         LayerSpec("d", "linear", (7, 30), (5, 2, 3)),
         LayerSpec("e", "linear", (2, 9), (9, 1, 1)),
     ],
@@ -98,6 +108,106 @@ def test_pools_and_residual_add_are_integer() -> None:
                     assert values["max"][n, c, i, j] == top
                     assert values["avg"][n, c, i, j] == mean
                     assert values["sum"][n, c, i, j] == min((top * 3 + mean * 5 + 4) >> 3, 255)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_layers_of_any_geometry(data: st.DataObject) -> None:
+    shape = tuple(data.draw(st.tuples(*[st.integers(1, 9)] * 3)))
+    layer = data.draw(layers("a", INPUT, shape))
+    assume(layer.accumulator_magnitude(255) < 1 << 47)
+    x = random_images(np.random.default_rng(data.draw(st.integers(0, 99))), 2, shape)
+    expected = torch_layer(layer, x).astype(np.int64)
+    assert_array_equal(layer.accumulate(x.astype(np.int64), 255), expected)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_pools_of_any_geometry(data: st.DataObject) -> None:
+    shape = tuple(data.draw(st.tuples(*[st.integers(1, 9)] * 3)))
+    kind = data.draw(st.sampled_from(["max", "avg"]))
+    pool = data.draw(pools("a", INPUT, shape, kind))
+    x = random_images(np.random.default_rng(data.draw(st.integers(0, 99))), 2, shape)
+    x = x.astype(np.int64) - 100
+    top, left, bottom, right = pool.padding
+    around = left, right, top, bottom
+    real = torch.from_numpy(x.astype(np.float64))
+    if isinstance(pool, MaxPool):
+        padded = F.pad(real, around, value=-math.inf)
+        expected = F.max_pool2d(padded, pool.kernel, pool.stride).numpy()
+        assert_array_equal(pool.run([x], 155), expected)
+        return
+    total = F.avg_pool2d(F.pad(real, around), pool.kernel, pool.stride, divisor_override=1)
+    counted = torch.full_like(total, pool.area)
+    if pool.border is not None:
+        places = _places_within(shape, pool)
+        counted = F.avg_pool2d(places, pool.kernel, pool.stride, divisor_override=1)
+    mult = np.array(pool.requant.mult).reshape(1, -1, 1, 1)
+    count = counted.numpy().astype(np.int64)
+    scaled = total.numpy().astype(np.int64) * ((2 * mult * pool.area + count) // (2 * count))
+    shifted = (scaled + (1 << (pool.requant.shift - 1))) >> pool.requant.shift
+    assert_array_equal(pool.run([x], 155), np.clip(shifted, pool.output.lo, pool.output.hi))
+
+
+def _places_within(shape: tuple[int, int, int], pool: AvgPool) -> torch.Tensor:
+    """1 where a padded map has a place that counts in a divisor, else 0."""
+    assert pool.border is not None
+    before = [min(b, p) for b, p in zip(pool.border, pool.padding, strict=True)]
+    top, left, bottom, right = before
+    ones = F.pad(torch.ones(1, *shape, dtype=torch.float64), (left, right, top, bottom), value=1)
+    rest = [p - b for b, p in zip(before, pool.padding, strict=True)]
+    return F.pad(ones, (rest[1], rest[3], rest[0], rest[2]))
+
+
+@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize("include", [False, True])
+def test_average_of_torch_options(ceil_mode: bool, include: bool) -> None:
+    """A border of the padding counts it; one more row and column is what ``ceil_mode`` adds."""
+    x = torch.arange(2 * 64, dtype=torch.float64).reshape(1, 2, 8, 8)
+    mean = F.avg_pool2d(x, 3, 2, 1, ceil_mode=ceil_mode, count_include_pad=include)
+    end = 1 + (ceil_mode and (8 + 2 - 3) % 2)
+    requant = Requant((7282,), 16)
+    around, border = (1, 1, end, end), 1 if include else 0
+    pool = AvgPool("p", INPUT, 3, 2, requant, QFormat(16, True), around, border)
+    assert_array_equal(pool.run([x.numpy().astype(np.int64)], 128), np.floor(mean.numpy() + 0.5))
+
+
+def test_channels_are_joined_in_one_format() -> None:
+    u4, spec = QFormat(4, False), InputSpec((1, 2, 2), QFormat(8, False))
+    half = Requant((1,), 1)
+    nodes = (
+        MaxPool("max", INPUT, 1, 1),
+        Concat("all", (INPUT, "max", INPUT), (Requant(), half, Requant((1,), 4)), u4),
+    )
+    model = CompressedModel("joined", spec, nodes)
+    images = np.array([[[[0, 5], [9, 255]]]], np.uint8)
+    assert model.shape_of("all") == (3, 2, 2)
+    expected = [[0, 5, 9, 15], [0, 3, 5, 15], [0, 0, 1, 15]]
+    assert model.run_nodes(images)["all"].reshape(3, 4).tolist() == expected
+
+
+def test_signed_data_are_unsigned_data_with_the_sign_bit_inverted() -> None:
+    spec = InputSpec((2, 1, 1), QFormat(8, True), (3, -4), 1, signed=True)
+    data = np.arange(-128, 128, dtype=np.int8).reshape(-1, 2, 1, 1)
+    expected = (data.astype(int) - np.array([3, -4]).reshape(1, 2, 1, 1)) >> 1
+    assert_array_equal(spec.quantize(data), np.clip(expected, -128, 127))
+    flipped = data.view(np.uint8) ^ 0x80
+    assert_array_equal(spec.unsigned.quantize(flipped), spec.quantize(data))
+    with pytest.raises(PyadmmError, match="images must be int8"):
+        spec.quantize(flipped)
+
+
+@pytest.mark.parametrize(
+    ("pool", "reason"),
+    [
+        (MaxPool("p", INPUT, 2, 1, (2, 0, 0, 0)), "p: a 2x2 window does not fit"),
+        (MaxPool("p", INPUT, (2, 5), 1), "p: a 2x5 window does not fit"),
+        (AvgPool("p", INPUT, 4, 1, Requant((8000,), 8), U4, 3, 0), "multiplier 128000"),
+    ],
+)
+def test_windows_that_are_no_windows(pool: MaxPool | AvgPool, reason: str) -> None:
+    with pytest.raises(PyadmmError, match=reason):
+        CompressedModel("m", InputSpec((1, 4, 4), QFormat(8, False)), (pool,))
 
 
 def test_input_offset_and_shift() -> None:

@@ -9,7 +9,7 @@ from pyadmm import container
 from pyadmm.model import CompressedModel
 from pyadmm.model.reorder import sort_channels
 from tests.unit.arbitrary_models import models
-from tests.unit.models import random_images, random_lenet5
+from tests.unit.models import random_data, random_lenet5
 
 
 @settings(
@@ -19,7 +19,7 @@ from tests.unit.models import random_images, random_lenet5
 )
 @given(models())
 def test_logits_stay(model: CompressedModel) -> None:
-    images = random_images(np.random.default_rng(0), 3, model.input.shape)
+    images = random_data(np.random.default_rng(0), 3, model.input)
     before = model.run(images)
     after = sort_channels(model)
     np.testing.assert_array_equal(after.run(images), before)

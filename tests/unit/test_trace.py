@@ -210,7 +210,7 @@ def test_large_networks_are_traced_at_full_size(name: str) -> None:
         assert [spec.macs for spec in specs.values()][:2] == [105_415_200, 223_948_800]
         assert specs["fc6"].kernel == (6, 6)
     if name == "resnet50":
-        assert specs["layer4.0.conv2"].stride == 2
+        assert specs["layer4.0.conv2"].stride == (2, 2)
         assert specs["layer4.2.conv3"].output_shape == (2048, 7, 7)
         assert sum(isinstance(step, AddStep) for step in network.chain) == 16
 
