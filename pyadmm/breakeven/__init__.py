@@ -7,7 +7,14 @@ synthesised area is the hard limit for every resource.
 
 from __future__ import annotations
 
-from pyadmm.breakeven.cases import LayerCase, layer_case, model_cases, model_names
+from pyadmm.breakeven.cases import (
+    LayerCase,
+    LayerFormat,
+    layer_case,
+    model_cases,
+    model_names,
+    network_cases,
+)
 from pyadmm.breakeven.measure import Measure, Measured, OpenFlow, RecordedReports
 from pyadmm.breakeven.outputs import add_sheets, plot, write_outputs
 from pyadmm.breakeven.results import (
@@ -19,14 +26,17 @@ from pyadmm.breakeven.results import (
     to_json,
 )
 from pyadmm.breakeven.search import Settings, break_even
+from pyadmm.breakeven.store import Measurements, measurements
 
 __all__ = [
     "BreakEven",
     "CurvePoint",
     "KernelPoint",
     "LayerCase",
+    "LayerFormat",
     "Measure",
     "Measured",
+    "Measurements",
     "NotMeasured",
     "OpenFlow",
     "RecordedReports",
@@ -35,8 +45,10 @@ __all__ = [
     "break_even",
     "from_json",
     "layer_case",
+    "measurements",
     "model_cases",
     "model_names",
+    "network_cases",
     "plot",
     "to_json",
     "write_outputs",

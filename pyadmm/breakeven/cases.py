@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pyadmm.core.errors import PyadmmError
+from pyadmm.hardware.boards import Board
 from pyadmm.hardware.plan import KernelConfig, StagePlan
 from pyadmm.model import CompressedLayer, Requant
 from pyadmm.model.types import LayerSpec, QFormat, signed_bits
 
+_BRAM18_BITS = 18 * 1024
 SEED = 20190413
 """Of the random patterns: the same for every density, board and tool."""
 
@@ -85,6 +88,32 @@ class LayerCase:
             requant=Requant(),
             output=QFormat(self.activation_bits, signed=False),
         )
+
+
+@dataclass(frozen=True)
+class LayerFormat:
+    """One weighted layer of a network with the number formats that it is compressed to."""
+
+    spec: LayerSpec
+    weight_bits: int
+    activation_bits: int
+
+
+def network_cases(
+    name: str, layers: Sequence[LayerFormat], board: Board, memory_share: float = 0.8
+) -> tuple[LayerCase, ...]:
+    """Every layer of any network, in order.
+
+    Weights stay on chip where those of the whole network, dense, fit ``memory_share`` of the
+    board's block RAM; else each layer has the chip to itself and streams its weights from DDR.
+    """
+    bits = sum(layer.spec.weights * (layer.weight_bits + 1) for layer in layers)
+    resident = bits <= memory_share * board.resources.bram18 * _BRAM18_BITS
+    sharing = len(layers) if resident else 1
+    return tuple(
+        LayerCase(name, layer.spec, layer.weight_bits, layer.activation_bits, resident, sharing)
+        for layer in layers
+    )
 
 
 def _conv(name: str, shape: tuple[int, int, int, int], size: int, **geometry: int) -> LayerSpec:

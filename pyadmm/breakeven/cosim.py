@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pyadmm.breakeven import BreakEven, LayerCase
-from pyadmm.breakeven.measure import selects_products
 from pyadmm.breakeven.search import busy_cycles, one_group
 from pyadmm.codegen.rtl import RtlOptions, generate_rtl
 from pyadmm.core.errors import PyadmmError
@@ -25,7 +24,7 @@ from pyadmm.eda.verilator import build_simulator
 from pyadmm.hardware.boards import Board, load_board
 from pyadmm.hardware.cost import dense_engine_cycles
 from pyadmm.hardware.mapping import plan_accelerator
-from pyadmm.hardware.plan import KernelConfig
+from pyadmm.hardware.plan import KernelConfig, selects_products
 from pyadmm.hardware.weight_image import Positions, weight_image
 from pyadmm.model import CompressedModel, InputSpec
 from pyadmm.model.types import QFormat

@@ -20,7 +20,7 @@ from pyadmm.eda.reports import SynthesisReport
 from pyadmm.eda.yosys import Design, synthesise_all
 from pyadmm.hardware.boards import Board
 from pyadmm.hardware.cost import frame_words
-from pyadmm.hardware.plan import StagePlan, engine_shape
+from pyadmm.hardware.plan import StagePlan, engine_shape, selects_products
 from pyadmm.model.types import Resources
 
 CAPACITY_STEP = 256
@@ -148,15 +148,6 @@ class _Pieces:
             clock = max(clock, report.clock_estimate_ns)
         last = reports[_key(self.designs[0])]
         return Measured(total, clock, last.stage, last.tool, str(last.version))
-
-
-def selects_products(stage: StagePlan) -> bool:
-    """Whether a sparse engine selects columns behind its multipliers (RTL parameter ``ACC_MUX``).
-
-    Smaller for kernels of two or three columns at stride 1; costs a cycle between tiles.
-    """
-    sparse = stage.config.family == "sparse"
-    return sparse and stage.spec.square_stride == 1 and 2 <= stage.spec.kernel[1] <= 3
 
 
 def _memory(board: Board, depth: int, width: int) -> Design:

@@ -61,6 +61,8 @@ class CurvePoint:
 class BreakEven:
     """Break-even pruning ratio of one layer on one board.
 
+    :param layer: network and layer, such as ``alexnet.conv4``.
+    :param name: of the layer in its network.
     :param ratio: least pruning ratio at which sparse is not slower than dense on the same area;
         ``None`` where it is slower over the whole curve.
     :param basis: stage of the tool run behind the areas and clocks.
@@ -69,6 +71,7 @@ class BreakEven:
     """
 
     layer: str
+    name: str
     board: str
     ratio: float | None
     metric: str

@@ -14,17 +14,18 @@ from pyadmm.breakeven.measure import (
     Measured,
     OpenFlow,
     rounded_capacity,
-    selects_products,
 )
 from pyadmm.breakeven.results import METRIC, BreakEven, CurvePoint, KernelPoint
 from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.boards import Board
 from pyadmm.hardware.cost import dense_engine_cycles, frame_words
-from pyadmm.hardware.plan import KernelConfig, StagePlan, index_width
+from pyadmm.hardware.plan import KernelConfig, StagePlan, index_width, selects_products
 from pyadmm.hardware.weight_image import Positions, assign_groups
 from pyadmm.model import CompressedLayer
 from pyadmm.model.types import IntArray, LayerSpec, Resources
 
+SEARCH_VERSION = 2
+"""Part of the digest of every record: raise it when the search or its cycle model changes."""
 PORTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Pruned portions of every curve (ADMM-NN figure 4); more are added around the crossing."""
 LOGIC_SHARE = 0.35
@@ -142,6 +143,7 @@ class _Search:
         crossing = self._crossing(points, dense, shapes)
         return BreakEven(
             layer=self.case.label,
+            name=self.case.spec.name,
             board=self.board.name,
             ratio=None if crossing is None else 1 / (1 - crossing),
             metric=METRIC,
@@ -427,15 +429,16 @@ class _Search:
 
     def _load(self, config: KernelConfig, pruned: float) -> _Load:
         """Exact cycles of the schedule in ``docs/kernels.md``."""
-        stage = self._stage(config, 1)
+        blocks = self._entries_at(pruned, config.index_bits)
+        loads = [busy_cycles(counts, config.groups, pause=False) for counts in blocks]
+        held = [
+            max(load) if self.case.resident else 2 * int(counts.max())
+            for load, counts in zip(loads, blocks, strict=True)
+        ]
+        entries, total = max(held), sum(map(sum, loads))
+        stage = self._stage(config, rounded_capacity(entries))
         pause = selects_products(stage)
-        cycles, entries, total = 0, 0, 0
-        for counts in self._entries_at(pruned, config.index_bits):
-            loads = busy_cycles(counts, config.groups, pause=False)
-            cycles += stage.tiles * max(busy_cycles(counts, config.groups, pause))
-            total += sum(loads)
-            held = 2 * int(counts.max()) if not self.case.resident else max(loads)
-            entries = max(entries, held)
+        cycles = stage.tiles * sum(max(busy_cycles(c, config.groups, pause)) for c in blocks)
         bits = total * stage.entry_format.bits
         return _Load(self._transferred(cycles, bits), entries, bits)
 
@@ -516,7 +519,11 @@ class _Search:
 
         :param pruned: portion of the weights that a sparse kernel has no entries for.
         """
-        stage = self._stage(config, 1)
+        words = self._dense_entries(config)
+        if config.family == "sparse":
+            words = math.ceil(words * (1 - pruned))
+        depth = rounded_capacity(words)
+        stage = self._stage(config, depth)
         rows, columns = self.spec.kernel
         row_bits, lane_bits = stage.tile_rows * stage.row_bits, stage.lanes * stage.input.bits
         columns = 1 if selects_products(stage) else columns
@@ -525,10 +532,6 @@ class _Search:
         luts = stage.lanes * config.groups * _lane_luts(self.case)
         luts += copies * (selection + _ENGINE_LUTS) + config.groups * _GROUP_LUTS
         frame = stage.banks * copies * _memory_halves(2 * frame_words(stage), stage.row_bits)
-        words = self._dense_entries(config)
-        if config.family == "sparse":
-            words = math.ceil(words * (1 - pruned))
-        depth = rounded_capacity(words)
         weights = config.groups * _memory_halves(depth, stage.weight_word_bits)
         return Resources(lut=luts, bram18=frame + weights)
 

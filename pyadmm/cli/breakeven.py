@@ -5,45 +5,68 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from pyadmm import zoo
 from pyadmm.breakeven import (
     BreakEven,
     LayerCase,
+    Measurements,
     NotMeasured,
     OpenFlow,
     Settings,
-    break_even,
     layer_case,
+    measurements,
     model_cases,
     model_names,
     write_outputs,
 )
 from pyadmm.breakeven.outputs import SHOWN_PORTIONS
 from pyadmm.cli.command import CHECK_FAILED, DONE, Command, out_option
-from pyadmm.core.errors import MissingToolError, PyadmmError
+from pyadmm.flow.config import FlowConfig, read_config
+from pyadmm.flow.console import Reporter
+from pyadmm.flow.session import Session
 from pyadmm.hardware.boards import board_names, load_board
+from pyadmm.settings import PRESETS
 
 _TABLE_WIDTH = 160
 
 
 _EXAMPLES = """\
-  pyadmm breakeven --board pynq-z2 --layer alexnet.conv4
-  pyadmm breakeven --board pynq-z2 --model lenet5 --out breakeven
-  pyadmm breakeven --all-boards --model alexnet --jobs 2
+  pyadmm breakeven --board pynq-z2                               LeNet-5 as the preset quick has it
+  pyadmm breakeven --board pynq-z2 --model resnet20 --preset standard
+  pyadmm breakeven --board pynq-z2 --model my:net --image-size 64 --jobs 2
+  pyadmm breakeven --board pynq-z2 --published alexnet           ADMM-NN's bits
+  pyadmm breakeven --all-boards --layer alexnet.conv4 --measure
 """
 
 
 def _add_options(parser: ArgumentParser) -> None:
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--layer", action="append", metavar="MODEL.LAYER", help="may be repeated")
-    which.add_argument("--model", choices=model_names(), help="every layer of a network")
-    where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--board", action="append", metavar="BOARD", help="may be repeated")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--model", help=f"{', '.join(zoo.names())}, or module:callable (default lenet5)"
+    )
+    which.add_argument(
+        "--published", choices=model_names(), help="all layers of a network with ADMM-NN's bits"
+    )
+    which.add_argument(
+        "--layer", action="append", metavar="NETWORK.LAYER",
+        help="one of the published layers, such as alexnet.conv4; may be repeated",
+    )  # fmt: skip
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--board", action="append", metavar="BOARD",
+        help="name or JSON file; may be repeated (default pynq-z2)",
+    )  # fmt: skip
     where.add_argument("--all-boards", action="store_true")
+    parser.add_argument("--preset", help=f"{', '.join(PRESETS)} (default quick)")
+    parser.add_argument("--image-size", type=int, metavar="N", help="of one's own network")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file, as for pyadmm run")
+    parser.add_argument("--measure", action="store_true", help="measure anew, take no record")
     out_option(parser, "breakeven", "folder for the files")
     parser.add_argument("--logic-share", type=float, help="of the chip's LUTs, for a dense kernel")
     parser.add_argument("--jobs", type=int, help="synthesis runs at once (default: cores)")
@@ -53,36 +76,52 @@ def _add_options(parser: ArgumentParser) -> None:
 def _execute(options: Namespace) -> int:
     # A pipe counts as 80 columns: let lines grow rather than break every cell.
     console = Console(width=max(Console().width, _TABLE_WIDTH))
-    cases = (
-        model_cases(options.model)
-        if options.model
-        else tuple(layer_case(label) for label in options.layer)
-    )
-    boards = [load_board(n) for n in (board_names() if options.all_boards else options.board)]
+    names = board_names() if options.all_boards else options.board or ["pynq-z2"]
+    boards = [(load_board(name), _cases(options, name)) for name in names]
     settings = Settings(logic_share=options.logic_share) if options.logic_share else Settings()
+    plain = options.jobs is None and options.dask is None
+    measure = None if plain else OpenFlow(options.jobs, options.dask)
     results: list[BreakEven] = []
     missing: list[NotMeasured] = []
-    for board in boards:
+    for board, cases in boards:
         for case in cases:
-            try:
-                result = break_even(case, board, OpenFlow(options.jobs, options.dask), settings)
-            except MissingToolError:
-                raise
-            except PyadmmError as error:
-                missing.append(NotMeasured(case.label, board.name, str(error)))
-                print(f"error: {error}", file=sys.stderr)
-                continue
-            results.append(result)
-            console.print(_line(result, case))
+            found = measurements(
+                [case], board, settings, measure=measure, anew=options.measure or not plain
+            )
+            for result in found.results:
+                console.print(_line(result, found))
+            for gap in found.missing:
+                print(f"error: {gap.text}", file=sys.stderr)
+            results += found.results
+            missing += found.missing
     console.print(_table(results, missing))
     for path in write_outputs(results, options.out, missing=missing):
         console.print(f"wrote {path}")
     return CHECK_FAILED if missing else DONE
 
 
-def _line(result: BreakEven, case: LayerCase) -> str:
+def _cases(options: Namespace, board: str) -> Sequence[LayerCase]:
+    if options.published:
+        return model_cases(options.published)
+    if options.layer:
+        return [layer_case(label) for label in options.layer]
+    config = FlowConfig() if options.config is None else read_config(options.config)
+    given = {
+        "board": board,
+        "model": options.model,
+        "preset": options.preset,
+        "image_size": options.image_size,
+    }
+    config = config.override({k: v for k, v in given.items() if v is not None}, "command line")
+    return Session(config, Reporter()).layer_cases
+
+
+def _line(result: BreakEven, found: Measurements) -> str:
     ratio = "none below 90 % pruned" if result.ratio is None else f"{result.ratio:.2f}x"
-    return f"{case.label} on {result.board}: break-even {ratio} ({result.basis}, {result.tool})"
+    return (
+        f"{result.layer} on {result.board}: break-even {ratio} "
+        f"({result.basis}, {result.tool} {result.version}; {found.origin})"
+    )
 
 
 def _table(results: Sequence[BreakEven], missing: Sequence[NotMeasured]) -> Table:
@@ -126,8 +165,9 @@ COMMAND = Command(
     "measure break-even pruning ratios by synthesis",
     _add_options,
     _execute,
-    "Synthesise dense and sparse kernels of a layer to find the pruning ratio above which the\n"
-    "sparse one is faster on the same area.",
+    "Synthesise dense and sparse kernels of every layer to find the pruning ratio above which the\n"
+    "sparse one is faster on the same area. Records that come with pyadmm or were measured before\n"
+    "are taken as they are.",
     _EXAMPLES,
 )
 

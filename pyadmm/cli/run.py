@@ -73,8 +73,14 @@ def _add_options(parser: ArgumentParser) -> None:
     add(
         "--break-even",
         action=BooleanOptionalAction,
-        help="measure each layer's break-even pruning ratio by synthesis first, and obey it "
-        "(default: for lenet5, whose table takes minutes)",
+        help="obey each layer's break-even pruning ratio; layers without a record are measured by "
+        "synthesis, about a minute each (default: for lenet5, whose table comes with pyadmm)",
+    )
+    add(
+        "--measure",
+        action="store_true",
+        default=None,
+        help="measure every break-even anew, whatever record is at hand",
     )
     add(
         "--hardware-aware",

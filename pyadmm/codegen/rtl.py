@@ -27,6 +27,8 @@ from pyadmm.hardware.plan import (
     engine_shape,
     files_digest,
     index_width,
+    may_select_products,
+    selects_products,
 )
 from pyadmm.hardware.weight_image import weight_image
 from pyadmm.model import INPUT, SHIFT_LIMIT, CompressedLayer, CompressedModel
@@ -37,10 +39,6 @@ _UNROLLED = "constants_"
 """Prefix of generated modules."""
 RTL_IDENT_FILE = f"rtl/{TOP}_ident.v"
 _INPUT_BITS_LIMIT = 9
-_ACC_MUX_COLUMNS = (2, 3)
-"""Kernel widths whose multiplexer shares the LUTs of the accumulator's adder."""
-_ACC_MUX_ENTRIES = 32
-"""Least entries per channel at which one more cycle per tile counts little."""
 
 
 @dataclass(frozen=True)
@@ -113,21 +111,6 @@ def choose_beats(stage: StagePlan, banks: int) -> int:
     :param banks: banks of the next frame.
     """
     return most_beats(stage, lambda beats: row_writes(stage, beats, banks).interval)
-
-
-def choose_acc_mux(stage: StagePlan) -> bool:
-    """Whether the column multiplexer goes behind the multipliers (``hls/rtl/mac_group.sv``)."""
-    spec = stage.spec
-    return (
-        _acc_mux_possible(stage)
-        and spec.kernel[1] in _ACC_MUX_COLUMNS
-        and spec.input_shape[2] <= spec.output_shape[2]
-        and stage.entry_capacity >= _ACC_MUX_ENTRIES * stage.slot_capacity
-    )
-
-
-def _acc_mux_possible(stage: StagePlan) -> bool:
-    return stage.config.family == "sparse" and stage.spec.square_stride == 1
 
 
 def rtl_files() -> dict[str, str]:
@@ -210,7 +193,7 @@ def _check_options(stage: StagePlan, option: RtlOptions) -> None:
             f"{stage.name}: dsp_groups must be at most the {stage.groups} groups, "
             f"not {option.dsp_groups}"
         )
-    if option.acc_mux and not _acc_mux_possible(stage):
+    if option.acc_mux and not may_select_products(stage):
         raise PyadmmError(
             f"{stage.name}: acc_mux needs a sparse kernel of stride 1, not "
             f"{stage.config.family} of stride {stage.spec.square_stride}"
@@ -250,7 +233,7 @@ def stage_parameters(
         "DSP_GROUPS": dsp_groups,
         "BLOCK_FRAME": int(frame_in_blocks(stage)),
         "ULTRA_FRAME": int(stage.config.ultra_frame),
-        "ACC_MUX": int(choose_acc_mux(stage) if option.acc_mux is None else option.acc_mux),
+        "ACC_MUX": int(selects_products(stage) if option.acc_mux is None else option.acc_mux),
         "Y_BITS": stage.output.bits,
         "Y_SIGNED": int(stage.output.signed),
         "POOL_KERNEL": kernel,

@@ -26,6 +26,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "out": (str, type(None)),
     "until": (str, type(None)),
     "break_even": (bool, type(None)),
+    "measure": (bool,),
     "hardware_aware": (float, int, type(None)),
     "synthesis": (bool,),
     "simulate_board": (bool,),
@@ -39,7 +40,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 class FlowConfig:
     """One run of the flow.
 
-    :param board: name of a file in ``boards/``.
+    :param board: name of a file in ``boards/``, or the path of one's own board file (``*.json``).
     :param model: a network of the zoo, ``lenet5`` for example, or ``module:callable`` that gives
         one's own ``torch.nn.Module``.
     :param weights: file of its trained weights (a ``state_dict``); ``None``: it is trained first.
@@ -53,8 +54,10 @@ class FlowConfig:
     :param data_dir: folder with the data set; ``None``: ``PYADMM_DATA``, cache, mirrors.
     :param out: run directory; ``None``: ``runs/<model>-<board>-<preset>-seed<seed>``.
     :param until: last step to run; ``None``: all.
-    :param break_even: measure break-even ratios by synthesis first, and obey them; ``None``: only
-        for LeNet-5, whose table takes minutes.
+    :param break_even: find the break-even ratio of every layer first, and obey it; ``None``: only
+        for LeNet-5, whose table comes with the package. Layers without a record are measured by
+        synthesis, which takes about a minute each.
+    :param measure: measure every break-even anew, whatever record is at hand.
     :param hardware_aware: points of validation accuracy that pushing layers beyond the preset's
         ratios may cost in short trials (ADMM-NN Figure 5); ``None``: they are not pushed.
     :param synthesis: synthesise the RTL of the whole accelerator.
@@ -80,6 +83,7 @@ class FlowConfig:
     out: str | None = None
     until: str | None = None
     break_even: bool | None = None
+    measure: bool = False
     hardware_aware: float | None = None
     synthesis: bool = True
     simulate_board: bool = False
@@ -95,12 +99,13 @@ class FlowConfig:
     @property
     def run_dir(self) -> Path:
         """Where this run keeps everything."""
-        name = f"{self.model_name}-{self.board}-{self.preset}-seed{self.seed}"
+        board = Path(self.board).stem if self.board.endswith(".json") else self.board
+        name = f"{self.model_name}-{board}-{self.preset}-seed{self.seed}"
         return Path(self.out) if self.out else Path("runs") / name
 
     @property
     def obeys_break_even(self) -> bool:
-        """Whether break-even ratios are measured first."""
+        """Whether the compression obeys break-even ratios."""
         return self.model == "lenet5" if self.break_even is None else self.break_even
 
     def override(self, values: Mapping[str, Any], source: str) -> FlowConfig:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from pyadmm import breakeven, container, settings
-from pyadmm.breakeven import BreakEven
+from pyadmm.breakeven import BreakEven, LayerCase, LayerFormat, Measurements, network_cases
 from pyadmm.codegen.hls import generate
 from pyadmm.codegen.rtl import generate_rtl
 from pyadmm.compression import hardware_aware
@@ -42,7 +42,8 @@ from pyadmm.hardware.plan import AcceleratorPlan, BuildPlan, KernelConfig
 from pyadmm.model import CompressedModel
 from pyadmm.model.compact import compact
 from pyadmm.model.reorder import sort_channels
-from pyadmm.network.graph import Network
+from pyadmm.network.graph import Network, input_bits
+from pyadmm.settings import CompressSettings
 from pyadmm.training import devices
 from pyadmm.training.checkpoint import EpochRecord
 from pyadmm.training.data import Data, Images, accuracy
@@ -71,7 +72,9 @@ class Session:
         self.tutor: Subject | None = teacher_of(config, self.subject)
         self.device = devices.choose(config.device)
         self._unsynthesised: ToolError | None = None
-        compression.to_network(self._fresh_model(), self.settings, self.subject.shape)
+        self._traced = compression.to_network(
+            self._fresh_model(), self.settings, self.subject.shape
+        )
         if self.tutor is not None:
             _ = self.tutor_network  # what cannot be traced is refused before any training
 
@@ -113,16 +116,27 @@ class Session:
         return compression.to_teacher(model, self.settings, self.subject.shape)
 
     @cached_property
-    def measured_break_even(self) -> tuple[BreakEven, ...]:
-        """Break-even of every layer, by synthesis; results are cached by the tool's room.
+    def layer_cases(self) -> tuple[LayerCase, ...]:
+        """The layers of the traced network, with the bits that the settings compress them to."""
+        widths = input_bits(self._traced)
+        formats = [
+            LayerFormat(layer.facts.spec, layer.facts.weight_bits, widths[name])
+            for name, layer in self._traced.layers.items()
+        ]
+        return network_cases(self.subject.name, formats, self.board)
 
-        :raises MissingToolError: without Yosys.
+    @cached_property
+    def measured_break_even(self) -> Measurements:
+        """Break-even of every layer: from the package, the cache, or measured by synthesis.
+
+        :raises MissingToolError: where one has to be measured and Yosys is missing.
         """
-        if self.config.model not in breakeven.model_names():
-            known = ", ".join(breakeven.model_names())
-            raise PyadmmError(f"break-even: {self.config.model} has no layer cases; have {known}")
-        cases = breakeven.model_cases(self.config.model)
-        return tuple(breakeven.break_even(case, self.board) for case in cases)
+        return breakeven.measurements(
+            self.layer_cases, self.board, anew=self.config.measure, progress=self._measuring
+        )
+
+    def _measuring(self, label: str) -> None:
+        self.reporter.line(f"  measuring the break-even of {label} by synthesis")
 
     @cached_property
     def break_even(self) -> tuple[BreakEven, ...]:
@@ -130,23 +144,29 @@ class Session:
         if not self.config.obeys_break_even:
             return ()
         try:
-            return self.measured_break_even
+            return self.measured_break_even.results
         except MissingToolError:
             return ()  # The step that measures it has said so.
 
     @cached_property
     def floors(self) -> dict[str, float]:
         """Least pruning ratios by layer."""
-        found = {result.layer.rpartition(".")[2]: result.ratio for result in self.break_even}
-        return {layer: ratio for layer, ratio in found.items() if ratio is not None}
+        return Measurements(self.break_even, ()).floors
+
+    @cached_property
+    def final_settings(self) -> CompressSettings:
+        """The settings that all phases after the dense one take: they know the floors."""
+        if not self.floors and self.config.hardware_aware is None:
+            return self.settings
+        return self.pushed.settings
 
     @cached_property
     def pruned(self) -> AdmmResult:
-        if not self.floors and self.config.hardware_aware is None:
-            return compression.admm_phase(self.network, self.settings, self.data, **self._distilled)
         result = compression.admm_phase(
-            self.network, self.pushed.settings, self.data, **self._distilled
+            self.network, self.final_settings, self.data, **self._distilled
         )
+        if self.final_settings is self.settings:
+            return result
         return replace(result, decisions=self.pushed.decisions)
 
     @cached_property
@@ -174,13 +194,15 @@ class Session:
 
     @cached_property
     def retrained(self) -> PhaseResult:
-        return compression.retrain(self.pruned.network, self.settings, self.data, **self._distilled)
+        return compression.retrain(
+            self.pruned.network, self.final_settings, self.data, **self._distilled
+        )
 
     @cached_property
     def quantized(self) -> PhaseResult:
         return compression.quantize(
             self.retrained.network,
-            self.settings,
+            self.final_settings,
             self.data,
             **self._distilled,
             name=self.subject.name,

@@ -110,18 +110,23 @@ def _dense(session: Session) -> Outcome:
 
 
 def _break_even(session: Session) -> Outcome:
-    results = session.measured_break_even
-    files = breakeven.write_outputs(results, session.run_dir / "breakeven")
+    found = session.measured_break_even
+    if not found.results:
+        return Outcome("no layer has one: " + "; ".join(gap.text for gap in found.missing), {})
+    files = breakeven.write_outputs(
+        found.results, session.run_dir / "breakeven", missing=found.missing
+    )
     layers = {
-        result.layer.rpartition(".")[2]: {"ratio": result.ratio, "basis": result.basis}
-        for result in results
+        result.name: {"ratio": result.ratio, "basis": result.basis} for result in found.results
     }
     ratios = ", ".join(
         f"{name} " + ("none" if facts["ratio"] is None else f"{facts['ratio']:.2f}x")
         for name, facts in layers.items()
     )
-    text = f"by {results[0].tool} ({results[0].basis}): {ratios}"
-    return Outcome(text, {"layers": layers}, tuple(files))
+    first = found.results[0]
+    text = f"by {first.tool} {first.version} ({first.basis}; {found.origin}): {ratios}"
+    text += "".join(f"; {gap.text}" for gap in found.missing)
+    return Outcome(text, {"layers": layers, "origin": found.origin}, tuple(files))
 
 
 def _prune(session: Session) -> Outcome:
@@ -395,7 +400,11 @@ STEPS: tuple[Step, ...] = (
         BREAK_EVEN,
         "break-even pruning ratio of every layer by synthesis (default for lenet5)",
         (),
-        lambda session: [session.config.model, asdict(session.board)],
+        lambda session: [
+            *(asdict(case) for case in session.layer_cases),
+            asdict(session.board),
+            session.config.measure,
+        ],
         _break_even,
     ),
     Step(

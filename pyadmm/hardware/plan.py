@@ -536,3 +536,30 @@ def files_digest(files: Mapping[str, str | bytes]) -> str:
             digest.update(len(part).to_bytes(8, "little"))
             digest.update(part)
     return digest.hexdigest()
+
+
+_MULTIPLEXED_COLUMNS = (2, 3)
+"""Kernel widths whose multiplexer shares the LUTs of the accumulator's adder."""
+_MULTIPLEXED_ENTRIES = 32
+"""Least entries per channel at which one more cycle per tile counts little."""
+
+
+def may_select_products(stage: StagePlan) -> bool:
+    """Whether the column multiplexer of ``stage`` can stand behind its multipliers."""
+    return stage.config.family == "sparse" and stage.spec.square_stride == 1
+
+
+def selects_products(stage: StagePlan) -> bool:
+    """Whether the column multiplexer of ``stage`` stands behind its multipliers.
+
+    This is the RTL parameter ``ACC_MUX`` (``hls/rtl/mac_group.sv``), for the kernel that is built
+    and for the one whose break-even is measured. It takes fewer LUTs for kernels of two or three
+    columns, and costs a cycle between the tiles of an output channel.
+    """
+    spec = stage.spec
+    return (
+        may_select_products(stage)
+        and spec.kernel[1] in _MULTIPLEXED_COLUMNS
+        and spec.input_shape[2] <= spec.output_shape[2]
+        and stage.entry_capacity >= _MULTIPLEXED_ENTRIES * stage.slot_capacity
+    )

@@ -298,6 +298,15 @@ _FACTS: dict[str, Any] = {
 _STEPS: dict[str, Any] = {"pool": PoolStep, "add": AddStep, "shortcut": ShortcutStep}
 
 
+def input_bits(network: Network) -> dict[str, int]:
+    """Bits of the codes that every weighted layer reads, by its name."""
+    bits = {INPUT: network.input.format.bits}
+    for step in network.chain:
+        source = bits[network.sources[step.name][0]]
+        bits[step.name] = source if step.output is None else step.output.bits
+    return {name: bits[network.sources[name][0]] for name in network.layers}
+
+
 def _step_to_json(step: Step) -> dict[str, Any]:
     kind = next(kind for kind, facts in _FACTS.items() if isinstance(step.facts, facts))
     norm = step.norm if isinstance(step, WeightedStep) else None

@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,18 @@ import yaml
 from PIL import Image
 
 from pyadmm import container, zoo
+from pyadmm.breakeven import Settings, break_even
+from pyadmm.breakeven.store import remember
 from pyadmm.cli.run import main
 from pyadmm.core.errors import PyadmmError
+from pyadmm.eda import yosys
 from pyadmm.flow.config import FlowConfig
+from pyadmm.flow.console import Reporter
+from pyadmm.flow.session import Session
 from pyadmm.flow.subject import resolve, teacher_of
 from pyadmm.training.data import Images
 from pyadmm.training.distillation import Teacher
+from tests.unit.test_breakeven_store import by_lanes
 
 NETWORK = """
 import torch
@@ -201,6 +208,37 @@ def test_flow_with_everything_that_records_use(
     capsys.readouterr()
     assert main(line) == 0  # from the checkpoints
     assert file.read_bytes() == before
+
+
+def test_break_even_is_obeyed_by_every_phase(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYADMM_CACHE", str(here / "cache"))
+    settings = {
+        **SMALL,
+        "exchange": {"cycles": 1, "share": 0.2, "grow_epochs": 1, "prune_epochs": 1},
+        "rounding": {"candidates": 2},
+        "most_bytes": 215,
+    }
+    values = {
+        "model": "mynet:Net", "data_dir": "pictures", "image_size": 12, "out": "run",
+        "until": "test", "break_even": True, "compress": settings,
+    }  # fmt: skip
+    (here / "floors.yaml").write_text(yaml.safe_dump(values))
+    session = Session(FlowConfig(**values), Reporter())
+    floors = dict(zip(("stem", "block", "fc"), (1.2, 2.5, 40.0), strict=True))
+    for case in session.layer_cases:
+        measured = break_even(case, session.board, by_lanes)
+        record = replace(measured, ratio=floors[case.spec.name], version=yosys.tool_version())
+        remember(case, session.board, Settings(), record)
+    assert session.floors == floors
+    assert main(["--config", "floors.yaml"]) == 0
+    said = capsys.readouterr().out
+    assert "3 measured before on this machine): stem 1.20x, block 2.50x, fc 40.00x" in said
+    model = container.load(here / "run" / "mynet-Net.admm")
+    for layer in model.layers:
+        ratio = layer.spec.weights / layer.nnz
+        assert ratio == 1 or ratio >= floors[layer.name], (layer.name, ratio)
 
 
 def test_a_teacher_needs_weights_and_the_same_images(

@@ -13,7 +13,6 @@ from pyadmm.codegen.rtl import (
     TOP_FILE,
     RowWrites,
     RtlOptions,
-    choose_acc_mux,
     choose_beats,
     generate_rtl,
     row_writes,
@@ -21,6 +20,7 @@ from pyadmm.codegen.rtl import (
     stage_parameters,
 )
 from pyadmm.core.errors import PyadmmError
+from pyadmm.hardware.plan import selects_products
 from pyadmm.model import InputSpec
 from pyadmm.model.types import QFormat
 from tests.hls.chains import Recipe
@@ -79,11 +79,11 @@ def test_beats_and_multiplexer_follow_the_load() -> None:
     built = design("wide", spec, recipes, [sparse(8, 2, 3), sparse(1, 1, 3)])
     busy = built.plan.stages[0]
     assert choose_beats(busy, banks=1) == 8
-    assert choose_acc_mux(busy)
+    assert selects_products(busy)
     idle = replace(busy, entry_capacity=8)
     assert choose_beats(idle, banks=1) == 1
-    assert not choose_acc_mux(idle)
-    assert not choose_acc_mux(built.plan.stages[1])
+    assert not selects_products(idle)
+    assert not selects_products(built.plan.stages[1])
     writes, option = row_writes(None, 1, busy.banks), RtlOptions(shift_range=(9, 9))
     parameters = stage_parameters(busy, writes, 8, 1, option)
     assert (parameters["SHIFT_MIN"], parameters["SHIFT_MAX"], parameters["ACC_MUX"]) == (9, 9, 1)

@@ -15,6 +15,7 @@ from pyadmm.breakeven import (
     BreakEven,
     LayerCase,
     Measured,
+    Measurements,
     RecordedReports,
     break_even,
     from_json,
@@ -209,7 +210,8 @@ def test_the_printed_table_breaks_no_row(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = run(40)
-    monkeypatch.setattr(command_line, "break_even", lambda *_: result)
+    found = Measurements((result,), ("measured",))
+    monkeypatch.setattr(command_line, "measurements", lambda *_, **__: found)
     assert main(["--board", "pynq-z2", "--layer", "alexnet.conv4", "--out", str(tmp_path)]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     row = next(cells for cells in rows if cells[:3] == ["c", "pynq-z2", "resident"])

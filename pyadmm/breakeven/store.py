@@ -1,0 +1,202 @@
+"""Break-even records found again by a digest of all that decides them.
+
+A record that comes with the package, or was measured before on this machine, is taken as it is; its
+``tool`` and ``version`` say what measured it. The digest covers the layer's shape and number
+formats, the chip, the settings, the RTL sources of the kernels, the search and the tool's version,
+so a record of other kernels is never taken for the present ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pyadmm.breakeven.cases import LayerCase
+from pyadmm.breakeven.measure import Measure, OpenFlow, kernel_sources
+from pyadmm.breakeven.results import BreakEven, NotMeasured
+from pyadmm.breakeven.search import SEARCH_VERSION, Settings, break_even
+from pyadmm.core.errors import MissingToolError, PyadmmError, ToolError
+from pyadmm.core.files import cache_dir, write_atomic
+from pyadmm.eda import yosys
+from pyadmm.hardware.boards import Board
+
+Source = Literal["package", "cache", "measured"]
+SHIPPED_FILE = Path(__file__).with_name("shipped.jsonl")
+"""One line a record: its digest and the record."""
+_TOPS = ("sparse_engine", "dense_engine", "ram_sdp")
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """The break-evens of a network's layers on one board.
+
+    :param sources: where each result is from, in the order of ``results``.
+    :param missing: layers without a result, with the reason.
+    """
+
+    results: tuple[BreakEven, ...]
+    sources: tuple[Source, ...]
+    missing: tuple[NotMeasured, ...] = ()
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """Least pruning ratio at which the hardware of each layer gains, by the layer's name."""
+        return {r.name: r.ratio for r in self.results if r.ratio is not None}
+
+    @property
+    def origin(self) -> str:
+        """Where the results are from, in words."""
+        words = {
+            "package": "{} from the table that comes with pyadmm",
+            "cache": "{} measured before on this machine",
+            "measured": "{} measured now",
+        }
+        counts = {source: self.sources.count(source) for source in words}
+        return ", ".join(words[s].format(n) for s, n in counts.items() if n)
+
+
+def measurements(
+    cases: Iterable[LayerCase],
+    board: Board,
+    settings: Settings | None = None,
+    *,
+    measure: Measure | None = None,
+    anew: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> Measurements:
+    """The break-even of every case on ``board``, measured only where no record is at hand.
+
+    :param measure: of the open flow by default.
+    :param anew: measure every layer, whatever is at hand.
+    :param progress: is told the label of every layer that is measured, before it is.
+    :raises MissingToolError: where a layer has to be measured and Yosys is missing.
+    """
+    settings = settings or Settings()
+    source: Source
+    results: list[BreakEven] = []
+    sources: list[Source] = []
+    missing: list[NotMeasured] = []
+    for case in cases:
+        at_hand = None if anew else known(case, board, settings)
+        if at_hand is None and progress is not None:
+            progress(case.label)
+        try:
+            result, source = at_hand or (_measured(case, board, settings, measure), "measured")
+        except ToolError:
+            raise
+        except PyadmmError as error:  # no kernel fits the budget
+            missing.append(NotMeasured(case.label, board.name, str(error)))
+            continue
+        results.append(result)
+        sources.append(source)
+    return Measurements(tuple(results), tuple(sources), tuple(missing))
+
+
+def known(case: LayerCase, board: Board, settings: Settings) -> tuple[BreakEven, Source] | None:
+    """The record at hand for ``case`` on ``board``, under its own name, and where it is from."""
+    for version in _versions():
+        digest = digest_of(case, board, settings, version)
+        if (record := _shipped().get(digest)) is not None:
+            return _named(record, case, board), "package"
+        if (record := _cached(digest)) is not None:
+            return _named(record, case, board), "cache"
+    return None
+
+
+def digest_of(case: LayerCase, board: Board, settings: Settings, version: str) -> str:
+    """SHA-256 of all that decides a break-even; names of layers and boards decide nothing.
+
+    :param version: of Yosys.
+    """
+    spec = {key: value for key, value in asdict(case.spec).items() if key != "name"}
+    facts = {
+        "spec": spec,
+        "weight_bits": case.weight_bits,
+        "activation_bits": case.activation_bits,
+        "resident": case.resident,
+        "layers_on_chip": case.layers_on_chip,
+        "part": board.part,
+        "resources": asdict(board.resources),
+        "clock_mhz": board.clock_mhz,
+        "memory_bandwidth_mb_s": None if case.resident else board.memory_bandwidth_mb_s,
+        "settings": asdict(settings),
+        "rtl": _rtl_digest(),
+        "search": SEARCH_VERSION,
+        "counting": yosys.CACHE_VERSION,
+        "yosys": version,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def ship(records: Sequence[tuple[LayerCase, Board, BreakEven]], settings: Settings) -> None:
+    """Write the table that comes with the package."""
+    lines = {
+        digest_of(case, board, settings, record.version): record for case, board, record in records
+    }
+    text = "".join(
+        json.dumps({"digest": d, "record": record.to_dict()}, separators=(",", ":")) + "\n"
+        for d, record in sorted(lines.items())
+    )
+    write_atomic(SHIPPED_FILE, text)
+    _shipped.cache_clear()
+
+
+def remember(case: LayerCase, board: Board, settings: Settings, record: BreakEven) -> None:
+    """Keep ``record`` in the cache of this machine."""
+    digest = digest_of(case, board, settings, record.version)
+    write_atomic(_cache_file(digest), json.dumps(record.to_dict()))
+
+
+def _measured(
+    case: LayerCase, board: Board, settings: Settings, measure: Measure | None
+) -> BreakEven:
+    record = break_even(case, board, measure or OpenFlow(), settings)
+    if measure is None:
+        remember(case, board, settings, record)
+    return record
+
+
+def _named(record: BreakEven, case: LayerCase, board: Board) -> BreakEven:
+    return replace(record, layer=case.label, name=case.spec.name, board=board.name)
+
+
+@cache
+def _shipped() -> dict[str, BreakEven]:
+    if not SHIPPED_FILE.is_file():
+        return {}
+    lines = map(json.loads, SHIPPED_FILE.read_text(encoding="utf-8").splitlines())
+    return {line["digest"]: BreakEven.from_dict(line["record"]) for line in lines}
+
+
+def _versions() -> list[str]:
+    """Versions of Yosys whose records may be taken: the installed one first."""
+    versions = {record.version: None for record in _shipped().values()}
+    try:
+        return list({yosys.tool_version(): None, **versions})
+    except MissingToolError:
+        return list(versions)
+
+
+@cache
+def _rtl_digest() -> str:
+    files = sorted({path for top in _TOPS for path in kernel_sources(top)})
+    total = hashlib.sha256()
+    for path in files:
+        total.update(path.name.encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()
+
+
+def _cache_file(digest: str) -> Path:
+    return cache_dir() / "breakeven" / f"{digest}.json"
+
+
+def _cached(digest: str) -> BreakEven | None:
+    try:
+        return BreakEven.from_dict(json.loads(_cache_file(digest).read_text(encoding="utf-8")))
+    except (OSError, ValueError):  # absent or damaged: it is measured again
+        return None
