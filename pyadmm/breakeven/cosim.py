@@ -16,7 +16,7 @@ import numpy as np
 
 from pyadmm.breakeven import BreakEven, LayerCase
 from pyadmm.breakeven.search import busy_cycles, one_group
-from pyadmm.codegen.rtl import RtlOptions, generate_rtl
+from pyadmm.codegen.rtl import generate_rtl
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import cache_dir
 from pyadmm.eda.rtl_simulation import cosim
@@ -136,7 +136,7 @@ def _simulated(
     plan = plan_accelerator(model, board, {layer.name: config})
     (stage,) = plan.stages
     muxed = selects_products(stage)
-    build = generate_rtl(plan, {layer.name: RtlOptions(acc_mux=muxed)}, model=model)
+    build = generate_rtl(plan, model=model)
     simulator = build_simulator(build, plan, cache_dir() / "verilator")
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, *model.input.shape)).astype(np.uint8)
