@@ -99,7 +99,7 @@ void dense_stage(
     const typename Stage<Cfg>::Input::Row
         input[Stage<Cfg>::Input::COPIES][Stage<Cfg>::BANKS][Stage<Cfg>::Input::DEPTH],
     typename Next::Row output[Next::COPIES][Next::BANKS][Next::DEPTH]) {
-    static_assert(!Cfg::SPARSE, "a sparse configuration belongs to sparse_stage");
+    static_assert(!Stage<Cfg>::ENTRIES, "the configuration is of a dense kernel");
 #pragma HLS DATAFLOW
     hls::stream<TileOf<Cfg> > tiles[Cfg::G];
 #pragma HLS STREAM variable=tiles depth=2

@@ -64,15 +64,23 @@ struct Stage {
     static constexpr int KH_LSB = KW_LSB + KW_BITS;
     static constexpr int DC_LSB = KH_LSB + KH_BITS;
     static constexpr int MAC_BIT = DC_LSB + Cfg::INDEX_BITS;
-    static constexpr int LAST_BIT = MAC_BIT + 1;
-    static constexpr int WORD_BITS = Cfg::SPARSE ? LAST_BIT + 1 : Cfg::WEIGHT_BITS + 1;
+    // Balanced entry: code, choice; in group 0 then sub-window, kh, dc, last.
+    static constexpr int CHOICE_BITS = index_width(Cfg::WINDOW + 1);
+    static constexpr int ENTRY_BITS = Cfg::WEIGHT_BITS + CHOICE_BITS;
+    static constexpr int SUB_BITS = Cfg::FOLD > 1 ? 0 : index_width(ceil_div(Cfg::KW, Cfg::WINDOW));
+    static constexpr int BALANCED_KH_LSB = ENTRY_BITS + SUB_BITS;
+    static constexpr int BALANCED_DC_LSB = BALANCED_KH_LSB + KH_BITS;
+    static constexpr int LAST_BIT = Cfg::BALANCED ? BALANCED_DC_LSB + Cfg::INDEX_BITS : MAC_BIT + 1;
+    // A dense weight is signed, an entry is a collection of fields.
+    static constexpr bool ENTRIES = Cfg::SPARSE || Cfg::BALANCED;
+    static constexpr int WORD_BITS = ENTRIES ? LAST_BIT + 1 : Cfg::WEIGHT_BITS + 1;
     static_assert(WORD_BITS <= 32, "an entry or weight is one word of the weight image");
 
     typedef Number<Cfg::ACT_BITS, Cfg::ACT_SIGNED> Act;
     typedef Number<Cfg::OUT_BITS, Cfg::OUT_SIGNED> Out;
     typedef Int<Cfg::ACC_BITS> Acc;
     typedef Int<Cfg::WEIGHT_BITS + 1> Weight;
-    typedef Number<WORD_BITS, !Cfg::SPARSE> Word;
+    typedef Number<WORD_BITS, !ENTRIES> Word;
     typedef Count<Cfg::C> InChannel;
     typedef Count<Cfg::O> OutChannel;
     typedef Count<TILES> Tile;
@@ -85,7 +93,8 @@ struct Stage {
     static constexpr int MAX_JOBS = Cfg::SLOT_CAPACITY * TILES;
     static constexpr int MAX_STEPS = Cfg::ENTRY_CAPACITY * TILES;
 
-    typedef FrameShape<Act, Cfg::C, Cfg::H, Cfg::W, Cfg::PADDING, BANKS, Cfg::SPARSE ? Cfg::G : 1>
+    typedef FrameShape<Act, Cfg::C, Cfg::H, Cfg::W, Cfg::PADDING, BANKS,
+                       Cfg::SPARSE ? Cfg::G : Cfg::FOLD>
         Input;
 };
 
@@ -106,7 +115,7 @@ struct Scale {
     UInt<6> shift;
 };
 
-// A group's record of one output channel. `entries` (sparse only) is counted while loading.
+// A group's record of one output channel. `entries` (sparse; of group 0, balanced) is counted while loading.
 template <class Cfg>
 struct Slot {
     typename Stage<Cfg>::OutChannel channel;

@@ -23,9 +23,9 @@ GROUP:
             PYADMM_PIPELINE(1)
             const uint32_t word = read_word(stream);
             words[g][i] = typename St::Word(word);
-            if (Cfg::SPARSE) {
+            if (St::ENTRIES) {
                 ++length;
-                if (field<Cfg::SPARSE ? St::LAST_BIT : 0, 1>(word) && channels < Cfg::SLOT_CAPACITY) {
+                if (field<St::ENTRIES ? St::LAST_BIT : 0, 1>(word) && channels < Cfg::SLOT_CAPACITY) {
                     lengths[channels] = length;
                     ++channels;
                     length = 0;

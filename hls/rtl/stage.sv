@@ -1,6 +1,7 @@
 // One weighted layer: input frame, engine, drain (docs/kernels.md, "Stage").
 //
-// SPARSE = 1: GROUPS sparse engines, each with its own frame copy. SPARSE = 0: one dense engine.
+// SPARSE = 1: GROUPS sparse engines, each with its own frame copy. BALANCED = 1: one balanced engine, to
+// which FOLD channels of one pixel are a row of FOLD columns. Neither: one dense engine.
 // The first DSP_GROUPS groups multiply in DSP blocks (two lanes in one where they fit), the others in
 // fabric; ACC_MUX (sparse, stride 1)
 // places the column multiplexer of the latter behind their multipliers. BLOCK_FRAME keeps the input
@@ -10,6 +11,9 @@
 // one still drain.
 module stage #(
     parameter bit SPARSE = 1,
+    parameter bit BALANCED = 0,
+    parameter int WINDOW = 1,
+    parameter int FOLD = 1,
     parameter int X_BITS = 8,
     parameter bit X_SIGNED = 0,
     parameter int CODE_BITS = 4,
@@ -91,15 +95,25 @@ module stage #(
     output logic                                    busy
 );
   localparam int BANKS = TILE_ROWS * STRIDE;
+  // Rows and channels of the frame, where FOLD channels lie side by side.
+  localparam int CHANNELS = (IN_CHANNELS + FOLD - 1) / FOLD;
+  localparam int ROW_WIDTH = FOLD > 1 ? FOLD : IN_WIDTH;
+  localparam int FRAME_ROWS = FOLD > 1 ? 1 : IN_ROWS;
+  localparam int FRAME_ROW_OFFSET = FOLD > 1 ? 0 : IN_ROW_OFFSET;
+  localparam int FRAME_HEIGHT = FOLD > 1 ? FOLD : IN_HEIGHT;
+  localparam int FRAME_WIDTH = FOLD > 1 ? 1 : IN_WIDTH;
+  localparam int FRAME_BANKS = FOLD > 1 ? FOLD : BANKS;
+  localparam int CHANNEL_BITS = CHANNELS > 1 ? $clog2(CHANNELS) : 1;
+  localparam int FRAME_ROW_BITS = $clog2(FRAME_HEIGHT + FRAME_ROW_OFFSET + FRAME_ROWS + 1);
   localparam int BANK_HEIGHT = (IN_HEIGHT + BANKS - 1) / BANKS;
-  localparam int FRAME_ADDR_BITS = $clog2(2 * IN_CHANNELS * BANK_HEIGHT);
+  localparam int FRAME_ADDR_BITS = $clog2(2 * CHANNELS * BANK_HEIGHT);
   localparam int COPIES = SPARSE ? GROUPS : 1;
   localparam int LANES = TILE_ROWS * OUT_WIDTH;
   localparam int TILES = (OUT_HEIGHT + TILE_ROWS - 1) / TILE_ROWS;
   localparam int TILE_BITS = TILES > 1 ? $clog2(TILES) : 1;
   localparam int SLOT_BITS = SLOT_CAPACITY > 1 ? $clog2(SLOT_CAPACITY) : 1;
   localparam int PAYLOAD_BITS = LANES * ACC_BITS + SLOT_BITS + TILE_BITS + 1;
-  localparam int BANK_BITS = BANKS * IN_WIDTH * X_BITS;
+  localparam int BANK_BITS = BANKS * ROW_WIDTH * X_BITS;
   // Two lanes share a DSP block where its operand has room for both.
   localparam bit PAIRED = !X_SIGNED && ACC_BITS >= X_BITS && ACC_BITS + X_BITS <= 24;
 
@@ -114,6 +128,10 @@ module stage #(
     $error("stage: DSP_GROUPS must be 0 to GROUPS");
   end
 
+  if ((SPARSE && BALANCED) || (FOLD > 1 && (!BALANCED || IN_HEIGHT > 1 || IN_WIDTH > 1))) begin : gen_bad_fold
+    $error("stage: SPARSE and BALANCED exclude each other, FOLD needs BALANCED and maps of one pixel");
+  end
+
   // Sequence.
   logic frame_ready, frame_half, start, release_frame, running_reg, engines_busy;
   assign start = frame_ready & out_free & ~running_reg;
@@ -125,19 +143,61 @@ module stage #(
   end
   assign busy = running_reg;
 
+  // What is written: folded, channel c is row c mod FOLD of channel c div FOLD.
+  logic [CHANNEL_BITS-1:0] wr_channel;
+  logic [FRAME_ROW_BITS-1:0] wr_row;
+  logic [FRAME_ROWS-1:0] wr_mask;
+  logic [FRAME_ROWS*FRAME_WIDTH*X_BITS-1:0] wr_data;
+  if (FOLD > 1) begin : gen_fold
+    logic [IN_CHANNEL_BITS-1:0] quotient, remainder;
+    logic [X_BITS-1:0] pixel;
+    divide_const #(
+        .LIMIT(IN_CHANNELS),
+        .DIVISOR(FOLD),
+        .VALUE_BITS(IN_CHANNEL_BITS)
+    ) split_channel (
+        .value(in_channel),
+        .quotient(quotient),
+        .remainder(remainder)
+    );
+    // Of the rows of a write, at most one exists.
+    always_comb begin
+      pixel = '0;
+      for (int r = 0; r < IN_ROWS; r++) if (in_mask[r]) pixel |= in_data[r*X_BITS+:X_BITS];
+    end
+    assign wr_channel = CHANNEL_BITS'(quotient);
+    assign wr_row = FRAME_ROW_BITS'(remainder);
+    assign wr_mask = |in_mask;
+    assign wr_data = pixel;
+    logic unused;
+    assign unused = ^{in_row, quotient, remainder};
+  end else begin : gen_rows
+    assign wr_channel = in_channel;
+    assign wr_row = in_row;
+    assign wr_mask = in_mask;
+    assign wr_data = in_data;
+  end
+
   logic [COPIES-1:0] frame_enable;
   logic [COPIES*BANKS*FRAME_ADDR_BITS-1:0] frame_addr;
   logic [COPIES*BANK_BITS-1:0] frame_data;
+  // The banks of a folded row are read together.
+  logic [COPIES*FRAME_BANKS*FRAME_ADDR_BITS-1:0] frame_read_addr;
+  if (FOLD > 1) begin : gen_one_address
+    assign frame_read_addr = {FOLD{frame_addr}};
+  end else begin : gen_addresses
+    assign frame_read_addr = frame_addr;
+  end
   frame_buffer #(
-      .CHANNELS(IN_CHANNELS),
-      .HEIGHT(IN_HEIGHT),
-      .WIDTH(IN_WIDTH),
+      .CHANNELS(CHANNELS),
+      .HEIGHT(FRAME_HEIGHT),
+      .WIDTH(FRAME_WIDTH),
       .X_BITS(X_BITS),
-      .BANKS(BANKS),
+      .BANKS(FRAME_BANKS),
       .COPIES(COPIES),
-      .ROWS(IN_ROWS),
-      .ROW_OFFSET(IN_ROW_OFFSET),
-      .PHASE_FIXED(IN_PHASE_FIXED),
+      .ROWS(FRAME_ROWS),
+      .ROW_OFFSET(FRAME_ROW_OFFSET),
+      .PHASE_FIXED(IN_PHASE_FIXED && FOLD == 1),
       .BLOCK(BLOCK_FRAME),
       .ULTRA(ULTRA_FRAME)
   ) frame (
@@ -149,15 +209,15 @@ module stage #(
       .wr_valid(in_valid),
       .wr_half(in_half),
       .wr_last(in_last),
-      .wr_channel(in_channel),
-      .wr_row(in_row),
-      .wr_mask(in_mask),
-      .wr_data(in_data),
+      .wr_channel(wr_channel),
+      .wr_row(wr_row),
+      .wr_mask(wr_mask),
+      .wr_data(wr_data),
       .rd_ready(frame_ready),
       .rd_half(frame_half),
       .rd_release(release_frame),
       .rd_enable(frame_enable),
-      .rd_addr(frame_addr),
+      .rd_addr(frame_read_addr),
       .rd_data(frame_data)
   );
 
@@ -218,6 +278,53 @@ module stage #(
       engine_rdata = '0;
       for (int g = 0; g < GROUPS; g++) engine_rdata |= group_rdata[g*32+:32];
     end
+  end else if (BALANCED) begin : gen_balanced
+    balanced_engine #(
+        .X_BITS(X_BITS),
+        .X_SIGNED(X_SIGNED),
+        .CODE_BITS(CODE_BITS),
+        .ACC_BITS(ACC_BITS),
+        .IN_CHANNELS(CHANNELS),
+        .IN_HEIGHT(IN_HEIGHT),
+        .IN_WIDTH(ROW_WIDTH),
+        .KERNEL_H(KERNEL_H),
+        .KERNEL_W(FOLD > 1 ? FOLD : KERNEL_W),
+        .STRIDE(STRIDE),
+        .PADDING(PADDING),
+        .OUT_HEIGHT(OUT_HEIGHT),
+        .OUT_WIDTH(OUT_WIDTH),
+        .TILE_ROWS(TILE_ROWS),
+        .GROUPS(GROUPS),
+        .WINDOW(WINDOW),
+        .INDEX_BITS(INDEX_BITS),
+        .ENTRY_CAPACITY(ENTRY_CAPACITY),
+        .SLOT_CAPACITY(SLOT_CAPACITY),
+        .FIFO_DEPTH(FIFO_DEPTH),
+        .DSP_GROUPS(DSP_GROUPS),
+        .PAIRED(PAIRED),
+        .ACC_MUX(ACC_MUX),
+        .GROUP_BITS(CFG_GROUP_BITS),
+        .CFG_ADDR_BITS(CFG_ADDR_BITS)
+    ) engine (
+        .clk(clk),
+        .rst(rst),
+        .start(start),
+        .frame_half(frame_half),
+        .busy(engines_busy),
+        .frame_enable(frame_enable),
+        .frame_addr(frame_addr),
+        .frame_data(frame_data),
+        .tile_valid(tile_valid),
+        .tile_payload(tile_payload),
+        .tile_pop(tile_pop),
+        .cfg_write(cfg_write),
+        .cfg_read(cfg_read),
+        .cfg_kind(cfg_kind),
+        .cfg_group(cfg_group),
+        .cfg_addr(cfg_addr),
+        .cfg_wdata(cfg_wdata),
+        .cfg_rdata(engine_rdata)
+    );
   end else begin : gen_dense
     dense_engine #(
         .X_BITS(X_BITS),

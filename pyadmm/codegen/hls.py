@@ -337,6 +337,9 @@ def _stage_values(stage: StagePlan) -> dict[str, bool | int]:
     pool = (1, 1) if stage.pool is None else (stage.pool.kernel, stage.pool.stride)
     return {
         "SPARSE": stage.config.family == "sparse",
+        "BALANCED": stage.config.family == "balanced",
+        "WINDOW": stage.config.window,
+        "FOLD": stage.fold,
         "C": channels,
         "H": height,
         "W": width,
@@ -352,7 +355,7 @@ def _stage_values(stage: StagePlan) -> dict[str, bool | int]:
         "POOL_STRIDE": pool[1],
         "R": stage.tile_rows if stage.constants is None else 1,
         "G": stage.groups,
-        "INDEX_BITS": stage.config.index_bits if stage.config.family == "sparse" else 0,
+        "INDEX_BITS": 0 if stage.config.family == "dense" else stage.config.index_bits,
         "WEIGHT_BITS": stage.weight_bits,
         "ACT_BITS": stage.input.bits,
         "ACT_SIGNED": stage.input.signed,

@@ -195,7 +195,8 @@ def _check_options(stage: StagePlan, option: RtlOptions) -> None:
         )
     if option.acc_mux and not may_select_products(stage):
         raise PyadmmError(
-            f"{stage.name}: acc_mux needs a sparse kernel of stride 1, not "
+            f"{stage.name}: acc_mux needs a sparse kernel of stride 1, or a balanced one whose "
+            "windows are columns, not "
             f"{stage.config.family} of stride {stage.spec.square_stride}"
         )
     beats = option.drain_beats
@@ -227,7 +228,10 @@ def stage_parameters(
         "OUT_CHANNELS": spec.outputs,
         "CONV_GROUPS": spec.groups,
         "GROUPS": stage.groups,
-        "INDEX_BITS": stage.config.index_bits if sparse else 0,
+        "BALANCED": int(stage.config.family == "balanced"),
+        "WINDOW": stage.config.window,
+        "FOLD": stage.fold,
+        "INDEX_BITS": 0 if stage.config.family == "dense" else stage.config.index_bits,
         "ENTRY_CAPACITY": stage.entry_capacity,
         "FIFO_DEPTH": option.fifo_depth,
         "DSP_GROUPS": dsp_groups,

@@ -14,7 +14,7 @@ from typing import Literal
 
 from pyadmm.hardware.elementwise_stage import RowStagePlan
 from pyadmm.hardware.plan import AcceleratorPlan, Constants, StagePlan, index_width
-from pyadmm.hardware.weight_image import Positions, group_loads
+from pyadmm.hardware.weight_image import Positions, group_loads, needed_capacities
 from pyadmm.model import CompressedLayer
 from pyadmm.model.types import Resources
 
@@ -69,6 +69,11 @@ def sparse_engine_cycles(layer: CompressedLayer, stage: StagePlan) -> int:
     return stage.tiles * int(group_loads(loads, stage.groups).max())
 
 
+def balanced_engine_cycles(layer: CompressedLayer, stage: StagePlan) -> int:
+    """``T * steps`` of all slots."""
+    return stage.tiles * needed_capacities(layer, stage)[0]
+
+
 def dense_engine_cycles(stage: StagePlan) -> int:
     """``ceil(O / G) * K * T``."""
     return -(-stage.spec.outputs // stage.groups) * stage.window * stage.tiles
@@ -103,9 +108,15 @@ def stage_cycles(layer: CompressedLayer, stage: StagePlan) -> StageCycles:
     """Modelled cycles of ``stage`` for one image."""
     if stage.constants is not None:
         return StageCycles(unrolled_engine_cycles(stage), stage.spec.outputs * stage.tiles)
-    dense = stage.config.family == "dense"
-    engine = dense_engine_cycles(stage) if dense else sparse_engine_cycles(layer, stage)
-    return drained_cycles(stage, engine)
+    return drained_cycles(stage, _engine_cycles(layer, stage))
+
+
+def _engine_cycles(layer: CompressedLayer, stage: StagePlan) -> int:
+    if stage.config.family == "dense":
+        return dense_engine_cycles(stage)
+    if stage.config.family == "balanced":
+        return balanced_engine_cycles(layer, stage)
+    return sparse_engine_cycles(layer, stage)
 
 
 def drained_cycles(stage: StagePlan, engine: int) -> StageCycles:
@@ -185,8 +196,7 @@ def stage_resources(stage: StagePlan) -> Resources:
 
 def frame_words(stage: StagePlan) -> int:
     """Row words of one image in one bank of the RTL's input frame, which stores no padding."""
-    channels, height, _ = stage.spec.input_shape
-    return channels * -(-height // stage.banks)
+    return stage.frame_banks[1] // 2
 
 
 def frame_in_blocks(stage: StagePlan) -> bool:
@@ -198,19 +208,21 @@ def frame_in_blocks(stage: StagePlan) -> bool:
 
 def _frame(stage: StagePlan) -> Resources:
     """The input frame: both images of every bank of every copy."""
-    words = 2 * frame_words(stage)
+    banks, words, bits = stage.frame_banks
     if stage.config.ultra_frame:
-        bank = ultra_resources(words, stage.row_bits)
+        bank = ultra_resources(words, bits)
     else:
-        bank = memory_resources(words, stage.row_bits, block=stage.config.block_frame)
-    return bank.scaled(stage.banks * stage.frame_copies) + Resources(lut=60, ff=2 * stage.row_bits)
+        bank = memory_resources(words, bits, block=stage.config.block_frame)
+    return bank.scaled(banks * stage.frame_copies) + Resources(lut=60, ff=2 * stage.row_bits)
 
 
 def _engines(stage: StagePlan) -> Resources:
     """Operand selection of every copy; lanes, weight memory and decoder of every group."""
     kernel_rows, kernel_columns = stage.spec.kernel
     selection = stage.tile_rows * stage.row_bits * _mux_luts(min(kernel_rows, stage.banks))
-    selection += stage.lanes * stage.input.bits * _mux_luts(kernel_columns)
+    balanced = stage.config.family == "balanced"
+    columns = stage.sub_windows if balanced else kernel_columns
+    selection += stage.lanes * stage.input.bits * _mux_luts(columns)
     address = _LUTS_PER_BANK * stage.banks if stage.banks > 1 else 0
     fetch = Resources(
         lut=selection + address + _ENGINE_LUTS, ff=stage.lanes * stage.input.bits + 2 * address
@@ -221,6 +233,11 @@ def _engines(stage: StagePlan) -> Resources:
     dsp_groups = stage.config.dsp_groups
     tiles = Resources(ff=stage.lanes * stage.acc_bits).scaled(stage.groups)
     fabric = _fabric_lane(stage).scaled(stage.lanes * (stage.groups - dsp_groups))
+    if balanced:
+        choice = stage.lanes * stage.input.bits * _mux_luts(stage.config.window)
+        bits = stage.balanced_format.bits - stage.balanced_format.entry_bits
+        program = memory_resources(stage.entry_capacity, bits)
+        tiles += Resources(lut=choice).scaled(stage.groups) + program
     blocks = Resources(dsp=stage.group_dsps * dsp_groups)
     return fetch.scaled(stage.frame_copies) + group.scaled(stage.groups) + tiles + fabric + blocks
 

@@ -21,7 +21,7 @@ from pyadmm.hardware.elementwise_stage import RowStagePlan
 from pyadmm.model import INPUT, SHIFT_LIMIT, InputSpec
 from pyadmm.model.types import LayerSpec, QFormat
 
-KernelFamily = Literal["sparse", "dense", "unrolled"]
+KernelFamily = Literal["sparse", "dense", "balanced", "unrolled"]
 WORD_BITS = 32
 """Width of the two streams and of a weight image's words."""
 ACCUMULATOR_BITS_LIMIT = 32
@@ -60,14 +60,16 @@ def free_shifts(acc_bits: int, shift: int) -> tuple[int, int]:
 class KernelConfig:
     """How one layer is mapped on hardware.
 
-    :param family: ``sparse`` (families 1 and 2 of the design), ``dense`` (family 4) or ``unrolled``
-        (family 3: weights are constants of the hardware).
+    :param family: ``sparse`` (families 1 and 2 of the design), ``dense`` (family 4), ``balanced``
+        (family 5: groups in lock step share windows) or ``unrolled`` (family 3: weights are
+        constants of the hardware).
     :param tile_rows: ``R``, output rows computed at once; a group has ``R * W_out`` lanes.
         ``unrolled``: output rows that go to the drain together.
     :param groups: ``G``, output channels computed at once; all of them by ``unrolled``.
     :param index_bits: ``D``, width of an entry's channel advance; unused (0) by ``dense``.
-    :param entry_capacity: entries (sparse) or weights (dense) a group can hold; ``None``: as many
-        as the model at hand needs.
+    :param window: ``M``, places of a window of a ``balanced`` kernel; 1 elsewhere.
+    :param entry_capacity: entries (sparse), steps (balanced) or weights (dense) a group can hold;
+        ``None``: as many as the model at hand needs.
     :param slot_capacity: output channels a group can hold; ``None``: as many as needed.
     :param dsp_groups: groups whose lanes multiply in DSP blocks; the others do it in fabric.
     :param block_frame: keep the input frame in block RAM, however small it is.
@@ -85,11 +87,12 @@ class KernelConfig:
     block_frame: bool = False
     ultra_frame: bool = False
     pixels: int = 1
+    window: int = 1
 
     def __post_init__(self) -> None:
         if self.family not in get_args(KernelFamily):
             raise PyadmmError(
-                f"kernel: family must be sparse, dense or unrolled, not {self.family!r}"
+                f"kernel: family must be sparse, dense, balanced or unrolled, not {self.family!r}"
             )
         sizes = {
             "tile_rows": self.tile_rows,
@@ -97,6 +100,7 @@ class KernelConfig:
             "entry_capacity": self.entry_capacity,
             "slot_capacity": self.slot_capacity,
             "pixels": self.pixels,
+            "window": self.window,
         }
         for what, size in sizes.items():
             if size is not None and size < 1:
@@ -148,6 +152,47 @@ class EntryFormat:
     @property
     def max_advance(self) -> int:
         """Largest channel advance of one entry, ``2**D - 1``."""
+        return (1 << self.index_bits) - 1
+
+
+@dataclass(frozen=True)
+class BalancedFormat:
+    """Field widths of a balanced entry, and of the program that group 0's entries carry.
+
+    Least significant first: code, choice; in group 0 then sub-window, kh, dc, last.
+    """
+
+    code_bits: int
+    choice_bits: int
+    sub_bits: int
+    kh_bits: int
+    index_bits: int
+
+    @property
+    def entry_bits(self) -> int:
+        """Width of an entry without the program."""
+        return self.code_bits + self.choice_bits
+
+    @property
+    def kh_lsb(self) -> int:
+        return self.entry_bits + self.sub_bits
+
+    @property
+    def dc_lsb(self) -> int:
+        return self.kh_lsb + self.kh_bits
+
+    @property
+    def last_bit(self) -> int:
+        return self.dc_lsb + self.index_bits
+
+    @property
+    def bits(self) -> int:
+        """Width of group 0's entries, program included."""
+        return self.last_bit + 1
+
+    @property
+    def max_advance(self) -> int:
+        """Largest channel advance of one step, ``2**D - 1``."""
         return (1 << self.index_bits) - 1
 
 
@@ -235,9 +280,12 @@ class StagePlan:
             raise PyadmmError(f"{name}: an unrolled kernel, and no other, holds constants")
         if config.family != "unrolled" and config.pixels != 1:
             raise PyadmmError(f"{name}: only an unrolled kernel takes {config.pixels} pixels")
+        if config.family != "balanced" and config.window != 1:
+            raise PyadmmError(f"{name}: only a balanced kernel has a window of {config.window}")
         checks = {
             "dense": self._check_dense,
             "sparse": self._check_sparse,
+            "balanced": self._check_balanced,
             "unrolled": self._check_unrolled,
         }
         checks[config.family]()
@@ -269,13 +317,39 @@ class StagePlan:
                 f"not {config.pixels}"
             )
 
-    def _check_sparse(self) -> None:
-        channels, limit = self.spec.input_shape[0], index_width(self.spec.input_shape[0])
+    def _check_balanced(self) -> None:
+        spec, window = self.spec, self.config.window
+        if spec.groups > 1:
+            raise PyadmmError(
+                f"{self.name}: a balanced kernel takes no convolution groups, but the layer has "
+                f"{spec.groups}; use a sparse or dense kernel"
+            )
+        if window > 1 and spec.square_stride > 1:
+            raise PyadmmError(
+                f"{self.name}: a window of {window} needs stride 1, not {spec.square_stride}; use window 1"
+            )
+        most = spec.input_shape[0] if self.fold > 1 else spec.kernel[1]
+        if window > most:
+            raise PyadmmError(
+                f"{self.name}: window must be at most the {most} places of a row, not {window}"
+            )
+        self._check_index_bits(self.window_channels)
+        if self.balanced_format.bits > WORD_BITS:
+            raise PyadmmError(
+                f"{self.name}: an entry of {self.balanced_format.bits} bits exceeds {WORD_BITS}; "
+                "lower index_bits or use a dense kernel"
+            )
+
+    def _check_index_bits(self, channels: int) -> None:
+        limit = index_width(channels)
         if self.config.index_bits > limit or (self.config.index_bits == 0 and channels > 1):
             raise PyadmmError(
                 f"{self.name}: index_bits must be {min(1, limit)} to {limit} for {channels} input "
                 f"channels, not {self.config.index_bits}"
             )
+
+    def _check_sparse(self) -> None:
+        self._check_index_bits(self.spec.input_shape[0])
         if self.entry_format.bits > WORD_BITS:
             raise PyadmmError(
                 f"{self.name}: an entry of {self.entry_format.bits} bits exceeds {WORD_BITS}; "
@@ -367,11 +441,52 @@ class StagePlan:
         )
 
     @property
+    def fold(self) -> int:
+        """``F``: channels that a balanced kernel sees as one row; 1 where rows are rows."""
+        single = self.config.family == "balanced" and self.spec.input_shape[1:] == (1, 1)
+        return self.config.window if single and self.spec.kernel == (1, 1) else 1
+
+    @property
+    def window_channels(self) -> int:
+        """Input channels as a balanced kernel counts them, ``ceil(C / F)``."""
+        return -(-self.spec.input_shape[0] // self.fold)
+
+    @property
+    def sub_windows(self) -> int:
+        """Windows of one kernel row of a balanced kernel."""
+        return 1 if self.fold > 1 else -(-self.spec.kernel[1] // self.config.window)
+
+    @property
+    def balanced_format(self) -> BalancedFormat:
+        """Field widths of a balanced entry."""
+        return BalancedFormat(
+            self.weight_bits,
+            index_width(self.config.window + 1),
+            index_width(self.sub_windows),
+            index_width(self.spec.kernel[0]),
+            self.config.index_bits,
+        )
+
+    @property
     def weight_word_bits(self) -> int:
-        """Width of the group's weight memory: an entry, or a two's-complement dense weight."""
+        """Width of the group's weight memory: an entry, or a two's-complement dense weight.
+
+        Of a balanced kernel: of the groups without the program.
+        """
         if self.config.family == "dense":
             return self.weight_bits + 1
+        if self.config.family == "balanced":
+            return self.balanced_format.entry_bits
         return self.entry_format.bits
+
+    @property
+    def frame_banks(self) -> tuple[int, int, int]:
+        """Memories of one copy of the RTL's input frame, and each one's words (of both images)
+        and bits."""
+        if self.fold > 1:
+            return self.fold, 2 * self.window_channels, self.input.bits
+        channels, height, _ = self.spec.input_shape
+        return self.banks, 2 * channels * -(-height // self.banks), self.row_bits
 
     @property
     def output_shape(self) -> tuple[int, int, int]:
@@ -540,12 +655,16 @@ def files_digest(files: Mapping[str, str | bytes]) -> str:
 
 _MULTIPLEXED_COLUMNS = (2, 3)
 """Kernel widths whose multiplexer shares the LUTs of the accumulator's adder."""
+_MULTIPLEXED_LANES = 8
+"""Least output columns at which a balanced kernel's further products cost less than multiplexers."""
 _MULTIPLEXED_ENTRIES = 32
 """Least entries per channel at which one more cycle per tile counts little."""
 
 
 def may_select_products(stage: StagePlan) -> bool:
     """Whether the column multiplexer of ``stage`` can stand behind its multipliers."""
+    if stage.config.family == "balanced":
+        return stage.fold == 1 and stage.config.window > 1
     return stage.config.family == "sparse" and stage.spec.square_stride == 1
 
 
@@ -557,9 +676,12 @@ def selects_products(stage: StagePlan) -> bool:
     columns, and costs a cycle between the tiles of an output channel.
     """
     spec = stage.spec
+    balanced = stage.config.family == "balanced"
+    choices = stage.config.window if balanced else spec.kernel[1]
+    columns = _MULTIPLEXED_LANES if balanced else spec.input_shape[2]
     return (
         may_select_products(stage)
-        and spec.kernel[1] in _MULTIPLEXED_COLUMNS
-        and spec.input_shape[2] <= spec.output_shape[2]
+        and choices in _MULTIPLEXED_COLUMNS
+        and columns <= spec.output_shape[2]
         and stage.entry_capacity >= _MULTIPLEXED_ENTRIES * stage.slot_capacity
     )

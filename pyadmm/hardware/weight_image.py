@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyadmm.core.errors import PyadmmError
+from pyadmm.hardware import balanced
 from pyadmm.hardware.elementwise_stage import RowStagePlan
 from pyadmm.hardware.plan import (
     HEADER_WORDS,
@@ -193,6 +194,11 @@ def stage_contents(layer: CompressedLayer, stage: StagePlan) -> list[GroupConten
         flat = layer.codes.reshape(stage.spec.outputs, -1).astype(np.int64)
         members = dense_groups(stage.spec.outputs, stage.groups)
         return [GroupContent(flat[m].ravel().astype(np.uint32), m) for m in members]
+    if stage.config.family == "balanced":
+        return [
+            GroupContent(words.astype(np.uint32), channels)
+            for words, channels in balanced.group_words(layer, stage)
+        ]
     entries, counts = encode_entries(Positions.of(layer), stage.entry_format)
     starts = np.cumsum(counts) - counts
     contents = []
@@ -207,6 +213,10 @@ def needed_capacities(layer: CompressedLayer, stage: StagePlan) -> tuple[int, in
     if stage.config.family == "dense":
         slots = -(-stage.spec.outputs // stage.groups)
         return slots * stage.window, slots
+    if stage.config.family == "balanced":
+        counts = np.count_nonzero(balanced.windows_of(layer.window_codes, stage), axis=2)
+        members = balanced.slots_of(counts, stage.groups)
+        return int(balanced.steps_of_slots(counts, members, stage).sum()), len(members)
     loads = Positions.of(layer).entries_per_output(stage.config.index_bits)
     return sparse_capacities(loads, stage.groups)
 
@@ -416,7 +426,8 @@ def _decode_stage(rows: Words, stage: StagePlan) -> StageParameters:
         channels = table[:, 0].astype(np.int64)
         if slots and channels.max() >= outputs:
             raise PyadmmError(f"{stage.name}: slot for channel {channels.max()} of {outputs}")
-        window[channels] = _decode_group(body[:entries], channels, stage)
+        steps = rows[0][HEADER_WORDS : HEADER_WORDS + entries]
+        window[channels] = _decode_group(body[:entries], channels, stage, steps)
         records[channels] = table
         seen += np.bincount(channels, minlength=outputs)
     if not np.all(seen == 1):
@@ -426,9 +437,19 @@ def _decode_stage(rows: Words, stage: StagePlan) -> StageParameters:
     return StageParameters(codes, bias, records[:, 2] & 0xFFFF, records[:, 2] >> 16)
 
 
-def _decode_group(words: Words, channels: NDArray[np.int64], stage: StagePlan) -> NDArray[np.int64]:
-    """Codes ``(slots, C // groups, KH, KW)`` of one group's memory."""
+def _decode_group(
+    words: Words, channels: NDArray[np.int64], stage: StagePlan, steps: Words
+) -> NDArray[np.int64]:
+    """Codes ``(slots, C // groups, KH, KW)`` of one group's memory.
+
+    :param steps: words of the group with the program of a balanced kernel.
+    """
     shape = stage.spec.window_shape[1:]
+    if stage.config.family == "balanced":
+        blocks = balanced.decode_group(words.astype(np.int64), steps.astype(np.int64), stage)
+        if len(blocks) not in (len(channels), len(channels) + 1):
+            raise PyadmmError(f"{stage.name}: {len(blocks)} slots for {len(channels)} channels")
+        return blocks[: len(channels)]
     if stage.config.family == "dense":
         if len(words) != len(channels) * stage.window:
             raise PyadmmError(f"{stage.name}: {len(words)} weights for {len(channels)} slots")

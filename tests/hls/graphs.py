@@ -210,7 +210,23 @@ def random_config(rng: np.random.Generator, layer: CompressedLayer) -> KernelCon
     spec = layer.spec
     rows = int(rng.integers(1, min(spec.output_shape[1], 3) + 1))
     groups = int(rng.integers(1, min(spec.outputs, 2) + 1))
+    if rng.random() < 0.25 and spec.groups == 1:
+        return random_balanced(rng, layer, rows, groups)
     if rng.random() < 0.4 and (spec.groups == 1 or spec.outputs // spec.groups % groups == 0):
         return KernelConfig("dense", rows, groups)
     limit = index_width(spec.input_shape[0])
     return KernelConfig("sparse", rows, groups, int(rng.integers(min(1, limit), limit + 1)))
+
+
+def random_balanced(
+    rng: np.random.Generator, layer: CompressedLayer, rows: int, groups: int
+) -> KernelConfig:
+    """Any balanced kernel of ``groups`` groups that ``layer`` can take."""
+    spec = layer.spec
+    channels, *size = spec.input_shape
+    single = size == [1, 1] and spec.kernel == (1, 1)
+    most = channels if single else spec.kernel[1]
+    window = int(rng.integers(1, most + 1)) if spec.square_stride == 1 else 1
+    limit = index_width(-(-channels // window) if single else channels)
+    bits = int(rng.integers(min(1, limit), limit + 1))
+    return KernelConfig("balanced", rows, groups, bits, window=window)

@@ -45,6 +45,10 @@ def dense(rows: int, groups: int) -> KernelConfig:
     return KernelConfig("dense", rows, groups)
 
 
+def balanced(rows: int, groups: int, bits: int, window: int) -> KernelConfig:
+    return KernelConfig("balanced", rows, groups, bits, window=window)
+
+
 @dataclass(frozen=True)
 class Design:
     """A random chain and the kernel of each of its layers."""
@@ -94,6 +98,21 @@ DESIGNS = {
             (Recipe(6, (3, 1), 1, 0, groups=2, density=0.1, output=U1), sparse(15, 6, 1)),
             (Recipe(8, (3, 1), 3, 0, density=0.5, weight_bits=7), dense(2, 3)),
             (Recipe(2, (2, 1), density=0.02, output=None), sparse(3, 2, 3)),
+        ),
+    ),
+    # Windows of whole rows, of parts of them and of one place; strides; folded channels that the
+    # window does not divide; more groups than channels are left for; rows without weights.
+    "balanced": Design(
+        InputSpec((3, 12, 11), S5, offset=(100, 128, 140), shift=3),
+        (
+            (
+                Recipe(7, (3, 5), 1, 2, density=0.3, weight_bits=5, pool=(2, 2)),
+                balanced(3, 3, 1, 3),
+            ),
+            (Recipe(5, (2, 2), 2, 1, density=0.2, weight_bits=1, output=S5), balanced(2, 4, 3, 1)),
+            (Recipe(11, density=0.3, weight_bits=8, per_channel=True), balanced(1, 4, 1, 2)),
+            (Recipe(6, density=0.1, weight_bits=3), balanced(1, 5, 1, 3)),
+            (Recipe(3, density=0.5, weight_bits=2, output=None), balanced(1, 2, 3, 1)),
         ),
     ),
     "overlapping pools": Design(

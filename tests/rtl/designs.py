@@ -44,6 +44,11 @@ def dense(rows: int, groups: int) -> KernelConfig:
     return KernelConfig("dense", rows, groups)
 
 
+def balanced(rows: int, groups: int, index_bits: int, window: int) -> KernelConfig:
+    """A balanced kernel."""
+    return KernelConfig("balanced", rows, groups, index_bits, window=window)
+
+
 def design(
     name: str,
     input_spec: InputSpec,

@@ -15,7 +15,7 @@ from pyadmm.eda.verilator import build_simulator
 from pyadmm.model import InputSpec
 from pyadmm.model.types import QFormat
 from tests.hls.chains import Recipe
-from tests.rtl.designs import Design, dense, design, sparse
+from tests.rtl.designs import Design, balanced, dense, design, sparse
 
 U8 = QFormat(8, False)
 Case = tuple[Design, Mapping[str, RtlOptions]]
@@ -85,9 +85,48 @@ def two_lanes_in_a_dsp_block() -> Case:
     return built, {"layer0": RtlOptions(drain_beats=2)}
 
 
+def windows_in_lock_step() -> Case:
+    """Whole rows and parts of them chosen before and behind multipliers; bridged gaps."""
+    recipes = [
+        Recipe(7, (3, 5), padding=2, density=0.3, weight_bits=5, output=U8, pool=(2, 2)),
+        Recipe(6, (3, 3), padding=1, density=0.1, weight_bits=4, output=QFormat(6, True)),
+        Recipe(9, density=0.3, weight_bits=3, output=U8),
+        Recipe(5, density=0.2, weight_bits=1, output=U8),
+        Recipe(4, output=None, weight_bits=8),
+    ]
+    spec = InputSpec((3, 10, 12), QFormat(8, True), offset=(128, 100, 90))
+    configs = [
+        balanced(3, 3, 2, 3), balanced(5, 4, 1, 3), balanced(1, 4, 1, 4), balanced(1, 2, 1, 4),
+        balanced(1, 3, 1, 2),
+    ]  # fmt: skip
+    options = {
+        "layer0": RtlOptions(acc_mux=True, drain_beats=3),
+        "layer1": RtlOptions(acc_mux=False, fifo_depth=2),
+    }
+    return design("lockstep", spec, recipes, configs), options
+
+
+def windows_in_dsp_blocks() -> Case:
+    """Strides with windows of one place; lanes in DSP blocks, in pairs and beside others."""
+    recipes = [
+        Recipe(5, (5, 3), stride=2, padding=2, density=0.5, pool=(2, 2), weight_bits=2, output=U8),
+        Recipe(6, (2, 2), density=0.6, weight_bits=3, output=QFormat(5, False)),
+        Recipe(3, output=None, weight_bits=3),
+    ]
+    spec = InputSpec((2, 13, 11), QFormat(4, False), shift=4)
+    configs = [
+        replace(balanced(2, 2, 1, 1), dsp_groups=1),
+        replace(balanced(1, 3, 3, 2), dsp_groups=2, block_frame=True),
+        replace(balanced(1, 2, 3, 1), ultra_frame=True),
+    ]
+    return design("lockstepdsp", spec, recipes, configs), {"layer1": RtlOptions(acc_mux=True)}
+
+
 @pytest.mark.parametrize(
     "case",
     [
+        windows_in_lock_step,
+        windows_in_dsp_blocks,
         columns_behind_the_multipliers,
         strides_and_ragged_tiles,
         convolution_groups_and_dsp,

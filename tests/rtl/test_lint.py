@@ -25,7 +25,18 @@ def test_the_dense_stage_is_lint_clean(simulators: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "parameters"), [("pool_stage", "AVERAGE=0 LANES=4"), ("add_stage", "ULTRA=1")]
+    ("module", "parameters"),
+    [
+        ("pool_stage", "AVERAGE=0 LANES=4"),
+        ("add_stage", "ULTRA=1"),
+        ("stage", "SPARSE=0 BALANCED=1 WINDOW=3 ACC_MUX=1 DSP_GROUPS=1"),
+        ("stage", "SPARSE=0 BALANCED=1 WINDOW=5"),
+        (
+            "stage",
+            "SPARSE=0 BALANCED=1 WINDOW=3 FOLD=3 IN_CHANNELS=50 IN_HEIGHT=1 IN_WIDTH=1 KERNEL_H=1 "
+            "KERNEL_W=1 OUT_HEIGHT=1 OUT_WIDTH=1 TILE_ROWS=1 POOL_KERNEL=1 POOL_STRIDE=1",
+        ),
+    ],
 )
 def test_variants_are_lint_clean(module: str, parameters: str, simulators: Path) -> None:
     given = [f"-G{parameter}" for parameter in parameters.split()]
@@ -41,6 +52,10 @@ def test_variants_are_lint_clean(module: str, parameters: str, simulators: Path)
         ("stage", "DSP_GROUPS=5", "DSP_GROUPS must be 0 to GROUPS"),
         ("sparse_engine", "INDEX_BITS=0", "INDEX_BITS = 0 needs IN_CHANNELS = 1"),
         ("dense_engine", "WEIGHT_CAPACITY=3", "WEIGHT_CAPACITY is too small"),
+        ("balanced_engine", "WINDOW=6", "WINDOW must be at most KERNEL_W"),
+        ("balanced_engine", "STRIDE=2", "1 where STRIDE is above 1"),
+        ("balanced_engine", "INDEX_BITS=0", "INDEX_BITS = 0 needs IN_CHANNELS = 1"),
+        ("stage", "BALANCED=1", "SPARSE and BALANCED exclude each other"),
         ("tile_fifo", "DEPTH=3", "power of two"),
         ("max_pool", "KERNEL=9", "KERNEL must be at most HEIGHT"),
         ("requantize", "SHIFT_MIN=0", "1 <= SHIFT_MIN"),

@@ -1,0 +1,195 @@
+// One group of the balanced engine: choice of a place in the window, lanes, tiles for the drain.
+// All groups of a stage are one module for simulators (no_inline_module), which keeps builds short.
+//
+// An entry is {choice, code}; choice = WINDOW is no weight, whose operand is 0. x holds, for every
+// row, the columns that the windows of all lanes cover: lane o takes column o + choice.
+// ACC_MUX = 1 chooses behind the multipliers (mac_group).
+module balanced_group #(
+    parameter int X_BITS = 8,
+    parameter bit X_SIGNED = 0,
+    parameter int CODE_BITS = 4,
+    parameter int ACC_BITS = 20,
+    parameter int ROWS = 2,
+    parameter int OUT_WIDTH = 8,
+    parameter int WINDOW = 3,
+    parameter int X_WIDTH = OUT_WIDTH + WINDOW - 1,
+    parameter int LANES = ROWS * OUT_WIDTH,
+    parameter int TILES = 4,
+    parameter int ENTRY_CAPACITY = 64,
+    parameter int SLOT_CAPACITY = 2,
+    parameter int FIFO_DEPTH = 1,
+    parameter bit USE_DSP = 0,
+    parameter bit PAIRED = 0,
+    parameter bit ACC_MUX = 0,
+    parameter int CHOICE_BITS = $clog2(WINDOW + 1),
+    parameter int ENTRY_BITS = CODE_BITS + CHOICE_BITS,
+    parameter int TILE_BITS = TILES > 1 ? $clog2(TILES) : 1,
+    parameter int SLOT_BITS = SLOT_CAPACITY > 1 ? $clog2(SLOT_CAPACITY) : 1,
+    parameter int PAYLOAD_BITS = LANES * ACC_BITS + SLOT_BITS + TILE_BITS + 1
+) (
+    input  logic                           clk,
+    input  logic                           rst,
+    input  logic                           enable,
+    // One stage before the window's last one.
+    input  logic [ENTRY_BITS-1:0]          entry,
+    // Last stage of the window.
+    input  logic                           x_valid,
+    input  logic                           first,
+    input  logic                           last,
+    input  logic [SLOT_BITS-1:0]           slot,
+    input  logic [ROWS*X_WIDTH*X_BITS-1:0] x,
+    output logic                           blocked,
+    output logic                           tile_valid,
+    output logic [PAYLOAD_BITS-1:0]        tile_payload,
+    input  logic                           tile_pop,
+    input  logic                           cfg_write,
+    input  logic                           cfg_read,
+    input  logic [2:0]                     cfg_kind,
+    input  logic [31:0]                    cfg_wdata,
+    output logic [31:0]                    cfg_rdata
+);
+  /* verilator no_inline_module */
+  localparam int COUNT_BITS = $clog2(ENTRY_CAPACITY + 1);
+  localparam int SLOTS_BITS = $clog2(SLOT_CAPACITY + 1);
+  localparam int OPERAND_BITS = USE_DSP ? CODE_BITS + 1 : 3 * ((CODE_BITS + 1) / 2);
+  localparam int PLACE_BITS = WINDOW > 1 ? $clog2(WINDOW) : 1;
+  localparam int LANE_BITS = LANES * X_BITS;
+
+  // Header.
+  logic [COUNT_BITS-1:0] entries_reg;
+  logic [SLOTS_BITS-1:0] slots_reg;
+  always_ff @(posedge clk) begin
+    if (rst) begin
+      entries_reg <= '0;
+      slots_reg   <= '0;
+    end else if (cfg_write) begin
+      if (cfg_kind == 3'd0) entries_reg <= cfg_wdata[COUNT_BITS-1:0];
+      if (cfg_kind == 3'd1) slots_reg <= cfg_wdata[SLOTS_BITS-1:0];
+    end
+  end
+  always_comb begin
+    cfg_rdata = '0;
+    if (cfg_read) begin
+      if (cfg_kind == 3'd0) cfg_rdata = 32'(entries_reg);
+      if (cfg_kind == 3'd1) cfg_rdata = 32'(slots_reg);
+    end
+  end
+
+  // Weight: decoded once for all lanes.
+  logic [CHOICE_BITS-1:0] choice;
+  logic [CODE_BITS-1:0] magnitude;
+  logic [OPERAND_BITS-1:0] operand, operand_reg;
+  logic [PLACE_BITS-1:0] place_reg;
+  assign choice = entry[CODE_BITS+:CHOICE_BITS];
+  if (CODE_BITS > 1) begin : gen_magnitude
+    assign magnitude = CODE_BITS'(entry[CODE_BITS-2:0]) + 1'b1;
+  end else begin : gen_sign_only
+    assign magnitude = 1'b1;
+  end
+  weight_operand #(
+      .CODE_BITS(CODE_BITS),
+      .USE_DSP(USE_DSP)
+  ) decode (
+      .negative(entry[CODE_BITS-1]),
+      .magnitude(magnitude),
+      .operand(operand)
+  );
+  always_ff @(posedge clk) begin
+    if (enable) begin
+      operand_reg <= choice == CHOICE_BITS'(WINDOW) ? '0 : operand;
+      place_reg   <= choice[PLACE_BITS-1:0];
+    end
+  end
+
+  // The last slot may lack a channel in the higher groups.
+  logic done, done_next, full_next, has_slot;
+  logic [LANES*ACC_BITS-1:0] acc;
+  assign has_slot = SLOTS_BITS'(slot) < slots_reg;
+  if (ACC_MUX) begin : gen_choose_products
+    mac_group #(
+        .ROWS(ROWS),
+        .OUT_WIDTH(OUT_WIDTH),
+        .IN_WIDTH(X_WIDTH),
+        .KERNEL_W(WINDOW),
+        .ACC_MUX(1),
+        .X_BITS(X_BITS),
+        .X_SIGNED(X_SIGNED),
+        .CODE_BITS(CODE_BITS),
+        .ACC_BITS(ACC_BITS)
+    ) macs (
+        .clk(clk),
+        .rst(rst),
+        .enable(enable),
+        .x_valid(x_valid & has_slot),
+        .first(first),
+        .last(last),
+        .kw(place_reg),
+        .operand(operand_reg),
+        .x(x),
+        .done(done),
+        .done_next(done_next),
+        .acc(acc)
+    );
+  end else begin : gen_choose_inputs
+    logic [WINDOW*LANE_BITS-1:0] choices;
+    logic [LANE_BITS-1:0] chosen;
+    for (genvar i = 0; i < WINDOW; i++) begin : gen_place
+      for (genvar r = 0; r < ROWS; r++) begin : gen_row
+        assign choices[i*LANE_BITS+r*OUT_WIDTH*X_BITS+:OUT_WIDTH*X_BITS] =
+            x[(r*X_WIDTH+i)*X_BITS+:OUT_WIDTH*X_BITS];
+      end
+    end
+    mux_tree #(
+        .WIDTH(LANE_BITS),
+        .COUNT(WINDOW),
+        .SELECT_BITS(PLACE_BITS)
+    ) place_mux (
+        .select(place_reg),
+        .choices(choices),
+        .result(chosen)
+    );
+    mac_group #(
+        .ROWS(ROWS),
+        .OUT_WIDTH(OUT_WIDTH),
+        .X_BITS(X_BITS),
+        .X_SIGNED(X_SIGNED),
+        .CODE_BITS(CODE_BITS),
+        .ACC_BITS(ACC_BITS),
+        .USE_DSP(USE_DSP),
+        .PAIRED(PAIRED)
+    ) macs (
+        .clk(clk),
+        .rst(rst),
+        .enable(enable),
+        .x_valid(x_valid & has_slot),
+        .first(first),
+        .last(last),
+        .kw(1'b0),
+        .operand(operand_reg),
+        .x(chosen),
+        .done(done),
+        .done_next(done_next),
+        .acc(acc)
+    );
+  end
+  group_output #(
+      .ACC_BUS_BITS(LANES * ACC_BITS),
+      .TILES(TILES),
+      .SLOT_CAPACITY(SLOT_CAPACITY),
+      .FIFO_DEPTH(FIFO_DEPTH)
+  ) out (
+      .clk(clk),
+      .rst(rst),
+      .push(enable & done),
+      .acc(acc),
+      .slots(slots_reg),
+      .full_next(full_next),
+      .tile_valid(tile_valid),
+      .tile_payload(tile_payload),
+      .tile_pop(tile_pop)
+  );
+  assign blocked = done_next & full_next;
+
+  logic unused;
+  assign unused = ^{cfg_wdata, choice};
+endmodule

@@ -1,0 +1,175 @@
+"""Entries and programs of the balanced kernel (``docs/kernels.md``, "Balanced").
+
+Groups run in lock step: in each step, every group takes one place of the same window. A slot's
+program names the windows; group 0's entries carry it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyadmm.core.errors import PyadmmError
+from pyadmm.hardware.plan import BalancedFormat, StagePlan
+from pyadmm.model import CompressedLayer
+from pyadmm.model.types import IntArray
+
+_MOST_COMPARISONS = 1 << 31
+"""Rows * rows * windows up to which similar rows are put together."""
+Ints = NDArray[np.int64]
+
+
+def windows_of(codes: IntArray, stage: StagePlan) -> Ints:
+    """``(O, C, KH, KW)`` as ``(O, C' * KH * sub-windows, M)``, zeros in places beyond a row."""
+    outputs, window = len(codes), stage.config.window
+    row = -1 if stage.fold > 1 else codes.shape[3]
+    lines = codes.reshape(outputs, -1 if row > 0 else 1, row)
+    padded = np.pad(lines, ((0, 0), (0, 0), (0, -lines.shape[2] % window)))
+    return padded.reshape(outputs, -1, window).astype(np.int64)
+
+
+def slots_of(counts: IntArray, groups: int) -> list[list[int]]:
+    """Output channels of every slot, one for each group, so that slots take few steps.
+
+    A slot starts with the channel of most weights; each further one adds the fewest steps (ties go
+    to the lower channel). Only the last slot may lack channels. Of large layers the channels are
+    taken in order.
+
+    :param counts: weights of every channel in every window, ``(O, windows)``.
+
+    >>> slots_of(np.array([[1, 0], [0, 2], [1, 0], [0, 2]]), 2)
+    [[1, 3], [0, 2]]
+    """
+    outputs = len(counts)
+    if outputs * counts.size > _MOST_COMPARISONS or groups == 1:
+        return [list(range(o, min(o + groups, outputs))) for o in range(0, outputs, groups)]
+    left = np.argsort(-counts.sum(1), kind="stable")
+    slots = []
+    while len(left):
+        members, left = [int(left[0])], left[1:]
+        most = counts[members[0]]
+        while len(members) < groups and len(left):
+            added = np.maximum(counts[left], most).sum(1)
+            nearest = int(np.lexsort((left, added))[0])
+            members.append(int(left[nearest]))
+            most = np.maximum(most, counts[left[nearest]])
+            left = np.delete(left, nearest)
+        slots.append(members)
+    return slots
+
+
+def program_of(most: IntArray, stage: StagePlan) -> tuple[Ints, Ints]:
+    """A slot's program and the window that each of its steps is for (-1: none).
+
+    :param most: steps in every window.
+    :returns: ``(fields, windows)``: the fields above an entry, in place, with ``last`` in the last
+        step. Gaps wider than the index field are bridged by steps without a window.
+    """
+    form = stage.balanced_format
+    windows = np.repeat(np.arange(len(most)), most)
+    line, sub = np.divmod(windows, stage.sub_windows)
+    channel, row = np.divmod(line, stage.spec.kernel[0])
+    gap = np.diff(channel, prepend=0)
+    fillers = bridging_steps(gap, form.index_bits)
+    ends = np.cumsum(1 + fillers) - 1
+    steps = max(int(ends[-1]) + 1 if len(ends) else 0, 1)
+    fields = np.full(steps, form.max_advance << form.dc_lsb, np.int64)
+    step_windows = np.full(steps, -1, np.int64)
+    step_windows[ends] = windows
+    fields[ends] = (
+        sub << form.entry_bits
+        | row << form.kh_lsb
+        | (gap - fillers * form.max_advance) << form.dc_lsb
+    )
+    if not len(ends):
+        fields[0] = 0
+    fields[-1] |= 1 << form.last_bit
+    return fields, step_windows
+
+
+def bridging_steps(gap: IntArray, index_bits: int) -> Ints:
+    """Steps without a window in front of each step, for an index field of ``index_bits``."""
+    if index_bits == 0:
+        return np.zeros(len(gap), np.int64)
+    return np.asarray(np.maximum(gap - 1, 0) // ((1 << index_bits) - 1), np.int64)
+
+
+def steps_of_slots(counts: IntArray, slots: Sequence[Sequence[int]], stage: StagePlan) -> Ints:
+    """Steps of every slot, those that bridge gaps included."""
+    return np.array(
+        [len(program_of(counts[list(members)].max(0), stage)[0]) for members in slots], np.int64
+    )
+
+
+def entries_of(windows: Ints, step_windows: Ints, form: BalancedFormat) -> Ints:
+    """A channel's entry in every step: the next weight of the step's window, or none.
+
+    :param windows: the channel's codes, ``(windows, M)``.
+    """
+    places = windows.shape[1]
+    # The j-th step of a window takes its j-th weight; places without weights are behind them.
+    order = np.argsort(windows == 0, axis=1, kind="stable")
+    first = np.concatenate([[True], step_windows[1:] != step_windows[:-1]])
+    start = np.maximum.accumulate(np.where(first, np.arange(len(step_windows)), 0))
+    rank = np.minimum(np.arange(len(step_windows)) - start, places - 1)
+    choice = order[step_windows, rank]
+    code = windows[step_windows, choice]
+    none = (code == 0) | (step_windows < 0)
+    field = (code < 0).astype(np.int64) << (form.code_bits - 1) | np.maximum(np.abs(code) - 1, 0)
+    entries = np.where(none, places << form.code_bits, field | choice << form.code_bits)
+    return np.asarray(entries, np.int64)
+
+
+def group_words(layer: CompressedLayer, stage: StagePlan) -> list[tuple[Ints, list[int]]]:
+    """Memory words and output channels of every group; group 0's words carry the program."""
+    form = stage.balanced_format
+    windows = windows_of(layer.window_codes, stage)
+    counts = np.count_nonzero(windows, axis=2)
+    slots = slots_of(counts, stage.groups)
+    words: list[list[Ints]] = [[] for _ in range(stage.groups)]
+    channels: list[list[int]] = [[] for _ in range(stage.groups)]
+    empty = np.zeros(windows.shape[1:], np.int64)
+    for members in slots:
+        fields, step_windows = program_of(counts[members].max(0), stage)
+        for group in range(stage.groups):
+            here = group < len(members)
+            part = entries_of(windows[members[group]] if here else empty, step_windows, form)
+            words[group].append(part | fields if group == 0 else part)
+            channels[group] += members[group : group + 1]
+    return [(np.concatenate(w), c) for w, c in zip(words, channels, strict=True)]
+
+
+def decode_group(words: Ints, program: Ints, stage: StagePlan) -> Ints:
+    """Codes ``(slots, C, KH, KW)`` of one group's words; walks them as the hardware does.
+
+    :param program: group 0's words.
+    :raises PyadmmError: where the words break the format.
+    """
+    form, window = stage.balanced_format, stage.config.window
+    channels, rows, subs = stage.window_channels, stage.spec.kernel[0], stage.sub_windows
+    block = np.zeros((channels, rows, subs, window), np.int64)
+    blocks, c, is_open = [], 0, False
+    for word, step in zip(words.tolist(), program.tolist(), strict=True):
+        is_open = True
+        c += step >> form.dc_lsb & form.max_advance
+        choice = word >> form.code_bits & ((1 << form.choice_bits) - 1)
+        if choice < window:
+            kh = step >> form.kh_lsb & ((1 << form.kh_bits) - 1)
+            sub = step >> form.entry_bits & ((1 << form.sub_bits) - 1)
+            if c >= channels or kh >= rows or sub >= subs:
+                raise PyadmmError(f"{stage.name}: a step reads window {c}, {kh}, {sub}")
+            magnitude = (word & ((1 << (form.code_bits - 1)) - 1)) + 1
+            negative = word >> (form.code_bits - 1) & 1
+            block[c, kh, sub, choice] = -magnitude if negative else magnitude
+        if step >> form.last_bit & 1:
+            blocks.append(block.copy())
+            block[:] = 0
+            c, is_open = 0, False
+    if is_open:
+        raise PyadmmError(f"{stage.name}: the program's last step does not end its slot")
+    codes = np.array(blocks, np.int64).reshape(len(blocks), channels, rows, subs * window)
+    if stage.fold > 1:
+        return codes.reshape(len(blocks), -1, 1, 1)[:, : stage.spec.input_shape[0]]
+    return codes[:, :, :, : stage.spec.kernel[1]]
