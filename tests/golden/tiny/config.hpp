@@ -20,6 +20,9 @@ struct image_format {
 // layer0: sparse conv, (2, 6, 5) -> (3, 3, 3), max-pool 2/2; 2 groups x 12 lanes
 struct cfg_layer0 {
     static constexpr bool SPARSE = true;
+    static constexpr bool BALANCED = false;
+    static constexpr int WINDOW = 1;
+    static constexpr int FOLD = 1;
     static constexpr int C = 2;
     static constexpr int H = 6;
     static constexpr int W = 5;
@@ -49,6 +52,9 @@ struct cfg_layer0 {
 // layer1: dense linear, (3, 3, 3) -> (2, 1, 1); 2 groups x 1 lanes
 struct cfg_layer1 {
     static constexpr bool SPARSE = false;
+    static constexpr bool BALANCED = false;
+    static constexpr int WINDOW = 1;
+    static constexpr int FOLD = 1;
     static constexpr int C = 3;
     static constexpr int H = 3;
     static constexpr int W = 3;

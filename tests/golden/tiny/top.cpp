@@ -3,6 +3,7 @@
 
 #include "config.hpp"
 #include "ident.hpp"
+#include "pyadmm_balanced.hpp"
 #include "pyadmm_dense.hpp"
 #include "pyadmm_rows.hpp"
 #include "pyadmm_sparse.hpp"
