@@ -1,6 +1,7 @@
 """Runs Yosys in a process of its own: ``python -m pyadmm.eda._yosys_child TASK REQUEST``.
 
-``elaborate`` lists the modules of a design, ``synthesise`` maps a batch of them.
+``elaborate`` lists the modules of a design, ``synthesise`` maps a batch of them, ``map`` leaves the
+netlist of one for placement.
 
 Yosys is a library that ends its process on an error and never gives memory back, so
 :mod:`pyadmm.eda.yosys` starts this module for every batch, bounds its memory and its time, and
@@ -31,9 +32,8 @@ def main(task: str, request_file: str) -> None:
     request = json.loads(request_path.read_text(encoding="utf-8"))
     # Where the parent is killed, this child must not go on for minutes: Linux' PR_SET_PDEATHSIG.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    result = {"elaborate": _elaborate, "synthesise": _synthesise}[task](
-        request, request_path.parent
-    )
+    tasks = {"elaborate": _elaborate, "synthesise": _synthesise, "map": _map}
+    result = tasks[task](request, request_path.parent)
     (request_path.parent / "result.json").write_text(json.dumps(result), encoding="utf-8")
 
 
@@ -73,6 +73,13 @@ def _elaborate(request: dict[str, Any], _: Path) -> dict[str, Any]:
     design = _passed(request["commands"])
     modules = {str(name): module for name, module in dict(design.modules_).items()}
     return {"modules": {name: _module(module, set(modules)) for name, module in modules.items()}}
+
+
+def _map(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Leaves ``netlist.json``: what ``commands`` make of the module in ``body``."""
+    (folder / f"{request['wrapper']}.sv").write_text(request["body"], encoding="utf-8")
+    _passed(request["commands"])
+    return {}
 
 
 def _synthesise(request: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -117,8 +124,16 @@ def _module(module: Any, modules: set[str]) -> dict[str, Any]:
     settable = {str(name) for name in module.avail_parameters}
     values = {str(k): v for k, v in dict(module.parameter_default_values).items()}
     instances = {str(name): str(cell.type) for name, cell in dict(module.cells_).items()}
+    ports = [wire for wire in dict(module.wires_).values() if wire.port_id]
     return {
         "source": _source(module),
+        "ports": {
+            str(wire.name).removeprefix("\\"): [
+                "input" if wire.port_input else "output",
+                wire.width,
+            ]
+            for wire in sorted(ports, key=lambda wire: wire.port_id)
+        },
         "parameters": {
             name.removeprefix("\\"): _literal(value)
             for name, value in values.items()

@@ -1,9 +1,9 @@
-"""Clock estimate: static timing over a technology-mapped netlist, with stated wire delays.
+"""Static timing over a technology-mapped netlist: cell delays of speed grade -1, and wires.
 
-No open place-and-route tool for 7-series or UltraScale+ parts is at hand, so a clock can only be
-*estimated*: cell delays are those of speed grade -1, and every net is charged what nets of its
-fan-out cost on routed critical paths (``docs/timing.md`` has the figures and the error). The
-result is an estimate and is labelled so wherever it is shown.
+Without placement every net is charged what nets of its fan-out cost on routed critical paths
+(``docs/timing.md`` has the figures and the error); the result is an *estimate* and is labelled so
+wherever it is shown. With the delays of routed wires (:mod:`pyadmm.eda.routed_netlist`) the same
+analysis gives the period of the routed design.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyadmm.core.errors import PyadmmError
@@ -20,6 +20,8 @@ METHOD = "estimate: static timing of the mapped netlist, fan-out wire model"
 """What a clock from this module is labelled with."""
 
 Bit = int
+Pin = tuple[str, str, Bit]
+"""An input of a cell: the cell's name, its port, the net."""
 _CLOCK_PINS = frozenset({"C", "CLK", "WCLK", "CLKARDCLK", "CLKBWRCLK"})
 _CONTROL_PINS = frozenset({"CE", "R", "S", "CLR", "PRE"})
 
@@ -43,7 +45,7 @@ _MUX = {
 _PLAIN = {**_MUX, "INV": {"I": 0.0}, "BUFG": {"I": 0.0}}
 _BRAM_SETUP = {"ADDR": 0.566, "DI": 0.737, "WE": 0.532, "EN": 0.443, "RE": 0.360, "RS": 0.342}
 BLOCK_RAM_OUTPUT, _BRAM_OUTPUT_REGISTERED = 2.454, 0.882
-_LUTRAM_SETUP = {"WE": 0.654, "D": 0.453, "A": 0.362}
+_LUTRAM_SETUP = {"WE": 0.654, "WA": 0.362, "D": 0.453, "A": 0.362}
 _LUTRAM_WRITE_TO_OUTPUT = 1.333
 _SRL_OUTPUT, _SRL_SETUP = 1.632, 0.173
 # DSP48E1 with its multiplier: set-up of an operand by the first register on its way (input, M, P),
@@ -118,6 +120,8 @@ ULTRASCALE_PLUS = DelayModel(
     block_scale=0.45,
     margin=0.1,
 )
+ROUTED_SERIES7 = replace(SERIES7, name="7-series -1, routed", lut=0.124)
+"""For routed wires: the inputs' own delays, 5 to 516 ps, are part of the wires there."""
 DELAYS: Mapping[str, DelayModel] = {"xc7": SERIES7, "xcup": ULTRASCALE_PLUS}
 """Delay model of every family that :mod:`pyadmm.eda.yosys` synthesises for."""
 
@@ -129,13 +133,16 @@ class ClockEstimate:
     :param period_ns: shortest clock period, margin included.
     :param logic_ns: what cells take of it.
     :param wire_ns: what wires take of it.
-    :param path: the cells on it, from launching to capturing element.
+    :param path: the cells on it, from launching to capturing element; with routed wires each with
+        its name and the delay of the wire before it.
+    :param ends: the period that each register input asks for, ns, longest first.
     """
 
     period_ns: float
     logic_ns: float
     wire_ns: float
     path: tuple[str, ...]
+    ends: tuple[float, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -174,34 +181,43 @@ class _Graph:
     captures: list[_End] = field(default_factory=list)
 
 
-def estimate_clock(module: Mapping[str, Any], delays: DelayModel) -> ClockEstimate:
-    """Clock estimate of one flat module as Yosys' ``write_json`` gives it.
+def estimate_clock(
+    module: Mapping[str, Any], delays: DelayModel, wires: Mapping[Pin, float] | None = None
+) -> ClockEstimate:
+    """Slowest path of one flat module as Yosys' ``write_json`` gives it.
 
     Ports count as memories just outside: an input arrives as from a block RAM without output
     register (the kernels read their frames so), an output is captured by a flip-flop. All clocks
     count as one clock.
 
-    :raises PyadmmError: for a cell of unknown timing or a combinational loop.
+    :param wires: delay of the routed wire to each pin, ns; ``None``: by the fan-out model.
+    :raises PyadmmError: for a cell of unknown timing, a combinational loop or a pin without wire.
     """
-    graph = _Builder(module, delays).build()
+    graph = _Builder(module, delays, wires).build()
     arrival, via = _propagate(graph)
-    worst: _End | None = None
-    period = 0.0
-    for end in graph.captures:
-        time = arrival.get(end.bit)
-        if time is not None and time + end.wire + end.logic > period:
-            worst, period = end, time + end.wire + end.logic
-    if worst is None:
+    timed = [end for end in graph.captures if end.bit in arrival]
+    if not timed:
         return ClockEstimate(delays.margin, delays.margin, 0.0, ())
-    wire, path, bit = worst.wire, [worst.cell], worst.bit
+
+    def needs(end: _End) -> float:
+        return arrival[end.bit] + end.wire + end.logic + delays.margin
+
+    worst = max(timed, key=needs)
+    wire, path, bit = worst.wire, [_step(worst, wires)], worst.bit
     while (arc := via.get(bit)) is not None:
         wire += arc.wire
         if arc.source >= 0:
-            path.append(arc.cell)
+            path.append(_step(arc, wires))
         bit = arc.source
     path.append(next(launch.cell for launch in graph.launches if launch.bit == bit))
-    total = period + delays.margin
-    return ClockEstimate(total, total - wire, wire, tuple(reversed(path)))
+    total = needs(worst)
+    ends = tuple(sorted(map(needs, timed), reverse=True))
+    return ClockEstimate(total, total - wire, wire, tuple(reversed(path)), ends)
+
+
+def _step(part: _Arc | _End, wires: Mapping[Pin, float] | None) -> str:
+    """How a cell stands in a path."""
+    return part.cell if wires is None else f"{part.wire:.2f} ns to {part.cell}"
 
 
 def _propagate(graph: _Graph) -> tuple[dict[Bit, float], dict[Bit, _Arc]]:
@@ -235,9 +251,16 @@ def _propagate(graph: _Graph) -> tuple[dict[Bit, float], dict[Bit, _Arc]]:
 class _Builder:
     """Turns cells into timing arcs."""
 
-    def __init__(self, module: Mapping[str, Any], delays: DelayModel) -> None:
+    def __init__(
+        self,
+        module: Mapping[str, Any],
+        delays: DelayModel,
+        wires: Mapping[Pin, float] | None = None,
+    ) -> None:
         self.module = module
         self.delays = delays
+        self.wires = wires
+        self.name = ""
         self.graph = _Graph()
         self.fan_out: Counter[Bit] = Counter()
         self.driver: dict[Bit, tuple[str, str]] = {}
@@ -254,7 +277,7 @@ class _Builder:
                         self.driver[bit] = (cell["type"], port)
                     else:
                         self.fan_out[bit] += 1
-        for cell in cells.values():
+        for self.name, cell in cells.items():
             self._cell(cell["type"], cell["connections"], cell.get("parameters", {}))
         self._ports()
         return self.graph
@@ -380,7 +403,8 @@ class _Builder:
         inside = -self.inner_nodes
         if "PREG" not in used:
             for target in _nets(outputs):
-                self.graph.arcs.setdefault(inside, []).append(_Arc(inside, target, 0.0, 0.0, kind))
+                arc = _Arc(inside, target, 0.0, 0.0, self._label(kind))
+                self.graph.arcs.setdefault(inside, []).append(arc)
         for port, bits in pins.items():
             if port in ("P", "PCOUT") or port in _CLOCK_PINS:
                 continue
@@ -393,15 +417,20 @@ class _Builder:
                 continue
             self._through(kind, port, bits, [inside], _DSP_THROUGH[port] * scale)
 
+    def _label(self, kind: str) -> str:
+        """What stands for the present cell in a path."""
+        return kind if self.wires is None else f"{kind} {self.name}"
+
     def _launch(self, bit: Bit, logic: float, cell: str) -> None:
-        self.graph.launches.append(_End(bit, 0.0, logic, cell))
+        self.graph.launches.append(_End(bit, 0.0, logic, self._label(cell)))
 
     def _captures(self, kind: str, port: str, bits: Iterable[Any], setup: float) -> None:
         for bit in _nets(bits):
             self._capture(bit, kind, port, setup)
 
     def _capture(self, bit: Bit, kind: str, port: str, setup: float) -> None:
-        self.graph.captures.append(_End(bit, self._wire(bit, kind, port), setup, f"{kind}.{port}"))
+        label = self._label(f"{kind}.{port}")
+        self.graph.captures.append(_End(bit, self._wire(bit, kind, port), setup, label))
 
     def _through(
         self, kind: str, port: str, sources: Iterable[Any], targets: list[Any], logic: float
@@ -409,10 +438,13 @@ class _Builder:
         for source in _nets(sources):
             wire = self._wire(source, kind, port)
             arcs = self.graph.arcs.setdefault(source, [])
-            arcs.extend(_Arc(source, target, wire, logic, kind) for target in _nets(targets))
+            label = self._label(kind)
+            arcs.extend(_Arc(source, target, wire, logic, label) for target in _nets(targets))
 
     def _wire(self, bit: Bit, kind: str, port: str) -> float:
         """Wire delay from the driver of ``bit`` to pin ``port``; 0 within a slice or a column."""
+        if self.wires is not None:
+            return self._routed((self.name, port, bit))
         driver, _ = self.driver.get(bit, ("", ""))
         alone = self.fan_out[bit] == 1
         from_lut = driver.startswith("LUT") and alone
@@ -426,6 +458,15 @@ class _Builder:
             or kind == "INV"
         )
         return 0.0 if in_slice else self.delays.wire(self.fan_out[bit])
+
+    def _routed(self, pin: Pin) -> float:
+        assert self.wires is not None
+        if pin not in self.wires:
+            raise PyadmmError(
+                f"timing: no routed delay of port {pin[1]} of {pin[0]}; netlist and delays must "
+                "come from one run"
+            )
+        return self.wires[pin]
 
 
 def _nets(bits: Iterable[Any]) -> Iterator[Bit]:

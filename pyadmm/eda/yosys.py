@@ -16,6 +16,7 @@ import json
 import math
 import os
 import re
+import shutil
 import socket
 import sys
 import tempfile
@@ -40,6 +41,8 @@ DEFAULT_MEMORY_GIB = 8.0
 MOST_IN_BATCH = 24
 """Designs that one child process maps."""
 _WRAPPER = "pyadmm_batch"
+PLACED_TOP = "route_harness"
+"""The module that :func:`map_for_placement` maps."""
 _DASK_TIMEOUT_S = 5
 
 ChipFamily = Literal["xc7", "xcup"]
@@ -369,26 +372,70 @@ class Module:
     :param source: what the source calls it.
     :param parameters: binary literals by name.
     :param instances: name of every instance in it -> key of its module.
+    :param ports: direction and width by name, in order.
     """
 
     source: str
     parameters: Mapping[str, str]
     instances: Mapping[str, str]
+    ports: Mapping[str, tuple[str, int]]
 
 
 def elaborate(
-    top: str, sources: Sequence[Path], timeout_s: float = DEFAULT_TIMEOUT_S
+    top: str,
+    sources: Sequence[Path],
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    parameters: Mapping[str, int | str] | None = None,
 ) -> dict[str, Module]:
     """The modules that ``top`` is made of, itself included; equal ones once.
 
+    :param parameters: of ``top``; the source's own values by default.
     :returns: modules by a key that :attr:`Module.instances` name them by.
     :raises ToolError: as :func:`synthesise`.
     """
-    design = Design(top, tuple(sources), {})
-    request = {"commands": [*_reading(design.sources), f"hierarchy -check -top {top}"]}
+    design = Design(top, tuple(sources), parameters or {})
+    values = "".join(f" -chparam {name} {value}" for name, value in design.parameters.items())
+    request = {"commands": [*_reading(design.sources), f"hierarchy -check -top {top}{values}"]}
     remedy = f"while elaborating {top}"
     result = _in_child("elaborate", request, remedy, timeout_s, DEFAULT_MEMORY_GIB)
     return {key: Module(**facts) for key, facts in result["modules"].items()}
+
+
+def map_for_placement(
+    body: str,
+    sources: Sequence[Path],
+    netlist: Path,
+    *,
+    use_dsp: bool = True,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    memory_gib: float = DEFAULT_MEMORY_GIB,
+) -> None:
+    """Map the module :data:`PLACED_TOP`, given by ``body``, to one flat netlist for nextpnr-xilinx.
+
+    Modules are mapped one by one and flattened afterwards. Shift registers are left as flip-flops:
+    two of different enables in one slice make the router of nextpnr-xilinx wait for ever.
+
+    :param netlist: the JSON file to write.
+    :raises ToolError: as :func:`synthesise`.
+    """
+    design = Design(PLACED_TOP, tuple(sources), {}, use_dsp=use_dsp)
+    request = {
+        "wrapper": _WRAPPER,
+        "body": body,
+        "commands": [
+            *_reading(design.sources),
+            f"read_verilog -sv {_WRAPPER}.sv",
+            f"hierarchy -top {PLACED_TOP}",
+            f"synth_xilinx -family {design.family} -noiopad -noclkbuf -nosrl"
+            f"{'' if use_dsp else ' -nodsp'} -top {PLACED_TOP}",
+            "flatten -noscopeinfo",
+            "opt_merge",
+            "clean",
+            "write_json netlist.json",
+        ],
+    }
+    remedy = f"while mapping for placement within {memory_gib:g} GiB"
+    _in_child("map", request, remedy, timeout_s, memory_gib, netlist=netlist)
 
 
 def _run(designs: Sequence[Design], timeout_s: float, memory_gib: float) -> list[SynthesisReport]:
@@ -409,11 +456,18 @@ def _run(designs: Sequence[Design], timeout_s: float, memory_gib: float) -> list
 
 
 def _in_child(
-    task: str, request: Mapping[str, Any], remedy: str, timeout_s: float, memory_gib: float
+    task: str,
+    request: Mapping[str, Any],
+    remedy: str,
+    timeout_s: float,
+    memory_gib: float,
+    *,
+    netlist: Path | None = None,
 ) -> dict[str, Any]:
     """What ``_yosys_child`` answers to ``request``.
 
-    :param task: ``elaborate`` or ``synthesise``.
+    :param task: ``elaborate``, ``synthesise`` or ``map``.
+    :param netlist: where the netlist goes that ``map`` leaves.
     :raises ToolError: with the last lines of the log.
     """
     tool_version()
@@ -430,6 +484,8 @@ def _in_child(
             remedy=remedy,
         )
         result: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        if netlist is not None:
+            shutil.copyfile(folder / "netlist.json", netlist)
     return result
 
 

@@ -1,0 +1,101 @@
+"""``pyadmm route``: the clock of a model's accelerator, placed and routed with openXC7."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from pyadmm import container
+from pyadmm.cli.command import CHECK_FAILED, DONE, Command, board_option
+from pyadmm.codegen.rtl import generate_rtl
+from pyadmm.core.files import write_atomic
+from pyadmm.eda.openxc7 import DEFAULT_MEMORY_GIB, DEFAULT_TIMEOUT_S, median_period, typical
+from pyadmm.eda.route_flow import RouteResult, RouteSettings, route_build
+from pyadmm.hardware.boards import Board, load_board
+from pyadmm.hardware.design_space import CHIP_SHARE, search
+from pyadmm.hardware.mapping import plan_accelerator
+from pyadmm.model.compact import compact
+
+_EXAMPLES = """\
+  pyadmm route models/lenet5-record-410-seed30.admm --share 0.16
+  pyadmm route model.admm --board pynq-z2 --seeds 3 --jobs 3 --keep routed
+"""
+
+
+def _add_options(parser: ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="FILE", help="an .admm file")
+    board_option(parser)
+    parser.add_argument(
+        "--share", type=float, default=CHIP_SHARE, metavar="PART",
+        help=f"part of the chip that the search may use (default {CHIP_SHARE:g})",
+    )  # fmt: skip
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs: seeds 1 to N")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at once")
+    parser.add_argument(
+        "--clock-ns", type=float, metavar="NS",
+        help="period to aim at and to judge by (default: the board's)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--timeout", type=float, default=DEFAULT_TIMEOUT_S, metavar="S", help="of each run"
+    )
+    parser.add_argument(
+        "--memory", type=float, default=DEFAULT_MEMORY_GIB, metavar="GIB", help="of each run"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the report as JSON")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep FASM and logs there")
+
+
+def _execute(options: Namespace) -> int:
+    board = load_board(options.board)
+    settings = RouteSettings(
+        tuple(range(1, options.seeds + 1)),
+        options.jobs,
+        options.clock_ns,
+        options.timeout,
+        options.memory,
+        options.keep,
+    )
+    model = compact(container.load(options.model))
+    configs = search(model, board, share=options.share).best.configs
+    build = generate_rtl(plan_accelerator(model, board, configs), model=model)
+    result = route_build(build, board, settings)
+    clock_ns = settings.clock_ns or board.clock_ns
+    print(text(result, board, clock_ns))
+    if options.out is not None:
+        write_atomic(options.out, typical(result.runs).report.to_json())
+    return DONE if median_period(result.runs) <= clock_ns else CHECK_FAILED
+
+
+def text(result: RouteResult, board: Board, clock_ns: float) -> str:
+    """Lines for a terminal."""
+    period = median_period(result.runs)
+    report = typical(result.runs).report
+    use = ", ".join(f"{name} {count:,.0f}" for name, count in report.resources.known().items())
+    periods = ", ".join(f"{run.report.clock_estimate_ns:.2f}" for run in result.runs)
+    verdict = "met" if period <= clock_ns else "missed"
+    return "\n".join(
+        [
+            f"{report.design} on {board.name}, {report.tool} {report.version}: {use}",
+            f"routed {period:.2f} ns, {1e3 / period:.0f} MHz; {clock_ns:g} ns {verdict} "
+            f"(seeds: {periods}; estimate before placement {result.estimate_ns:.2f})",
+            *report.notes,
+        ]
+    )
+
+
+COMMAND = Command(
+    "route",
+    "place and route a model's accelerator with openXC7, for its real clock",
+    _add_options,
+    _execute,
+    "Search the kernels of a file, map their RTL, place and route it between registers with\n"
+    "nextpnr-xilinx, and time every path over the routed wires. Exit status 1 where the median of\n"
+    "the seeds misses the clock. OPENXC7 and OPENXC7_CHIPDB say where the tool and its data are.",
+    _EXAMPLES,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``pyadmm route``; gives the exit status."""
+    return COMMAND.run(arguments)
