@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import struct
-import subprocess
-from dataclasses import dataclass, field
-from types import TracebackType
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyadmm.core.errors import PyadmmError, ToolError
-from pyadmm.core.process import last_lines
+from pyadmm.eda.live_process import LiveProcess
 from pyadmm.eda.reports import CycleRange, ModuleReport, SynthesisReport
 from pyadmm.eda.verilator import RtlSimulator, Words, verilator_version
 from pyadmm.hardware.plan import AcceleratorPlan
@@ -54,41 +52,15 @@ class LiveStatus:
     busy: tuple[int, ...]
 
 
-@dataclass
-class LiveTop:
+class LiveTop(LiveProcess):
     """The Verilated top as a process that is driven step by step; use it in a ``with`` block.
 
     The clock runs only during :meth:`read`, :meth:`write`, :meth:`advance` and :meth:`until`.
     """
 
-    simulator: RtlSimulator
-    _process: subprocess.Popen[bytes] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self._process = subprocess.Popen(
-            [self.simulator.program.resolve()],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-
-    def __enter__(self) -> LiveTop:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the process."""
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if stream is not None:
-                stream.close()
-        self._process.wait()
+    def __init__(self, simulator: RtlSimulator) -> None:
+        super().__init__(simulator.program)
+        self.simulator = simulator
 
     def read(self, addr: int) -> int:
         """An AXI4-Lite read."""
@@ -138,38 +110,6 @@ class LiveTop:
         busy = struct.unpack(f"<{stages}Q", self._take(8 * stages))
         began = None if first == 2**64 - 1 else first
         return LiveStatus(cycle, offered, waiting, bool(interrupt), began, busy)
-
-    def _ask(self, form: str, *values: object, tail: bytes = b"") -> _Answer:
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(struct.pack(form, *values) + tail)
-            self._process.stdin.flush()
-        except OSError as error:
-            raise self._dead() from error
-        return _Answer(self)
-
-    def _take(self, size: int) -> bytes:
-        assert self._process.stdout is not None
-        data = self._process.stdout.read(size)
-        if len(data) != size:
-            raise self._dead()
-        return data
-
-    def _dead(self) -> ToolError:
-        self._process.kill()
-        assert self._process.stderr is not None
-        text = self._process.stderr.read().decode(errors="replace")
-        return ToolError(f"RTL simulation: the harness ended; {last_lines(text)}")
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """Unpacks the answer of a command."""
-
-    live: LiveTop
-
-    def __call__(self, form: str) -> tuple[int, ...]:
-        return struct.unpack(form, self.live._take(struct.calcsize(form)))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from pyadmm.core.errors import MissingToolError
 from pyadmm.core.files import write_atomic
 from pyadmm.core.process import run_tool
 from pyadmm.eda.gxx import compiler
-from pyadmm.hardware.plan import AcceleratorPlan, BuildPlan
+from pyadmm.hardware.plan import AcceleratorPlan, BuildPlan, files_digest
 
 Words = NDArray[np.uint32]
 
@@ -103,36 +103,67 @@ class RtlSimulator:
     plan: AcceleratorPlan
 
 
+@dataclass(frozen=True)
+class Testbench:
+    """What drives a Verilated top.
+
+    :param harness: C++ file of ``hls/cosim``.
+    :param top: module that it drives.
+    :param defines: options of g++ for it.
+    """
+
+    harness: str
+    top: str
+    defines: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The harness."""
+        return (asset_dir("hls") / "cosim" / self.harness).read_text(encoding="utf-8")
+
+
 def build_simulator(build: BuildPlan, plan: AcceleratorPlan, cache: Path) -> RtlSimulator:
     """Verilate and compile the RTL ``build`` of ``plan``, or take it from ``cache``.
 
     :raises ToolError: where a tool is missing or fails; nothing is cached then.
     """
-    harness = (asset_dir("hls") / "cosim" / "harness.cpp").read_text(encoding="utf-8")
-    facts = "\n".join((verilator_version(), *_VERILATE, *_COMPILE, harness, build.digest))
-    program = cache / _digest(facts) / "simulator"
+    sources = {name: text for name, text in build.files.items() if name.startswith("rtl/")}
+    bench = Testbench("harness.cpp", TOP, (f"-DPYADMM_STAGES={len(plan.stages)}",))
+    return RtlSimulator(build_program(sources, bench, cache), plan)
+
+
+def build_program(sources: Mapping[str, str | bytes], bench: Testbench, cache: Path) -> Path:
+    """Verilate ``sources`` and compile them with their testbench, or take the program from ``cache``.
+
+    :param sources: SystemVerilog files, by name.
+    :raises ToolError: where a tool is missing or fails; nothing is cached then.
+    """
+    own = (bench.text, bench.top, *bench.defines, files_digest(sources))
+    program = cache / _digest("\n".join((verilator_version(), *_VERILATE, *_COMPILE, *own)))
+    program /= "simulator"
     if not program.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="verilate-", dir=cache) as name:
-            made = _compile(build, len(plan.stages), harness, Path(name))
+            made = _compile(sources, bench, Path(name))
             write_atomic(program, made.read_bytes())
             program.chmod(0o755)
-    return RtlSimulator(program, plan)
+    return program
 
 
 def _digest(facts: str) -> str:
     return hashlib.sha256(facts.encode()).hexdigest()[:24]
 
 
-def _compile(build: BuildPlan, stages: int, harness: str, folder: Path) -> Path:
+def _compile(sources: Mapping[str, str | bytes], bench: Testbench, folder: Path) -> Path:
     """The simulator program, made under ``folder``, which lies in the cache."""
-    build.write(folder)
+    BuildPlan(sources).write(folder)
     objects = folder / "obj"
-    sources = [folder / name for name in sorted(build.files) if name.startswith("rtl/")]
+    files = [folder / name for name in sorted(sources)]
     verilate(
-        [*_VERILATE, "--top-module", TOP, "--Mdir", objects, *sources], folder / "verilator.log"
+        [*_VERILATE, "--top-module", bench.top, "--Mdir", objects, *files],
+        folder / "verilator.log",
     )
-    (objects / "harness.cpp").write_text(harness, encoding="utf-8")
+    (objects / "harness.cpp").write_text(bench.text, encoding="utf-8")
     made = _runtime(folder.parent, folder)
     units = sorted(objects.glob("*.cpp"))
     # Reset and start-up code runs once: compiling it fast matters more.
@@ -144,8 +175,8 @@ def _compile(build: BuildPlan, stages: int, harness: str, folder: Path) -> Path:
         unit = objects / f"group{len(made)}.cpp"
         unit.write_text("".join(f'#include "{part.name}"\n' for part in group), encoding="utf-8")
         made.append(unit.with_suffix(".o"))
-        defines = f"-DPYADMM_STAGES={stages}", f"-I{objects}"
-        _gxx([level, *_flags(), *defines, "-c", unit, "-o", made[-1]], folder)
+        own = *bench.defines, f"-I{objects}"
+        _gxx([level, *_flags(), *own, "-c", unit, "-o", made[-1]], folder)
     program = folder / "simulator"
     _gxx([*made, "-o", program, "-lpthread"], folder)
     return program

@@ -11,10 +11,10 @@ import numpy as np
 
 from host.linux.bitstream import SYNC
 from host.linux.board import LinuxBoard
+from pyadmm.codegen.hwh import BlockDesign
 from pyadmm.deploy.simulated_board.core import FaultyCore
 from pyadmm.deploy.simulated_board.dma import AxiDmaModel, Memory
 from pyadmm.deploy.simulated_board.golden import golden_core
-from pyadmm.deploy.simulated_board.hwh import BlockDesign
 
 REGION, REGION_BYTES = 0x1E000000, 1 << 20
 FPGA, UDMABUF = "sys/class/fpga_manager/fpga0", "sys/class/u-dma-buf/udmabuf0"

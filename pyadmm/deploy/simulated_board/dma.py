@@ -1,13 +1,17 @@
 """Register-true model of an AXI DMA 7.1 in direct register mode, its memory and its streams.
 
 Facts: AMD PG021 and the register descriptions that Vivado writes to a ``.hwh``. A length written
-to a halted channel does nothing; RS = 0 halts; a receive ends with TLAST or when its bytes are
-full, and a packet that is longer raises the internal error; an error halts its channel, which
-stays halted until a reset; the length register holds the bytes moved once a receive is over.
+to a halted or busy channel does nothing; RS = 0 halts; a receive ends with TLAST, and a packet that
+does not fit raises the internal error, as do a length of zero and an address that is no multiple of
+four; an error halts its channel until a reset; the length register holds the bytes moved once a
+receive is over. ``hls/system/axi_dma.sv`` is its twin in hardware: ``tests/rtl/test_dma.py`` compares
+the two. The model has no notion of time within a transfer: what the hardware has done when it comes
+to rest, the model does at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,7 +26,9 @@ RUN, RESET, CONTROL_DEFAULT = 1 << 0, 1 << 2, 0x10002
 HALTED, IDLE = 1 << 0, 1 << 1
 INTERNAL_ERROR, SLAVE_ERROR, DECODE_ERROR = 1 << 4, 1 << 5, 1 << 6
 COMPLETE_IRQ, ERROR_IRQ, IRQ_BITS = 1 << 12, 1 << 14, 0x7000
-THRESHOLD = 1 << 16
+THRESHOLD, THRESHOLD_MASK = 1 << 16, 0xFF << 16
+CONTROL_MASK = 0xFFFF7001
+"""Bits of the control register that keep what is written; bit 1 always reads as one."""
 _WORD = 4
 
 
@@ -60,7 +66,7 @@ class Memory:
 
     FIRST = 0x1000_0000
     LIMIT = 0x1FFF_FFFF
-    _PAGE = 4096
+    PAGE = 4096
 
     def __init__(self) -> None:
         self.blocks: dict[int, bytearray] = {}
@@ -70,7 +76,7 @@ class Memory:
 
         :raises MemoryError: if there is no room.
         """
-        length = -(-max(size, 1) // self._PAGE) * self._PAGE
+        length = -(-max(size, 1) // self.PAGE) * self.PAGE
         address = self.FIRST
         for start in sorted(self.blocks):
             if start - address >= length:
@@ -92,6 +98,18 @@ class Memory:
                 return memoryview(block)[address - start : address - start + size]
         return None
 
+    def response(self, address: int) -> int:
+        """How the page of ``address`` answers: 0, or the DMA's error bit for it."""
+        return 0 if self.window(address, 1) is not None else DECODE_ERROR
+
+    def pieces(self, address: int, size: int) -> Iterator[tuple[int, int]]:
+        """The parts of ``size`` bytes that lie in one page each: their addresses and sizes."""
+        end = address + size
+        while address < end:
+            piece = min(end, (address // self.PAGE + 1) * self.PAGE) - address
+            yield address, piece
+            address += piece
+
 
 @dataclass
 class _Channel:
@@ -100,6 +118,7 @@ class _Channel:
     control: int = CONTROL_DEFAULT
     status: int = HALTED | THRESHOLD
     address: int = 0
+    begin: int = 0
     length: int = 0
     left: int = 0
     busy: bool = False
@@ -162,14 +181,15 @@ class AxiDmaModel:
             channel.address = channel.address >> 32 << 32 | value
         elif register == ADDRESS_HIGH:
             channel.address = channel.address & 0xFFFFFFFF | value << 32
-        elif register == LENGTH and not channel.status & HALTED:
+        elif register == LENGTH and not (channel.status & HALTED or channel.busy):
             self._start(base, value & self._length_mask)
 
     def _control(self, channel: _Channel, value: int) -> None:
         if value & RESET:
             self.reset()
             return
-        channel.control = value
+        threshold = value & THRESHOLD_MASK or channel.control & THRESHOLD_MASK
+        channel.control = value & CONTROL_MASK & ~THRESHOLD_MASK | threshold | CONTROL_DEFAULT & 2
         if value & RUN:
             # an error keeps the channel halted until a reset
             if not channel.status & (INTERNAL_ERROR | SLAVE_ERROR | DECODE_ERROR):
@@ -183,17 +203,26 @@ class AxiDmaModel:
         channel.status &= ~IDLE
         channel.length = channel.left = length
         error = self.injected.pop(base, 0)
-        if error or length == 0:
+        if error or length == 0 or channel.address % _WORD:
             channel.fail(error or INTERNAL_ERROR)
             return
-        window = self._memory.window(channel.address, length)
-        if window is None:
-            channel.fail(DECODE_ERROR)
-            return
-        channel.busy = True
+        channel.busy, channel.begin = True, channel.address
         if base == 0:
-            padded = bytes(window) + bytes(-length % _WORD)
-            self._core.push(np.frombuffer(padded, "<u4").astype(np.uint32))
+            self._send(channel, length)
+
+    def _send(self, channel: _Channel, length: int) -> None:
+        """Offer the words up to the first page that answers with an error."""
+        content, error = bytearray(), 0
+        for address, size in self._memory.pieces(channel.begin, length):
+            error = error or self._memory.response(address)
+            window = self._memory.window(address, size)
+            if error or window is None:
+                break
+            content += window
+        content += bytes(-len(content) % _WORD)
+        self._core.push(np.frombuffer(content, "<u4").astype(np.uint32))
+        if error:
+            channel.fail(error)
 
     def step(self) -> None:
         """Move what the core has taken and given since the last step."""
@@ -204,14 +233,17 @@ class AxiDmaModel:
             self._receive(receive)
 
     def _receive(self, channel: _Channel) -> None:
-        room = channel.left // _WORD
-        words, last = self._core.pull(room)
-        if len(words):
-            first = channel.address + channel.length - channel.left
-            window = self._memory.window(first, _WORD * len(words))
-            assert window is not None  # checked for the whole transfer at its start
-            window[:] = words.astype("<u4").tobytes()
-            channel.left -= _WORD * len(words)
+        words, last = self._core.pull(channel.left // _WORD)
+        content = words.astype("<u4").tobytes()
+        first = channel.begin + channel.length - channel.left
+        for address, size in self._memory.pieces(first, len(content)):
+            error = self._memory.response(address)
+            window = self._memory.window(address, size)
+            if error or window is None:
+                channel.fail(error)
+                return
+            window[:] = content[address - first : address - first + size]
+        channel.left -= len(content)
         if last:
             channel.length -= channel.left
             channel.complete()

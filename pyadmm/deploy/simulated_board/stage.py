@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyadmm
+from pyadmm.codegen.hwh import BlockDesign
 from pyadmm.core.errors import PyadmmError, ToolError
 from pyadmm.deploy.simulated_board.environment import host_python
-from pyadmm.deploy.simulated_board.hwh import BlockDesign
 from pyadmm.hardware.boards import load_board
 
 LENGTH_BITS = 26

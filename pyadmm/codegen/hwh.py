@@ -1,7 +1,7 @@
-"""The ``.hwh`` of the simulated board: the block design that a bitstream's flow would describe.
+"""A ``.hwh``: the block design of a bitstream that no vendor tool made, or of the simulated board.
 
-It names the same instances, types, addresses and DMA parameters, in the XML that Vivado writes and
-pynq's own parser reads, so that the unmodified host code finds its way by it.
+It names instances, types, addresses and DMA parameters in the XML that Vivado writes and pynq's own
+parser reads, so that the unmodified host code finds its way by it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 DMA_VLNV = "xilinx.com:ip:axi_dma:7.1"
+DMA_BASE, CORE_BASE = 0x40400000, 0x43C00000
+"""Where the DMA and the accelerator lie, as Vivado places them and ``hls/system/gp_bridge.sv``."""
 ADDRESS_RANGE = 0x10000
 _AXI = "xilinx.com:interface:aximm:1.0"
 
@@ -55,11 +57,12 @@ PROCESSORS = {
 
 @dataclass(frozen=True)
 class BlockDesign:
-    """What the simulated block design holds.
+    """What a block design holds.
 
     :param family: ``zynq7000`` or ``zynqmp``.
     :param ip: instance of the accelerator, ``vlnv`` its type, ``ip_address`` where it lies.
-    :param length_bits: width of the DMA's length register.
+    :param length_bits: width of the DMA's length register; ``memory_bits`` that of its memory side.
+    :param tool: what made the design.
     """
 
     family: str
@@ -68,18 +71,22 @@ class BlockDesign:
     dma: str
     length_bits: int = 26
     clock_mhz: float = 100.0
-    ip_address: int = 0x43C00000
-    dma_address: int = 0x40400000
+    ip_address: int = CORE_BASE
+    dma_address: int = DMA_BASE
+    dma_vlnv: str = DMA_VLNV
+    memory_bits: int = 32
+    name: str = "pyadmm_simulated"
+    tool: str = "simulated"
 
     def to_hwh(self) -> str:
         """The XML text."""
-        root = Element("EDKSYSTEM", EDWVERSION="1.2", VIVADOVERSION="simulated")
-        SubElement(root, "SYSTEMINFO", ARCH="zynq", NAME="pyadmm_simulated")
+        root = Element("EDKSYSTEM", EDWVERSION="1.2", VIVADOVERSION=self.tool)
+        SubElement(root, "SYSTEMINFO", ARCH="zynq", NAME=self.name)
         SubElement(root, "EXTERNALPORTS")
         SubElement(root, "EXTERNALINTERFACES")
         modules = SubElement(root, "MODULES")
         self._add_processor(modules)
-        _add_slave(modules, self.dma, DMA_VLNV, "S_AXI_LITE", self._dma_parameters())
+        _add_slave(modules, self.dma, self.dma_vlnv, "S_AXI_LITE", self._dma_parameters())
         _add_slave(modules, self.ip, self.vlnv, "s_axi_control", {})
         indent(root)
         return tostring(root, encoding="unicode", xml_declaration=True)
@@ -92,8 +99,8 @@ class BlockDesign:
             "c_include_mm2s_dre": 0,
             "c_include_s2mm_dre": 0,
             "c_sg_length_width": self.length_bits,
-            "c_m_axi_mm2s_data_width": 32,
-            "c_m_axi_s2mm_data_width": 32,
+            "c_m_axi_mm2s_data_width": self.memory_bits,
+            "c_m_axi_s2mm_data_width": self.memory_bits,
             "c_micro_dma": 0,
         }
         return {name: str(value) for name, value in values.items()}

@@ -1,0 +1,210 @@
+// The whole design in the logic of a Zynq-7000, without the processor: the accelerator behind the
+// general-purpose port, its DMA between the streams and a 64-bit high-performance port. Ports are AXI3.
+module pyadmm_system #(
+    parameter int LENGTH_BITS = 26
+) (
+    input  logic        clk,
+    input  logic        resetn,
+    // Registers, from M_AXI_GP0.
+    input  logic        gp_awvalid,
+    output logic        gp_awready,
+    input  logic [11:0] gp_awid,
+    input  logic [31:0] gp_awaddr,
+    input  logic [ 3:0] gp_awlen,
+    input  logic [ 1:0] gp_awburst,
+    input  logic        gp_wvalid,
+    output logic        gp_wready,
+    input  logic [31:0] gp_wdata,
+    input  logic [ 3:0] gp_wstrb,
+    output logic        gp_bvalid,
+    input  logic        gp_bready,
+    output logic [11:0] gp_bid,
+    output logic [ 1:0] gp_bresp,
+    input  logic        gp_arvalid,
+    output logic        gp_arready,
+    input  logic [11:0] gp_arid,
+    input  logic [31:0] gp_araddr,
+    input  logic [ 3:0] gp_arlen,
+    input  logic [ 1:0] gp_arburst,
+    output logic        gp_rvalid,
+    input  logic        gp_rready,
+    output logic [11:0] gp_rid,
+    output logic [31:0] gp_rdata,
+    output logic [ 1:0] gp_rresp,
+    output logic        gp_rlast,
+    // Memory, to S_AXI_HP0.
+    output logic        hp_arvalid,
+    input  logic        hp_arready,
+    output logic [31:0] hp_araddr,
+    output logic [ 3:0] hp_arlen,
+    input  logic        hp_rvalid,
+    output logic        hp_rready,
+    input  logic [63:0] hp_rdata,
+    input  logic [ 1:0] hp_rresp,
+    output logic        hp_awvalid,
+    input  logic        hp_awready,
+    output logic [31:0] hp_awaddr,
+    output logic [ 3:0] hp_awlen,
+    output logic        hp_wvalid,
+    input  logic        hp_wready,
+    output logic [63:0] hp_wdata,
+    output logic [ 7:0] hp_wstrb,
+    output logic        hp_wlast,
+    input  logic        hp_bvalid,
+    output logic        hp_bready,
+    input  logic [ 1:0] hp_bresp,
+    // Interrupts: accelerator, send, receive.
+    output logic [ 2:0] irq
+);
+  logic rst;
+  reset_sync reset (
+      .clk(clk),
+      .resetn(resetn),
+      .rst(rst)
+  );
+
+  logic [1:0] lite_awvalid, lite_awready, lite_wvalid, lite_wready, lite_bvalid, lite_bready;
+  logic [1:0] lite_arvalid, lite_arready, lite_rvalid, lite_rready;
+  logic [15:0] lite_addr;
+  logic [31:0] lite_wdata, dma_rdata, core_rdata;
+  logic [3:0] lite_wstrb;
+  gp_bridge bridge (
+      .clk(clk),
+      .rst(rst),
+      .awvalid(gp_awvalid),
+      .awready(gp_awready),
+      .awid(gp_awid),
+      .awaddr(gp_awaddr),
+      .awlen(gp_awlen),
+      .awburst(gp_awburst),
+      .wvalid(gp_wvalid),
+      .wready(gp_wready),
+      .wdata(gp_wdata),
+      .wstrb(gp_wstrb),
+      .bvalid(gp_bvalid),
+      .bready(gp_bready),
+      .bid(gp_bid),
+      .bresp(gp_bresp),
+      .arvalid(gp_arvalid),
+      .arready(gp_arready),
+      .arid(gp_arid),
+      .araddr(gp_araddr),
+      .arlen(gp_arlen),
+      .arburst(gp_arburst),
+      .rvalid(gp_rvalid),
+      .rready(gp_rready),
+      .rid(gp_rid),
+      .rdata(gp_rdata),
+      .rresp(gp_rresp),
+      .rlast(gp_rlast),
+      .lite_awvalid(lite_awvalid),
+      .lite_awready(lite_awready),
+      .lite_wvalid(lite_wvalid),
+      .lite_wready(lite_wready),
+      .lite_bvalid(lite_bvalid),
+      .lite_bready(lite_bready),
+      .lite_arvalid(lite_arvalid),
+      .lite_arready(lite_arready),
+      .lite_rvalid(lite_rvalid),
+      .lite_rready(lite_rready),
+      .lite_addr(lite_addr),
+      .lite_wdata(lite_wdata),
+      .lite_wstrb(lite_wstrb),
+      .first_rdata(dma_rdata),
+      .second_rdata(core_rdata)
+  );
+
+  logic send_valid, send_ready, send_last, receive_valid, receive_ready, receive_last;
+  logic [31:0] send_data, receive_data;
+  logic [3:0] send_keep, receive_keep;
+  axi_dma #(
+      .LENGTH_BITS(LENGTH_BITS)
+  ) dma (
+      .clk(clk),
+      .rst(rst),
+      .awvalid(lite_awvalid[0]),
+      .awready(lite_awready[0]),
+      .awaddr(lite_addr[9:0]),
+      .wvalid(lite_wvalid[0]),
+      .wready(lite_wready[0]),
+      .wdata(lite_wdata),
+      .bvalid(lite_bvalid[0]),
+      .bready(lite_bready[0]),
+      .arvalid(lite_arvalid[0]),
+      .arready(lite_arready[0]),
+      .araddr(lite_addr[9:0]),
+      .rvalid(lite_rvalid[0]),
+      .rready(lite_rready[0]),
+      .rdata(dma_rdata),
+      .mm2s_irq(irq[1]),
+      .s2mm_irq(irq[2]),
+      .m_arvalid(hp_arvalid),
+      .m_arready(hp_arready),
+      .m_araddr(hp_araddr),
+      .m_arlen(hp_arlen),
+      .m_rvalid(hp_rvalid),
+      .m_rready(hp_rready),
+      .m_rdata(hp_rdata),
+      .m_rresp(hp_rresp),
+      .m_awvalid(hp_awvalid),
+      .m_awready(hp_awready),
+      .m_awaddr(hp_awaddr),
+      .m_awlen(hp_awlen),
+      .m_wvalid(hp_wvalid),
+      .m_wready(hp_wready),
+      .m_wdata(hp_wdata),
+      .m_wstrb(hp_wstrb),
+      .m_wlast(hp_wlast),
+      .m_bvalid(hp_bvalid),
+      .m_bready(hp_bready),
+      .m_bresp(hp_bresp),
+      .mm2s_valid(send_valid),
+      .mm2s_ready(send_ready),
+      .mm2s_data(send_data),
+      .mm2s_keep(send_keep),
+      .mm2s_last(send_last),
+      .s2mm_valid(receive_valid),
+      .s2mm_ready(receive_ready),
+      .s2mm_data(receive_data),
+      .s2mm_keep(receive_keep),
+      .s2mm_last(receive_last)
+  );
+
+  logic [1:0] core_bresp, core_rresp;
+  pyadmm_top core (
+      .ap_clk(clk),
+      .ap_rst_n(resetn),
+      .s_axi_control_awvalid(lite_awvalid[1]),
+      .s_axi_control_awready(lite_awready[1]),
+      .s_axi_control_awaddr(lite_addr[6:0]),
+      .s_axi_control_wvalid(lite_wvalid[1]),
+      .s_axi_control_wready(lite_wready[1]),
+      .s_axi_control_wdata(lite_wdata),
+      .s_axi_control_wstrb(lite_wstrb),
+      .s_axi_control_bvalid(lite_bvalid[1]),
+      .s_axi_control_bready(lite_bready[1]),
+      .s_axi_control_bresp(core_bresp),
+      .s_axi_control_arvalid(lite_arvalid[1]),
+      .s_axi_control_arready(lite_arready[1]),
+      .s_axi_control_araddr(lite_addr[6:0]),
+      .s_axi_control_rvalid(lite_rvalid[1]),
+      .s_axi_control_rready(lite_rready[1]),
+      .s_axi_control_rdata(core_rdata),
+      .s_axi_control_rresp(core_rresp),
+      .interrupt(irq[0]),
+      .in_stream_tvalid(send_valid),
+      .in_stream_tready(send_ready),
+      .in_stream_tdata(send_data),
+      .in_stream_tkeep(send_keep),
+      .in_stream_tlast(send_last),
+      .out_stream_tvalid(receive_valid),
+      .out_stream_tready(receive_ready),
+      .out_stream_tdata(receive_data),
+      .out_stream_tkeep(receive_keep),
+      .out_stream_tlast(receive_last)
+  );
+
+  // Neither register file refuses an access, and none has more than 64 KiB.
+  logic unused;
+  assign unused = ^{core_bresp, core_rresp, lite_addr[15:10]};
+endmodule

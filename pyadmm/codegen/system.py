@@ -1,0 +1,73 @@
+"""The system around the accelerator on a Zynq-7000: bridge, DMA and processor (``hls/system``).
+
+Together with an RTL build it is a whole chip that needs no vendor IP. The register map is that of the
+vendor's block design, so the host code drives either.
+"""
+
+from __future__ import annotations
+
+from pyadmm import __version__
+from pyadmm.codegen.hwh import CORE_BASE, DMA_BASE, BlockDesign
+from pyadmm.core.assets import asset_dir
+from pyadmm.core.errors import PyadmmError
+from pyadmm.hardware.boards import Board
+from pyadmm.hardware.plan import BuildPlan
+
+__all__ = ["CHIP_TOP", "CORE_BASE", "DMA_BASE", "SYSTEM_TOP", "chip_build", "system_files"]
+
+SYSTEM_TOP = "pyadmm_system"
+"""The system without the processor, which simulation drives."""
+CHIP_TOP = "pyadmm_zynq7"
+"""The system with the processor: what is placed and routed."""
+DMA_VLNV = "pyadmm:rtl:axi_dma:7.1"
+"""Type of our DMA, which is register-compatible with the vendor's of that version."""
+LENGTH_BITS, MEMORY_BITS = 26, 64
+_CHIP_FILE = f"system/{CHIP_TOP}.sv"
+
+
+def system_files() -> dict[str, str]:
+    """The modules of the system without the processor's cell, ``system/<module>.sv`` to text."""
+    files = _all_files()
+    del files[_CHIP_FILE]
+    return files
+
+
+def chip_build(build: BuildPlan) -> BuildPlan:
+    """The whole chip, with :data:`CHIP_TOP` as its top.
+
+    :param build: the accelerator, as :func:`pyadmm.codegen.rtl.generate_rtl` gives it.
+    """
+    rtl = {name: text for name, text in build.files.items() if name.startswith("rtl/")}
+    return BuildPlan({**rtl, **_all_files()}, build.data)
+
+
+def chip_hwh(board: Board, ip: str, vlnv: str, dma: str) -> str:
+    """The ``.hwh`` of the whole chip.
+
+    :param ip: instance of the accelerator, ``vlnv`` its type, ``dma`` instance of the DMA, as the
+        manifest names them.
+    :raises PyadmmError: for a board whose processor the system has no cell for.
+    """
+    if board.family != "zynq7000":
+        raise PyadmmError(
+            f"system: {board.name} is a {board.family}, but only Zynq-7000 boards have a system "
+            "without vendor IP; use the vendor's flow for it"
+        )
+    design = BlockDesign(
+        board.family,
+        ip,
+        vlnv,
+        dma,
+        LENGTH_BITS,
+        board.clock_mhz,
+        dma_vlnv=DMA_VLNV,
+        memory_bits=MEMORY_BITS,
+        name=CHIP_TOP,
+        tool=f"pyadmm {__version__}",
+    )
+    return design.to_hwh()
+
+
+def _all_files() -> dict[str, str]:
+    folder = asset_dir("hls") / "system"
+    return {f"system/{p.name}": p.read_text(encoding="utf-8") for p in sorted(folder.glob("*.sv"))}

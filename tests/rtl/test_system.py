@@ -1,0 +1,154 @@
+"""The whole system, from the processor's registers to memory, runs the host's driver on the RTL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from host import Accelerator, selftest
+from host.accelerator import load_vectors
+from host.errors import DmaError, HardwareTimeout, WeightsError
+from pyadmm.codegen.system import CHIP_TOP, SYSTEM_TOP
+from pyadmm.core.assets import asset_dir
+from pyadmm.deploy.bundle import Design, plan_deploy
+from pyadmm.eda.system_simulation import DECODE_ERROR, SLAVE_ERROR, LiveSystem, build_system
+from pyadmm.eda.verilator import lint
+from tests.host.models import small_model, small_pack, small_plan
+
+from .system_board import BUFFERS, CORE, DMA, SystemBoard
+from .system_design import chip_cells, empty_top, small_build
+
+MODELS = (small_model(1, "first"), small_model(2, "second", 0.3))
+
+
+@pytest.fixture(scope="module")
+def deploy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A deploy folder of the RTL design."""
+    folder = tmp_path_factory.mktemp("deploy")
+    design = Design.of(small_plan(MODELS[0]), small_build())
+    plan_deploy(design, [small_pack(model) for model in MODELS]).write(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def program(simulators: Path) -> Path:
+    return build_system(small_build(), simulators)
+
+
+@pytest.fixture
+def live(program: Path) -> Iterator[LiveSystem]:
+    with LiveSystem(program) as system:
+        yield system
+
+
+@pytest.fixture
+def board(live: LiveSystem, deploy: Path, tmp_path: Path) -> Iterator[Accelerator]:
+    device = SystemBoard(live, deploy / "bundle")
+    with Accelerator(
+        tmp_path / "none.bit",
+        deploy / "bundle",
+        device=device,
+        timeout_s=30,
+        lock_folder=tmp_path,
+    ) as accelerator:
+        yield accelerator
+
+
+def is_golden(board: Accelerator) -> bool:
+    assert board.model is not None
+    vectors = load_vectors(board.model, board.manifest)
+    return bool(np.array_equal(board.logits(vectors["images"]), vectors["logits"]))
+
+
+@pytest.mark.parametrize(("share", "latency"), [(0.0, 0), (0.0, 30), (0.5, 100)])
+def test_the_self_test_passes_through_dma_and_memory(
+    board: Accelerator, live: LiveSystem, share: float, latency: int
+) -> None:
+    live.stall(17, share, latency)
+    for model in MODELS:
+        board.load_model(model.name)
+        assert selftest.check(board).passed
+    assert board.last is not None
+    assert board.last.cycles is not None
+    assert 0 < board.last.cycles < 12 * 2000
+
+
+def test_the_memory_traffic_is_what_the_images_take(board: Accelerator, live: LiveSystem) -> None:
+    images = load_vectors(board.manifest.models[0], board.manifest)["images"]
+    before = live.status()
+    board.logits(images)
+    after = live.status()
+    words = len(images) * board.manifest.input_words
+    assert after.beats_read - before.beats_read == words / 2
+    assert after.beats_written - before.beats_written == len(images) * 5 / 2
+
+
+def test_interrupts_reach_the_processor(live: LiveSystem, board: Accelerator) -> None:
+    live.write(CORE + 0x04, 1)
+    live.write(CORE + 0x08, 1)
+    assert is_golden(board)
+    assert live.status().interrupts == 1  # the driver left the DMA's own switched off
+    live.write(CORE + 0x0C, 1)
+    live.write(DMA, 0x1001)
+    live.write(DMA + 0x30, 0x1001)
+    assert live.status().interrupts == 6
+    live.write(DMA + 0x04, 0x1000)
+    assert live.status().interrupts == 4
+
+
+@pytest.mark.parametrize("buffer", ["send", "receive"])
+@pytest.mark.parametrize(
+    ("response", "words"), [(SLAVE_ERROR, "slave error"), (DECODE_ERROR, "decode error")]
+)
+def test_a_memory_error_is_reported_and_recovered_from(
+    board: Accelerator, live: LiveSystem, buffer: str, response: int, words: str
+) -> None:
+    address = board.buffer(buffer, 1).physical_address
+    live.respond(address, response)
+    with pytest.raises(DmaError, match=words):
+        is_golden(board)
+    live.respond(address, 0)
+    assert is_golden(board)
+
+
+def test_damaged_weights_are_found(live: LiveSystem, board: Accelerator) -> None:
+    device = board.board
+    assert isinstance(device, SystemBoard)
+    device.flip_once = True
+    with pytest.raises(WeightsError, match="word 0"):
+        board.load_model("second")
+    board.load_model("second")
+    assert is_golden(board)
+
+
+def test_a_core_that_waits_for_ever_is_timed_out_and_configured_anew(
+    board: Accelerator, live: LiveSystem
+) -> None:
+    device = board.board
+    assert isinstance(device, SystemBoard)
+    board.timeout_s = 0.3
+    live.write(CORE + 0x10, 1)  # a load that gets no weights
+    live.write(CORE, 1)
+    with pytest.raises((HardwareTimeout, DmaError)):
+        is_golden(board)
+    board.timeout_s = 30
+    assert is_golden(board)
+    assert device.loads == 2
+
+
+def test_buffers_lie_where_the_board_says(board: Accelerator) -> None:
+    assert board.buffer("send", 1).physical_address == BUFFERS
+
+
+# Lint
+
+
+def test_the_system_is_lint_clean(simulators: Path, tmp_path: Path) -> None:
+    system = sorted((asset_dir("hls") / "system").glob("*.sv"))
+    files = [*system, asset_dir("hls") / "rtl" / "reset_sync.sv", empty_top(tmp_path)]
+    chip = next(file for file in files if file.stem == CHIP_TOP)
+    lint([f for f in files if f != chip], SYSTEM_TOP, simulators / "lint_system.log")
+    lint([*files, chip_cells(tmp_path)], CHIP_TOP, simulators / "lint_chip.log")
