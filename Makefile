@@ -6,37 +6,49 @@ BIN := $(VIRTUAL_ENV)/bin
 else
 BIN := $(CURDIR)/.venv/bin
 endif
+# Two processes on two cores: one thread each.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: setup run test lint format wheel board-sim
+.PHONY: help setup run test test-fast coverage lint format docs wheel board-sim
 
-setup: $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	@echo "Ready. Next: . $(BIN)/activate && python -m pyadmm.flow --board pynq-z2"
+help: ## Show what make can do
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | column -t -s '|'
+
+setup: $(BIN)/python ## Install pyadmm with all that its tests use, at the tested versions
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@echo "Ready. Next: . $(BIN)/activate && pyadmm run --board pynq-z2"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(BIN:/bin=)
 
-run:
-	$(BIN)/python -m pyadmm.flow --board pynq-z2
+run: ## The main job: LeNet-5 on MNIST for pynq-z2
+	$(BIN)/python -m pyadmm run --board pynq-z2
 
-# Two processes on two cores: one thread each.
-test: export OMP_NUM_THREADS = 1
-test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: lint docs ## All checks and all tests, as CI runs them
+	$(PYTEST)
 
-lint:
+test-fast: ## The tests that take less than some seconds each: under two minutes
+	$(PYTEST) -m "not slow"
+
+coverage: ## The fast tests with the share of lines that they run
+	$(PYTEST) -m "not slow" --cov=pyadmm --cov-report=term:skip-covered
+
+lint: ## ruff, mypy, the import contract
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
 
-format:
+format: ## Mend what ruff can mend
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
 
+docs: ## Build the documentation site into site/, strictly
+	$(BIN)/python -m mkdocs build --strict --quiet
+
 # A second environment with the real pynq, which pins numpy < 2: for --simulate-board and its tests.
-board-sim:
+board-sim: ## Make the Python environment of the simulated board
 	$(BIN)/python -m pyadmm.deploy.simulated_board.environment
 
-wheel:
+wheel: ## Build the wheel
 	$(BIN)/python -m build --wheel

@@ -15,7 +15,6 @@ from .manifest import Manifest, read_manifest
 if TYPE_CHECKING:
     from .accelerator import Accelerator
 
-__version__ = "0.1.0"
 __all__ = ["Accelerator", "HostError", "Manifest", "read_manifest"]
 
 

@@ -6,13 +6,13 @@ it needs no network and is the same, byte for byte, for the same bundle.
 
 from __future__ import annotations
 
-import ast
 import base64
 import hashlib
 import io
 import zipfile
 from collections.abc import Mapping
 
+from pyadmm import __version__
 from pyadmm.core.assets import asset_dir
 from pyadmm.hardware.plan import files_digest
 
@@ -27,21 +27,13 @@ def host_files() -> dict[str, bytes]:
     return {f"host/{path.relative_to(root).as_posix()}": path.read_bytes() for path in paths}
 
 
-def host_version(files: Mapping[str, bytes]) -> str:
-    """``__version__`` of the board's package."""
-    for node in ast.parse(files["host/__init__.py"]).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__version__":
-            return str(ast.literal_eval(node.value))
-    raise AssertionError("host/__init__.py defines __version__")
-
-
 def build_wheel(bundle: Mapping[str, bytes]) -> tuple[str, bytes]:
     """Name and content of the wheel: ``host`` with the bundle inside.
 
     Its local version is the digest of its files, so that pip replaces an older one.
     """
     files = host_files() | {f"host/bundle/{name}": content for name, content in bundle.items()}
-    version = f"{host_version(files)}+{files_digest(files)[:10]}"
+    version = f"{__version__}+{files_digest(files)[:10]}"
     info = f"pyadmm_host-{version}.dist-info"
     files[f"{info}/METADATA"] = (
         f"Metadata-Version: 2.1\nName: pyadmm-host\nVersion: {version}\n"
