@@ -157,18 +157,18 @@ def decode(data: bytes) -> CompressedModel:
         raise PyadmmError(f".admm file: not a valid model: {error}") from error
 
 
-def save(model: CompressedModel, path: Path) -> None:
+def save(model: CompressedModel, path: str | Path) -> None:
     """Write ``model`` to ``path``, atomically."""
-    write_atomic(path, encode(model))
+    write_atomic(Path(path), encode(model))
 
 
-def load(path: Path) -> CompressedModel:
+def load(path: str | Path) -> CompressedModel:
     """Read the model in file ``path``.
 
     :raises PyadmmError: naming the file, where it cannot be read or is no valid file.
     """
     try:
-        return decode(read_bytes(path))
+        return decode(read_bytes(Path(path)))
     except PyadmmError as error:
         raise PyadmmError(f"{path}: {error}") from error
 
