@@ -116,7 +116,9 @@ def choose_beats(stage: StagePlan, banks: int) -> int:
 def rtl_files() -> dict[str, str]:
     """The hand-written modules, ``rtl/<module>.sv`` to text."""
     folder = asset_dir("hls") / "rtl"
-    return {f"rtl/{p.name}": p.read_text(encoding="utf-8") for p in sorted(folder.glob("*.sv"))}
+    # seq_*: the layer-sequential array, a design of its own.
+    paths = (path for path in folder.glob("*.sv") if not path.name.startswith("seq_"))
+    return {f"rtl/{path.name}": path.read_text(encoding="utf-8") for path in sorted(paths)}
 
 
 def generate_rtl(

@@ -33,6 +33,15 @@ UNITS = (
     "unrolled_line",
     "add_stage",
     "pool_stage",
+    "seq_buffer",
+    "seq_drain",
+    "seq_group",
+    "seq_lanes",
+    "seq_loader",
+    "seq_read_port",
+    "seq_registers",
+    "seq_sequencer",
+    "seq_store",
 )
 """Modules that are synthesised by themselves; any other belongs to the one that holds it."""
 

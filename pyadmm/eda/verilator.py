@@ -110,11 +110,15 @@ class Testbench:
     :param harness: C++ file of ``hls/cosim``.
     :param top: module that it drives.
     :param defines: options of g++ for it.
+    :param parameters: Verilator's ``-G`` options for the top.
+    :param level: optimisation of what runs every clock cycle.
     """
 
     harness: str
     top: str
     defines: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    level: str = "-O1"
 
     @property
     def text(self) -> str:
@@ -138,7 +142,8 @@ def build_program(sources: Mapping[str, str | bytes], bench: Testbench, cache: P
     :param sources: SystemVerilog files, by name.
     :raises ToolError: where a tool is missing or fails; nothing is cached then.
     """
-    own = (bench.text, bench.top, *bench.defines, files_digest(sources))
+    options = (*bench.defines, *bench.parameters, bench.level)
+    own = (bench.text, bench.top, *options, files_digest(sources))
     program = cache / _digest("\n".join((verilator_version(), *_VERILATE, *_COMPILE, *own)))
     program /= "simulator"
     if not program.is_file():
@@ -160,7 +165,7 @@ def _compile(sources: Mapping[str, str | bytes], bench: Testbench, folder: Path)
     objects = folder / "obj"
     files = [folder / name for name in sorted(sources)]
     verilate(
-        [*_VERILATE, "--top-module", bench.top, "--Mdir", objects, *files],
+        [*_VERILATE, *bench.parameters, "--top-module", bench.top, "--Mdir", objects, *files],
         folder / "verilator.log",
     )
     (objects / "harness.cpp").write_text(bench.text, encoding="utf-8")
@@ -169,7 +174,7 @@ def _compile(sources: Mapping[str, str | bytes], bench: Testbench, folder: Path)
     # Reset and start-up code runs once: compiling it fast matters more.
     slow = [unit for unit in units if "__Slow" in unit.name]
     fast = [unit for unit in units if unit not in slow]
-    groups = [("-O1", group) for group in _together(fast)]
+    groups = [(bench.level, group) for group in _together(fast)]
     groups += [("-O0", group) for group in _together(slow)]
     for level, group in groups:
         unit = objects / f"group{len(made)}.cpp"

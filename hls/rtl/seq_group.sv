@@ -1,0 +1,306 @@
+// One group of the layer-sequential array, up to the buffer address: entry stream, slots, decoder.
+//
+// The entry buffer is a ring: words arrive in order, a slot's entries are read once per tile and freed in the
+// last one. An entry enters the pipeline per cycle; nothing behind the issue stalls. The last entry of a tile
+// waits until the lanes' result register is free (docs/kernels.md, "Layer-sequential").
+module seq_group #(
+    parameter int LANES = 64,
+    parameter int BUFFER_BITS = 17,
+    parameter int ENTRY_WORDS = 1024,
+    parameter int MASKS = 1024
+) (
+    input  logic                   clk,
+    input  logic                   rst,
+    // Run.
+    input  logic                   start,
+    input  logic [           31:0] stream_addr,
+    input  logic [           31:0] stream_words,
+    input  logic [            7:0] tiles,
+    input  logic [            7:0] taps,
+    input  logic [            2:0] tap_bits,
+    input  logic [BUFFER_BITS-1:0] base,
+    input  logic [BUFFER_BITS-1:0] plane,
+    input  logic [           15:0] mask_base,
+    input  logic [            7:0] tap_base,
+    output logic                   busy,
+    output logic                   waiting,
+    output logic                   issued,
+    // Entry stream: bursts of up to 16 words.
+    output logic                   request_valid,
+    output logic [           31:0] request_addr,
+    output logic [            4:0] request_beats,
+    input  logic                   request_ready,
+    input  logic                   in_valid,
+    input  logic [           63:0] in_data,
+    // Tables.
+    input  logic                   tap_write,
+    input  logic [            7:0] tap_write_addr,
+    input  logic                   mask_write,
+    input  logic [           15:0] mask_write_addr,
+    input  logic [           63:0] table_data,
+    // To the buffer: address, and what the lanes need with the data.
+    input  logic                   bubble,
+    output logic [BUFFER_BITS-1:0] addr,
+    output logic [LANES-1:0]       mask,
+    output logic [            8:0] weight,
+    output logic                   x_signed,
+    output logic                   op_valid,
+    output logic                   op_first,
+    output logic                   op_escalate,
+    output logic                   op_last,
+    // Result of a tile.
+    input  logic                   result_taken,
+    output logic [            7:0] result_tile,
+    output logic                   result_final,
+    output logic [           23:0] result_dest,
+    output logic [           31:0] result_bias,
+    output logic [           15:0] result_mult,
+    output logic [            5:0] result_shift
+);
+  localparam int WORD_BITS = $clog2(ENTRY_WORDS);
+  localparam int MASK_BITS = $clog2(MASKS);
+  // Stages from issue to the accumulator, and to the registers that need the entry's flags.
+  localparam int TO_MASK = 15;
+  localparam int TO_WEIGHT = 16;
+  localparam int TO_ACC = 19;
+
+  // Ring of entry words. Pointers have a wrap bit more than the address.
+  logic [WORD_BITS:0] filled_reg, freed_reg, asked_reg, slot_reg, header_reg;
+  logic [WORD_BITS-1:0] read_addr;
+  logic [63:0] word_reg, word_out_reg;
+  (* ram_style = "block" *) logic [63:0] ring [0:ENTRY_WORDS-1];
+  always_ff @(posedge clk) begin
+    if (in_valid) ring[filled_reg[WORD_BITS-1:0]] <= in_data;
+    word_reg <= ring[read_addr];
+    word_out_reg <= word_reg;
+  end
+
+  // Requests: up to the next 128-byte boundary, where the ring has room.
+  logic [31:0] ask_addr_reg, ask_left_reg;
+  logic [4:0] ask_beats;
+  logic [WORD_BITS:0] room;
+  assign room = (WORD_BITS + 1)'(ENTRY_WORDS) - (asked_reg - freed_reg);
+  always_comb begin
+    ask_beats = 5'd16 - {1'b0, ask_addr_reg[6:3]};
+    if (ask_left_reg < {27'd0, ask_beats}) ask_beats = ask_left_reg[4:0];
+  end
+  assign request_addr = ask_addr_reg;
+  assign request_beats = ask_beats;
+  assign request_valid = (ask_left_reg != 0) & (room >= (WORD_BITS + 1)'(16));
+  always_ff @(posedge clk) begin
+    if (rst) begin
+      ask_left_reg <= '0;
+      asked_reg <= '0;
+      filled_reg <= '0;
+    end else begin
+      if (start) begin
+        ask_left_reg <= stream_words;
+      end else if (request_valid && request_ready) begin
+        ask_left_reg <= ask_left_reg - {27'd0, ask_beats};
+        asked_reg <= asked_reg + (WORD_BITS + 1)'(ask_beats);
+      end
+      if (in_valid) filled_reg <= filled_reg + 1'b1;
+    end
+    if (start) ask_addr_reg <= stream_addr;
+    else if (request_valid && request_ready) ask_addr_reg <= ask_addr_reg + {24'd0, ask_beats, 3'd0};
+  end
+
+  // Slots: two header words, then the entries of every tile.
+  typedef enum logic [2:0] {IDLE, HEADER0, HEADER1, SETTLE0, SETTLE1, ENTRIES} state_t;
+  state_t state_reg;
+  logic [15:0] count_reg, entry_reg;
+  logic [BUFFER_BITS-1:0] start_reg;
+  logic [23:0] dest_reg;
+  logic [31:0] bias_reg;
+  logic [15:0] mult_reg;
+  logic [5:0] shift_reg;
+  logic last_slot_reg, held_reg;
+  logic [7:0] tile_reg;
+  logic [WORD_BITS:0] entry_word, behind, used;
+  logic available, headed, is_first, is_last, last_tile, issue;
+  logic [15:0] tile_mask_reg;
+  logic [BUFFER_BITS-1:0] tile_start_reg;
+
+  assign entry_word = slot_reg + (WORD_BITS + 1)'(entry_reg[15:2]);
+  assign behind = filled_reg - entry_word;
+  assign used = filled_reg - header_reg;
+  assign headed = |used[WORD_BITS:1];
+  assign available = behind != 0;
+  assign is_first = entry_reg == 0;
+  assign is_last = entry_reg == count_reg - 16'd1;
+  assign last_tile = tile_reg == tiles - 8'd1;
+  assign issue = (state_reg == ENTRIES) & available & ~bubble & ~(is_last & held_reg);
+  assign busy = (state_reg != IDLE) | held_reg;
+  assign waiting = ((state_reg == ENTRIES) & ~available) | ((state_reg == HEADER0) & ~headed);
+  assign issued = issue;
+  assign read_addr = state_reg == ENTRIES ? entry_word[WORD_BITS-1:0] : header_reg[WORD_BITS-1:0];
+
+  always_ff @(posedge clk) begin
+    if (rst) begin
+      state_reg <= IDLE;
+      held_reg <= 1'b0;
+      header_reg <= '0;
+      freed_reg <= '0;
+    end else begin
+      if (result_taken) held_reg <= 1'b0;
+      case (state_reg)
+        IDLE: if (start && stream_words != 0) state_reg <= HEADER0;
+        HEADER0: if (headed) begin
+          header_reg <= header_reg + 1'b1;
+          state_reg <= HEADER1;
+        end
+        HEADER1: begin
+          header_reg <= header_reg + 1'b1;
+          state_reg <= SETTLE0;
+        end
+        SETTLE0: state_reg <= SETTLE1;
+        SETTLE1: begin
+          state_reg <= ENTRIES;
+          freed_reg <= header_reg;
+        end
+        ENTRIES: if (issue) begin
+          if (last_tile && (entry_reg[1:0] == 2'd3 || is_last)) freed_reg <= entry_word + 1'b1;
+          if (is_last) begin
+            held_reg <= 1'b1;
+            if (last_tile) begin
+              header_reg <= entry_word + 1'b1;
+              state_reg <= last_slot_reg ? IDLE : HEADER0;
+            end
+          end
+        end
+        default: state_reg <= IDLE;
+      endcase
+    end
+    // The first header word is there two cycles after HEADER0, the second one a cycle later.
+    if (state_reg == SETTLE0) begin
+      count_reg <= word_out_reg[15:0];
+      start_reg <= word_out_reg[16+:BUFFER_BITS];
+      dest_reg <= word_out_reg[63:40];
+      slot_reg <= header_reg;
+      entry_reg <= '0;
+      tile_reg <= '0;
+      tile_mask_reg <= mask_base;
+    end
+    if (state_reg == SETTLE1) begin
+      bias_reg <= word_out_reg[31:0];
+      mult_reg <= word_out_reg[47:32];
+      shift_reg <= word_out_reg[53:48];
+      last_slot_reg <= word_out_reg[63];
+      tile_start_reg <= base + start_reg;
+    end
+    if (issue) begin
+      entry_reg <= is_last ? 16'd0 : entry_reg + 16'd1;
+      if (is_last) begin
+        tile_reg <= tile_reg + 8'd1;
+        tile_mask_reg <= tile_mask_reg + {8'd0, taps};
+        tile_start_reg <= tile_start_reg + BUFFER_BITS'(LANES);
+        result_tile <= tile_reg;
+        result_final <= last_tile;
+        result_dest <= dest_reg;
+        result_bias <= bias_reg;
+        result_mult <= mult_reg;
+        result_shift <= shift_reg;
+      end
+    end
+  end
+
+  // Pipeline behind the issue; stage numbers count cycles from it.
+  logic [TO_ACC-2:1] valid_reg, first_reg, last_reg;
+  logic [1:0] place1_reg, place2_reg;
+  logic [BUFFER_BITS-1:0] start1_reg, start2_reg, start3_reg, start4_reg, start5_reg, start6_reg;
+  logic [15:0] mask1_reg, mask2_reg, mask3_reg, mask4_reg;
+  always_ff @(posedge clk) begin
+    if (rst) begin
+      valid_reg <= '0;
+      last_reg <= '0;
+    end else begin
+      valid_reg <= {valid_reg[TO_ACC-3:1], issue};
+      last_reg <= {last_reg[TO_ACC-3:1], is_last & issue};
+    end
+    first_reg <= {first_reg[TO_ACC-3:1], is_first};
+    place1_reg <= entry_reg[1:0];
+    place2_reg <= place1_reg;
+    start1_reg <= tile_start_reg;
+    start2_reg <= start1_reg;
+    start3_reg <= start2_reg;
+    start4_reg <= start3_reg;
+    start5_reg <= start4_reg;
+    start6_reg <= start5_reg;
+    mask1_reg <= tile_mask_reg;
+    mask2_reg <= mask1_reg;
+    mask3_reg <= mask2_reg;
+    mask4_reg <= mask3_reg;
+  end
+
+  // Stage 3: the entry. Stage 4: its fields.
+  logic [15:0] entry3_reg;
+  logic [6:0] advance4_reg, tap4_reg;
+  logic [8:0] weight4_reg;
+  logic escalate4_reg;
+  logic [8:0] magnitude;
+  assign magnitude = {2'b0, entry3_reg[6:0]} + 9'd1;
+  always_ff @(posedge clk) begin
+    entry3_reg <= word_out_reg[16*place2_reg+:16];
+    advance4_reg <= entry3_reg[14:8] >> tap_bits;
+    tap4_reg <= entry3_reg[14:8] & ~(7'h7f << tap_bits);
+    weight4_reg <= ~entry3_reg[15] ? 9'd0 : entry3_reg[7] ? -magnitude : magnitude;
+    escalate4_reg <= ~entry3_reg[15] & entry3_reg[0];
+  end
+
+  // Stages 5 to 8: advance times plane, tap offset, channel address, pixel address.
+  logic [24:0] tap_table [0:255];
+  logic [24:0] tap5_reg, tap6_reg, tap7_reg;
+  logic [7:0] tap_addr;
+  logic [BUFFER_BITS-1:0] step5_reg, step6_reg, channel7_reg, addr8_reg;
+  logic [15:0] mask_addr5_reg;
+  logic signed8_reg;
+  assign tap_addr = tap_base + {1'b0, tap4_reg};
+  always_ff @(posedge clk) begin
+    if (tap_write) tap_table[tap_write_addr] <= table_data[24:0];
+    tap5_reg <= tap_table[tap_addr];
+    tap6_reg <= tap5_reg;
+    tap7_reg <= tap6_reg;
+    step5_reg <= BUFFER_BITS'(advance4_reg * plane);
+    step6_reg <= step5_reg;
+    if (valid_reg[6]) channel7_reg <= (first_reg[6] ? start6_reg : channel7_reg) + step6_reg;
+    addr8_reg <= channel7_reg + tap7_reg[BUFFER_BITS-1:0];
+    signed8_reg <= tap7_reg[24];
+    mask_addr5_reg <= mask4_reg + {9'd0, tap4_reg};
+  end
+  assign addr = addr8_reg;
+
+  // The mask is read late: its address waits, not the wide word.
+  localparam int MASK_WAIT = TO_MASK - 1 - 5 - 2;
+  logic [MASK_BITS*MASK_WAIT-1:0] mask_wait_reg;
+  logic [LANES-1:0] mask_read_reg, mask_out_reg;
+  (* ram_style = "block" *) logic [LANES-1:0] mask_table [0:MASKS-1];
+  always_ff @(posedge clk) begin
+    mask_wait_reg <= {mask_wait_reg[0+:MASK_BITS*(MASK_WAIT-1)], mask_addr5_reg[MASK_BITS-1:0]};
+    if (mask_write) mask_table[mask_write_addr[MASK_BITS-1:0]] <= table_data[LANES-1:0];
+    mask_read_reg <= mask_table[mask_wait_reg[MASK_BITS*(MASK_WAIT-1)+:MASK_BITS]];
+    mask_out_reg <= mask_read_reg;
+  end
+  assign mask = mask_out_reg;
+
+  // Weight and sign wait for the activations, the operation for the products.
+  localparam int WEIGHT_WAIT = TO_WEIGHT - 1 - 4;
+  localparam int SIGN_WAIT = TO_MASK - 1 - 8;
+  localparam int OP_WAIT = TO_ACC - 2 - 4;
+  logic [9*WEIGHT_WAIT-1:0] weight_wait_reg;
+  logic [SIGN_WAIT-1:0] sign_wait_reg;
+  logic [OP_WAIT-1:0] escalate_wait_reg;
+  always_ff @(posedge clk) begin
+    weight_wait_reg <= {weight_wait_reg[0+:9*(WEIGHT_WAIT-1)], weight4_reg};
+    sign_wait_reg <= {sign_wait_reg[SIGN_WAIT-2:0], signed8_reg};
+    escalate_wait_reg <= {escalate_wait_reg[OP_WAIT-2:0], escalate4_reg};
+  end
+  assign weight = weight_wait_reg[9*(WEIGHT_WAIT-1)+:9];
+  assign x_signed = sign_wait_reg[SIGN_WAIT-1];
+  assign op_valid = valid_reg[TO_ACC-2];
+  assign op_first = first_reg[TO_ACC-2];
+  assign op_last = last_reg[TO_ACC-2];
+  assign op_escalate = escalate_wait_reg[OP_WAIT-1];
+
+  logic unused;
+  assign unused = ^{tap7_reg[23:BUFFER_BITS], mask_write_addr, mask_addr5_reg, table_data, used[0]};
+endmodule

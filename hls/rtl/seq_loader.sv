@@ -1,0 +1,120 @@
+// Copies rows of memory into the buffer, a line at a time, or into a table, a word per transfer.
+module seq_loader #(
+    parameter int LANES = 64,
+    parameter int LINE_BITS = 11
+) (
+    input  logic               clk,
+    input  logic               clear,
+    input  logic               start,
+    input  logic [       31:0] source,
+    input  logic [       31:0] rows,
+    input  logic [       31:0] beats,
+    input  logic [       31:0] stride,
+    input  logic [        1:0] target,
+    input  logic [       15:0] index,
+    output logic               busy,
+    // Requests and data.
+    output logic               request_valid,
+    output logic [       31:0] request_addr,
+    output logic [        4:0] request_beats,
+    input  logic               request_ready,
+    input  logic               in_valid,
+    input  logic [       63:0] in_data,
+    output logic               in_ready,
+    // Lines to the buffer.
+    output logic               line_valid,
+    input  logic               line_ready,
+    output logic [LINE_BITS-1:0] line,
+    output logic [8*LANES-1:0] line_data,
+    // Tables: 1 masks, 2 taps, 3 list.
+    output logic [        3:1] table_write,
+    output logic [       15:0] table_addr,
+    output logic [       63:0] table_data
+);
+  localparam int SLICE_BITS = $clog2(LANES / 8);
+
+  logic [31:0] ask_addr_reg, ask_row_reg, ask_rows_reg, ask_left_reg, stride_reg, beats_reg;
+  logic asking_reg;
+  logic [4:0] ask_beats;
+  always_comb begin
+    ask_beats = 5'd16 - {1'b0, ask_addr_reg[6:3]};
+    if (ask_left_reg < {27'd0, ask_beats}) ask_beats = ask_left_reg[4:0];
+  end
+  assign request_valid = asking_reg;
+  assign request_addr = ask_addr_reg;
+  assign request_beats = ask_beats;
+  always_ff @(posedge clk) begin
+    if (clear) begin
+      asking_reg <= 1'b0;
+    end else if (start) begin
+      asking_reg <= (rows != 0) & (beats != 0);
+    end else if (request_valid && request_ready && ask_left_reg == {27'd0, ask_beats}) begin
+      asking_reg <= ask_rows_reg != 32'd1;
+    end
+    if (start) begin
+      ask_addr_reg <= source;
+      ask_row_reg <= source;
+      ask_rows_reg <= rows;
+      ask_left_reg <= beats;
+      stride_reg <= stride;
+      beats_reg <= beats;
+    end else if (request_valid && request_ready) begin
+      ask_addr_reg <= ask_addr_reg + {24'd0, ask_beats, 3'd0};
+      ask_left_reg <= ask_left_reg - {27'd0, ask_beats};
+      if (ask_left_reg == {27'd0, ask_beats}) begin
+        ask_addr_reg <= ask_row_reg + stride_reg;
+        ask_row_reg <= ask_row_reg + stride_reg;
+        ask_rows_reg <= ask_rows_reg - 32'd1;
+        ask_left_reg <= beats_reg;
+      end
+    end
+  end
+
+  // What comes back, in order.
+  logic [31:0] rows_reg, left_reg;
+  logic [1:0] target_reg;
+  logic [15:0] index_reg;
+  logic [SLICE_BITS-1:0] slice_reg;
+  logic [8*LANES-1:0] line_data_reg;
+  logic [LINE_BITS-1:0] line_reg;
+  logic line_full_reg, take, row_end;
+  assign in_ready = ~line_full_reg | line_ready;
+  assign take = in_valid & in_ready;
+  assign row_end = left_reg == 32'd1;
+  always_ff @(posedge clk) begin
+    if (clear) begin
+      rows_reg <= '0;
+      line_full_reg <= 1'b0;
+    end else begin
+      if (start) rows_reg <= beats != 0 ? rows : '0;
+      else if (take && row_end) rows_reg <= rows_reg - 32'd1;
+      if (take && target_reg == 2'd0) line_full_reg <= row_end | (&slice_reg);
+      else if (line_ready) line_full_reg <= 1'b0;
+    end
+    if (start) begin
+      left_reg <= beats;
+      target_reg <= target;
+      index_reg <= index;
+      slice_reg <= '0;
+    end else if (take) begin
+      left_reg <= row_end ? beats_reg : left_reg - 32'd1;
+      if (target_reg == 2'd0) begin
+        slice_reg <= row_end ? '0 : slice_reg + 1'b1;
+        if (row_end || (&slice_reg)) index_reg <= index_reg + 16'd1;
+      end else begin
+        index_reg <= index_reg + 16'd1;
+      end
+    end
+    if (take) begin
+      line_data_reg[64*slice_reg+:64] <= in_data;
+      line_reg <= index_reg[LINE_BITS-1:0];
+    end
+    for (int t = 1; t < 4; t++) table_write[t] <= take & (target_reg == 2'(t));
+    table_addr <= index_reg;
+    table_data <= in_data;
+  end
+  assign line_valid = line_full_reg;
+  assign line = line_reg;
+  assign line_data = line_data_reg;
+  assign busy = asking_reg | (rows_reg != 0) | line_full_reg | (|table_write);
+endmodule

@@ -1,0 +1,481 @@
+// The layer-sequential accelerator: one sparse array that a program in memory runs (docs/kernels.md).
+module seq_top #(
+    parameter int GROUPS = 4,
+    parameter int LANES = 64,
+    parameter int LINES = 2048,
+    parameter int ENTRY_WORDS = 1024,
+    parameter int MASKS = 1024,
+    parameter int LISTS = 2048,
+    parameter int TILES = 64,
+    parameter int ACC_BITS = 28,
+    parameter logic [31:0] IDENT = 32'd0
+) (
+    input  logic        ap_clk,
+    input  logic        ap_rst_n,
+    output logic        irq,
+    input  logic        s_axi_control_awvalid,
+    output logic        s_axi_control_awready,
+    input  logic [ 6:0] s_axi_control_awaddr,
+    input  logic        s_axi_control_wvalid,
+    output logic        s_axi_control_wready,
+    input  logic [31:0] s_axi_control_wdata,
+    input  logic [ 3:0] s_axi_control_wstrb,
+    output logic        s_axi_control_bvalid,
+    input  logic        s_axi_control_bready,
+    output logic [ 1:0] s_axi_control_bresp,
+    input  logic        s_axi_control_arvalid,
+    output logic        s_axi_control_arready,
+    input  logic [ 6:0] s_axi_control_araddr,
+    output logic        s_axi_control_rvalid,
+    input  logic        s_axi_control_rready,
+    output logic [31:0] s_axi_control_rdata,
+    output logic [ 1:0] s_axi_control_rresp,
+    output logic        m_axi_arvalid,
+    input  logic        m_axi_arready,
+    output logic [31:0] m_axi_araddr,
+    output logic [ 7:0] m_axi_arlen,
+    output logic [ 2:0] m_axi_arsize,
+    output logic [ 1:0] m_axi_arburst,
+    input  logic        m_axi_rvalid,
+    output logic        m_axi_rready,
+    input  logic [63:0] m_axi_rdata,
+    input  logic [ 1:0] m_axi_rresp,
+    input  logic        m_axi_rlast,
+    output logic        m_axi_awvalid,
+    input  logic        m_axi_awready,
+    output logic [31:0] m_axi_awaddr,
+    output logic [ 7:0] m_axi_awlen,
+    output logic [ 2:0] m_axi_awsize,
+    output logic [ 1:0] m_axi_awburst,
+    output logic        m_axi_wvalid,
+    input  logic        m_axi_wready,
+    output logic [63:0] m_axi_wdata,
+    output logic [ 7:0] m_axi_wstrb,
+    output logic        m_axi_wlast,
+    input  logic        m_axi_bvalid,
+    output logic        m_axi_bready,
+    input  logic [ 1:0] m_axi_bresp
+);
+  localparam int LANE_BITS = $clog2(LANES);
+  localparam int LINE_BITS = $clog2(LINES);
+  localparam int BUFFER_BITS = LANE_BITS + LINE_BITS;
+  localparam int GROUP_BITS = $clog2(GROUPS) > 0 ? $clog2(GROUPS) : 1;
+  localparam int SLICE_BITS = $clog2(LANES / 8);
+  localparam int BANK_ADDR_BITS = GROUP_BITS + 1 + $clog2(TILES) + SLICE_BITS;
+  localparam int CLIENTS = GROUPS + 2;
+  localparam int CLIENT_BITS = $clog2(CLIENTS);
+  localparam int TOKENS = 9;
+  localparam int LINE_FIFO_BITS = 2;
+
+  if (LANES != 16 && LANES != 32 && LANES != 64) begin : gen_bad_lanes
+    $error("seq_top: LANES must be 16, 32 or 64");
+  end
+  if (GROUPS < 1 || GROUPS > 16) begin : gen_bad_groups
+    $error("seq_top: GROUPS must be 1 to 16");
+  end
+  if (ACC_BITS < 20 || ACC_BITS > 32) begin : gen_bad_acc
+    $error("seq_top: ACC_BITS must be 20 to 32");
+  end
+
+  logic clk, rst, clear, wipe;
+  assign clk = ap_clk;
+  reset_sync synchronise (
+      .clk(ap_clk),
+      .resetn(ap_rst_n),
+      .rst(rst)
+  );
+  always_ff @(posedge clk) wipe <= rst | clear;
+
+  // Control.
+  logic start, finished;
+  logic [31:0] memory_base, memory_bytes, status, runs, profile_cycles, profile_waits;
+  logic [8:0] profile_index;
+  seq_registers registers (
+      .clk(clk),
+      .rst(rst),
+      .awvalid(s_axi_control_awvalid),
+      .awready(s_axi_control_awready),
+      .awaddr(s_axi_control_awaddr),
+      .wvalid(s_axi_control_wvalid),
+      .wready(s_axi_control_wready),
+      .wdata(s_axi_control_wdata),
+      .wstrb(s_axi_control_wstrb),
+      .bvalid(s_axi_control_bvalid),
+      .bready(s_axi_control_bready),
+      .bresp(s_axi_control_bresp),
+      .arvalid(s_axi_control_arvalid),
+      .arready(s_axi_control_arready),
+      .araddr(s_axi_control_araddr),
+      .rvalid(s_axi_control_rvalid),
+      .rready(s_axi_control_rready),
+      .rdata(s_axi_control_rdata),
+      .rresp(s_axi_control_rresp),
+      .irq(irq),
+      .ident(IDENT),
+      .build(32'd1 | (32'(GROUPS) << 8) | (32'(LANES) << 16)),
+      .start(start),
+      .memory_base(memory_base),
+      .finished(finished),
+      .status(status),
+      .runs(runs),
+      .profile_index(profile_index),
+      .profile_cycles(profile_cycles),
+      .profile_waits(profile_waits)
+  );
+
+  logic [CLIENTS-1:0] ask_valid, ask_ready, data_valid;
+  logic [CLIENTS*32-1:0] ask_addr;
+  logic [CLIENTS*5-1:0] ask_beats;
+  logic [63:0] data;
+  logic read_idle, read_outside, read_error, store_outside, store_error, store_quiet;
+  logic loader_ready, load_start, load_busy, run_busy, progress, waiting;
+  logic [GROUPS-1:0] group_start, group_busy, group_waiting, group_issued;
+  logic [31:0] stream_addr, stream_words;
+  logic [1023:0] descriptor;
+  logic [511:0] run;
+  seq_sequencer #(
+      .GROUPS(GROUPS),
+      .LANES(LANES)
+  ) sequencer (
+      .clk(clk),
+      .rst(rst),
+      .start(start),
+      .finished(finished),
+      .status(status),
+      .clear(clear),
+      .memory_bytes(memory_bytes),
+      .request_valid(ask_valid[0]),
+      .request_addr(ask_addr[31:0]),
+      .request_beats(ask_beats[4:0]),
+      .request_ready(ask_ready[0]),
+      .in_valid(data_valid[0]),
+      .in_data(data),
+      .load_start(load_start),
+      .load_busy(load_busy),
+      .group_start(group_start),
+      .stream_addr(stream_addr),
+      .stream_words(stream_words),
+      .run_busy(run_busy),
+      .descriptor(descriptor),
+      .run(run),
+      .out_of_range(read_outside | store_outside),
+      .read_error(read_error),
+      .write_error(store_error),
+      .progress(progress),
+      .quiet(read_idle & store_quiet),
+      .waiting(waiting),
+      .runs(runs),
+      .profile_index(profile_index),
+      .profile_cycles(profile_cycles),
+      .profile_waits(profile_waits)
+  );
+  assign waiting = |group_waiting;
+  always_ff @(posedge clk)
+    progress <= (m_axi_rvalid & m_axi_rready) | (m_axi_wvalid & m_axi_wready) | (|group_issued) | start;
+
+  seq_read_port #(
+      .CLIENTS(CLIENTS),
+      .CLIENT_BITS(CLIENT_BITS)
+  ) read_port (
+      .clk(clk),
+      .rst(rst),
+      .clear(wipe),
+      .memory_base(memory_base),
+      .memory_bytes(memory_bytes),
+      .idle(read_idle),
+      .out_of_range(read_outside),
+      .bus_error(read_error),
+      .request_valid(ask_valid),
+      .request_addr(ask_addr),
+      .request_beats(ask_beats),
+      .request_ready(ask_ready),
+      .data_valid(data_valid),
+      .data(data),
+      .loader_ready(loader_ready),
+      .arvalid(m_axi_arvalid),
+      .arready(m_axi_arready),
+      .araddr(m_axi_araddr),
+      .arlen(m_axi_arlen),
+      .rvalid(m_axi_rvalid),
+      .rready(m_axi_rready),
+      .rdata(m_axi_rdata),
+      .rresp(m_axi_rresp)
+  );
+  assign m_axi_arsize = 3'd3;
+  assign m_axi_arburst = 2'd1;
+  assign m_axi_awsize = 3'd3;
+  assign m_axi_awburst = 2'd1;
+  assign m_axi_wstrb = 8'hff;
+  assign m_axi_bready = 1'b1;
+
+  // Loads.
+  logic load_line_valid, load_line_ready;
+  logic [LINE_BITS-1:0] load_line;
+  logic [8*LANES-1:0] load_line_data;
+  logic [3:1] table_write;
+  logic [15:0] table_addr;
+  logic [63:0] table_data;
+  logic loading, line_waits;
+  seq_loader #(
+      .LANES(LANES),
+      .LINE_BITS(LINE_BITS)
+  ) loader (
+      .clk(clk),
+      .clear(wipe),
+      .start(load_start),
+      .source(descriptor[63:32]),
+      .rows(descriptor[95:64]),
+      .beats(descriptor[127:96]),
+      .stride(descriptor[159:128]),
+      .target(descriptor[161:160]),
+      .index(descriptor[207:192]),
+      .busy(loading),
+      .request_valid(ask_valid[1]),
+      .request_addr(ask_addr[63:32]),
+      .request_beats(ask_beats[9:5]),
+      .request_ready(ask_ready[1]),
+      .in_valid(data_valid[1]),
+      .in_data(data),
+      .in_ready(loader_ready),
+      .line_valid(load_line_valid),
+      .line_ready(load_line_ready),
+      .line(load_line),
+      .line_data(load_line_data),
+      .table_write(table_write),
+      .table_addr(table_addr),
+      .table_data(table_data)
+  );
+  assign load_busy = loading | line_waits;
+
+  // Lines on their way into the buffer. A line takes the place of the even groups' reads: they are held
+  // off at the issue, and the write comes when the gap arrives at the banks.
+  logic store_line_valid, store_line_ready, line_push, line_pop, bubble;
+  logic [31:0] store_line_addr;
+  logic [8*LANES-1:0] store_line_data;
+  logic [LINE_BITS+8*LANES:0] lines [0:2**LINE_FIFO_BITS-1];
+  logic [LINE_BITS+8*LANES:0] front_line;
+  logic [LINE_FIFO_BITS-1:0] line_in_reg, line_out_reg;
+  logic [LINE_FIFO_BITS:0] lines_reg, stored_lines_reg, unclaimed_reg;
+  logic [TOKENS:1] token_reg;
+  assign store_line_ready = ~lines_reg[LINE_FIFO_BITS];
+  assign load_line_ready = ~lines_reg[LINE_FIFO_BITS] & ~store_line_valid;
+  assign line_push = (store_line_valid | load_line_valid) & ~lines_reg[LINE_FIFO_BITS];
+  assign line_pop = token_reg[TOKENS];
+  assign bubble = unclaimed_reg != 0;
+  assign front_line = lines[line_out_reg];
+  assign line_waits = lines_reg != 0;
+  always_ff @(posedge clk) begin
+    if (line_push)
+      lines[line_in_reg] <= store_line_valid ? {1'b1, store_line_addr[LANE_BITS+:LINE_BITS], store_line_data}
+          : {1'b0, load_line, load_line_data};
+    if (wipe) begin
+      line_in_reg <= '0;
+      line_out_reg <= '0;
+      lines_reg <= '0;
+      stored_lines_reg <= '0;
+      unclaimed_reg <= '0;
+      token_reg <= '0;
+    end else begin
+      if (line_push) line_in_reg <= line_in_reg + 1'b1;
+      if (line_pop) line_out_reg <= line_out_reg + 1'b1;
+      lines_reg <= lines_reg + (LINE_FIFO_BITS + 1)'(line_push) - (LINE_FIFO_BITS + 1)'(line_pop);
+      stored_lines_reg <= stored_lines_reg + (LINE_FIFO_BITS + 1)'(line_push & store_line_valid)
+          - (LINE_FIFO_BITS + 1)'(line_pop & front_line[LINE_BITS+8*LANES]);
+      unclaimed_reg <= unclaimed_reg + (LINE_FIFO_BITS + 1)'(line_push) - (LINE_FIFO_BITS + 1)'(bubble);
+      token_reg <= {token_reg[TOKENS-1:1], bubble};
+    end
+  end
+
+  // The array.
+  logic [GROUPS*BUFFER_BITS-1:0] addr;
+  logic [GROUPS*8*LANES-1:0] line_data;
+  logic [GROUPS*LANE_BITS-1:0] rotate;
+  logic [GROUPS-1:0] done, taken, final_tile;
+  logic [SLICE_BITS-1:0] slice;
+  logic [GROUPS*8*ACC_BITS-1:0] slice_data;
+  logic [GROUPS*8-1:0] tile;
+  logic [GROUPS*24-1:0] dest;
+  logic [GROUPS*32-1:0] bias;
+  logic [GROUPS*16-1:0] mult;
+  logic [GROUPS*6-1:0] shift;
+  seq_buffer #(
+      .GROUPS(GROUPS),
+      .LANES(LANES),
+      .LINES(LINES),
+      .BUFFER_BITS(BUFFER_BITS)
+  ) buffer_memory (
+      .clk(clk),
+      .addr(addr),
+      .data(line_data),
+      .rotate(rotate),
+      .write(line_pop),
+      .write_line(front_line[8*LANES+:LINE_BITS]),
+      .write_data(front_line[0+:8*LANES])
+  );
+
+  for (genvar g = 0; g < GROUPS; g++) begin : gen_group
+    logic [LANES-1:0] mask;
+    logic [8:0] weight;
+    logic x_signed, op_valid, op_first, op_escalate, op_last;
+    seq_group #(
+        .LANES(LANES),
+        .BUFFER_BITS(BUFFER_BITS),
+        .ENTRY_WORDS(ENTRY_WORDS),
+        .MASKS(MASKS)
+    ) group (
+        .clk(clk),
+        .rst(wipe),
+        .start(group_start[g]),
+        .stream_addr(stream_addr),
+        .stream_words(stream_words),
+        .tiles(run[96+:8]),
+        .taps(run[128+:8]),
+        .tap_bits(run[136+:3]),
+        .base(run[32+:BUFFER_BITS]),
+        .plane(run[64+:BUFFER_BITS]),
+        .mask_base(run[352+:16]),
+        .tap_base(run[384+:8]),
+        .busy(group_busy[g]),
+        .waiting(group_waiting[g]),
+        .issued(group_issued[g]),
+        .request_valid(ask_valid[2+g]),
+        .request_addr(ask_addr[32*(2+g)+:32]),
+        .request_beats(ask_beats[5*(2+g)+:5]),
+        .request_ready(ask_ready[2+g]),
+        .in_valid(data_valid[2+g]),
+        .in_data(data),
+        .tap_write(table_write[2]),
+        .tap_write_addr(table_addr[7:0]),
+        .mask_write(table_write[1]),
+        .mask_write_addr(table_addr),
+        .table_data(table_data),
+        .bubble(bubble & (g % 2 == 0)),
+        .addr(addr[g*BUFFER_BITS+:BUFFER_BITS]),
+        .mask(mask),
+        .weight(weight),
+        .x_signed(x_signed),
+        .op_valid(op_valid),
+        .op_first(op_first),
+        .op_escalate(op_escalate),
+        .op_last(op_last),
+        .result_taken(taken[g]),
+        .result_tile(tile[8*g+:8]),
+        .result_final(final_tile[g]),
+        .result_dest(dest[24*g+:24]),
+        .result_bias(bias[32*g+:32]),
+        .result_mult(mult[16*g+:16]),
+        .result_shift(shift[6*g+:6])
+    );
+    seq_lanes #(
+        .LANES(LANES),
+        .ACC_BITS(ACC_BITS)
+    ) lanes (
+        .clk(clk),
+        .maximum(run[160]),
+        .data(line_data[8*LANES*g+:8*LANES]),
+        .rotate(rotate[LANE_BITS*g+:LANE_BITS]),
+        .mask(mask),
+        .weight(weight),
+        .x_signed(x_signed),
+        .op_valid(op_valid),
+        .op_first(op_first),
+        .op_escalate(op_escalate),
+        .op_last(op_last),
+        .done(done[g]),
+        .slice(slice),
+        .slice_data(slice_data[8*ACC_BITS*g+:8*ACC_BITS])
+    );
+  end
+
+  // Results.
+  logic drain_busy, store_busy, channel_write, job, release_valid;
+  logic [BANK_ADDR_BITS-1:0] channel_addr;
+  logic [63:0] channel_data;
+  logic [GROUP_BITS:0] job_bank, release_bank;
+  logic [23:0] job_dest;
+  seq_drain #(
+      .GROUPS(GROUPS),
+      .LANES(LANES),
+      .TILES(TILES),
+      .ACC_BITS(ACC_BITS),
+      .GROUP_BITS(GROUP_BITS)
+  ) drain (
+      .clk(clk),
+      .rst(wipe),
+      .wide(run[163]),
+      .low(run[192+:32]),
+      .high(run[224+:32]),
+      .tiles(run[96+:8]),
+      .last_slices(run[168+:4]),
+      .busy(drain_busy),
+      .done(done),
+      .taken(taken),
+      .slice(slice),
+      .slice_data(slice_data),
+      .tile(tile),
+      .final_tile(final_tile),
+      .dest(dest),
+      .bias(bias),
+      .mult(mult),
+      .shift(shift),
+      .write(channel_write),
+      .write_addr(channel_addr),
+      .write_data(channel_data),
+      .job(job),
+      .job_bank(job_bank),
+      .job_dest(job_dest),
+      .release_valid(release_valid),
+      .release_bank(release_bank)
+  );
+  seq_store #(
+      .LANES(LANES),
+      .TILES(TILES),
+      .LISTS(LISTS),
+      .GROUP_BITS(GROUP_BITS)
+  ) store (
+      .clk(clk),
+      .rst(rst),
+      .clear(wipe),
+      .to_buffer(run[161]),
+      .listed(run[162]),
+      .stored(run[256+:16]),
+      .piece_stride(run[288+:32]),
+      .destination(run[320+:32]),
+      .list_base(run[416+:16]),
+      .memory_base(memory_base),
+      .memory_bytes(memory_bytes),
+      .busy(store_busy),
+      .quiet(store_quiet),
+      .out_of_range(store_outside),
+      .bus_error(store_error),
+      .write(channel_write),
+      .write_addr(channel_addr),
+      .write_data(channel_data),
+      .job(job),
+      .job_bank(job_bank),
+      .job_dest(job_dest),
+      .release_valid(release_valid),
+      .release_bank(release_bank),
+      .list_write(table_write[3]),
+      .list_write_addr(table_addr),
+      .list_write_data(table_data[31:0]),
+      .line_valid(store_line_valid),
+      .line_ready(store_line_ready),
+      .line_addr(store_line_addr),
+      .line_data(store_line_data),
+      .awvalid(m_axi_awvalid),
+      .awready(m_axi_awready),
+      .awaddr(m_axi_awaddr),
+      .awlen(m_axi_awlen),
+      .wvalid(m_axi_wvalid),
+      .wready(m_axi_wready),
+      .wdata(m_axi_wdata),
+      .wlast(m_axi_wlast),
+      .bvalid(m_axi_bvalid),
+      .bresp(m_axi_bresp)
+  );
+  assign run_busy = (|group_busy) | drain_busy | store_busy | (stored_lines_reg != 0);
+
+  logic unused;
+  assign unused = ^{m_axi_rlast, descriptor, run, store_line_addr, finished};
+endmodule

@@ -1,0 +1,73 @@
+"""Parameters of the layer-sequential array and the addresses of its registers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyadmm.core.errors import PyadmmError
+
+MAGIC = 0x5153_4450
+VERSION = 1
+BEAT = 8
+"""Bytes of one transfer on the memory port."""
+HEADER_BYTES = 128
+DESCRIPTOR_BYTES = 128
+MOST_GROUPS = 16
+"""A RUN descriptor has 16 places for the lengths of the groups' streams."""
+TAPS = 256
+"""Words of the tap table."""
+
+
+@dataclass(frozen=True)
+class SequentialArray:
+    """One sparse compute array: what the hardware is built with and the compiler plans for.
+
+    :param groups: groups ``G``; each decodes one entry per cycle. Two share a copy of the buffer.
+    :param lanes: pixel lanes ``V`` of a group; also the bytes of one line of the buffer.
+    :param lines: lines of the activation buffer.
+    :param entry_words: 64-bit words of a group's entry buffer.
+    :param masks: words of the mask table.
+    :param lists: words of the repacking table.
+    :param tiles: most tiles of one RUN.
+    :param acc_bits: width of an accumulator, the bias included.
+    """
+
+    groups: int = 4
+    lanes: int = 64
+    lines: int = 2048
+    entry_words: int = 1024
+    masks: int = 1024
+    lists: int = 2048
+    tiles: int = 64
+    acc_bits: int = 28
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.groups <= MOST_GROUPS:
+            raise PyadmmError(
+                f"sequential array: groups must be 1 to {MOST_GROUPS}, not {self.groups}"
+            )
+        if self.lanes not in (16, 32, 64):
+            raise PyadmmError(f"sequential array: lanes must be 16, 32 or 64, not {self.lanes}")
+        for name in ("lines", "entry_words", "masks", "lists", "tiles"):
+            value = getattr(self, name)
+            if value < 16 or value & (value - 1):
+                raise PyadmmError(
+                    f"sequential array: {name} must be a power of two from 16, not {value}"
+                )
+        if not 20 <= self.acc_bits <= 32:
+            raise PyadmmError(f"sequential array: acc_bits must be 20 to 32, not {self.acc_bits}")
+
+    @property
+    def buffer_bytes(self) -> int:
+        """Bytes of the activation buffer; addresses wrap at this size."""
+        return self.lines * self.lanes
+
+    @property
+    def line_beats(self) -> int:
+        """Transfers of one line."""
+        return self.lanes // BEAT
+
+    @property
+    def macs_per_cycle(self) -> int:
+        """Multiply-accumulates per cycle."""
+        return self.groups * self.lanes

@@ -1,0 +1,147 @@
+"""The RTL runs compiled programs bit-exactly, whatever memory does, and ends bad ones with a status."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pyadmm.core.errors import PyadmmError
+from pyadmm.eda.sequential_simulation import MemoryModel, SequentialTop, infer, place
+from pyadmm.hardware.sequential.array import DESCRIPTOR_BYTES, HEADER_BYTES
+from pyadmm.hardware.sequential.compiler import Compiled, compile_model
+from pyadmm.hardware.sequential.registers import (
+    BAD_DESCRIPTOR,
+    BAD_HEADER,
+    BUILD,
+    NO_PROGRESS,
+    OK,
+    OUT_OF_RANGE,
+    READ_ERROR,
+    STATUS,
+    WRITE_ERROR,
+)
+from pyadmm.model.integer import INPUT, CompressedModel, InputSpec, MaxPool
+from pyadmm.model.types import LayerSpec, QFormat
+from tests.sequential.conftest import SMALL
+from tests.sequential.networks import images_of, networks, weighted
+
+_MEMORIES = [
+    MemoryModel(),
+    MemoryModel(latency=3),
+    MemoryModel(60, 3.0, 0.2),
+    MemoryModel(5, 8.0, 0.6, seed=7),
+]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    model=networks(),
+    images=st.integers(1, 3),
+    memory=st.sampled_from(_MEMORIES),
+    seed=st.integers(1, 1000),
+)
+def test_random_networks_equal_the_golden_model(
+    small_top: SequentialTop,
+    model: CompressedModel,
+    images: int,
+    memory: MemoryModel,
+    seed: int,
+) -> None:
+    data = images_of(np.random.default_rng(seed), model, images)
+    try:
+        compiled = compile_model(model, SMALL, images)
+    except PyadmmError as error:
+        assert "does not fit into a buffer" in str(error)  # noqa: PT017 - a small buffer
+        return
+    small_top.reset(compiled.program.memory_bytes, seed)
+    small_top.memory(memory)
+    place(small_top, compiled)
+    for _ in range(2):  # the second run finds tables and pointers as the first left them
+        logits, result = infer(small_top, compiled, data)
+        np.testing.assert_array_equal(logits, model.run(data))
+        assert len(result.profile) == sum(len(step.runs) for step in compiled.steps)
+
+
+@pytest.fixture
+def model() -> CompressedModel:
+    """A layer and a pool."""
+    spec = LayerSpec("conv", "conv", (6, 3, 3, 3), (3, 8, 8), 1, 1)
+    layer = weighted(np.random.default_rng(0), spec, INPUT, 0.5)
+    pool = MaxPool("pool", "conv", 2, 2)
+    return CompressedModel("m", InputSpec((3, 8, 8), QFormat(8, False)), (layer, pool))
+
+
+def test_two_networks_take_turns_on_one_hardware(
+    small_top: SequentialTop, model: CompressedModel
+) -> None:
+    spec = LayerSpec("fc", "linear", (10, 48), (3, 4, 4))
+    logits = QFormat(14, True)
+    layer = weighted(np.random.default_rng(1), spec, INPUT, 0.3, output=logits)
+    other = CompressedModel("n", InputSpec((3, 4, 4), QFormat(8, True), (128,)), (layer,))
+    compiled = [compile_model(m, SMALL) for m in (model, other)]
+    small_top.reset(1 << 17)
+    bases = 0, 1 << 16
+    for base, one in zip(bases, compiled, strict=True):
+        place(small_top, one, base)
+    for turn in range(4):
+        one, base = compiled[turn % 2], bases[turn % 2]
+        data = images_of(np.random.default_rng(turn), one.model, 1)
+        found, _ = infer(small_top, one, data, base)
+        np.testing.assert_array_equal(found, one.model.run(data))
+
+
+def _status(top: SequentialTop, compiled: Compiled, image: bytes) -> int:
+    """Status of a damaged ``image``; afterwards the sound program must run as ever."""
+    top.reset(compiled.program.memory_bytes)
+    top.put(0, image)
+    status = top.run().status
+    place(top, compiled)
+    top.memory(MemoryModel())
+    data = images_of(np.random.default_rng(2), compiled.model, 1)
+    found, _ = infer(top, compiled, data)
+    np.testing.assert_array_equal(found, compiled.model.run(data))
+    return status
+
+
+def _patched(image: bytes, word: int, value: int, descriptor: int = 0) -> bytes:
+    """``image`` with one word of a descriptor replaced."""
+    at = HEADER_BYTES + descriptor * DESCRIPTOR_BYTES + 4 * word
+    return image[:at] + struct.pack("<I", value) + image[at + 4 :]
+
+
+def test_bad_programs_end_with_a_status(small_top: SequentialTop, model: CompressedModel) -> None:
+    compiled = compile_model(model, SMALL)
+    image = compiled.program.image
+    assert small_top.read(BUILD) == 1 | SMALL.groups << 8 | SMALL.lanes << 16
+    assert _status(small_top, compiled, b"\0" * 4 + image[4:]) == BAD_HEADER
+    assert _status(small_top, compiled, image[:5] + b"\7" + image[6:]) == BAD_HEADER
+    assert _status(small_top, compiled, _patched(image, 0, 0)) == BAD_DESCRIPTOR
+    assert _status(small_top, compiled, _patched(image, 1, 1 << 30)) == OUT_OF_RANGE
+    # A stream that ends within a slot: its group waits for ever.
+    runs = [n for n in range(8) if image[HEADER_BYTES + n * DESCRIPTOR_BYTES] == 2]
+    assert _status(small_top, compiled, _patched(image, 16, 3, runs[0])) == NO_PROGRESS
+
+
+def test_memory_errors_end_with_a_status(small_top: SequentialTop, model: CompressedModel) -> None:
+    compiled = compile_model(model, SMALL)
+    source, target = compiled.input.base, compiled.output.base
+    for bad, expected in (
+        (range(source, source + 8), READ_ERROR),
+        (range(target, target + 8), WRITE_ERROR),
+        (range(HEADER_BYTES, HEADER_BYTES + 8), READ_ERROR),
+    ):
+        small_top.reset(compiled.program.memory_bytes)
+        place(small_top, compiled)
+        small_top.memory(MemoryModel(bad=bad))
+        with pytest.raises(PyadmmError, match=f"status {expected}"):
+            infer(small_top, compiled, images_of(np.random.default_rng(0), model, 1))
+        assert small_top.read(STATUS) == expected
+        small_top.memory(MemoryModel())
+        data = images_of(np.random.default_rng(3), model, 1)
+        found, result = infer(small_top, compiled, data)  # without a reset
+        assert result.status == OK
+        np.testing.assert_array_equal(found, model.run(data))
