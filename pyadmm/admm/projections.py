@@ -149,9 +149,14 @@ def _mark(
     return False
 
 
-def keep_largest(w: Tensor, count: int) -> Kept:
-    """:func:`project_cardinality` in compact form."""
-    return _kept(w, top_mask(w, count, torch.abs))
+def keep_largest(w: Tensor, count: int, metric: Tensor | None = None) -> Kept:
+    """:func:`project_cardinality` in compact form.
+
+    :param metric: weights ``h > 0`` of the distance ``sum h (w - z)**2``; ``None``: all are 1.
+    """
+    if metric is None:
+        return _kept(w, top_mask(w, count, torch.abs))
+    return _kept(w, top_mask(metric * w.square(), count))
 
 
 def _kept(w: Tensor, mask: Tensor) -> Kept:
@@ -196,9 +201,18 @@ def crowded_mask(w: Tensor, count: int, strength: float) -> Tensor:
     magnitude = w.abs().flatten(1)
     mask = top_mask(magnitude, count)
     for _ in range(_CROWDING_SWEEPS if strength > 0 else 0):
-        crowd = (mask.sum(1, keepdim=True) + 1) * (mask.sum(0, keepdim=True) + 1)
-        mask = top_mask(magnitude * crowd**strength, count)
+        mask = top_mask(magnitude * crowd(mask) ** strength, count)
     return mask.reshape(w.shape)
+
+
+def crowd(mask: Tensor) -> Tensor:
+    """``(rows + 1) (columns + 1)`` of :func:`crowded_mask` for every entry of ``mask``.
+
+    >>> crowd(torch.tensor([[True, True], [False, True]])).tolist()
+    [[6, 9], [4, 6]]
+    """
+    flat = mask.flatten(1)
+    return ((flat.sum(1, keepdim=True) + 1) * (flat.sum(0, keepdim=True) + 1)).reshape(mask.shape)
 
 
 def level_codes(w: Tensor, q: float | Tensor, bits: int) -> Tensor:
@@ -265,9 +279,15 @@ def project_joint(w: Tensor, count: int, q: float, bits: int) -> Tensor:
     return keep_joint(w, count, q, bits).dense()
 
 
-def keep_joint(w: Tensor, count: int, q: float, bits: int) -> Kept:
-    """:func:`project_joint` in compact form."""
-    mask = top_mask(w, count, lambda part: level_gain(part, q, bits))
+def keep_joint(w: Tensor, count: int, q: float, bits: int, metric: Tensor | None = None) -> Kept:
+    """:func:`project_joint` in compact form.
+
+    :param metric: weights ``h > 0`` of the distance ``sum h (w - z)**2``; the gains count as often.
+    """
+    if metric is None:
+        mask = top_mask(w, count, lambda part: level_gain(part, q, bits))
+    else:
+        mask = top_mask(metric * level_gain(w, q, bits), count)
     values = w[mask]
     gainful = level_gain(values, q, bits) > 0
     if not bool(gainful.all()):
@@ -276,15 +296,18 @@ def keep_joint(w: Tensor, count: int, q: float, bits: int) -> Kept:
     return Kept(mask, project_levels(values, q, bits))
 
 
-def joint_scale(w: Tensor, count: int, bits: int) -> float:
+def joint_scale(w: Tensor, count: int, bits: int, metric: Tensor | None = None) -> float:
     """A scale for :func:`project_joint`, by descent on support and scale in turn.
 
     Given the scale the support is optimal (largest gains), given the support the scale is
     (:func:`optimal_scale`); the squared error falls at every turn until neither changes.
+
+    :param metric: decides the support, as in :func:`keep_joint`; the scale is that of the Euclidean
+        distance on it.
     """
-    q = optimal_scale(keep_largest(w, count).values, bits)
+    q = optimal_scale(keep_largest(w, count, metric).values, bits)
     for _ in range(_JOINT_SWEEPS):
-        refined = optimal_scale(w[keep_joint(w, count, q, bits).mask], bits)
+        refined = optimal_scale(w[keep_joint(w, count, q, bits, metric).mask], bits)
         if refined == q:
             break
         q = refined

@@ -6,6 +6,9 @@ Problem (ADMM-NN section 3): minimise ``f(W) + sum_i g_i(Z_i)`` subject to ``W_i
     W-step   W := argmin f(W) + sum_i rho/2 |W_i - Z_i + U_i|^2      (stochastic gradient)
     Z-step   Z := proj(W + U)
     U-step   U := U + W - Z
+
+With over-relaxation ``a``, ``a W + (1 - a) Z`` takes the place of ``W`` in the last two (Boyd et
+al., Foundations and Trends in Machine Learning 3, 2011, section 3.4.3).
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from pyadmm.admm.projections import Kept, pieces
 from pyadmm.core.errors import PyadmmError
 
 Projection = Callable[[Tensor], Kept]
+_UNBALANCED = 10.0
+"""Ratio of the residuals from which on ``rho`` changes."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,12 @@ class Admm:
 
     ``Z`` is held as its non-zeros (:class:`~pyadmm.admm.projections.Kept`).
 
+    :param projections: may be others for every Z-step, as where the constraint tightens.
+    :param growth: of ``rho`` at every Z- and U-step.
+    :param relaxation: ``a`` of over-relaxation, 1 to 2.
+    :param balance: above 1, ``rho`` grows (shrinks) by this factor where the primal residual is
+        more than ten times the dual one (or the other way round; Boyd et al., section 3.4.1).
+
     >>> w = nn.Parameter(torch.tensor([3.0, 1.0]))
     >>> admm = Admm([w], [lambda v: Kept.of(v * torch.tensor([1.0, 0.0]))], rho=0.5)
     >>> admm.z[0].dense().tolist()
@@ -69,11 +80,16 @@ class Admm:
         projections: Sequence[Projection],
         rho: float,
         growth: float = 1.0,
+        *,
+        relaxation: float = 1.0,
+        balance: float = 1.0,
     ) -> None:
         self.weights = list(weights)
         self.projections = list(projections)
         self.rho = rho
         self.growth = growth
+        self.relaxation = relaxation
+        self.balance = balance
         self.z = [project(w.detach()) for project, w in zip(projections, weights, strict=True)]
         self.u = [torch.zeros(w.shape, dtype=w.dtype, device=w.device) for w in self.weights]
         self._pull: list[Tensor] = []
@@ -99,7 +115,7 @@ class Admm:
 
     @torch.no_grad()
     def z_and_u_step(self) -> Residuals:
-        """``Z := proj(W + U)``, ``U := U + W - Z``; then ``rho`` grows.
+        """``Z := proj(W + U)``, ``U := U + W - Z``; then ``rho`` may change.
 
         ``V = W + U`` is formed in the memory of ``U``, which becomes ``V - Z`` behind the
         projection, so that no copy of a layer is made. ``U`` is the multiplier over ``rho``, so it
@@ -107,8 +123,8 @@ class Admm:
         """
         self._pull = []
         primal = dual = size = 0.0
-        for i, (weight, project) in enumerate(zip(self.weights, self.projections, strict=True)):
-            w, v = weight.detach(), self.u[i].add_(weight.detach())
+        for i, project in enumerate(self.projections):
+            w, v = self.weights[i].detach(), self._relaxed(i)
             kept = project(v)
             parts = zip(pieces(w), pieces(v), kept.parts(), self.z[i].parts(), strict=True)
             for w_part, v_part, z, before in parts:
@@ -120,7 +136,26 @@ class Admm:
         norm = max(math.sqrt(size), torch.finfo(torch.float32).tiny)
         residuals = Residuals(math.sqrt(primal) / norm, math.sqrt(dual) / norm, self.rho)
         self.rho *= self.growth
+        self._balance(residuals)
         return residuals
+
+    def _relaxed(self, i: int) -> Tensor:
+        """``a W + (1 - a) Z + U`` of one layer, in the memory of its ``U``."""
+        v = self.u[i].add_(self.weights[i].detach(), alpha=self.relaxation)
+        if self.relaxation != 1:
+            v.add_(self.z[i].dense(), alpha=1 - self.relaxation)
+        return v
+
+    def _balance(self, residuals: Residuals) -> None:
+        """Change ``rho`` if one residual is much larger; the multipliers stay as they are."""
+        factor = 1.0
+        if residuals.primal > _UNBALANCED * residuals.dual:
+            factor = self.balance
+        elif residuals.dual > _UNBALANCED * residuals.primal:
+            factor = 1 / self.balance
+        if factor != 1:
+            self.rho *= factor
+            torch._foreach_div_(self.u, factor)
 
     def state_dict(self) -> dict[str, Any]:
         """``Z``, ``U`` and ``rho``."""

@@ -26,7 +26,7 @@ from pyadmm.admm.projections import (
     row_mask,
 )
 from pyadmm.admm.solver import Admm, Projection, Residuals
-from pyadmm.compression.budgets import counts_of
+from pyadmm.compression.budgets import counts_of, weighted_by
 from pyadmm.compression.importance import importance
 from pyadmm.compression.phase import Surroundings, make_optimizer, train_masked
 from pyadmm.compression.schedule import (
@@ -71,7 +71,7 @@ class _Round:
             target, matters = self.targets[name], self.matters[name]
             make = _projection
             if target.balanced is not None:
-                make = _balanced_projection
+                make = balanced_projection
                 matters = matters.reshape(len(matters), -1, *self.kernels[name])
             projections.append(make(count, target, matters, self.joint, settings))
         return projections
@@ -102,7 +102,7 @@ def whole_round(
         after = Network.from_state(ended["network"]).to(device_of(network))
         return records_of(ended["records"]), ended["outcome"], after
     matters = importance(network, around.data.train, settings.seed, settings.admm.curvature)
-    counts = counts_of(network, targets, settings, ratio, matters)
+    counts = counts_of(network, targets, settings, ratio, weighted_by(network, matters))
     kernels = {name: layer.facts.spec.kernel for name, layer in network.layers.items()}
     aim = _Round(counts, matters, targets, joint, kernels)
     records, outcome = _admm_round(network, aim, pruning)
@@ -190,7 +190,7 @@ def _iterate(
         if distributed.size() > 1:
             held = [(z.mask, z.values) for z in admm.z]
             distributed.agree("the projection Z", digest_of(held))
-        right = _projected_accuracy(network, admm.z, around.data.validation)
+        right = projected_accuracy(network, admm.z, around.data.validation)
         figures = {"loss": loss, "val_accuracy": right, "nnz": nnz, **vars(moved)}
         return figures, moved.below(settings.tolerance)
 
@@ -221,7 +221,7 @@ def _projection(
     return project
 
 
-def _balanced_projection(
+def balanced_projection(
     count: int, target: Target, matters: Tensor, joint: bool, settings: AdmmSettings
 ) -> Projection:
     """The projection of one layer on its window-balanced set, and levels if ``joint``.
@@ -254,7 +254,7 @@ def _shaped(kept: Kept, like: Tensor) -> Kept:
     return Kept(kept.mask.reshape(like.shape), kept.values)
 
 
-def _projected_accuracy(network: Network, z: Sequence[Kept], data: Images) -> float:
+def projected_accuracy(network: Network, z: Sequence[Kept], data: Images) -> float:
     """Validation accuracy with the weights at ``Z``."""
     weights = [layer.weight.data for layer in network.layers.values()]
     trained = [w.clone() for w in weights]

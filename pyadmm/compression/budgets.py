@@ -30,9 +30,12 @@ def counts_of(
     targets: Mapping[str, Target],
     settings: CompressSettings,
     ratio: float,
-    matters: Mapping[str, Tensor],
+    weighted: Mapping[str, Tensor],
 ) -> dict[str, int]:
-    """Weights that each layer keeps in a round whose global pruning ratio is ``ratio``."""
+    """Weights that each layer keeps where the global pruning ratio is ``ratio``.
+
+    :param weighted: each weight times how much it matters; free layers share by the squares.
+    """
     layers = network.layers
     final = settings.pruning_ratio
     progress = math.log(ratio) / math.log(final) if final > 1 else 1.0
@@ -42,7 +45,7 @@ def counts_of(
             wanted = keep(layers[name].facts.spec.weights, partial_ratio(target.ratio, progress))
             counts[name] = min(wanted, layers[name].nnz)
     free = {
-        name: (layer.weight.detach() * matters[name] * layer.mask).square()
+        name: (weighted[name] * layer.mask).square()
         for name, layer in layers.items()
         if name not in counts
     }
@@ -62,11 +65,17 @@ def counts_of(
     return {name: counts[name] for name in layers}
 
 
+def weighted_by(network: Network, matters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each layer's weights times how much they matter."""
+    return {name: layer.weight.detach() * matters[name] for name, layer in network.layers.items()}
+
+
 def planned_ratios(network: Network, settings: CompressSettings, data: Data) -> dict[str, float]:
     """Each layer's pruning ratio if hardware did not matter."""
     targets = targets_of(network, settings)
     matters = importance(network, data.train, settings.seed, settings.admm.curvature)
-    counts = counts_of(network, targets, settings, settings.pruning_ratio, matters)
+    weighted = weighted_by(network, matters)
+    counts = counts_of(network, targets, settings, settings.pruning_ratio, weighted)
     return {name: network.layers[name].facts.spec.weights / counts[name] for name in counts}
 
 

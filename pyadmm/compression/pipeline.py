@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pyadmm.compression.admm_rounds import admm_levels, whole_round
 from pyadmm.compression.budgets import fixed_layers, respect_break_even, targets_of
 from pyadmm.compression.byte_budget import smallest, trim, trim_before_levels
+from pyadmm.compression.continuous_admm import continuous_admm
 from pyadmm.compression.local_search import polish
 from pyadmm.compression.phase import Surroundings, make_optimizer, train_masked
 from pyadmm.compression.regrow import exchange
@@ -200,11 +201,12 @@ def admm_phase(
     progress: Progress | None = None,
     teacher: Network | Teacher | None = None,
 ) -> AdmmResult:
-    """Prune ``network`` in progressive ADMM rounds; the last one may project onto levels as well.
+    """Prune ``network`` by ADMM: in one run whose target tightens, or in progressive rounds.
 
-    Each round: allocate the weights over the layers, ADMM, project for good, cut off dead channels,
-    retrain what is left. ``network`` (not changed) may be pruned already: what it lost stays lost,
-    and rounds to ratios that it has passed are left out.
+    The end of either may project onto levels as well. Each round: allocate the weights over the
+    layers, ADMM, project for good, cut off dead channels, retrain what is left. ``network`` (not
+    changed) may be pruned already: what it lost stays lost, and rounds to ratios that it has passed
+    are left out.
 
     :param teacher: whose logits are distilled, ``network`` itself by default. A :class:`Teacher`
         keeps its logits, so one that several phases share computes them once.
@@ -213,8 +215,12 @@ def admm_phase(
     tutor = _teacher(network if teacher is None else teacher, settings)
     targets = targets_of(network, settings)
     targets, decisions = respect_break_even(network, targets, settings, data)
+    if settings.continuous.epochs:
+        around = Surroundings("admm", settings, data, tutor, checkpoint_dir, progress)
+        records, ended, current = continuous_admm(network, targets, around)
+        return AdmmResult(current, records, (ended,), tuple(decisions))
     ratios = round_ratios(admm.first_ratio, settings.pruning_ratio, admm.rounds)
-    records: list[EpochRecord] = []
+    records = []
     status = []
     current = network.copy()
     done = network.weights / network.nnz

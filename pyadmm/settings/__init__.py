@@ -7,6 +7,7 @@ from pyadmm.settings.schema import from_dict, load_settings, override
 from pyadmm.settings.settings import (
     AdmmSettings,
     CompressSettings,
+    ContinuousSettings,
     DistillSettings,
     ExchangeSettings,
     InputSettings,
@@ -21,6 +22,7 @@ __all__ = [
     "PRESETS",
     "AdmmSettings",
     "CompressSettings",
+    "ContinuousSettings",
     "DistillSettings",
     "ExchangeSettings",
     "InputSettings",

@@ -245,6 +245,43 @@ class AdmmSettings:
 
 
 @dataclass(frozen=True)
+class ContinuousSettings:
+    """One uninterrupted ADMM in place of the rounds: the target tightens, ``Z`` and ``U`` live on.
+
+    First and last pruning ratio, penalty, training, ``curvature`` (of the metric that the Z-step
+    measures distances in) and ``crowding`` are those of ``admm``.
+
+    :param epochs: of training in all; 0 leaves pruning to the rounds.
+    :param updates: Z- and U-steps in an epoch. ``W`` must be able to follow: with too many of them
+        ``U`` grows faster than the learning rate lets ``W`` move, and ``Z`` swings.
+    :param ramp: share of the epochs in which the target tightens. In the rest it stays, and the
+        learning rate falls, so that both residuals do.
+    :param levels_from: share of the epochs after which ``Z`` is on levels as well; 1: at the end.
+    :param slack: so many weights may come back, in units of those in ``Z``; the others are pruned.
+    :param relaxation: over-relaxation of the Z- and U-step, 1 to 2.
+    :param balance: factor by which ``rho`` follows the ratio of the residuals; 1 keeps ``rho``.
+    """
+
+    epochs: int = 0
+    updates: int = 2
+    ramp: float = 0.7
+    levels_from: float = 1.0
+    slack: float = 3.0
+    relaxation: float = 1.0
+    balance: float = 1.0
+
+    def __post_init__(self) -> None:
+        where = "settings, continuous"
+        _require(self.epochs >= 0, f"{where}: epochs must not be negative: {self.epochs}")
+        _require(self.updates >= 1, f"{where}: updates must be at least 1, not {self.updates}")
+        _require(0 < self.ramp < 1, f"{where}: ramp must be above 0 and below 1, not {self.ramp}")
+        _require(0 <= self.levels_from <= 1, f"{where}: levels_from must be 0 to 1")
+        _require(self.slack >= 1, f"{where}: slack must be at least 1, not {self.slack}")
+        _require(1 <= self.relaxation < 2, f"{where}: relaxation must be at least 1, below 2")
+        _require(self.balance >= 1, f"{where}: balance must be at least 1, not {self.balance}")
+
+
+@dataclass(frozen=True)
 class ExchangeSettings:
     """Exchange of weights after ADMM: pruned weights come back, the least useful ones go.
 
@@ -372,6 +409,7 @@ class CompressSettings:
     :param neurons_kept: the same for a hidden linear layer.
     :param break_even: layer -> least pruning ratio at which its hardware gains.
     :param dense: training of the dense network.
+    :param continuous: one ADMM in which the target tightens, in place of the rounds of ``admm``.
     :param exchange: of weights between ADMM and ``retrain``.
     :param retrain: masked retraining after ADMM, float.
     :param quantize_norms: masked retraining with quantised weights while batch norms still learn,
@@ -404,6 +442,7 @@ class CompressSettings:
     break_even: Mapping[str, float] = field(default_factory=dict)
     dense: TrainSettings = TrainSettings(epochs=10, lr=2e-3)
     admm: AdmmSettings = field(default_factory=AdmmSettings)
+    continuous: ContinuousSettings = field(default_factory=ContinuousSettings)
     exchange: ExchangeSettings = field(default_factory=ExchangeSettings)
     retrain: TrainSettings = TrainSettings(epochs=8, lr=2e-3)
     quantize_norms: TrainSettings = TrainSettings(epochs=0, lr=1e-3)

@@ -1,0 +1,247 @@
+"""One uninterrupted ADMM in which the target tightens while ``Z`` and ``U`` live on.
+
+The rounds of :mod:`pyadmm.compression.admm_rounds` end with a hard projection, which throws ``U``
+away. Here the constraint set of the Z-step shrinks instead, from the first pruning ratio to the
+last, and to levels as well from some time on. Distances are those of the loss: ``sum h (w - z)**2``,
+``h`` being a power of the Fisher information, which is measured on the gradients of training;
+with ``crowding``, ``h`` is larger where ``Z`` has many entries, whose positions cost fewer bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyadmm.admm.projections import (
+    Kept,
+    crowd,
+    joint_scale,
+    keep_joint,
+    keep_largest,
+    row_mask,
+    top_mask,
+)
+from pyadmm.admm.solver import Admm, Projection, Residuals
+from pyadmm.compression.admm_rounds import balanced_projection, projected_accuracy
+from pyadmm.compression.budgets import counts_of, weighted_by
+from pyadmm.compression.fisher import FISHER_FLOOR
+from pyadmm.compression.importance import importance
+from pyadmm.compression.phase import Surroundings, make_optimizer
+from pyadmm.compression.schedule import Target
+from pyadmm.network.graph import Network
+from pyadmm.training import distributed
+from pyadmm.training.checkpoint import EpochRecord, Stateful
+from pyadmm.training.seeds import digest_of
+from pyadmm.training.trainer import cosine
+
+_MEMORY = 0.999
+"""Of the mean of squared gradients, for each batch."""
+_LAYER_POWER = 0.25
+"""Of a layer's mean Fisher information, where all of its weights count alike."""
+
+
+def continuous_admm(
+    network: Network, targets: Mapping[str, Target], around: Surroundings
+) -> tuple[list[EpochRecord], str, Network]:
+    """ADMM from the first pruning ratio to the last: epochs, outcome, pruned network.
+
+    :param network: not changed.
+    """
+    settings = around.settings
+    run = _Run(_active_channels(network, targets, around), targets, around)
+    phase = around.phase(
+        settings.continuous.epochs,
+        network,
+        settings.admm,
+        settings.continuous,
+        settings.pruning_ratio,
+        targets,
+    )
+
+    def epoch(number: int) -> tuple[dict[str, Any], bool]:
+        return run.epoch(number, phase.epoch_seed(number)), False
+
+    records = phase.run(run.parts, epoch)
+    last = records[-1]
+    ended = Residuals(last.primal or 0.0, last.dual or 0.0, last.rho or 0.0)
+    return records, ended.verdict(settings.admm.tolerance), run.pruned()
+
+
+def _active_channels(
+    network: Network, targets: Mapping[str, Target], around: Surroundings
+) -> Network:
+    """``network`` without the outputs that may not stay: those whose weights matter least."""
+    settings = around.settings
+    network = network.copy()
+    matters = importance(network, around.data.train, settings.seed, settings.admm.curvature)
+    first = min(settings.admm.first_ratio, settings.pruning_ratio)
+    weighted = weighted_by(network, matters)
+    counts = counts_of(network, targets, settings, first, weighted)
+    for name, layer in network.layers.items():
+        rows = targets[name].outputs or len(layer.weight)
+        layer.apply_mask(row_mask(weighted[name], counts[name], rows).expand_as(layer.mask).float())
+    return network.shrink()
+
+
+class _Run:
+    """The iteration: its network, its ADMM, the schedule of the target and the metric.
+
+    A W-step is some batches of training; the Z- and U-step happens before the next batch. The
+    first one is before any, as a trained network has had its W-step.
+    """
+
+    def __init__(
+        self, network: Network, targets: Mapping[str, Target], around: Surroundings
+    ) -> None:
+        settings = around.settings
+        self.network, self.targets, self.around = network, targets, around
+        self.settings, self.tightening = settings.admm, settings.continuous
+        plain = replace(settings.admm.retraining, epochs=1)
+        self.optimizer = make_optimizer([{"params": list(network.trainable())}], plain)
+        self.trainer = around.trainer(network, plain, self.optimizer, self._before_step)
+        batches = math.ceil(len(around.data.train) / settings.admm.batch_size)
+        self.batches = batches * self.tightening.epochs
+        self.every = max(1, batches // self.tightening.updates)
+        self.batch = 0
+        layers = network.layers.values()
+        self.weights = [layer.weight for layer in layers]
+        self.squares = [torch.zeros_like(layer.mask) for layer in layers]
+        self.residuals = Residuals(0.0, 0.0, settings.admm.rho)
+        self.admm = Admm(
+            self.weights,
+            [keep_all for _ in layers],
+            settings.admm.rho,
+            settings.admm.growth,
+            relaxation=self.tightening.relaxation,
+            balance=self.tightening.balance,
+        )
+
+    @property
+    def parts(self) -> dict[str, Stateful]:
+        """All that changes."""
+        return {
+            "network": self.network,
+            "optimizer": self.optimizer,
+            "admm": self.admm,
+            "run": self,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is neither the network's, the optimizer's nor ADMM's."""
+        return {"batch": self.batch, "squares": list(self.squares), **vars(self.residuals)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict`."""
+        self.batch = int(state["batch"])
+        for own, saved in zip(self.squares, state["squares"], strict=True):
+            own.copy_(saved)
+        self.residuals = Residuals(state["primal"], state["dual"], state["rho"])
+
+    def epoch(self, number: int, seed: int) -> dict[str, Any]:
+        """Train one epoch; its figures."""
+        around = self.around
+        self.network.train()
+        loss = self.trainer.train(
+            around.data.train,
+            seed,
+            f"{around.name}, epoch {number}",
+            lambda d: self._rate(number, d),
+        )
+        self.network.eval()
+        if number + 1 == self.tightening.epochs:
+            self._z_and_u_step()
+        right = projected_accuracy(self.network, self.admm.z, around.data.validation)
+        nnz = sum(int(z.mask.sum()) for z in self.admm.z)
+        return {"loss": loss, "val_accuracy": right, "nnz": nnz, **vars(self.residuals)}
+
+    def _rate(self, epoch: int, done: float) -> float:
+        """Learning rate: constant while the target tightens, then half a cosine down to 0."""
+        ramp = self.tightening.ramp
+        share = (epoch + done) / self.tightening.epochs
+        if share < ramp:
+            return self.settings.lr * min(1.0, 0.1 + 2 * (epoch + done))
+        return cosine(self.settings.lr, (share - ramp) / (1 - ramp), warm=0.0)
+
+    def _before_step(self) -> None:
+        """After ``backward``: measure, move ``Z`` and ``U`` if a W-step is over, add the penalty."""
+        gradients = [w.grad for w in self.weights if w.grad is not None]
+        torch._foreach_mul_(self.squares, _MEMORY)
+        torch._foreach_addcmul_(self.squares, gradients, gradients, value=1 - _MEMORY)
+        if self.batch % self.every == 0:
+            self._z_and_u_step()
+        self.batch += 1
+        self.admm.add_penalty_gradient()
+
+    @torch.no_grad()
+    def _z_and_u_step(self) -> None:
+        """Both steps onto the set that holds now; weights far from any place in it are pruned."""
+        metrics = {name: self._metric(i) for i, name in enumerate(self.network.layers)}
+        counts = self._counts(metrics)
+        self.admm.projections = [
+            self._projection(name, counts[name], metrics[name]) for name in counts
+        ]
+        self.residuals = self.admm.z_and_u_step()
+        if distributed.size() > 1:
+            held = [(z.mask, z.values) for z in self.admm.z]
+            distributed.agree("the projection Z", digest_of(held))
+        self._prune_far(counts, metrics)
+
+    def _metric(self, i: int) -> Tensor:
+        """``h`` of a layer."""
+        fisher, power = self.squares[i], self.settings.curvature
+        mean = fisher[self.weights[i] != 0].mean()
+        if power == 0:
+            metric = (mean**_LAYER_POWER).expand_as(fisher)
+        else:
+            metric = (fisher + FISHER_FLOOR * mean) ** power
+        return metric * crowd(self.admm.z[i].mask) ** (2 * self.settings.crowding)
+
+    def _counts(self, metrics: Mapping[str, Tensor]) -> dict[str, int]:
+        """Weights that each layer may keep now: the projection onto a number for the network."""
+        settings = self.around.settings
+        done = min(1.0, self.batch / (self.tightening.ramp * self.batches))
+        first = min(self.settings.first_ratio, settings.pruning_ratio)
+        ratio = first * (settings.pruning_ratio / first) ** done
+        pulled = zip(metrics.items(), self.weights, self.admm.u, strict=True)
+        weighted = {name: (w.detach() + u) * h.sqrt() for (name, h), w, u in pulled}
+        return counts_of(self.network, self.targets, settings, ratio, weighted)
+
+    def _projection(self, name: str, count: int, metric: Tensor) -> Projection:
+        target, bits = self.targets[name], self.targets[name].weight_bits
+        joint = self.batch >= self.tightening.levels_from * self.batches
+        if target.balanced is not None:
+            kernel = self.network.layers[name].facts.spec.kernel
+            matters = metric.sqrt().reshape(len(metric), -1, *kernel)
+            return balanced_projection(count, target, matters, joint, self.settings)
+
+        def project(v: Tensor) -> Kept:
+            if joint:
+                return keep_joint(v, count, joint_scale(v, count, bits, metric), bits, metric)
+            return keep_largest(v, count, metric)
+
+        return project
+
+    def _prune_far(self, counts: Mapping[str, int], metrics: Mapping[str, Tensor]) -> None:
+        """Only so many candidates, ``slack`` times those in ``Z``, may still come back."""
+        layers = self.network.layers
+        for (name, layer), u, z in zip(layers.items(), self.admm.u, self.admm.z, strict=True):
+            count = min(round(self.tightening.slack * counts[name]), layer.nnz)
+            near = top_mask(metrics[name] * (u + z.dense()).square(), count)  # V = U + Z
+            layer.apply_mask((near | z.mask).float())
+            u.mul_(layer.mask)
+
+    def pruned(self) -> Network:
+        """The network at the places of ``Z``, without dead channels."""
+        for layer, z in zip(self.network.layers.values(), self.admm.z, strict=True):
+            layer.apply_mask(z.mask.float())
+        return self.network.shrink()
+
+
+def keep_all(w: Tensor) -> Kept:
+    """The projection onto everything, which stands for ``Z`` until the first Z-step."""
+    return Kept.of(w.detach().clone())
