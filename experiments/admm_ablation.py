@@ -60,7 +60,7 @@ COLUMNS = (
 )  # fmt: skip
 _SHAPE = (1, 28, 28)
 _BITS = {85.0: 4, 110.0: 3, 300.0: 4}
-_PRUNING, _RETRAINING, _AT_LEVELS = 5, 3, 4
+_PRUNING, _RETRAINING, _AT_LEVELS = 6, 4, 4
 _NO_PENALTY = 1e-9
 
 BASE = override(
@@ -74,17 +74,18 @@ BASE = override(
     },
     "ablation",
 )
+_HARD = {"slack": 1.0, "updates": 8}
 _ROUNDS = {"continuous": {"epochs": 0}}
 VARIANTS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "ours": ("one uninterrupted ADMM, joint projection in the metric of the loss", {}),
     "ours, rho 0": ("the same without the penalty", {"admm": {"rho": _NO_PENALTY}}),
     "gradual": (
         "gradual magnitude pruning: no penalty, what is pruned stays pruned, plain magnitudes",
-        {"admm": {"rho": _NO_PENALTY, "curvature": 0.0}, "continuous": {"slack": 1.0}},
+        {"admm": {"rho": _NO_PENALTY, "curvature": 0.0}, "continuous": _HARD},
     ),
     "gradual, metric": (
         "gradual pruning in the metric of the loss: no penalty, what is pruned stays pruned",
-        {"admm": {"rho": _NO_PENALTY}, "continuous": {"slack": 1.0}},
+        {"admm": {"rho": _NO_PENALTY}, "continuous": _HARD},
     ),
     "rounds": (
         "the rounds of today's preset quick, as many as the epochs allow",
@@ -126,9 +127,13 @@ def settings_of(variant: str, ratio: float, seed: int) -> CompressSettings:
 
 
 def runs(
-    seed: int, variants: Sequence[str], ratios: Sequence[float], data: Data, folder: Path
+    seed: int, cases: Sequence[tuple[float, str]], data: Data, images: int, folder: Path
 ) -> Iterator[dict[str, Any]]:
-    """The rows of one seed; finished ones are read from their files."""
+    """The rows of one seed; finished ones are read from their files.
+
+    :param cases: ratios and variants.
+    :param images: training images after the dense network.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "initial weights"))
         model = zoo.build(MODEL)
@@ -136,15 +141,15 @@ def runs(
     train_dense(model, base, data, checkpoint_dir=folder / "dense" / f"seed{seed}")
     dense = to_network(model, base, _SHAPE)
     teacher = shared_teacher(dense, base)
-    for ratio in ratios:
-        for variant in variants:
-            settings = settings_of(variant, ratio, seed)
-            name = f"{MODEL}-{ratio:g}x-{variant.replace(', ', '-').replace(' ', '')}-seed{seed}"
-            known = folder / f"{name}.json"
-            if not known.exists():
-                row = _run(dense, settings, data, folder / name, teacher) | {"variant": variant}
-                write_atomic(known, (json.dumps(row, indent=1) + "\n").encode())
-            yield json.loads(known.read_text(encoding="utf-8"))
+    part = Data(data.train.take(torch.arange(min(images, len(data.train)))), data.validation)
+    for ratio, variant in cases:
+        settings = settings_of(variant, ratio, seed)
+        name = f"{MODEL}-{ratio:g}x-{variant.replace(', ', '-').replace(' ', '')}-seed{seed}"
+        known = folder / f"{name}.json"
+        if not known.exists():
+            row = _run(dense, settings, part, folder / name, teacher) | {"variant": variant}
+            write_atomic(known, (json.dumps(row, indent=1) + "\n").encode())
+        yield json.loads(known.read_text(encoding="utf-8"))
 
 
 def _run(
@@ -270,6 +275,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", default="0-1", help="such as 3, 10-14 or 1,5-7 (%(default)s)")
     parser.add_argument("--ratios", default="85,110,300", help="(%(default)s)")
     parser.add_argument("--variants", default=";".join(VARIANTS), help="separated by ;")
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=55_000,
+        help="to train on after the dense network (%(default)s)",
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/admm_ablation"))
     parser.add_argument("--csv", type=Path, default=RESULTS, help="(%(default)s)")
     parser.add_argument("--data-dir", type=Path, help="folder with the MNIST files")
@@ -290,12 +301,13 @@ def _execute(options: argparse.Namespace) -> None:
         return
     variants = [name.strip() for name in options.variants.split(";")]
     ratios = [float(text) for text in options.ratios.split(",")]
-    for variant in variants:
-        settings_of(variant, ratios[0], 0)  # unknown ones are refused before any training
+    cases = [(ratio, variant) for ratio in ratios for variant in variants]
+    for ratio, variant in cases:
+        settings_of(variant, ratio, 0)  # what is unknown is refused before any training
     loaded = mnist.load(options.data_dir)
     data = Data.split(Images.from_numpy(loaded.train_images, loaded.train_labels))
     for seed in parse_seeds(options.seeds):
-        for row in runs(seed, variants, ratios, data, options.out):
+        for row in runs(seed, cases, data, options.images, options.out):
             print(
                 f"seed {seed}, {row['ratio']:g}x, {row['variant']}: {row['nnz']:,} weights, "
                 f"validation {row['val_loss']:.4f}, {100 * row['val_accuracy']:.2f} %, "

@@ -65,6 +65,8 @@ class Admm:
     :param projections: may be others for every Z-step, as where the constraint tightens.
     :param growth: of ``rho`` at every Z- and U-step.
     :param relaxation: ``a`` of over-relaxation, 1 to 2.
+    :param follow: between Z-steps the non-zeros of ``Z`` follow ``W``, the best that a set which
+        limits only where they are allows; the penalty then acts on all other weights alone.
     :param balance: above 1, ``rho`` grows (shrinks) by this factor where the primal residual is
         more than ten times the dual one (or the other way round; Boyd et al., section 3.4.1).
 
@@ -83,6 +85,7 @@ class Admm:
         *,
         relaxation: float = 1.0,
         balance: float = 1.0,
+        follow: bool = False,
     ) -> None:
         self.weights = list(weights)
         self.projections = list(projections)
@@ -90,28 +93,40 @@ class Admm:
         self.growth = growth
         self.relaxation = relaxation
         self.balance = balance
+        self.follow = follow
         self.z = [project(w.detach()) for project, w in zip(projections, weights, strict=True)]
         self.u = [torch.zeros(w.shape, dtype=w.dtype, device=w.device) for w in self.weights]
         self._pull: list[Tensor] = []
+        self._pulled: list[Tensor] = []
 
-    def _penalty_pull(self) -> list[Tensor]:
-        """``rho (Z - U)``: the part of the penalty's gradient that a W-step does not change.
+    def _prepare(self) -> None:
+        """``rho (Z - U)``, the part of the penalty's gradient that a W-step does not change.
 
-        Made when a W-step first asks, so that a Z- and U-step needs no memory for it.
+        Made when a W-step first asks, so that a Z- and U-step needs no memory for it. With
+        ``follow`` it is 0 at the non-zeros of ``Z``, and ``rho`` is only left at the others.
         """
-        if not self._pull:
-            pairs = zip(self.z, self.u, strict=True)
-            self._pull = [z.dense().sub_(u).mul_(self.rho) for z, u in pairs]
-        return self._pull
+        pairs = zip(self.z, self.u, strict=True)
+        self._pull = [z.dense().sub_(u).mul_(self.rho) for z, u in pairs]
+        if self.follow:
+            self._pulled = [self.rho * ~z.mask for z in self.z]
+            self._pull = [
+                p.masked_fill_(z.mask, 0) for p, z in zip(self._pull, self.z, strict=True)
+            ]
 
     def add_penalty_gradient(self) -> None:
         """``grad += rho (W - Z + U)``, in place, after ``backward()`` of ``f`` alone.
 
         This is the gradient of ``rho/2 |W - Z + U|^2`` (squared norm), without a graph.
         """
+        if not self._pull:
+            self._prepare()
         gradients = [w.grad for w in self.weights if w.grad is not None]
-        torch._foreach_add_(gradients, [w.detach() for w in self.weights], alpha=self.rho)
-        torch._foreach_sub_(gradients, self._penalty_pull())
+        weights = [w.detach() for w in self.weights]
+        if self.follow:
+            torch._foreach_addcmul_(gradients, weights, self._pulled)
+        else:
+            torch._foreach_add_(gradients, weights, alpha=self.rho)
+        torch._foreach_sub_(gradients, self._pull)
 
     @torch.no_grad()
     def z_and_u_step(self) -> Residuals:

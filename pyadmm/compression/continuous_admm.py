@@ -119,6 +119,7 @@ class _Run:
             settings.admm.growth,
             relaxation=self.tightening.relaxation,
             balance=self.tightening.balance,
+            follow=self.tightening.follow,
         )
 
     @property
@@ -185,6 +186,7 @@ class _Run:
         self.admm.projections = [
             self._projection(name, counts[name], metrics[name]) for name in counts
         ]
+        self.admm.follow = self.tightening.follow and not self._joint
         self.residuals = self.admm.z_and_u_step()
         if distributed.size() > 1:
             held = [(z.mask, z.values) for z in self.admm.z]
@@ -201,6 +203,11 @@ class _Run:
             metric = (fisher + FISHER_FLOOR * mean) ** power
         return metric * crowd(self.admm.z[i].mask) ** (2 * self.settings.crowding)
 
+    @property
+    def _joint(self) -> bool:
+        """Whether ``Z`` is on levels by now."""
+        return self.batch >= self.tightening.levels_from * self.batches
+
     def _counts(self, metrics: Mapping[str, Tensor]) -> dict[str, int]:
         """Weights that each layer may keep now: the projection onto a number for the network."""
         settings = self.around.settings
@@ -213,7 +220,7 @@ class _Run:
 
     def _projection(self, name: str, count: int, metric: Tensor) -> Projection:
         target, bits = self.targets[name], self.targets[name].weight_bits
-        joint = self.batch >= self.tightening.levels_from * self.batches
+        joint = self._joint
         if target.balanced is not None:
             kernel = self.network.layers[name].facts.spec.kernel
             matters = metric.sqrt().reshape(len(metric), -1, *kernel)

@@ -95,6 +95,12 @@ def run_record(session: Session, progress: Progress, command: str, date: str) ->
         hardware=_hardware(session, progress.facts("cosim"), progress.facts(SYNTH)),
         designs=tuple(_designs(progress.facts("compare"))),
         trials=tuple(Trial(*trial) for trial in progress.facts("prune").get("trials", ())),
+        admm=tuple(
+            ended
+            for step in ("prune", "quantize")
+            for ended in progress.facts(step).get("status", ())
+            if ended != "magnitude"
+        ),
         checks=tuple(_checks(progress)),
         steps=tuple(
             StepTime(name, result.seconds, name in progress.reused)

@@ -146,7 +146,8 @@ def build_page(record: RunRecord) -> Page:
             _chart(
                 "ADMM residuals",
                 "How far weights and their projection are apart (primal), and how far the "
-                "projection still moves (dual). Both fall when ADMM converges.",
+                "projection still moves (dual), relative to the weights. Both fall when ADMM "
+                f"converges. {_convergence(record)}",
                 plots.residuals_svg(record),
             ),
         ),
@@ -229,6 +230,15 @@ def _alerts(record: RunRecord) -> tuple[tuple[str, str], ...]:
     if over:
         alerts.append(("bad", f"The design does not fit the board: {', '.join(over)}."))
     return (*alerts, *(("note", note) for note in record.notes))
+
+
+def _convergence(record: RunRecord) -> str:
+    """How many runs of ADMM converged, and how the last one ended."""
+    endings = record.admm
+    if not endings:
+        return ""
+    converged = sum(ending == "converged" for ending in endings)
+    return f"Converged: {converged} of {len(endings)} runs of ADMM; the last one: {endings[-1]}."
 
 
 def _tiles(record: RunRecord) -> tuple[Tile, ...]:

@@ -448,6 +448,7 @@ class RunRecord:
 
     :param designs: this accelerator and all-dense ones on the same logic, by one basis; or nothing.
     :param trials: how far pushing was tried (``--hardware-aware``).
+    :param admm: how each run of ADMM ended: converged, or how far it was from that.
     :param done: what the run did, one sentence each.
     :param needs_vendor_tools: what is left to the vendor's tools or the board.
     :param notes: notices that belong at the top, such as a data set that is not the full one.
@@ -462,6 +463,7 @@ class RunRecord:
     hardware: Hardware = Hardware()
     designs: tuple[DesignRecord, ...] = ()
     trials: tuple[Trial, ...] = ()
+    admm: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
     steps: tuple[StepTime, ...] = ()
     done: tuple[str, ...] = ()

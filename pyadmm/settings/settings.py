@@ -259,6 +259,8 @@ class ContinuousSettings:
     :param levels_from: share of the epochs after which ``Z`` is on levels as well; 1: at the end.
     :param slack: so many weights may come back, in units of those in ``Z``; the others are pruned.
     :param relaxation: over-relaxation of the Z- and U-step, 1 to 2.
+    :param follow: until levels count, the non-zeros of ``Z`` follow ``W`` between Z-steps, so that
+        the penalty acts on the other weights alone and does not hold these back.
     :param balance: factor by which ``rho`` follows the ratio of the residuals; 1 keeps ``rho``.
     """
 
@@ -269,6 +271,7 @@ class ContinuousSettings:
     slack: float = 3.0
     relaxation: float = 1.0
     balance: float = 1.0
+    follow: bool = True
 
     def __post_init__(self) -> None:
         where = "settings, continuous"

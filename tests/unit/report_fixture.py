@@ -78,6 +78,7 @@ def lenet_record() -> RunRecord:
         ),
         designs=_designs(),
         trials=(Trial(1.0, 0.9902), Trial(2.0, 0.9871)),
+        admm=("converged", "not converged: primal 0.0983, dual 0.031, above 0.001"),
         checks=_checks(),
         steps=tuple(
             StepTime(name, seconds, reused=name == "data")

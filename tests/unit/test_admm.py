@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from pyadmm.admm.projections import keep_largest
+from pyadmm.admm.projections import Kept, keep_largest
 from pyadmm.admm.solver import Admm, Residuals
 from pyadmm.core.errors import PyadmmError
 
@@ -65,6 +65,56 @@ def test_converges_to_the_sparse_solution_of_a_quadratic() -> None:
         residuals = admm.z_and_u_step()
     assert residuals.below(1e-5)
     assert torch.allclose(w.detach(), torch.tensor([2.0, -1.0, 0.0, 0.0]), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("rho", "options"),
+    [
+        (1.0, {}),
+        (20.0, {}),
+        (1.0, {"relaxation": 1.6}),
+        (0.05, {"balance": 2.0}),
+        (0.05, {"balance": 2.0, "relaxation": 1.6}),
+    ],
+)
+def test_reaches_the_known_optimum_of_a_convex_problem(
+    rho: float, options: dict[str, float]
+) -> None:
+    """Least squares with weights that must not be negative, against its optimality conditions."""
+    generator = torch.Generator().manual_seed(3)
+    matrix = torch.randn(12, 6, generator=generator, dtype=torch.float64)
+    goal = torch.randn(12, generator=generator, dtype=torch.float64)
+    hessian, linear = matrix.T @ matrix, matrix.T @ goal
+    w = nn.Parameter(torch.zeros(6, dtype=torch.float64))
+    admm = Admm([w], [lambda v: Kept.of(v.clamp(min=0))], rho, **options)
+    history = []
+    for _ in range(3000):
+        system = hessian + admm.rho * torch.eye(6, dtype=torch.float64)
+        w.data = torch.linalg.solve(system, linear + admm.rho * (admm.z[0].dense() - admm.u[0]))
+        history.append(admm.z_and_u_step())
+        if history[-1].below(1e-9):
+            break
+    assert history[-1].below(1e-9)
+    assert history[-1].verdict(1e-9) == "converged"
+    z = admm.z[0].dense()
+    slope = hessian @ z - linear
+    assert 0 < int((z == 0).sum()) < 6, "some bounds bind and some do not"
+    assert bool((z >= 0).all())
+    assert bool((slope >= -1e-6).all())
+    assert float((slope * z).abs().max()) < 1e-6
+    if "balance" in options:
+        assert len(history) < 1000, "a poor penalty is mended"
+
+
+def test_what_follows_is_not_pulled() -> None:
+    """The penalty on weights outside ``Z`` alone."""
+    w = nn.Parameter(torch.tensor([3.0, -2.0, 0.5, 0.1]))
+    admm = Admm([w], [lambda v: keep_largest(v, 2)], rho=0.7, follow=True)
+    admm.z_and_u_step()
+    w.data += 1.0
+    w.grad = torch.zeros(4)
+    admm.add_penalty_gradient()
+    assert torch.allclose(w.grad, 0.7 * torch.tensor([0.0, 0.0, 1.5 + 0.5, 1.1 + 0.1]))
 
 
 def test_state_survives_a_round_trip() -> None:

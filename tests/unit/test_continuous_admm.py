@@ -122,6 +122,7 @@ def test_every_ingredient_changes_the_result() -> None:
         _settings(relaxation=1.6),
         _settings(balance=1.5, updates=4),
         _settings(slack=1.0),
+        _settings(follow=False),
         replace(base, admm=replace(base.admm, rho=1e-9)),
         replace(base, admm=replace(base.admm, curvature=0.0)),
         replace(base, admm=replace(base.admm, crowding=0.5)),

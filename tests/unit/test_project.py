@@ -88,6 +88,24 @@ def test_joint_is_optimal_for_its_scale(bits: int, count: int) -> None:
         assert _error(w, z) == pytest.approx(best, abs=1e-6)
 
 
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_joint_is_optimal_in_a_metric(count: int) -> None:
+    """Whatever the weights of the squared distance, brute force finds nothing nearer."""
+    choices = [0.0, *_levels(0.5, 2)]
+    grid = torch.tensor(list(itertools.product(choices, repeat=4)))
+    grid = grid[(grid != 0).sum(1) <= count]
+    metric = torch.tensor([0.1, 1.0, 7.0, 2.0])
+    for w in _vectors(10, 4):
+        z = keep_joint(w, count, 0.5, 2, metric).dense()
+        assert int(torch.count_nonzero(z)) <= count
+        found = float((metric * (w - z).square()).double().sum())
+        best = float((metric * (grid - w).square()).double().sum(1).min())
+        assert found == pytest.approx(best, abs=1e-6)
+        free = keep_largest(w, count, metric).dense()
+        dropped = (metric * w.square()).sort(descending=True).values[count:].sum()
+        assert float((metric * (w - free).square()).sum()) == pytest.approx(float(dropped))
+
+
 def test_joint_ranks_by_gain_not_by_magnitude() -> None:
     # the largest magnitude is beyond the only level, so keeping it saves less: 9-4=5 against 6.25
     w = torch.tensor([1.45, 1.0, -0.2])

@@ -442,3 +442,10 @@ def test_every_row_of_the_reference_table_is_packaged() -> None:
             round(100 - float(error), 2) if error else None,
         )
         assert expected in packaged, line
+
+
+def test_page_says_whether_admm_converged() -> None:
+    record = lenet_record()
+    said = "Converged: 1 of 2 runs of ADMM; the last one: not converged: primal 0.0983"
+    assert said in " ".join(Page(render_html(record)).text)
+    assert "Converged:" not in " ".join(Page(render_html(replace(record, admm=()))).text)
