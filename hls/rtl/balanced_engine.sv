@@ -45,7 +45,6 @@ module balanced_engine #(
     input  logic                             start,
     input  logic                             frame_half,
     output logic                             busy,
-    output logic                             frame_enable,
     output logic [BANKS*FRAME_ADDR_BITS-1:0] frame_addr,
     input  logic [BANKS*IN_WIDTH*X_BITS-1:0] frame_data,
     output logic [GROUPS-1:0]                tile_valid,
@@ -78,7 +77,7 @@ module balanced_engine #(
   localparam int X_WIDTH = OUT_WIDTH + WINDOW - 1;
   // window_fetch counts rows from LIFT bank rows above the map.
   localparam int LIFT = (PADDING + BANKS - 1) / BANKS;
-  localparam int SIDE_BITS = ENTRY_BITS + ADDR_BITS + SLOT_BITS + 3;
+  localparam int SIDE_BITS = ENTRY_BITS + ADDR_BITS + SLOT_BITS + 2;
   localparam logic [TILE_BITS-1:0] LAST_TILE = TILE_BITS'(TILES - 1);
 
   if (INDEX_BITS == 0 && IN_CHANNELS > 1) begin : gen_bad_index
@@ -91,7 +90,8 @@ module balanced_engine #(
     $error("balanced_engine: an entry with its program must fit a 32-bit word");
   end
 
-  logic enable_reg, advance, last, tile_last, image_last;
+  logic advance, hold, issue, last, tile_last, image_last;
+  logic [GROUPS-1:0] room;
 
   // Group 0's memory, and the number of slots.
   logic cfg_first;
@@ -123,11 +123,14 @@ module balanced_engine #(
   logic [TILE_BITS-1:0] tile_reg;
   logic [SLOT_BITS-1:0] slot_reg;
   // The cycle between tiles: the word behind the last one waits.
-  assign advance = enable_reg & ~pause_reg;
+  // A channel's last word waits until every group has a place for its tile; then the pipeline never stops.
+  assign hold = valid_reg & last & ~(&room);
+  assign issue = valid_reg & ~hold;
+  assign advance = ~hold & ~pause_reg;
   if (ACC_MUX) begin : gen_pause
     always_ff @(posedge clk) begin
       if (rst) pause_reg <= 1'b0;
-      else if (enable_reg) pause_reg <= valid_reg & last & ~image_last;
+      else if (!hold) pause_reg <= valid_reg & last & ~image_last;
     end
   end else begin : gen_no_pause
     assign pause_reg = 1'b0;
@@ -143,7 +146,7 @@ module balanced_engine #(
       valid_reg  <= 1'b0;
     end else if (start && slots_reg != '0) begin
       active_reg <= 1'b1;
-    end else if (enable_reg) begin
+    end else if (!hold) begin
       valid_reg <= active_reg & ~(valid_reg & (image_last | (ACC_MUX & last)));
       if (valid_reg && image_last) active_reg <= 1'b0;
     end
@@ -156,7 +159,7 @@ module balanced_engine #(
       first_reg <= 1'b1;
     end else if (cfg_read) begin
       pc_reg <= cfg_addr[ADDR_BITS-1:0];
-    end else if (enable_reg) begin
+    end else if (!hold) begin
       if (active_reg && advance) pc_reg <= word_addr + 1'b1;
       if (valid_reg) begin
         first_reg <= last;
@@ -199,7 +202,7 @@ module balanced_engine #(
   );
 
   // Window, shared by all groups. The side channel carries group 0's entry and the others' address.
-  logic read_valid, x_valid, read_done;
+  logic x_valid;
   logic [SIDE_BITS-1:0] read_side, x_side;
   logic [TILE_ROWS*X_WIDTH*X_BITS-1:0] x;
   window_fetch #(
@@ -219,8 +222,7 @@ module balanced_engine #(
   ) fetch (
       .clk(clk),
       .rst(rst),
-      .enable(enable_reg),
-      .valid(valid_reg),
+      .valid(issue),
       .mac(1'b1),
       .base_load(first_reg),
       .base_init(half_reg ? FRAME_ADDR_BITS'(HALF_DEPTH - LIFT) : FRAME_ADDR_BITS'(-LIFT)),
@@ -228,9 +230,7 @@ module balanced_engine #(
       .kh(kh),
       .kw(kw),
       .tile(tile_reg),
-      .side({image_last, first_reg, last, slot_reg, word_addr_reg, word[ENTRY_BITS-1:0]}),
-      .frame_enable(frame_enable),
-      .read_valid(read_valid),
+      .side({first_reg, last, slot_reg, word_addr_reg, word[ENTRY_BITS-1:0]}),
       .read_side(read_side),
       .frame_addr(frame_addr),
       .frame_data(frame_data),
@@ -239,16 +239,14 @@ module balanced_engine #(
       .x(x)
   );
 
-  assign read_done = enable_reg & read_valid & read_side[SIDE_BITS-1];
   always_ff @(posedge clk) begin
     if (rst) busy_reg <= 1'b0;
     else if (start) busy_reg <= slots_reg != '0;
-    else if (read_done) busy_reg <= 1'b0;
+    else if (issue && image_last) busy_reg <= 1'b0;
   end
   assign busy = busy_reg;
 
   // Groups.
-  logic [GROUPS-1:0] blocked;
   logic [GROUPS*32-1:0] group_rdata;
   for (genvar g = 0; g < GROUPS; g++) begin : gen_group
     logic cfg_mine;
@@ -256,7 +254,7 @@ module balanced_engine #(
     logic [31:0] header;
     assign cfg_mine = cfg_group == GROUP_BITS'(g);
     if (g == 0) begin : gen_of_program
-      always_ff @(posedge clk) if (enable_reg) entry <= read_side[ENTRY_BITS-1:0];
+      always_ff @(posedge clk) entry <= read_side[ENTRY_BITS-1:0];
       assign group_rdata[31:0] =
           header | (cfg_read && cfg_mine && cfg_kind == 3'd2 ? 32'(word) : 32'd0);
     end else begin : gen_of_memory
@@ -269,7 +267,7 @@ module balanced_engine #(
           .write_enable(cfg_write & cfg_mine & (cfg_kind == 3'd2)),
           .write_addr(cfg_addr[ADDR_BITS-1:0]),
           .write_data(cfg_wdata[ENTRY_BITS-1:0]),
-          .read_enable(enable_reg),
+          .read_enable(1'b1),
           .read_addr(read_side[ENTRY_BITS+:ADDR_BITS]),
           .read_data(entry)
       );
@@ -294,14 +292,15 @@ module balanced_engine #(
     ) group (
         .clk(clk),
         .rst(rst),
-        .enable(enable_reg),
+        .claim(issue & last),
+        .claim_slot(slot_reg),
+        .room(room[g]),
         .entry(entry),
         .x_valid(x_valid),
-        .first(x_side[SIDE_BITS-2]),
-        .last(x_side[SIDE_BITS-3]),
+        .first(x_side[SIDE_BITS-1]),
+        .last(x_side[SIDE_BITS-2]),
         .slot(x_side[ENTRY_BITS+ADDR_BITS+:SLOT_BITS]),
         .x(x),
-        .blocked(blocked[g]),
         .tile_valid(tile_valid[g]),
         .tile_payload(tile_payload[g*PAYLOAD_BITS+:PAYLOAD_BITS]),
         .tile_pop(tile_pop[g]),
@@ -311,11 +310,6 @@ module balanced_engine #(
         .cfg_wdata(cfg_wdata),
         .cfg_rdata(header)
     );
-  end
-
-  always_ff @(posedge clk) begin
-    if (rst) enable_reg <= 1'b1;
-    else enable_reg <= ~|blocked;
   end
 
   always_comb begin

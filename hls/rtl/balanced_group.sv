@@ -29,7 +29,10 @@ module balanced_group #(
 ) (
     input  logic                           clk,
     input  logic                           rst,
-    input  logic                           enable,
+    // A channel's last word claims a place for the tile of its slot, where the group has that slot.
+    input  logic                           claim,
+    input  logic [SLOT_BITS-1:0]           claim_slot,
+    output logic                           room,
     // One stage before the window's last one.
     input  logic [ENTRY_BITS-1:0]          entry,
     // Last stage of the window.
@@ -38,7 +41,6 @@ module balanced_group #(
     input  logic                           last,
     input  logic [SLOT_BITS-1:0]           slot,
     input  logic [ROWS*X_WIDTH*X_BITS-1:0] x,
-    output logic                           blocked,
     output logic                           tile_valid,
     output logic [PAYLOAD_BITS-1:0]        tile_payload,
     input  logic                           tile_pop,
@@ -53,7 +55,6 @@ module balanced_group #(
   localparam int SLOTS_BITS = $clog2(SLOT_CAPACITY + 1);
   localparam int OPERAND_BITS = USE_DSP ? CODE_BITS + 1 : 3 * ((CODE_BITS + 1) / 2);
   localparam int PLACE_BITS = WINDOW > 1 ? $clog2(WINDOW) : 1;
-  localparam int LANE_BITS = LANES * X_BITS;
 
   // Header.
   logic [COUNT_BITS-1:0] entries_reg;
@@ -79,7 +80,6 @@ module balanced_group #(
   logic [CHOICE_BITS-1:0] choice;
   logic [CODE_BITS-1:0] magnitude;
   logic [OPERAND_BITS-1:0] operand, operand_reg;
-  logic [PLACE_BITS-1:0] place_reg;
   assign choice = entry[CODE_BITS+:CHOICE_BITS];
   if (CODE_BITS > 1) begin : gen_magnitude
     assign magnitude = CODE_BITS'(entry[CODE_BITS-2:0]) + 1'b1;
@@ -94,18 +94,29 @@ module balanced_group #(
       .magnitude(magnitude),
       .operand(operand)
   );
+  always_ff @(posedge clk) operand_reg <= choice == CHOICE_BITS'(WINDOW) ? '0 : operand;
+
+  // Copies of what all groups share, kept apart from those of the other groups.
+  (* keep = "true" *) logic valid_reg, first_reg, last_reg;
+  (* keep *)
   always_ff @(posedge clk) begin
-    if (enable) begin
-      operand_reg <= choice == CHOICE_BITS'(WINDOW) ? '0 : operand;
-      place_reg   <= choice[PLACE_BITS-1:0];
-    end
+    // The last slot may lack a channel in the higher groups.
+    valid_reg <= x_valid & (SLOTS_BITS'(slot) < slots_reg);
+    first_reg <= first;
+    last_reg <= last;
   end
 
-  // The last slot may lack a channel in the higher groups.
-  logic done, done_next, full_next, has_slot;
+  logic [ROWS-1:0] done;
   logic [LANES*ACC_BITS-1:0] acc;
-  assign has_slot = SLOTS_BITS'(slot) < slots_reg;
   if (ACC_MUX) begin : gen_choose_products
+    (* keep = "true" *) logic [ROWS*X_WIDTH*X_BITS-1:0] x_reg;
+    logic [PLACE_BITS-1:0] place_early_reg, place_reg;
+    (* keep *)
+    always_ff @(posedge clk) x_reg <= x;
+    always_ff @(posedge clk) begin
+      place_early_reg <= choice[PLACE_BITS-1:0];
+      place_reg <= place_early_reg;
+    end
     mac_group #(
         .ROWS(ROWS),
         .OUT_WIDTH(OUT_WIDTH),
@@ -119,35 +130,40 @@ module balanced_group #(
     ) macs (
         .clk(clk),
         .rst(rst),
-        .enable(enable),
-        .x_valid(x_valid & has_slot),
-        .first(first),
-        .last(last),
+        .x_valid(valid_reg),
+        .first(first_reg),
+        .last(last_reg),
         .kw(place_reg),
-        .operand(operand_reg),
-        .x(x),
+        .operand_next(operand_reg),
+        .x(x_reg),
         .done(done),
-        .done_next(done_next),
         .acc(acc)
     );
   end else begin : gen_choose_inputs
-    logic [WINDOW*LANE_BITS-1:0] choices;
-    logic [LANE_BITS-1:0] chosen;
-    for (genvar i = 0; i < WINDOW; i++) begin : gen_place
-      for (genvar r = 0; r < ROWS; r++) begin : gen_row
-        assign choices[i*LANE_BITS+r*OUT_WIDTH*X_BITS+:OUT_WIDTH*X_BITS] =
-            x[(r*X_WIDTH+i)*X_BITS+:OUT_WIDTH*X_BITS];
+    logic [LANES*X_BITS-1:0] x_reg;
+    for (genvar r = 0; r < ROWS; r++) begin : gen_row
+      localparam int ROW_BITS = OUT_WIDTH * X_BITS;
+      (* keep = "true" *) logic [PLACE_BITS-1:0] place_reg;
+      logic [WINDOW*ROW_BITS-1:0] choices;
+      logic [ROW_BITS-1:0] chosen;
+      (* keep *)
+      always_ff @(posedge clk) place_reg <= choice[PLACE_BITS-1:0];
+      for (genvar i = 0; i < WINDOW; i++) begin : gen_place
+        assign choices[i*ROW_BITS+:ROW_BITS] = x[(r*X_WIDTH+i)*X_BITS+:ROW_BITS];
       end
+      mux_tree #(
+          .WIDTH(ROW_BITS),
+          .COUNT(WINDOW),
+          .SELECT_BITS(PLACE_BITS)
+      ) place_mux (
+          .select(place_reg),
+          .choices(choices),
+          .result(chosen)
+      );
+      // Kept: with WINDOW = 1 the groups' copies are alike.
+      (* keep *)
+      always_ff @(posedge clk) x_reg[r*ROW_BITS+:ROW_BITS] <= chosen;
     end
-    mux_tree #(
-        .WIDTH(LANE_BITS),
-        .COUNT(WINDOW),
-        .SELECT_BITS(PLACE_BITS)
-    ) place_mux (
-        .select(place_reg),
-        .choices(choices),
-        .result(chosen)
-    );
     mac_group #(
         .ROWS(ROWS),
         .OUT_WIDTH(OUT_WIDTH),
@@ -160,19 +176,18 @@ module balanced_group #(
     ) macs (
         .clk(clk),
         .rst(rst),
-        .enable(enable),
-        .x_valid(x_valid & has_slot),
-        .first(first),
-        .last(last),
+        .x_valid(valid_reg),
+        .first(first_reg),
+        .last(last_reg),
         .kw(1'b0),
-        .operand(operand_reg),
-        .x(chosen),
+        .operand_next(operand_reg),
+        .x(x_reg),
         .done(done),
-        .done_next(done_next),
         .acc(acc)
     );
   end
   group_output #(
+      .ROWS(ROWS),
       .ACC_BUS_BITS(LANES * ACC_BITS),
       .TILES(TILES),
       .SLOT_CAPACITY(SLOT_CAPACITY),
@@ -180,16 +195,15 @@ module balanced_group #(
   ) out (
       .clk(clk),
       .rst(rst),
-      .push(enable & done),
+      .claim(claim & (SLOTS_BITS'(claim_slot) < slots_reg)),
+      .room(room),
+      .done(done),
       .acc(acc),
       .slots(slots_reg),
-      .full_next(full_next),
       .tile_valid(tile_valid),
       .tile_payload(tile_payload),
       .tile_pop(tile_pop)
   );
-  assign blocked = done_next & full_next;
-
   logic unused;
   assign unused = ^{cfg_wdata, choice};
 endmodule

@@ -41,7 +41,6 @@ module dense_engine #(
     input  logic                             start,
     input  logic                             frame_half,
     output logic                             busy,
-    output logic                             frame_enable,
     output logic [BANKS*FRAME_ADDR_BITS-1:0] frame_addr,
     input  logic [BANKS*IN_WIDTH*X_BITS-1:0] frame_data,
     output logic [GROUPS-1:0]                tile_valid,
@@ -66,7 +65,7 @@ module dense_engine #(
   localparam int HALF_DEPTH = IN_CHANNELS * BANK_HEIGHT;
   // window_fetch counts rows from LIFT bank rows above the map.
   localparam int LIFT = (PADDING + BANKS - 1) / BANKS;
-  localparam int SIDE_BITS = ADDR_BITS + SLOT_BITS + 3;
+  localparam int SIDE_BITS = ADDR_BITS + SLOT_BITS + 2;
 
   if (CONV_GROUPS > 1 && (OUT_CHANNELS / CONV_GROUPS) % GROUPS != 0) begin : gen_bad_groups
     $error("dense_engine: GROUPS must divide the output channels of a convolution group");
@@ -75,7 +74,8 @@ module dense_engine #(
     $error("dense_engine: SLOT_CAPACITY or WEIGHT_CAPACITY is too small for OUT_CHANNELS");
   end
 
-  logic enable_reg;
+  logic hold, issue;
+  logic [GROUPS-1:0] room;
 
   // Counters: kw, kh, c fastest first; then the tile, then the slot.
   logic active_reg, half_reg, busy_reg;
@@ -94,12 +94,15 @@ module dense_engine #(
   assign tile_last = tile_reg == TILE_BITS'(TILES - 1);
   assign slot_last = slot_reg == SLOT_BITS'(SLOTS - 1);
   assign image_last = window_last & tile_last & slot_last;
+  // A window's last step waits until every group has a place for its tile; then nothing stops.
+  assign hold = window_last & ~(&room);
+  assign issue = active_reg & ~hold;
   assign first = (kw_reg == '0) & (kh_reg == '0) & (c_reg == '0);
 
   always_ff @(posedge clk) begin
     if (rst) active_reg <= 1'b0;
     else if (start) active_reg <= 1'b1;
-    else if (enable_reg && image_last) active_reg <= 1'b0;
+    else if (issue && image_last) active_reg <= 1'b0;
     if (start) begin
       half_reg <= frame_half;
       kw_reg <= '0;
@@ -114,7 +117,7 @@ module dense_engine #(
       group_base_reg <= frame_half ? FRAME_ADDR_BITS'(HALF_DEPTH - LIFT) : FRAME_ADDR_BITS'(-LIFT);
     end else if (cfg_read) begin
       addr_reg <= cfg_addr[ADDR_BITS-1:0];
-    end else if (enable_reg && active_reg) begin
+    end else if (issue) begin
       kw_reg <= kw_last ? '0 : kw_reg + 1'b1;
       if (kw_last) kh_reg <= kh_last ? '0 : kh_reg + 1'b1;
       if (kw_last && kh_last) c_reg <= c_last ? '0 : c_reg + 1'b1;
@@ -136,7 +139,7 @@ module dense_engine #(
   end
 
   // Window, shared by all groups. The side channel carries the weight address to the read stage.
-  logic read_valid, x_valid, read_done;
+  logic x_valid;
   logic [SIDE_BITS-1:0] read_side, x_side;
   logic [LANES*X_BITS-1:0] x;
   window_fetch #(
@@ -156,8 +159,7 @@ module dense_engine #(
   ) fetch (
       .clk(clk),
       .rst(rst),
-      .enable(enable_reg),
-      .valid(active_reg),
+      .valid(issue),
       .mac(1'b1),
       .base_load(first),
       .base_init(group_base_reg),
@@ -165,9 +167,7 @@ module dense_engine #(
       .kh(kh_reg),
       .kw(kw_reg),
       .tile(tile_reg),
-      .side({image_last, first, window_last, slot_reg, addr_reg}),
-      .frame_enable(frame_enable),
-      .read_valid(read_valid),
+      .side({first, window_last, slot_reg, addr_reg}),
       .read_side(read_side),
       .frame_addr(frame_addr),
       .frame_data(frame_data),
@@ -176,16 +176,14 @@ module dense_engine #(
       .x(x)
   );
 
-  assign read_done = enable_reg & read_valid & read_side[SIDE_BITS-1];
   always_ff @(posedge clk) begin
     if (rst) busy_reg <= 1'b0;
     else if (start) busy_reg <= 1'b1;
-    else if (read_done) busy_reg <= 1'b0;
+    else if (issue && image_last) busy_reg <= 1'b0;
   end
   assign busy = busy_reg;
 
   // Groups.
-  logic [GROUPS-1:0] blocked;
   logic [GROUPS*32-1:0] group_rdata;
   for (genvar g = 0; g < GROUPS; g++) begin : gen_group
     logic cfg_mine;
@@ -207,14 +205,15 @@ module dense_engine #(
     ) group (
         .clk(clk),
         .rst(rst),
-        .enable(enable_reg),
+        .claim(issue & window_last),
+        .claim_slot(slot_reg),
+        .room(room[g]),
         .weight_addr(read_side[ADDR_BITS-1:0]),
         .x_valid(x_valid),
-        .first(x_side[SIDE_BITS-2]),
-        .last(x_side[SIDE_BITS-3]),
+        .first(x_side[SIDE_BITS-1]),
+        .last(x_side[SIDE_BITS-2]),
         .slot(x_side[ADDR_BITS+:SLOT_BITS]),
         .x(x),
-        .blocked(blocked[g]),
         .tile_valid(tile_valid[g]),
         .tile_payload(tile_payload[g*PAYLOAD_BITS+:PAYLOAD_BITS]),
         .tile_pop(tile_pop[g]),
@@ -227,16 +226,11 @@ module dense_engine #(
     );
   end
 
-  always_ff @(posedge clk) begin
-    if (rst) enable_reg <= 1'b1;
-    else enable_reg <= ~|blocked;
-  end
-
   always_comb begin
     cfg_rdata = '0;
     for (int g = 0; g < GROUPS; g++) cfg_rdata |= group_rdata[g*32+:32];
   end
 
   logic unused;
-  assign unused = ^{cfg_addr, x_side, half_reg};
+  assign unused = ^{cfg_addr, x_side, read_side, half_reg};
 endmodule

@@ -22,8 +22,11 @@ module dense_group #(
 ) (
     input  logic                     clk,
     input  logic                     rst,
-    input  logic                     enable,
-    // Read stage of the window: the weight comes with the frame's data.
+    // A window's last step claims a place for the tile of its slot, where the group has that slot.
+    input  logic                     claim,
+    input  logic [SLOT_BITS-1:0]     claim_slot,
+    output logic                     room,
+    // The window's address stage; a register of the group's own follows, as behind x.
     input  logic [ADDR_BITS-1:0]     weight_addr,
     // Last stage of the window.
     input  logic                     x_valid,
@@ -31,7 +34,6 @@ module dense_group #(
     input  logic                     last,
     input  logic [SLOT_BITS-1:0]     slot,
     input  logic [LANES*X_BITS-1:0]  x,
-    output logic                     blocked,
     output logic                     tile_valid,
     output logic [PAYLOAD_BITS-1:0]  tile_payload,
     input  logic                     tile_pop,
@@ -48,6 +50,20 @@ module dense_group #(
   localparam int SLOTS_BITS = $clog2(SLOT_CAPACITY + 1);
   localparam int OPERAND_BITS = USE_DSP ? CODE_BITS + 1 : 3 * ((CODE_BITS + 1) / 2);
 
+  // Copies of what all groups share, kept apart from those of the other groups.
+  (* keep = "true" *) logic [ADDR_BITS-1:0] weight_addr_reg;
+  (* keep = "true" *) logic [LANES*X_BITS-1:0] x_reg;
+  (* keep = "true" *) logic valid_reg, first_reg, last_reg;
+  (* keep *)
+  always_ff @(posedge clk) begin
+    weight_addr_reg <= weight_addr;
+    x_reg <= x;
+    // The last slot may lack a channel in the higher groups.
+    valid_reg <= x_valid & (SLOTS_BITS'(slot) < slots_reg);
+    first_reg <= first;
+    last_reg <= last;
+  end
+
   // Weight memory and header.
   logic [COUNT_BITS-1:0] entries_reg;
   logic [SLOTS_BITS-1:0] slots_reg;
@@ -61,8 +77,8 @@ module dense_group #(
       .write_enable(cfg_write & (cfg_kind == 3'd2)),
       .write_addr(cfg_addr[ADDR_BITS-1:0]),
       .write_data(cfg_wdata[WORD_BITS-1:0]),
-      .read_enable(enable),
-      .read_addr(weight_addr),
+      .read_enable(1'b1),
+      .read_addr(weight_addr_reg),
       .read_data(weight)
   );
   always_ff @(posedge clk) begin
@@ -84,7 +100,7 @@ module dense_group #(
   end
 
   logic [CODE_BITS-1:0] magnitude;
-  logic [OPERAND_BITS-1:0] operand, operand_reg;
+  logic [OPERAND_BITS-1:0] operand;
   assign magnitude = weight[CODE_BITS] ? -weight[CODE_BITS-1:0] : weight[CODE_BITS-1:0];
   weight_operand #(
       .CODE_BITS(CODE_BITS),
@@ -94,14 +110,9 @@ module dense_group #(
       .magnitude(magnitude),
       .operand(operand)
   );
-  always_ff @(posedge clk) begin
-    if (enable) operand_reg <= operand;
-  end
 
-  // The last slot may lack a channel in the higher groups.
-  logic done, done_next, full_next, has_slot;
+  logic [ROWS-1:0] done;
   logic [LANES*ACC_BITS-1:0] acc;
-  assign has_slot = SLOTS_BITS'(slot) < slots_reg;
   mac_group #(
       .ROWS(ROWS),
       .OUT_WIDTH(OUT_WIDTH),
@@ -114,18 +125,17 @@ module dense_group #(
   ) macs (
       .clk(clk),
       .rst(rst),
-      .enable(enable),
-      .x_valid(x_valid & has_slot),
-      .first(first),
-      .last(last),
+      .x_valid(valid_reg),
+      .first(first_reg),
+      .last(last_reg),
       .kw(1'b0),
-      .operand(operand_reg),
-      .x(x),
+      .operand_next(operand),
+      .x(x_reg),
       .done(done),
-      .done_next(done_next),
       .acc(acc)
   );
   group_output #(
+      .ROWS(ROWS),
       .ACC_BUS_BITS(LANES * ACC_BITS),
       .TILES(TILES),
       .SLOT_CAPACITY(SLOT_CAPACITY),
@@ -133,16 +143,15 @@ module dense_group #(
   ) out (
       .clk(clk),
       .rst(rst),
-      .push(enable & done),
+      .claim(claim & (SLOTS_BITS'(claim_slot) < slots_reg)),
+      .room(room),
+      .done(done),
       .acc(acc),
       .slots(slots_reg),
-      .full_next(full_next),
       .tile_valid(tile_valid),
       .tile_payload(tile_payload),
       .tile_pop(tile_pop)
   );
-  assign blocked = done_next & full_next;
-
   logic unused;
   assign unused = ^{cfg_addr, cfg_wdata};
 endmodule

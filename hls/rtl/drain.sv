@@ -2,7 +2,9 @@
 // per INTERVAL cycles, and turns them into rows of the next frame: max-pool, bias and requantise with
 // the slot's record, write. More beats need fewer requantiser lanes.
 //
-//   select | payload | pool columns | pool rows | + bias | * mult | + round | clamp -> write
+//   select | payload | whole | pool columns | pool rows | + bias | * mult | + round | clamp -> write
+//
+// Every row of a beat has selects of its own, so that no net runs over the whole payload.
 //
 // Of the first PAIRED_GROUPS groups, an odd column's accumulator lacks 1 where that of the even column
 // before it is negative (mac_group); it is added here, once for all groups.
@@ -91,7 +93,7 @@ module drain #(
   logic [GROUPS-1:0] waiting, above_reg, high, pick, taken_reg;
   logic select_reg, open_reg, ready, more, resume, beat_last;
   logic [GROUP_BITS-1:0] group_next, group_reg;
-  logic [BEAT_BITS-1:0] beat_reg;
+  logic [BEAT_BITS-1:0] beat_next, beat_reg;
   assign beat_last = beat_reg == BEAT_BITS'(BEATS - 1);
   assign more = select_reg ? ~beat_last : open_reg;
   assign resume = more & ready;
@@ -100,6 +102,9 @@ module drain #(
   assign high = waiting & above_reg;
   assign pick = |high ? high & (~high + 1'b1) : waiting & (~waiting + 1'b1);
   always_comb begin
+    beat_next = beat_reg;
+    if (resume) beat_next = beat_reg + 1'b1;
+    if (|pick) beat_next = '0;
     group_next = '0;
     for (int g = 0; g < GROUPS; g++) if (pick[g]) group_next |= GROUP_BITS'(g);
   end
@@ -113,11 +118,10 @@ module drain #(
     end else begin
       select_reg <= resume | (|pick);
       open_reg   <= more & ~resume;
-      if (resume) beat_reg <= beat_reg + 1'b1;
+      beat_reg   <= beat_next;
       if (|pick) begin
         taken_reg <= pick;
         above_reg <= ~(pick | (pick - 1'b1));
-        beat_reg  <= '0;
       end
     end
     if (|pick) group_reg <= group_next;
@@ -137,53 +141,99 @@ module drain #(
   end
 
   // Payload, and the address of the slot's record.
-  logic [PAYLOAD_BITS-1:0] payload;
+  localparam int PLACE_TAG_BITS = PAYLOAD_BITS - ACC_BUS;
+  localparam int ROW_BUS = OUT_WIDTH * ACC_BITS;
+  logic [GROUPS*PLACE_TAG_BITS-1:0] place_tags;
+  logic [PLACE_TAG_BITS-1:0] place_tag, place_tag_reg;
   logic [BEAT_BUS-1:0] beat_acc, acc_reg;
   logic [BEAT_TILE_BITS-1:0] first_beat, beat_tile;
-  logic [RECORD_ADDR_BITS-1:0] group_base, record_offset, record_addr_reg, record_read_addr_reg;
+  logic [RECORD_ADDR_BITS-1:0] group_base, record_offset, record_addr_reg;
+  logic taken_valid_reg;
+  logic [GROUP_BITS-1:0] taken_group_reg;
+  logic [BEAT_BITS-1:0] taken_beat_reg;
+  for (genvar g = 0; g < GROUPS; g++) begin : gen_place_tag
+    assign place_tags[g*PLACE_TAG_BITS+:PLACE_TAG_BITS] =
+        tile_payload[g*PAYLOAD_BITS+ACC_BUS+:PLACE_TAG_BITS];
+  end
   mux_tree #(
-      .WIDTH(PAYLOAD_BITS),
+      .WIDTH(PLACE_TAG_BITS),
       .COUNT(GROUPS),
       .SELECT_BITS(GROUP_BITS)
-  ) pick_payload (
+  ) pick_place_tag (
       .select(group_reg),
-      .choices(tile_payload),
-      .result(payload)
+      .choices(place_tags),
+      .result(place_tag)
   );
+  always_ff @(posedge clk) begin
+    taken_valid_reg <= select_reg & ~rst;
+    taken_group_reg <= group_reg;
+    taken_beat_reg <= beat_reg;
+    place_tag_reg <= place_tag;
+  end
+  // Row k of a beat: of every group the rows k, k + BEAT_ROWS ... of its tile.
+  for (genvar k = 0; k < BEAT_ROWS; k++) begin : gen_pick
+    (* keep = "true" *) logic [GROUP_BITS-1:0] row_group_reg;
+    (* keep = "true" *) logic [BEAT_BITS-1:0] row_beat_reg;
+    logic [GROUPS*BEATS*ROW_BUS-1:0] tiles;
+    logic [BEATS*ROW_BUS-1:0] tile;
+    logic [ROW_BUS-1:0] row_next, row_reg;
+    (* keep *)
+    always_ff @(posedge clk) begin
+      row_beat_reg <= rst ? '0 : beat_next;
+      if (|pick) row_group_reg <= group_next;
+    end
+    for (genvar g = 0; g < GROUPS; g++) begin : gen_tile
+      for (genvar b = 0; b < BEATS; b++) begin : gen_beat
+        assign tiles[(g*BEATS+b)*ROW_BUS+:ROW_BUS] =
+            tile_payload[g*PAYLOAD_BITS+(b*BEAT_ROWS+k)*ROW_BUS+:ROW_BUS];
+      end
+    end
+    mux_tree #(
+        .WIDTH(BEATS * ROW_BUS),
+        .COUNT(GROUPS),
+        .SELECT_BITS(GROUP_BITS)
+    ) pick_tile (
+        .select(row_group_reg),
+        .choices(tiles),
+        .result(tile)
+    );
+    mux_tree #(
+        .WIDTH(ROW_BUS),
+        .COUNT(BEATS),
+        .SELECT_BITS(BEAT_BITS)
+    ) pick_beat (
+        .select(row_beat_reg),
+        .choices(tile),
+        .result(row_next)
+    );
+    always_ff @(posedge clk) row_reg <= row_next;
+    assign beat_acc[k*ROW_BUS+:ROW_BUS] = row_reg;
+  end
   times_const #(
       .VALUE_BITS(GROUP_BITS),
       .FACTOR(SLOT_CAPACITY),
       .PRODUCT_BITS(RECORD_ADDR_BITS)
   ) records (
-      .value(cfg_write | cfg_read ? cfg_group : group_reg),
+      .value(cfg_write | cfg_read ? cfg_group : taken_group_reg),
       .product(group_base)
   );
   assign record_offset = cfg_write | cfg_read ? RECORD_ADDR_BITS'(cfg_addr)
-                                              : RECORD_ADDR_BITS'(payload[ACC_BUS+TILE_BITS+:SLOT_BITS]);
-  mux_tree #(
-      .WIDTH(BEAT_BUS),
-      .COUNT(BEATS),
-      .SELECT_BITS(BEAT_BITS)
-  ) pick_beat (
-      .select(beat_reg),
-      .choices(payload[ACC_BUS-1:0]),
-      .result(beat_acc)
-  );
+                                              : RECORD_ADDR_BITS'(place_tag_reg[TILE_BITS+:SLOT_BITS]);
   times_const #(
       .VALUE_BITS(TILE_BITS),
       .FACTOR(BEATS),
       .PRODUCT_BITS(BEAT_TILE_BITS)
   ) tile_beats (
-      .value(payload[ACC_BUS+:TILE_BITS]),
+      .value(place_tag_reg[TILE_BITS-1:0]),
       .product(first_beat)
   );
-  assign beat_tile = first_beat + BEAT_TILE_BITS'(beat_reg);
+  assign beat_tile = first_beat + BEAT_TILE_BITS'(taken_beat_reg);
 
   // The accumulators of DSP blocks that serve two lanes.
   logic [BEAT_BUS-1:0] whole_acc;
   if (PAIRED_GROUPS > 0) begin : gen_paired
     logic paired;
-    assign paired = 32'(group_reg) < 32'(PAIRED_GROUPS);
+    assign paired = 32'(taken_group_reg) < 32'(PAIRED_GROUPS);
     for (genvar v = 0; v < BEAT_ROWS * OUT_WIDTH; v++) begin : gen_lane
       if (v % OUT_WIDTH % 2 == 1) begin : gen_odd
         assign whole_acc[v*ACC_BITS+:ACC_BITS] =
@@ -198,7 +248,6 @@ module drain #(
   always_ff @(posedge clk) begin
     acc_reg <= whole_acc;
     record_addr_reg <= group_base + record_offset;
-    record_read_addr_reg <= record_addr_reg;
   end
 
   // Pool.
@@ -231,7 +280,7 @@ module drain #(
   // Records {shift, mult, bias, channel}: written with their third word, one cycle after it came.
   logic record_write_reg;
   logic [31:0] channel_word_reg, bias_word_reg, scale_word_reg;
-  logic [RECORD_BITS-1:0] record;
+  logic [RECORD_BITS-1:0] record, record_reg;
   always_ff @(posedge clk) begin
     if (cfg_write && cfg_kind == 3'd3) channel_word_reg <= cfg_wdata;
     if (cfg_write && cfg_kind == 3'd4) bias_word_reg <= cfg_wdata;
@@ -239,9 +288,7 @@ module drain #(
     record_write_reg <= cfg_write & (cfg_kind == 3'd5);
   end
   if (FIXED) begin : gen_constants
-    logic [RECORD_BITS-1:0] record_reg;
-    always_ff @(posedge clk) record_reg <= TABLE[32'(record_read_addr_reg)*RECORD_BITS+:RECORD_BITS];
-    assign record = record_reg;
+    always_ff @(posedge clk) record <= TABLE[32'(record_addr_reg)*RECORD_BITS+:RECORD_BITS];
     logic unused;
     assign unused = record_write_reg;
   end else begin : gen_memory
@@ -256,15 +303,16 @@ module drain #(
         .write_data({scale_word_reg[MULT_BITS+:SHIFT_BITS], scale_word_reg[MULT_BITS-1:0],
                      bias_word_reg[ACC_BITS-1:0], channel_word_reg[CHANNEL_BITS-1:0]}),
         .read_enable(1'b1),
-        .read_addr(record_read_addr_reg),
+        .read_addr(record_addr_reg),
         .read_data(record)
     );
   end
   logic [CHANNEL_BITS-1:0] record_channel;
   logic [ACC_BITS-1:0] record_bias;
-  logic [MULT_BITS-1:0] record_mult, mult_reg;
-  logic [SHIFT_BITS-1:0] record_shift, shift_reg;
-  assign {record_shift, record_mult, record_bias, record_channel} = record;
+  logic [MULT_BITS-1:0] record_mult;
+  logic [SHIFT_BITS-1:0] record_shift;
+  always_ff @(posedge clk) record_reg <= record;
+  assign {record_shift, record_mult, record_bias, record_channel} = record_reg;
   always_comb begin
     cfg_rdata = '0;
     if (cfg_read) begin
@@ -280,8 +328,6 @@ module drain #(
     for (int v = 0; v < POOLED; v++) begin
       biased_reg[v*ACC_BITS+:ACC_BITS] <= pooled[v*ACC_BITS+:ACC_BITS] + record_bias;
     end
-    mult_reg  <= record_mult;
-    shift_reg <= record_shift;
   end
   requantize #(
       .LANES(POOLED),
@@ -295,8 +341,8 @@ module drain #(
   ) scale (
       .clk(clk),
       .acc(biased_reg),
-      .mult(mult_reg),
-      .shift(shift_reg),
+      .mult(record_mult),
+      .shift(record_shift),
       .y(wr_data)
   );
 
@@ -305,7 +351,7 @@ module drain #(
   localparam int PLACE_BITS = CHANNEL_BITS + ROW_BITS + ROWS;
   logic [PLACE_BITS-1:0] place_reg[SCALE_DELAY];
   always_ff @(posedge clk) begin
-    tag_reg[0] <= {select_reg, payload[PAYLOAD_BITS-1], beat_tile, group_reg};
+    tag_reg[0] <= {taken_valid_reg, place_tag_reg[PLACE_TAG_BITS-1], beat_tile, taken_group_reg};
     place_reg[0] <= {record_channel, pooled_row, pooled_mask};
     for (int i = 1; i <= DELAY; i++) tag_reg[i] <= tag_reg[i-1];
     for (int i = 1; i < SCALE_DELAY; i++) place_reg[i] <= place_reg[i-1];

@@ -1,5 +1,7 @@
-// Tags complete tiles of a group with {image parity, slot, tile} and keeps them for the drain.
+// Tags complete tiles of a group with {image parity, slot, tile} and keeps them for the drain. A tile is
+// claimed with its last entry, while there is room; done comes with the complete tile, a copy per row.
 module group_output #(
+    parameter int ROWS = 2,
     parameter int ACC_BUS_BITS = 480,
     parameter int TILES = 4,
     parameter int SLOT_CAPACITY = 8,
@@ -11,10 +13,11 @@ module group_output #(
 ) (
     input  logic                    clk,
     input  logic                    rst,
-    input  logic                    push,
+    input  logic                    claim,
+    output logic                    room,
+    input  logic [ROWS-1:0]         done,
     input  logic [ACC_BUS_BITS-1:0] acc,
     input  logic [SLOTS_BITS-1:0]   slots,
-    output logic                    full_next,
     output logic                    tile_valid,
     output logic [PAYLOAD_BITS-1:0] tile_payload,
     input  logic                    tile_pop
@@ -30,7 +33,7 @@ module group_output #(
       parity_reg <= 1'b0;
       tile_reg <= '0;
       slot_reg <= '0;
-    end else if (push) begin
+    end else if (done[0]) begin
       tile_reg <= tile_last ? '0 : tile_reg + 1'b1;
       if (tile_last) slot_reg <= slot_last ? '0 : slot_reg + 1'b1;
       if (tile_last && slot_last) parity_reg <= ~parity_reg;
@@ -38,16 +41,20 @@ module group_output #(
   end
 
   tile_fifo #(
-      .WIDTH(PAYLOAD_BITS),
+      .TAG_BITS(PAYLOAD_BITS - ACC_BUS_BITS),
+      .PART_BITS(ACC_BUS_BITS / ROWS),
+      .PARTS(ROWS),
       .DEPTH(FIFO_DEPTH)
   ) fifo (
       .clk(clk),
       .rst(rst),
-      .push(push),
+      .claim(claim),
+      .room(room),
+      .push(done[0]),
+      .push_part(done),
       .push_data({parity_reg, slot_reg, tile_reg, acc}),
       .pop(tile_pop),
       .valid(tile_valid),
-      .full_next(full_next),
       .data(tile_payload)
   );
 endmodule

@@ -12,7 +12,6 @@ module mac_lane #(
     parameter int OPERAND_BITS = USE_DSP ? CODE_BITS + 1 : 3 * ((CODE_BITS + 1) / 2)
 ) (
     input  logic                    clk,
-    input  logic                    enable,
     input  logic                    accumulate,
     input  logic                    first,
     input  logic                    carry,
@@ -28,7 +27,7 @@ module mac_lane #(
     logic signed [ACC_BITS-1:0] acc_reg;
     assign x_signed = {X_SIGNED & x[X_BITS-1], x};
     always_ff @(posedge clk) begin
-      if (enable) product_reg <= PRODUCT_BITS'(x_signed * $signed(operand));
+      product_reg <= PRODUCT_BITS'(x_signed * $signed(operand));
       if (accumulate) acc_reg <= ACC_BITS'(product_reg) + (first ? ACC_BITS'(0) : acc_reg);
     end
     assign acc = acc_reg;
@@ -44,7 +43,6 @@ module mac_lane #(
         .CODE_BITS(CODE_BITS)
     ) multiply (
         .clk(clk),
-        .enable(enable),
         .operand(operand),
         .x(x),
         .product(product)

@@ -37,27 +37,38 @@ module output_pack #(
   localparam int COLUMN_BITS = WIDTH > 1 ? $clog2(WIDTH) : 1;
 
   logic [31:0] remaining_reg;
+  // Images left, the last one under way: kept beside the count, which is too wide to be compared in time.
+  logic more_reg, final_reg;
   logic sending_reg, reading, sent, row_done, image_done, frame_ready, frame_half;
   logic [ADDR_BITS-1:0] row_reg;
   logic [COLUMN_BITS-1:0] column_reg;
   logic [WIDTH*Y_BITS-1:0] row_data;
   logic [Y_BITS-1:0] value;
   // The next row is read while the last word of this one leaves.
-  assign reading = frame_ready & (remaining_reg != '0) & (~sending_reg | (row_done & ~image_done));
+  assign reading = frame_ready & more_reg & (~sending_reg | (row_done & ~image_done));
   assign sent = sending_reg & word_ready;
   assign row_done = sent & (column_reg == COLUMN_BITS'(WIDTH - 1));
   assign image_done = row_done & (row_reg == ADDR_BITS'(DEPTH - 1));
-  assign done = remaining_reg == '0;
+  assign done = ~more_reg;
 
   always_ff @(posedge clk) begin
     if (rst) begin
       remaining_reg <= '0;
+      more_reg <= 1'b0;
+      final_reg <= 1'b0;
       sending_reg <= 1'b0;
       row_reg <= '0;
       column_reg <= '0;
     end else begin
-      if (start) remaining_reg <= count;
-      else if (image_done) remaining_reg <= remaining_reg - 1'b1;
+      if (start) begin
+        remaining_reg <= count;
+        more_reg <= count != '0;
+        final_reg <= count == 32'd1;
+      end else if (image_done) begin
+        remaining_reg <= remaining_reg - 1'b1;
+        more_reg <= ~final_reg;
+        final_reg <= remaining_reg == 32'd2;
+      end
       sending_reg <= reading | (sending_reg & ~row_done);
       if (sent) column_reg <= row_done ? '0 : column_reg + 1'b1;
       if (row_done) row_reg <= image_done ? '0 : row_reg + 1'b1;
@@ -106,7 +117,7 @@ module output_pack #(
       .result(value)
   );
   assign word_valid = sending_reg;
-  assign word_last = image_done & (remaining_reg == 32'd1);
+  assign word_last = image_done & final_reg;
   if (Y_SIGNED) begin : gen_signed
     assign word = 32'($signed(value));
   end else begin : gen_unsigned

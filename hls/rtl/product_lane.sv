@@ -9,7 +9,6 @@ module product_lane #(
     parameter int OPERAND_BITS = 3 * ((CODE_BITS + 1) / 2)
 ) (
     input  logic                        clk,
-    input  logic                        enable,
     input  logic [OPERAND_BITS-1:0]     operand,
     input  logic [X_BITS-1:0]           x,
     output logic [X_BITS+CODE_BITS-1:0] product
@@ -39,7 +38,7 @@ module product_lane #(
     end
   end
 
-  always_ff @(posedge clk) if (enable) product_reg <= partial[DIGITS-1];
+  always_ff @(posedge clk) product_reg <= partial[DIGITS-1];
   assign product = product_reg;
 
   logic unused;

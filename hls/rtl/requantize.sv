@@ -1,4 +1,5 @@
-// y = clamp((acc * mult + (1 << (shift - 1))) >> shift, lo, hi) on LANES lanes; three stages.
+// y = clamp((acc * mult + (1 << (shift - 1))) >> shift, lo, hi) on LANES lanes; three stages. mult and shift
+// come one cycle before acc, so that what is made of them for all lanes has a register of its own.
 //
 // shift must lie in SHIFT_MIN … SHIFT_MAX. Where the DSP operand has room for it (PRE_SHIFT), mult is
 // shifted left once for all lanes and every lane shifts right by the constant SHIFT_MAX, which is the
@@ -37,9 +38,9 @@ module requantize #(
   logic [SHIFT_BITS-1:0] bounded;
   assign bounded = shift > SHIFT_BITS'(SHIFT_MAX) ? SHIFT_BITS'(SHIFT_MAX) : shift;
 
-  logic signed [FACTOR_BITS-1:0] factor;
-  logic [WIDE-1:0] round_next, round_reg;
-  logic [RANGE_BITS-1:0] extra, extra_m_reg, extra_p_reg;
+  logic signed [FACTOR_BITS-1:0] factor, factor_reg;
+  logic [WIDE-1:0] round_next, round_early_reg, round_reg;
+  logic [RANGE_BITS-1:0] extra, extra_early_reg, extra_m_reg, extra_p_reg;
 
   if (RANGE == 0) begin : gen_fixed
     assign extra = '0;
@@ -62,9 +63,12 @@ module requantize #(
   end
 
   always_ff @(posedge clk) begin
-    extra_m_reg <= extra;
+    factor_reg <= factor;
+    extra_early_reg <= extra;
+    extra_m_reg <= extra_early_reg;
     extra_p_reg <= extra_m_reg;
-    round_reg <= round_next;
+    round_early_reg <= round_next;
+    round_reg <= round_early_reg;
   end
 
   for (genvar v = 0; v < LANES; v++) begin : gen_lane
@@ -95,7 +99,7 @@ module requantize #(
     end
 
     always_ff @(posedge clk) begin
-      product_reg <= $signed(acc[v*ACC_BITS+:ACC_BITS]) * factor;
+      product_reg <= $signed(acc[v*ACC_BITS+:ACC_BITS]) * factor_reg;
       rounded_reg <= WIDE'(product_reg) + $signed(round_reg);
       y_reg <= y_next;
     end

@@ -4,7 +4,7 @@
 // 2 or 3 columns at stride 1, at the price of one cycle between tiles.
 // All groups of a stage are one module for simulators (no_inline_module), which keeps builds short.
 //
-//   fetch (pc) -> entry -> [window_fetch: base, address, frame, x] -> [mac_group: product, acc] -> tile
+//   fetch (pc) -> entry -> [window_fetch: base, address, frame, x] -> [mac_group: control, product, acc] -> tile
 module sparse_engine #(
     parameter int X_BITS = 8,
     parameter bit X_SIGNED = 0,
@@ -39,11 +39,11 @@ module sparse_engine #(
 ) (
     input  logic                             clk,
     input  logic                             rst,
-    // One image: start with the halves of the input frame; busy until the last read.
+    // One image: start with the half of the input frame; busy until the last entry is on its way. Its
+    // read follows in two cycles, sooner than any writer that is given the half then reaches it.
     input  logic                             start,
     input  logic                             frame_half,
     output logic                             busy,
-    output logic                             frame_enable,
     output logic [BANKS*FRAME_ADDR_BITS-1:0] frame_addr,
     input  logic [BANKS*IN_WIDTH*X_BITS-1:0] frame_data,
     // Complete tiles: {image parity, slot, tile, accumulators}.
@@ -76,7 +76,7 @@ module sparse_engine #(
   localparam int HALF_DEPTH = IN_CHANNELS * BANK_HEIGHT;
   // window_fetch counts rows from LIFT bank rows above the map.
   localparam int LIFT = (PADDING + BANKS - 1) / BANKS;
-  localparam int SIDE_BITS = KW_BITS + CODE_BITS + 3;
+  localparam int SIDE_BITS = KW_BITS + CODE_BITS + 2;
   localparam int WINDOW_KW_BITS = ACC_MUX ? 1 : KW_BITS;
   localparam int X_WIDTH = ACC_MUX ? IN_WIDTH : OUT_WIDTH;
   localparam int OPERAND_BITS = USE_DSP ? CODE_BITS + 1 : 3 * ((CODE_BITS + 1) / 2);
@@ -95,7 +95,7 @@ module sparse_engine #(
     $error("sparse_engine: TILE_ROWS must be at most OUT_HEIGHT");
   end
 
-  logic enable_reg, advance;
+  logic advance, hold, issue, room;
 
   logic last, tile_last, image_last;
 
@@ -145,11 +145,14 @@ module sparse_engine #(
   logic [TILE_BITS-1:0] tile_reg;
   logic [SLOT_BITS-1:0] slot_reg;
   // The cycle between tiles: the entry behind the last one waits.
-  assign advance = enable_reg & ~pause_reg;
+  // A channel's last entry waits for a place that its tile can go to; then the pipeline never stops.
+  assign hold = entry_valid_reg & last & ~room;
+  assign issue = entry_valid_reg & ~hold;
+  assign advance = ~hold & ~pause_reg;
   if (ACC_MUX) begin : gen_pause
     always_ff @(posedge clk) begin
       if (rst) pause_reg <= 1'b0;
-      else if (enable_reg) pause_reg <= entry_valid_reg & last & ~image_last;
+      else if (!hold) pause_reg <= entry_valid_reg & last & ~image_last;
     end
   end else begin : gen_no_pause
     assign pause_reg = 1'b0;
@@ -165,7 +168,7 @@ module sparse_engine #(
       entry_valid_reg <= 1'b0;
     end else if (start && slots_reg != '0) begin
       active_reg <= 1'b1;
-    end else if (enable_reg) begin
+    end else if (!hold) begin
       entry_valid_reg <= active_reg & ~(entry_valid_reg & (image_last | (ACC_MUX & last)));
       if (entry_valid_reg && image_last) active_reg <= 1'b0;
     end
@@ -178,7 +181,7 @@ module sparse_engine #(
       first_reg <= 1'b1;
     end else if (cfg_read) begin
       pc_reg <= cfg_addr[ENTRY_ADDR_BITS-1:0];
-    end else if (enable_reg) begin
+    end else if (!hold) begin
       if (active_reg && advance) pc_reg <= entry_addr + 1'b1;
       if (entry_valid_reg) begin
         first_reg <= last;
@@ -214,7 +217,7 @@ module sparse_engine #(
   // Window.
   logic [WINDOW_KW_BITS-1:0] window_kw;
   assign window_kw = ACC_MUX ? '0 : kw[WINDOW_KW_BITS-1:0];
-  logic read_valid, x_valid, read_done;
+  logic x_valid;
   logic [SIDE_BITS-1:0] read_side, x_side;
   logic [TILE_ROWS*X_WIDTH*X_BITS-1:0] x;
   window_fetch #(
@@ -235,8 +238,7 @@ module sparse_engine #(
   ) fetch (
       .clk(clk),
       .rst(rst),
-      .enable(enable_reg),
-      .valid(entry_valid_reg),
+      .valid(issue),
       .mac(entry[MAC_BIT]),
       .base_load(first_reg),
       .base_init(half_reg ? FRAME_ADDR_BITS'(HALF_DEPTH - LIFT) : FRAME_ADDR_BITS'(-LIFT)),
@@ -244,9 +246,7 @@ module sparse_engine #(
       .kh(kh),
       .kw(window_kw),
       .tile(tile_reg),
-      .side({image_last, first_reg, last, kw, entry[CODE_BITS-1:0]}),
-      .frame_enable(frame_enable),
-      .read_valid(read_valid),
+      .side({first_reg, last, kw, entry[CODE_BITS-1:0]}),
       .read_side(read_side),
       .frame_addr(frame_addr),
       .frame_data(frame_data),
@@ -255,18 +255,17 @@ module sparse_engine #(
       .x(x)
   );
 
-  assign read_done = enable_reg & read_valid & read_side[SIDE_BITS-1];
   always_ff @(posedge clk) begin
     if (rst) busy_reg <= 1'b0;
     else if (start) busy_reg <= slots_reg != '0;
-    else if (read_done) busy_reg <= 1'b0;
+    else if (issue && image_last) busy_reg <= 1'b0;
   end
   assign busy = busy_reg;
 
   // Weight: decoded once for all lanes, beside the frame read.
   logic negative;
   logic [CODE_BITS-1:0] magnitude;
-  logic [OPERAND_BITS-1:0] operand, operand_early_reg, operand_reg;
+  logic [OPERAND_BITS-1:0] operand, operand_reg;
   assign negative = read_side[CODE_BITS-1];
   if (CODE_BITS > 1) begin : gen_magnitude
     assign magnitude = CODE_BITS'(read_side[CODE_BITS-2:0]) + 1'b1;
@@ -281,15 +280,10 @@ module sparse_engine #(
       .magnitude(magnitude),
       .operand(operand)
   );
-  always_ff @(posedge clk) begin
-    if (enable_reg) begin
-      operand_early_reg <= operand;
-      operand_reg <= operand_early_reg;
-    end
-  end
+  always_ff @(posedge clk) operand_reg <= operand;
 
   // Multiply-accumulate, and the tiles that wait for the drain.
-  logic done, done_next, full_next;
+  logic [TILE_ROWS-1:0] done;
   logic [LANES*ACC_BITS-1:0] acc;
   mac_group #(
       .ROWS(TILE_ROWS),
@@ -307,18 +301,17 @@ module sparse_engine #(
   ) macs (
       .clk(clk),
       .rst(rst),
-      .enable(enable_reg),
       .x_valid(x_valid),
-      .first(x_side[SIDE_BITS-2]),
-      .last(x_side[SIDE_BITS-3]),
+      .first(x_side[SIDE_BITS-1]),
+      .last(x_side[SIDE_BITS-2]),
       .kw(x_side[CODE_BITS+:KW_BITS]),
-      .operand(operand_reg),
+      .operand_next(operand_reg),
       .x(x),
       .done(done),
-      .done_next(done_next),
       .acc(acc)
   );
   group_output #(
+      .ROWS(TILE_ROWS),
       .ACC_BUS_BITS(LANES * ACC_BITS),
       .TILES(TILES),
       .SLOT_CAPACITY(SLOT_CAPACITY),
@@ -326,19 +319,15 @@ module sparse_engine #(
   ) out (
       .clk(clk),
       .rst(rst),
-      .push(enable_reg & done),
+      .claim(issue & last),
+      .room(room),
+      .done(done),
       .acc(acc),
       .slots(slots_reg),
-      .full_next(full_next),
       .tile_valid(tile_valid),
       .tile_payload(tile_payload),
       .tile_pop(tile_pop)
   );
-  always_ff @(posedge clk) begin
-    if (rst) enable_reg <= 1'b1;
-    else enable_reg <= ~(done_next & full_next);
-  end
-
   logic unused;
   assign unused = ^{cfg_addr, cfg_wdata, x_side, read_side};
 endmodule

@@ -7,7 +7,7 @@
 // places the column multiplexer of the latter behind their multipliers. BLOCK_FRAME keeps the input
 // frame in block RAM, ULTRA_FRAME builds it of UltraRAM.
 // An image starts when one half of the input frame is full and one half of the next frame is free;
-// the next image starts as soon as all groups have read the last of this one, while tiles of this
+// the next image starts as soon as all groups have sent the last of this one on its way, while tiles of this
 // one still drain.
 module stage #(
     parameter bit SPARSE = 1,
@@ -178,7 +178,6 @@ module stage #(
     assign wr_data = in_data;
   end
 
-  logic [COPIES-1:0] frame_enable;
   logic [COPIES*BANKS*FRAME_ADDR_BITS-1:0] frame_addr;
   logic [COPIES*BANK_BITS-1:0] frame_data;
   // The banks of a folded row are read together.
@@ -216,7 +215,7 @@ module stage #(
       .rd_ready(frame_ready),
       .rd_half(frame_half),
       .rd_release(release_frame),
-      .rd_enable(frame_enable),
+      .rd_enable({COPIES{1'b1}}),
       .rd_addr(frame_read_addr),
       .rd_data(frame_data)
   );
@@ -259,7 +258,6 @@ module stage #(
           .start(start),
           .frame_half(frame_half),
           .busy(group_busy[g]),
-          .frame_enable(frame_enable[g]),
           .frame_addr(frame_addr[g*BANKS*FRAME_ADDR_BITS+:BANKS*FRAME_ADDR_BITS]),
           .frame_data(frame_data[g*BANK_BITS+:BANK_BITS]),
           .tile_valid(tile_valid[g]),
@@ -311,7 +309,6 @@ module stage #(
         .start(start),
         .frame_half(frame_half),
         .busy(engines_busy),
-        .frame_enable(frame_enable),
         .frame_addr(frame_addr),
         .frame_data(frame_data),
         .tile_valid(tile_valid),
@@ -357,7 +354,6 @@ module stage #(
         .start(start),
         .frame_half(frame_half),
         .busy(engines_busy),
-        .frame_enable(frame_enable),
         .frame_addr(frame_addr),
         .frame_data(frame_data),
         .tile_valid(tile_valid),
@@ -413,5 +409,5 @@ module stage #(
       .cfg_wdata(cfg_wdata),
       .cfg_rdata(drain_rdata)
   );
-  assign cfg_rdata = engine_rdata | drain_rdata;
+  always_ff @(posedge clk) cfg_rdata <= engine_rdata | drain_rdata;
 endmodule

@@ -1,32 +1,52 @@
 // Complete tiles of one group that wait for the drain.
 //
 // DEPTH = 1 is one holding register: the group computes its next tile meanwhile. A deeper one is a
-// LUTRAM ring. full_next is the next value of "a push is not possible", pessimistic by one pop.
+// LUTRAM ring. The caller claims a place long before it pushes, and only while room is high, so that a
+// push always finds one. push_part equals push, a copy for each part of the data, so that no enable
+// runs over the whole tile.
 module tile_fifo #(
-    parameter int WIDTH = 480,
-    parameter int DEPTH = 1
+    parameter int TAG_BITS = 8,
+    parameter int PART_BITS = 480,
+    parameter int PARTS = 1,
+    parameter int DEPTH = 1,
+    parameter int WIDTH = TAG_BITS + PARTS * PART_BITS
 ) (
     input  logic             clk,
     input  logic             rst,
+    input  logic             claim,
+    output logic             room,
     input  logic             push,
+    input  logic [PARTS-1:0] push_part,
     input  logic [WIDTH-1:0] push_data,
     input  logic             pop,
     output logic             valid,
-    output logic             full_next,
     output logic [WIDTH-1:0] data
 );
   if (DEPTH < 1 || (DEPTH & (DEPTH - 1)) != 0) begin : gen_bad_depth
     $error("tile_fifo: DEPTH must be a power of two");
   end
 
+  // Places that nobody has claimed.
+  localparam int FREE_BITS = $clog2(DEPTH + 1);
+  logic [FREE_BITS-1:0] free_reg, free_next;
+  logic room_reg;
+  assign free_next = free_reg - FREE_BITS'(claim) + FREE_BITS'(pop);
+  assign room = room_reg;
+  always_ff @(posedge clk) begin
+    free_reg <= rst ? FREE_BITS'(DEPTH) : free_next;
+    room_reg <= rst | (free_next != '0);
+  end
+
   if (DEPTH == 1) begin : gen_hold
     logic valid_reg;
     logic [WIDTH-1:0] data_reg;
-    assign full_next = push | (valid_reg & ~pop);
     always_ff @(posedge clk) begin
       if (rst) valid_reg <= 1'b0;
-      else valid_reg <= full_next;
-      if (push) data_reg <= push_data;
+      else valid_reg <= push | (valid_reg & ~pop);
+      if (push) data_reg[PARTS*PART_BITS+:TAG_BITS] <= push_data[PARTS*PART_BITS+:TAG_BITS];
+      for (int p = 0; p < PARTS; p++) begin
+        if (push_part[p]) data_reg[p*PART_BITS+:PART_BITS] <= push_data[p*PART_BITS+:PART_BITS];
+      end
     end
     assign valid = valid_reg;
     assign data  = data_reg;
@@ -36,7 +56,6 @@ module tile_fifo #(
     logic [INDEX_BITS-1:0] head_reg, tail_reg;
     logic [INDEX_BITS:0] count_reg, count_next;
     assign count_next = count_reg + (INDEX_BITS + 1)'(push) - (INDEX_BITS + 1)'(pop);
-    assign full_next  = count_next == (INDEX_BITS + 1)'(DEPTH);
     always_ff @(posedge clk) begin
       if (rst) begin
         head_reg  <= '0;
@@ -51,5 +70,7 @@ module tile_fifo #(
     end
     assign valid = count_reg != '0;
     assign data  = memory[head_reg];
+    logic unused;
+    assign unused = ^push_part;
   end
 endmodule

@@ -12,7 +12,7 @@ module weight_port #(
     parameter int STAGE_BITS = 1,
     parameter int GROUP_BITS = 1,
     parameter int ADDR_BITS = 16,
-    parameter int READ_CYCLES = 8
+    parameter int READ_CYCLES = 10
 ) (
     input  logic                  clk,
     input  logic                  rst,
@@ -42,16 +42,20 @@ module weight_port #(
   logic [GROUP_BITS-1:0] group_reg;
   logic [2:0] kind_reg, kind_next;
   logic [ADDR_BITS-1:0] addr_reg, addr_next;
-  logic [31:0] groups, entries, slots;
-  assign groups = GROUPS[32*32'(stage_reg)+:32];
-  assign entries = ENTRIES[32*32'(stage_reg)+:32];
-  assign slots = SLOTS[32*32'(stage_reg)+:32];
+
+  // The last place of every stage: constants, so that a comparison needs no adder.
+  function automatic logic [32*STAGES-1:0] last_of(input logic [32*STAGES-1:0] counts);
+    for (int i = 0; i < STAGES; i++) last_of[32*i+:32] = counts[32*i+:32] - 32'd1;
+  endfunction
+  localparam logic [32*STAGES-1:0] LAST_GROUP = last_of(GROUPS);
+  localparam logic [32*STAGES-1:0] LAST_ENTRY = last_of(ENTRIES);
+  localparam logic [32*STAGES-1:0] LAST_SLOT = last_of(SLOTS);
 
   logic entry_last, slot_last;
-  assign entry_last = 32'(addr_reg) + 32'd1 == entries;
-  assign slot_last = 32'(addr_reg) + 32'd1 == slots;
+  assign entry_last = addr_reg == LAST_ENTRY[32*32'(stage_reg)+:ADDR_BITS];
+  assign slot_last = addr_reg == LAST_SLOT[32*32'(stage_reg)+:ADDR_BITS];
   assign group_done = (kind_reg == 3'd5) & slot_last;
-  assign stage_done = group_done & (32'(group_reg) + 32'd1 == groups);
+  assign stage_done = group_done & (group_reg == LAST_GROUP[32*32'(stage_reg)+:GROUP_BITS]);
   assign image_done = stage_done & (stage_reg == STAGE_BITS'(STAGES - 1));
 
   always_comb begin

@@ -1,9 +1,10 @@
-// Address, frame read and window multiplexer: three pipeline stages from (c, kh, kw, t) to lanes.
+// Address, frame read and window multiplexer: four pipeline stages from (c, kh, kw, t) to lanes.
 //
 // The caller gives, with valid, the advance dc of the channel (base_load restarts it at base_init, a
-// frame address), the kernel position and the tile; two enabled cycles later the frame is read, one
-// more later x holds one activation per lane, zero where mac is low or the row is padding.
-// code travels along and comes out with x. Everything moves only while enable is high.
+// frame address), the kernel position and the tile; two cycles later the frame is read, two more later
+// x holds one activation per lane, zero where mac is low or the row is padding.
+// side travels along and comes out with x. The pipeline never stops: a caller that must wait gives no
+// valid. Every row has copies of its own of the selects, so that no net runs over the whole tile.
 //
 // Row h of a channel lies in bank h mod BANKS, bank row h div BANKS. Kernel row kh of a tile begins at
 // row tile*BANKS + kh - PADDING; LIFT*BANKS is added to keep it positive, and base_init is LIFT less
@@ -32,8 +33,7 @@ module window_fetch #(
 ) (
     input  logic                                  clk,
     input  logic                                  rst,
-    input  logic                                  enable,
-    // One request per enabled cycle.
+    // One request per cycle.
     input  logic                                  valid,
     input  logic                                  mac,
     input  logic                                  base_load,
@@ -43,13 +43,11 @@ module window_fetch #(
     input  logic [KW_BITS-1:0]                    kw,
     input  logic [TILE_BITS-1:0]                  tile,
     input  logic [SIDE_BITS-1:0]                  side,
-    // Frame read port: data one cycle after an enabled address.
-    output logic                                  frame_enable,
-    output logic                                  read_valid,
+    // Frame read port: data one cycle after an address.
     output logic [SIDE_BITS-1:0]                  read_side,
     output logic [BANKS*ADDR_BITS-1:0]            frame_addr,
     input  logic [BANKS*IN_WIDTH*X_BITS-1:0]      frame_data,
-    // Two stages after the request.
+    // Four stages after the request.
     output logic                                  x_valid,
     output logic [SIDE_BITS-1:0]                  x_side,
     output logic [TILE_ROWS*OUT_WIDTH*X_BITS-1:0] x
@@ -72,9 +70,11 @@ module window_fetch #(
   logic s1_valid_reg, s2_valid_reg, s3_valid_reg, s4_valid_reg;
   logic [ADDR_BITS-1:0] base_reg;
   logic [OFFSET_BITS-1:0] offset_reg, offset_next;
-  logic [PHASE_BITS-1:0] s1_phase_reg, s2_phase_reg, s3_phase_reg, phase_next;
-  logic [KW_BITS-1:0] s1_kw_reg, s2_kw_reg, s3_kw_reg;
-  logic [TILE_ROWS-1:0] s1_zero_reg, s2_zero_reg, s3_zero_reg, zero_next;
+  logic [PHASE_BITS-1:0] s1_phase_reg, s2_phase_reg, phase_next;
+  logic [TILE_ROWS*PHASE_BITS-1:0] s3_phase;
+  logic [KW_BITS-1:0] s1_kw_reg, s2_kw_reg;
+  logic [TILE_ROWS*KW_BITS-1:0] s3_kw;
+  logic [TILE_ROWS-1:0] s1_zero_reg, s2_zero_reg, zero_next;
   logic [SIDE_BITS-1:0] s1_side_reg, s2_side_reg, s3_side_reg, s4_side_reg;
   logic [TILE_ROWS*LANE_BITS-1:0] lanes, x_reg;
 
@@ -141,11 +141,9 @@ module window_fetch #(
       .product(advance)
   );
   always_ff @(posedge clk) begin
-    if (enable) begin
-      if (valid) base_reg <= (base_load ? base_init : base_reg) + advance;
-      offset_reg <= offset_next;
-      s1_bank_reg <= BANK_BITS'(first_bank);
-    end
+    if (valid) base_reg <= (base_load ? base_init : base_reg) + advance;
+    offset_reg <= offset_next;
+    s1_bank_reg <= BANK_BITS'(first_bank);
   end
 
   // Stage 2: one address per bank; a bank that the window has passed serves the next bank row.
@@ -158,12 +156,10 @@ module window_fetch #(
       assign carry = 1'b0;
     end
     always_ff @(posedge clk) begin
-      if (enable) addr_reg <= base_reg + ADDR_BITS'(offset_reg) + ADDR_BITS'(carry);
+      addr_reg <= base_reg + ADDR_BITS'(offset_reg) + ADDR_BITS'(carry);
     end
     assign frame_addr[b*ADDR_BITS+:ADDR_BITS] = addr_reg;
   end
-  assign frame_enable = enable;
-  assign read_valid = s2_valid_reg;
   assign read_side = s2_side_reg;
 
   // Stage 3 is the frame memory's output register; stage 4 the selected activations.
@@ -180,18 +176,27 @@ module window_fetch #(
       .PHASE_BITS(PHASE_BITS),
       .COLUMN_BITS(KW_BITS)
   ) window (
-      .row_phase(s3_phase_reg),
-      .column(s3_kw_reg),
+      .row_phase(s3_phase),
+      .column(s3_kw),
       .banks(frame_data),
       .lanes(lanes)
   );
 
   for (genvar r = 0; r < TILE_ROWS; r++) begin : gen_x
+    (* keep = "true" *) logic [PHASE_BITS-1:0] s3_phase_reg;
+    (* keep = "true" *) logic [KW_BITS-1:0] s3_kw_reg;
+    logic s3_zero_reg;
+    (* keep *)
     always_ff @(posedge clk) begin
-      if (enable) begin
-        if (s3_zero_reg[r]) x_reg[r*LANE_BITS+:LANE_BITS] <= '0;
-        else x_reg[r*LANE_BITS+:LANE_BITS] <= lanes[r*LANE_BITS+:LANE_BITS];
-      end
+      s3_phase_reg <= s2_phase_reg;
+      s3_kw_reg <= s2_kw_reg;
+      s3_zero_reg <= s2_zero_reg[r];
+    end
+    assign s3_phase[r*PHASE_BITS+:PHASE_BITS] = s3_phase_reg;
+    assign s3_kw[r*KW_BITS+:KW_BITS] = s3_kw_reg;
+    always_ff @(posedge clk) begin
+      if (s3_zero_reg) x_reg[r*LANE_BITS+:LANE_BITS] <= '0;
+      else x_reg[r*LANE_BITS+:LANE_BITS] <= lanes[r*LANE_BITS+:LANE_BITS];
     end
   end
 
@@ -201,7 +206,7 @@ module window_fetch #(
       s2_valid_reg <= 1'b0;
       s3_valid_reg <= 1'b0;
       s4_valid_reg <= 1'b0;
-    end else if (enable) begin
+    end else begin
       s1_valid_reg <= valid;
       s2_valid_reg <= s1_valid_reg;
       s3_valid_reg <= s2_valid_reg;
@@ -210,21 +215,16 @@ module window_fetch #(
   end
 
   always_ff @(posedge clk) begin
-    if (enable) begin
-      s1_phase_reg <= phase_next;
-      s2_phase_reg <= s1_phase_reg;
-      s3_phase_reg <= s2_phase_reg;
-      s1_kw_reg <= kw;
-      s2_kw_reg <= s1_kw_reg;
-      s3_kw_reg <= s2_kw_reg;
-      s1_zero_reg <= zero_next;
-      s2_zero_reg <= s1_zero_reg;
-      s3_zero_reg <= s2_zero_reg;
-      s1_side_reg <= side;
-      s2_side_reg <= s1_side_reg;
-      s3_side_reg <= s2_side_reg;
-      s4_side_reg <= s3_side_reg;
-    end
+    s1_phase_reg <= phase_next;
+    s2_phase_reg <= s1_phase_reg;
+    s1_kw_reg <= kw;
+    s2_kw_reg <= s1_kw_reg;
+    s1_zero_reg <= zero_next;
+    s2_zero_reg <= s1_zero_reg;
+    s1_side_reg <= side;
+    s2_side_reg <= s1_side_reg;
+    s3_side_reg <= s2_side_reg;
+    s4_side_reg <= s3_side_reg;
   end
 
   assign x_valid = s4_valid_reg;
@@ -232,5 +232,5 @@ module window_fetch #(
   assign x = x_reg;
 
   logic unused;
-  assign unused = ^{phase_of_kh, unused_quotient, first_bank};
+  assign unused = ^{phase_of_kh, unused_quotient, first_bank, bank_row, s1_bank_reg};
 endmodule

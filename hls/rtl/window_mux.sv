@@ -2,7 +2,7 @@
 //
 // Lane (r, ow), at bits [(r*OUT_WIDTH + ow)*X_BITS +: X_BITS], gets column ow*STRIDE + column - PADDING
 // of bank (r*STRIDE + row_phase - ROW_PADDING) mod BANKS. Padding columns are zeros by wiring. Rows are
-// selected before columns, and only the row_phase values that a kernel of KERNEL_H rows can give are wired.
+// selected before columns, every row by selects of its own, and only the row_phase values that a kernel of KERNEL_H rows can give are wired.
 module window_mux #(
     parameter int X_BITS = 8,
     parameter int IN_WIDTH = 28,
@@ -16,8 +16,8 @@ module window_mux #(
     parameter int PHASE_BITS = 1,
     parameter int COLUMN_BITS = 3
 ) (
-    input  logic [PHASE_BITS-1:0]                         row_phase,
-    input  logic [COLUMN_BITS-1:0]                        column,
+    input  logic [TILE_ROWS*PHASE_BITS-1:0]               row_phase,
+    input  logic [TILE_ROWS*COLUMN_BITS-1:0]              column,
     input  logic [TILE_ROWS*STRIDE*IN_WIDTH*X_BITS-1:0]   banks,
     output logic [TILE_ROWS*OUT_WIDTH*X_BITS-1:0]         lanes
 );
@@ -40,7 +40,7 @@ module window_mux #(
         .COUNT(PHASES),
         .SELECT_BITS(PHASE_BITS)
     ) row_mux (
-        .select(row_phase),
+        .select(row_phase[r*PHASE_BITS+:PHASE_BITS]),
         .choices(rows),
         .result(row)
     );
@@ -60,7 +60,7 @@ module window_mux #(
         .COUNT(KERNEL_W),
         .SELECT_BITS(COLUMN_BITS)
     ) column_mux (
-        .select(column),
+        .select(column[r*COLUMN_BITS+:COLUMN_BITS]),
         .choices(shifted),
         .result(lanes[r*LANE_BITS+:LANE_BITS])
     );

@@ -1,0 +1,199 @@
+"""Designs placed and routed with openXC7; a row each in ``experiments/results/routed.csv``.
+
+    python -m experiments.routed_designs lenet5.conv2-sparse alexnet.conv4-sparse --seeds 3
+
+A kernel is the input frame and the engines of one layer (``experiments/rtl/route_kernel.sv``), as the
+break-even of that layer compares them; a model is its whole accelerator. Each is routed between
+registers, so resources include those of the harness.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from pyadmm import container
+from pyadmm.breakeven.cases import layer_case
+from pyadmm.breakeven.search import one_group
+from pyadmm.codegen.rtl import generate_rtl
+from pyadmm.core.assets import asset_dir
+from pyadmm.core.errors import PyadmmError
+from pyadmm.core.files import write_atomic
+from pyadmm.eda.openxc7 import median_period, typical
+from pyadmm.eda.route_flow import RouteResult, RouteSettings, route_build, route_module
+from pyadmm.hardware.boards import Board, load_board
+from pyadmm.hardware.design_space import search
+from pyadmm.hardware.mapping import plan_accelerator
+from pyadmm.hardware.plan import KernelConfig, StagePlan, engine_shape, selects_products
+from pyadmm.model.compact import compact
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "routed.csv"
+_PATH_CHARACTERS = 300
+
+Flow = Callable[[Board, RouteSettings], RouteResult]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One design of one state of the RTL, routed with some seeds; the run nearest to the median."""
+
+    design: str
+    rtl: str
+    board: str
+    lut: float | None
+    ff: float | None
+    dsp: float | None
+    bram18: float | None
+    estimate_ns: float
+    routed_ns: float
+    seeds: str
+    tool: str
+    minutes: float
+    critical_path: str
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The kernel of one layer.
+
+    :param entries: depth of a group's weight memory.
+    :param slots: output channels of a group; of a streamed layer, two are held.
+    """
+
+    layer: str
+    config: KernelConfig
+    entries: int
+    slots: int
+
+    def __call__(self, board: Board, settings: RouteSettings) -> RouteResult:
+        """Route it."""
+        rtl = sorted((asset_dir("hls") / "rtl").glob("*.sv"))
+        sources = [HERE / "rtl" / "route_kernel.sv", *rtl]
+        parameters = self.parameters()
+        return route_module("route_kernel", sources, parameters, board, settings, use_dsp=False)
+
+    def parameters(self) -> dict[str, int | str]:
+        """Of the module ``route_kernel``."""
+        stage = self.stage()
+        return {
+            **engine_shape(stage),
+            "SPARSE": int(self.config.family == "sparse"),
+            "GROUPS": self.config.groups,
+            "OUT_CHANNELS": stage.spec.outputs,
+            "CONV_GROUPS": stage.spec.groups,
+            "ENTRY_CAPACITY": self.entries,
+            "INDEX_BITS": self.config.index_bits,
+            "ACC_MUX": int(selects_products(stage)),
+        }
+
+    def stage(self) -> StagePlan:
+        """The layer, or one convolution group of it, on this kernel."""
+        case = layer_case(self.layer)
+        if case.resident:
+            return case.stage(self.config, self.entries, self.slots)
+        case = replace(case, spec=one_group(case.spec))
+        stage = case.stage(self.config, self.entries, self.slots)
+        if self.config.family == "sparse":
+            return stage
+        shape = (self.slots * self.config.groups, *case.spec.weight_shape[1:])
+        return replace(stage, spec=replace(case.spec, weight_shape=shape))
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """The accelerator of a shipped model; the search may use ``share`` of the chip."""
+
+    model: str
+    share: float
+
+    def __call__(self, board: Board, settings: RouteSettings) -> RouteResult:
+        """Route it."""
+        model = compact(container.load(HERE.parent / "models" / self.model))
+        configs = search(model, board, share=self.share).best.configs
+        build = generate_rtl(plan_accelerator(model, board, configs), model=model)
+        return route_build(build, board, settings)
+
+
+DESIGNS: dict[str, Flow] = {
+    "alexnet.conv4-sparse": Kernel("alexnet.conv4", KernelConfig("sparse", 13, 1, 1), 2048, 2),
+    "alexnet.conv4-dense": Kernel("alexnet.conv4", KernelConfig("dense", 1, 14), 3456, 2),
+    "lenet5.conv2-sparse": Kernel("lenet5.conv2", KernelConfig("sparse", 2, 1, 2), 256, 50),
+    "lenet5.conv2-dense": Kernel("lenet5.conv2", KernelConfig("dense", 2, 2), 12544, 25),
+    "lenet5-410x-small": Accelerator("lenet5-record-410-seed30.admm", 0.16),
+    "lenet5-quick": Accelerator("lenet5-quick-seed0.admm", 0.8),
+}
+"""What can be routed, by name."""
+
+
+def row(name: str, rtl: str, board: Board, result: RouteResult) -> Row:
+    """The row of a routed design."""
+    run = typical(result.runs)
+    use = run.report.resources
+    return Row(
+        name,
+        rtl,
+        board.name,
+        use.lut,
+        use.ff,
+        use.dsp,
+        use.bram18,
+        round(result.estimate_ns, 2),
+        round(median_period(result.runs), 2),
+        " ".join(f"{each.seed}:{each.report.clock_estimate_ns:.2f}" for each in result.runs),
+        f"{run.report.tool} {run.report.version}",
+        round(sum(each.seconds for each in result.runs) / 60 / len(result.runs), 1),
+        run.report.notes[-1][:_PATH_CHARACTERS],
+    )
+
+
+def store(rows: Sequence[Row], path: Path = RESULTS) -> None:
+    """Put ``rows`` into the table; a row of the same design and RTL is replaced."""
+    names = list(Row.__dataclass_fields__)
+    kept = []
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as file:
+            kept = list(csv.DictReader(file))
+    new = {(each.design, each.rtl) for each in rows}
+    kept = [each for each in kept if (each["design"], each["rtl"]) not in new]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(sorted([*kept, *map(asdict, rows)], key=lambda each: each["design"]))
+    write_atomic(path, text.getvalue())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; exit status 1 where a design could not be routed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("designs", nargs="+", choices=sorted(DESIGNS), metavar="DESIGN")
+    parser.add_argument("--board", default="pynq-z2")
+    parser.add_argument("--seeds", type=int, default=1, help="runs: seeds 1 to this number")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once")
+    parser.add_argument("--target-ns", type=float, default=8.0, help="what placement aims at")
+    parser.add_argument("--rtl", default="present", help="what to call this state of the RTL")
+    options = parser.parse_args(arguments)
+    board = load_board(options.board)
+    seeds = tuple(range(1, options.seeds + 1))
+    status = 0
+    for name in options.designs:
+        try:
+            settings = RouteSettings(seeds, options.jobs, options.target_ns)
+            result = DESIGNS[name](board, settings)
+        except PyadmmError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            status = 1
+            continue
+        made = row(name, options.rtl, board, result)
+        store([made])
+        print(made)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
