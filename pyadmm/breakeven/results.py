@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
+from pyadmm.core import schema
 from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.plan import KernelConfig
 from pyadmm.model.types import Resources
@@ -103,23 +104,16 @@ class BreakEven:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return asdict(self)
+        plain: dict[str, Any] = schema.to_plain(self)
+        return plain
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> BreakEven:
         """Inverse of :meth:`to_dict`.
 
-        :raises PyadmmError: for data of another form.
+        :raises PyadmmError: for data of another form; it names the field.
         """
-        try:
-            curve = tuple(
-                CurvePoint(**{**p, "sparse": None if p["sparse"] is None else _point(p["sparse"])})
-                for p in raw["curve"]
-            )
-            parts = {"curve": curve, "dense": _point(raw["dense"]), "notes": tuple(raw["notes"])}
-            return cls(**{**raw, **parts})
-        except (KeyError, TypeError) as error:
-            raise PyadmmError(f"break-even: not a record of one: {error}") from error
+        return schema.from_plain(cls, raw, "break-even: not a record of one")
 
 
 @dataclass(frozen=True)
@@ -139,11 +133,6 @@ class NotMeasured:
         return f"{self.layer} on {self.board}: {self.reason.splitlines()[0]}"
 
 
-def _point(raw: Mapping[str, Any]) -> KernelPoint:
-    config, resources = KernelConfig(**raw["config"]), Resources(**raw["resources"])
-    return KernelPoint(**{**raw, "config": config, "resources": resources})
-
-
 def to_json(results: tuple[BreakEven, ...]) -> str:
     """Several records as one JSON text."""
     return json.dumps([result.to_dict() for result in results], indent=1)
@@ -154,10 +143,4 @@ def from_json(text: str) -> tuple[BreakEven, ...]:
 
     :raises PyadmmError: for text of another form.
     """
-    try:
-        raw = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise PyadmmError(f"break-even: not JSON: {error}") from error
-    if not isinstance(raw, list):
-        raise PyadmmError("break-even: must be a JSON list of records")
-    return tuple(BreakEven.from_dict(item) for item in raw)
+    return schema.from_json(tuple[BreakEven, ...], text, "break-even: no list of records")

@@ -8,9 +8,10 @@ never 0.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
+from pyadmm.core import schema
 from pyadmm.core.errors import PyadmmError
 
 Stage = Literal["modelled", "csynth", "post-synthesis", "post-place", "post-route", "cosim"]
@@ -160,57 +161,12 @@ class SynthesisReport:
 
     def to_json(self) -> str:
         """The report as JSON; :meth:`from_json` gives an equal object back."""
-        return json.dumps(asdict(self), indent=1)
+        return json.dumps(schema.to_plain(self), indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> SynthesisReport:
         """Read what :meth:`to_json` wrote.
 
-        :raises PyadmmError: for text that is no such report.
+        :raises PyadmmError: for text that is no such report; it names the field.
         """
-        try:
-            raw = json.loads(text)
-            return _report(raw)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise PyadmmError(f"synthesis report: not a report in JSON: {error}") from error
-
-
-def _cycles(raw: dict[str, Any]) -> CycleRange:
-    return CycleRange(**raw)
-
-
-def _loop(raw: dict[str, Any]) -> LoopReport:
-    names = ("trip_count", "latency", "iteration_latency", "depth")
-    ranges = {name: _cycles(raw[name]) for name in names if name in raw}
-    return LoopReport(**{**raw, **ranges, **_time(raw)})
-
-
-def _time(raw: dict[str, Any]) -> dict[str, TimeRange]:
-    span = raw.get("latency_time")
-    return {} if span is None else {"latency_time": TimeRange(**span)}
-
-
-def _module(raw: dict[str, Any]) -> ModuleReport:
-    parts = {
-        "resources": ResourceUse(**raw["resources"]),
-        "latency": _cycles(raw["latency"]),
-        "interval": _cycles(raw["interval"]),
-        "loops": tuple(_loop(loop) for loop in raw["loops"]),
-    }
-    return ModuleReport(**{**raw, **parts, **_time(raw)})
-
-
-def _report(raw: dict[str, Any]) -> SynthesisReport:
-    unknown = set(raw) - {item.name for item in fields(SynthesisReport)}
-    if unknown:
-        raise KeyError(f"unknown fields {sorted(unknown)}")
-    parts = {
-        "resources": ResourceUse(**raw["resources"]),
-        "available": ResourceUse(**raw["available"]),
-        "latency": _cycles(raw["latency"]),
-        "interval": _cycles(raw["interval"]),
-        "loops": tuple(_loop(loop) for loop in raw["loops"]),
-        "modules": tuple(_module(module) for module in raw["modules"]),
-        "notes": tuple(raw["notes"]),
-    }
-    return SynthesisReport(**{**raw, **parts, **_time(raw)})
+        return schema.from_json(cls, text, "synthesis report: not a report of ours")
