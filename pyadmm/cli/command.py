@@ -95,8 +95,9 @@ def _status(error: Exception) -> int:
 def _line(error: Exception) -> str:
     if isinstance(error, PyadmmError):
         return str(error)
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError):
+        place = "" if error.filename is None else f"{error.filename}: "
+        return f"{place}{error.strerror or error}"
     kind = type(error).__name__
     text = " ".join(str(error).split())
     return f"{kind}: {text}; this is a fault of pyadmm: set {_TRACEBACK}=1 to see where"

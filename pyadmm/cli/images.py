@@ -19,7 +19,7 @@ RANDOM = "random"
 
 def image_options(parser: ArgumentParser, count: int) -> None:
     """``--data``, ``--data-dir``, ``--images`` and ``--seed``."""
-    named = [name for name in datasets.NAMES if name != "imagefolder"]
+    named = [name for name in datasets.NAMES if name not in ("imagefolder", "idx")]
     parser.add_argument(
         "--data", choices=[*named, RANDOM],
         help="images to simulate (default: mnist where the model takes 1 x 28 x 28 images, "

@@ -61,7 +61,11 @@ def _add_options(parser: ArgumentParser) -> None:
         help="a larger network, named like --model, to distil from (default: the dense network)",
     )
     add("--teacher-weights", metavar="FILE", help="trained weights of the teacher")
-    add("--data", help=f"{', '.join(datasets.NAMES)} (default: what the model is made for)")
+    add(
+        "--data", metavar="DATA",
+        help=f"{', '.join(datasets.NAMES)}, or your own: FILE.npz (x_train, y_train, x_test, "
+        "y_test), a folder of pictures or of IDX files (default: what the model is made for)",
+    )  # fmt: skip
     add("--image-size", type=int, metavar="N", help="height and width to crop image folders to")
     add("--preset", help=f"{', '.join(settings.PRESETS)} (default {default.preset})")
     add("--config", type=Path, metavar="FILE", help="YAML file with any of these options")

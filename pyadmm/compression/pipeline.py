@@ -6,6 +6,7 @@ Every phase is a function of its network, the settings and the data, resumable t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from pyadmm.compression.admm_rounds import admm_levels, whole_round
+from pyadmm.compression.boundary import Told, only_ours
 from pyadmm.compression.budgets import fixed_layers, respect_break_even, targets_of
 from pyadmm.compression.byte_budget import smallest, trim, trim_before_levels
+from pyadmm.compression.collapse import collapse
 from pyadmm.compression.continuous_admm import continuous_admm
 from pyadmm.compression.local_search import polish
 from pyadmm.compression.phase import Surroundings, make_optimizer, train_masked
@@ -31,7 +34,7 @@ from pyadmm.model import CompressedModel
 from pyadmm.network.activation_scales import calibrate
 from pyadmm.network.graph import Network
 from pyadmm.network.input_encoding import channel_gain, input_spec, merge_normalisation
-from pyadmm.network.layers import AddStep, PoolStep
+from pyadmm.network.layers import AddStep, PoolStep, Step
 from pyadmm.network.to_integer import snap_scales, to_compressed
 from pyadmm.network.trace import trace
 from pyadmm.settings import (
@@ -82,12 +85,16 @@ def train_dense(
     *,
     checkpoint_dir: Path | None = None,
     progress: Progress | None = None,
+    identity: str = "",
 ) -> list[EpochRecord]:
     """Train ``model`` in place, as it stands, on inputs quantised as they will be on the chip.
 
     It is trained on the device that it is on, as all later phases are.
 
     The epoch with the best validation accuracy of the last third is kept.
+
+    :param identity: digest of what the model computes, as its weights do not say it all: a
+        checkpoint of another one is not taken.
     """
     train = settings.dense
     spec = input_spec(settings.input, _shape(data))
@@ -110,7 +117,10 @@ def train_dense(
     )
     best = Best()
     parts: dict[str, Stateful] = {"network": model, "optimizer": optimizer, "best": best}
-    start = (settings.dense, settings.input, data.digests, settings.seed, model.state_dict())
+    start = (
+        *(settings.dense, settings.input, data.digests, settings.seed, identity),
+        model.state_dict(),
+    )
     phase = Phase("dense", "dense", train.epochs, settings.seed, start, checkpoint_dir, progress)
     weights = sum(p.numel() for p in model.parameters() if p.ndim > 1)
 
@@ -161,9 +171,22 @@ def to_teacher(
 
     :raises PyadmmError: for unsupported layers.
     """
+    _require_finite(model)
     network = trace(model, input_spec(settings.input, shape))
     merge_normalisation(network, settings.input)
     return network
+
+
+def _require_finite(model: nn.Module) -> None:
+    for name, tensor in model.state_dict().items():
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            continue
+        if not bool(torch.isfinite(tensor).all()):
+            layer, _, kind = name.rpartition(".")
+            raise PyadmmError(
+                f"layer {layer or name}: its {kind} holds values that are not finite (NaN or "
+                "infinite); train the model again or load other weights"
+            )
 
 
 def shared_teacher(network: Network, settings: CompressSettings) -> Teacher:
@@ -190,6 +213,25 @@ def set_widths(network: Network, settings: CompressSettings) -> None:
     for step in network.chain:
         if isinstance(step, AddStep | PoolStep):
             step.facts = replace(step.facts, activation_bits=settings.activation_bits)
+        _require_format(step)
+
+
+def _require_format(step: Step) -> None:
+    """Refuse widths that no number format has before anything is trained."""
+    try:
+        _ = step.output
+    except PyadmmError as error:
+        raise PyadmmError(
+            f"layer {step.name}: activation_bits must be at least 2 where no ReLU follows, as "
+            f"negative values need a sign; raise it ({error})"
+        ) from error
+
+
+def output_count(network: Network) -> int:
+    """How many outputs ``network`` has: its classes."""
+    codes = network.encode(torch.zeros(1, *network.input.shape, dtype=torch.uint8))
+    with torch.no_grad():
+        return int(network(codes).shape[1])
 
 
 def admm_phase(
@@ -341,20 +383,47 @@ def compress(
     :param train_loader: batches ``(images, labels)``, or :class:`Images`; see :meth:`Images.of`.
     :param val_loader: the same, for every choice that is made on the way.
     :raises PyadmmError: before training for what is unsupported, unknown or impossible; during it
-        if the loss is not finite.
+        if the loss is not finite. No other exception leaves it, but for those of ``progress``.
+    :warns UserWarning: where most of the accuracy is lost; it names the setting to relax.
     """
-    data = Data(Images.of(train_loader), Images.of(val_loader))
-    dense = to_network(model, config, _shape(data))
-    common: dict[str, Any] = {
-        "checkpoint_dir": checkpoint_dir,
-        "progress": progress,
-        "teacher": shared_teacher(dense, config),
-    }
-    pruned = admm_phase(dense, config, data, **common)
-    tuned = retrain(pruned.network, config, data, **common)
-    quantized = quantize(tuned.network, config, data, **common, name=name)
-    integer = to_integer(quantized.network, data, name).model
-    return smallest(integer) if config.most_bytes else integer
+    told = Told(progress)
+    with only_ours("compress", told.failures):
+        _require_arguments(model, config)
+        data = Data(Images.of(train_loader), Images.of(val_loader))
+        dense = to_network(model, config, _shape(data))
+        data.require_labels(output_count(dense))
+        common: dict[str, Any] = {
+            "checkpoint_dir": None if checkpoint_dir is None else Path(checkpoint_dir),
+            "progress": told,
+            "teacher": shared_teacher(dense, config),
+        }
+        pruned = admm_phase(dense, config, data, **common)
+        tuned = retrain(pruned.network, config, data, **common).network
+        quantized = quantize(tuned, config, data, **common, name=name)
+        integer = to_integer(quantized.network, data, name)
+        lost = _collapse(dense, tuned, integer, data.validation)
+        if lost is not None:
+            warnings.warn(lost, stacklevel=2)
+        return smallest(integer.model) if config.most_bytes else integer.model
+
+
+def _require_arguments(model: object, config: object) -> None:
+    if not isinstance(config, CompressSettings):
+        raise PyadmmError(
+            f"settings: must be CompressSettings, not {type(config).__name__}; make them by "
+            "pyadmm.settings.preset or from_dict"
+        )
+    if not isinstance(model, nn.Module):
+        raise PyadmmError(f"model: must be a torch.nn.Module, not {type(model).__name__}")
+
+
+def _collapse(dense: Network, tuned: Network, integer: IntegerResult, images: Images) -> str | None:
+    """The warning where most of the accuracy on ``images`` is lost."""
+    before, between = (
+        accuracy(lambda x, n=network: n(n.encode(x)), images)  # type: ignore[misc]
+        for network in (dense, tuned)
+    )
+    return collapse(before, integer.validation_accuracy, images.labels.numpy(), between)
 
 
 def _teacher(teacher: Network | Teacher | None, settings: CompressSettings) -> Teacher | None:

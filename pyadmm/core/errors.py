@@ -7,6 +7,14 @@ class PyadmmError(ValueError):
     """Something a user can mend: the message names subject, rule, value and remedy."""
 
 
+class OutputError(PyadmmError, OSError):
+    """A file or folder cannot be written: the disk is full, read-only, or something is in the way."""
+
+    def __str__(self) -> str:
+        """The message alone, without the number that ``OSError`` puts before it."""
+        return str(self.args[0])
+
+
 class ToolError(PyadmmError):
     """An external tool failed, hung or is missing; the message carries its last lines."""
 

@@ -7,14 +7,19 @@ import os
 import resource
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pyadmm.core.errors import ToolError
 
 _LAST_LINES = 15
+_running: Counter[str] = Counter()
+"""Tools of this process that run right now, for :func:`running_tools`."""
+_running_lock = threading.Lock()
 _GRACE_S = 5.0
 
 
@@ -31,6 +36,24 @@ class ToolRun:
     seconds: float
 
 
+def running_tools() -> list[str]:
+    """The external tools that run right now, such as ``["g++ (3 times)", "yosys"]``."""
+    with _running_lock:
+        found = sorted((+_running).items())
+    return [name if count == 1 else f"{name} ({count} times)" for name, count in found]
+
+
+@contextlib.contextmanager
+def _counted(name: str) -> Iterator[None]:
+    with _running_lock:
+        _running[name] += 1
+    try:
+        yield
+    finally:
+        with _running_lock:
+            _running[name] -= 1
+
+
 def last_lines(text: str, count: int = _LAST_LINES) -> str:
     """The last ``count`` non-empty lines of ``text``."""
     return "\n".join([line for line in text.splitlines() if line.strip()][-count:])
@@ -45,6 +68,7 @@ def run_tool(
     memory_mb: int | None = None,
     environment: Mapping[str, str] | None = None,
     remedy: str = "",
+    name: str | None = None,
 ) -> ToolRun:
     """Run ``argv`` and wait; its whole output goes to ``log``.
 
@@ -52,6 +76,7 @@ def run_tool(
     :param memory_mb: limit of the address space, MiB; ``None``: no limit.
     :param environment: variables added to the present ones.
     :param remedy: what a user can do where the tool is missing or fails.
+    :param name: of the tool while it runs; by default that of its file.
     :raises ToolError: where the tool is missing, fails or takes too long; with its last lines.
     """
     command = tuple(str(part) for part in argv)
@@ -75,7 +100,8 @@ def run_tool(
             with contextlib.suppress(ProcessLookupError):  # it may have ended already
                 resource.prlimit(process.pid, resource.RLIMIT_AS, (limit, limit))
         try:
-            status: int | None = process.wait(timeout_s)
+            with _counted(name or Path(command[0]).name):
+                status: int | None = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             status = None
         finally:

@@ -1,49 +1,47 @@
-"""Labelled images by the name of their data set."""
+"""Labelled images: data sets by their name, or one's own by the place of the files."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pyadmm.core.errors import PyadmmError
-from pyadmm.datasets import cifar10, imagefolder, mnist
+from pyadmm.datasets import arrays, cifar10, idx, imagefolder, mnist
+from pyadmm.datasets.dataset import DataSet, Encoding
 
-NAMES = ("mnist", "cifar10", "imagefolder")
+__all__ = [
+    "NAMES",
+    "DataSet",
+    "Encoding",
+    "label_count",
+    "load",
+    "load_own",
+    "own_instead_of_mnist",
+    "shape_of",
+]
 
-
-@dataclass(frozen=True)
-class DataSet:
-    """Images ``(N, C, H, W)`` uint8 and labels ``(N,)`` int64, the test images apart.
-
-    :param source: where they came from, for the report.
-    :param complete: whether they are the whole official data set.
-    """
-
-    train_images: NDArray[np.uint8]
-    train_labels: NDArray[np.int64]
-    test_images: NDArray[np.uint8]
-    test_labels: NDArray[np.int64]
-    source: str
-    complete: bool = True
+NAMES = ("mnist", "cifar10", "imagefolder", "idx")
+_CLASSES = 10
+"""Of MNIST and of CIFAR-10."""
 
 
-def shape_of(name: str, size: int | None = None) -> tuple[int, int, int]:
+def shape_of(name: str, size: int | None = None, channels: int = 3) -> tuple[int, int, int]:
     """``(C, H, W)`` of the images of data set ``name``.
 
     :param size: height and width that image folders are cropped to.
+    :param channels: that the pictures of image folders are converted to.
     :raises PyadmmError: for an unknown name, or a size where it is not wanted or missing.
     """
     if name not in NAMES:
-        raise PyadmmError(f"data {name!r} is unknown; choose one of: {', '.join(NAMES)}")
+        raise _unknown(name)
     if name == "imagefolder":
         if size is None:
             raise PyadmmError("data imagefolder: needs an image size, such as --image-size 224")
-        return (3, size, size)
+        return (channels, size, size)
     if size is not None:
         raise PyadmmError(f"data {name}: has images of one size; leave the image size out")
+    if name == "idx":
+        raise PyadmmError("data idx: needs the folder of its files: --data-dir DIR")
     return mnist.IMAGE_SHAPE if name == "mnist" else cifar10.IMAGE_SHAPE
 
 
@@ -54,18 +52,80 @@ def load(name: str, data_dir: Path | None, shape: tuple[int, int, int]) -> DataS
     :raises PyadmmError: where it cannot be had, or is damaged.
     """
     found: mnist.Mnist | cifar10.Cifar10 | imagefolder.ImageFolder
+    notes: tuple[str, ...] = ()
     if name == "mnist":
         found = mnist.load(data_dir)
+        title = "MNIST" if found.complete else "MNIST, subset"
     elif name == "cifar10":
-        found = cifar10.load(data_dir)
+        found, title = cifar10.load(data_dir), "CIFAR-10"
     else:
-        found = imagefolder.load(data_dir, shape[1])
-    complete = found.complete if isinstance(found, mnist.Mnist) else True
+        found = imagefolder.load(data_dir, shape[1], shape[0])
+        title, notes = found.name, found.notes
     return DataSet(
         found.train_images,
         found.train_labels,
         found.test_images,
         found.test_labels,
         found.source,
-        complete,
+        found.complete if isinstance(found, mnist.Mnist) else True,
+        title,
+        notes=notes,
+    )
+
+
+def label_count(name: str, data_dir: Path | None) -> int | None:
+    """Classes of data set ``name``, without reading an image; ``None`` where nobody can say yet."""
+    if name != "imagefolder":
+        return _CLASSES
+    if data_dir is None and not os.environ.get("PYADMM_DATA"):
+        return None
+    return len(imagefolder.classes_of(data_dir))
+
+
+def load_own(place: str, data_dir: Path | None = None) -> DataSet | None:
+    """The data in the file or folder ``place``; ``None`` for a folder of pictures.
+
+    :param place: ``FILE.npz``, or a folder with IDX files (with or without the first letters of
+        their names), or ``idx`` for those in ``data_dir``.
+    :raises PyadmmError: where there is no such data, or it is damaged.
+    """
+    if place == "idx":
+        named = data_dir if data_dir is not None else os.environ.get("PYADMM_DATA") or None
+        if named is None:
+            raise PyadmmError("data idx: no folder is named; give --data-dir or PYADMM_DATA")
+        return idx.load(Path(named).expanduser())
+    path = Path(place).expanduser()
+    if path.suffix.lower() == ".npz":
+        return arrays.load(path)
+    if imagefolder.is_one(path):
+        return None
+    if not path.is_file() and path.parent.is_dir() and idx.find(path):
+        return idx.load(path)
+    raise _unknown(place)
+
+
+def own_instead_of_mnist(data_dir: Path | None) -> str | None:
+    """The folder of ``data_dir`` (or ``PYADMM_DATA``), if its IDX files are sound but not MNIST's.
+
+    Fashion-MNIST, KMNIST and others have files of the same names. Labels tell them apart: a folder
+    with MNIST's labels and other images is MNIST, damaged.
+    """
+    named = data_dir if data_dir is not None else os.environ.get("PYADMM_DATA") or None
+    if named is None:
+        return None
+    folder = Path(named).expanduser()
+    try:
+        files = idx.find(folder)
+        if not files or any(mnist.are_labels(files[role]) for role in files):
+            return None
+        idx.load(folder)
+    except PyadmmError:
+        return None  # what is wrong with it, MNIST's own loader says
+    return str(folder)
+
+
+def _unknown(name: str) -> PyadmmError:
+    return PyadmmError(
+        f"data {name!r} is unknown; choose one of: {', '.join(NAMES)}, or give a FILE.npz with "
+        "x_train, y_train, x_test and y_test, or a folder of pictures or IDX files"
     )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import cache_dir, write_atomic
+from pyadmm.datasets import idx
 from pyadmm.datasets.fetch import (
     download,
     gunzip_bounded,
@@ -112,8 +113,7 @@ def load(data_dir: Path | None = None) -> Mnist:
     """
     named = data_dir if data_dir is not None else os.environ.get("PYADMM_DATA") or None
     if named is not None:
-        folder = _find_folder(Path(named).expanduser())
-        return _complete(read_folder(folder), f"folder {folder}")
+        return _from_folder(Path(named).expanduser())
     cached = _from_cache()
     if cached is not None:
         return _complete(cached, "cache")
@@ -136,32 +136,49 @@ def load(data_dir: Path | None = None) -> Mnist:
 
 def read_folder(folder: Path) -> Raw:
     """The four verified files of ``folder``, each as ``name`` or ``name.gz``."""
-    return {file.name: _read_file(folder, file) for file in FILES}
+    return {file.name: _read_file(_path_in(folder, file), file) for file in FILES}
 
 
-def _find_folder(named: Path) -> Path:
-    """``named`` or the subfolder of it that holds MNIST."""
+def are_labels(path: Path) -> bool:
+    """Whether the IDX file ``path`` holds the labels of MNIST's training or test images."""
+    data = path.read_bytes()
+    if data[:2] == b"\x1f\x8b":
+        data = gunzip_bounded(data, TRAIN_IMAGES.size, str(path))
+    return sha256(data) in (TRAIN_LABELS.sha256, TEST_LABELS.sha256)
+
+
+def _from_folder(named: Path) -> Mnist:
+    """MNIST from ``named`` or the subfolder of it that holds it, however the files are spelt."""
     choices = (named, named / "mnist", named / "MNIST" / "raw")
     for choice in choices:
         if any((choice / f"{file.name}{end}").is_file() for file in FILES for end in ("", ".gz")):
-            return choice
+            return _complete(read_folder(choice), f"folder {choice}")
+    found = idx.find(named)
+    if found:
+        raw = {
+            file.name: _read_file(found[role], file)
+            for role, file in zip(idx.ROLES, FILES, strict=True)
+        }
+        return _complete(raw, f"folder {named}")
     raise PyadmmError(
         f"MNIST folder {named}: neither it nor its subfolder mnist holds {TRAIN_IMAGES.name} or "
         f"its siblings; {REMEDY} there, or name no folder so that they are fetched"
     )
 
 
-def _read_file(folder: Path, file: IdxFile) -> bytes:
+def _path_in(folder: Path, file: IdxFile) -> Path:
     plain = folder / file.name
-    packed = folder / f"{file.name}.gz"
-    path = plain if plain.is_file() else packed
+    return plain if plain.is_file() else folder / f"{file.name}.gz"
+
+
+def _read_file(path: Path, file: IdxFile) -> bytes:
     subject = f"MNIST file {path}"
     try:
         with path.open("rb") as stream:
             data = read_bounded(stream, file.packed_limit, subject)
     except OSError as error:
         raise PyadmmError(f"{subject}: cannot be read ({error.strerror}); {REMEDY}") from error
-    if path == packed:
+    if path.suffix == ".gz":
         data = gunzip_bounded(data, file.size, subject)
     return verify(data, file, subject)
 
@@ -185,7 +202,8 @@ def verify(data: bytes, file: IdxFile, subject: str) -> bytes:
     digest = sha256(data)
     if digest != file.sha256:
         raise PyadmmError(
-            f"{subject}: sha256 must be {file.sha256[:16]}…, not {digest[:16]}…; {REMEDY}"
+            f"{subject}: sha256 must be {file.sha256[:16]}…, not {digest[:16]}…; {REMEDY}, or say "
+            "--data idx if it is another data set in files of these names"
         )
     return data
 

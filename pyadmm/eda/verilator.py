@@ -80,6 +80,7 @@ def verilate(arguments: Sequence[str | Path], log: Path, timeout_s: float = _TIM
         memory_mb=_MEMORY_MB,
         environment={"VERILATOR_ROOT": str(root)},
         remedy=_REMEDY,
+        name="verilator",
     )
 
 

@@ -482,6 +482,7 @@ def _in_child(
             memory_mb=int(memory_gib * 1024),
             environment={"PYTHONPATH": _import_path()},
             remedy=remedy,
+            name="yosys",
         )
         result: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         if netlist is not None:

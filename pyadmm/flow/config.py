@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pyadmm.core.errors import PyadmmError
+from pyadmm.core.yaml_file import read_yaml
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "board": (str,),
@@ -47,7 +46,8 @@ class FlowConfig:
     :param teacher: a larger network, named like ``model``, whose logits are distilled; ``None``:
         the dense network is its own teacher.
     :param teacher_weights: file of the teacher's trained weights.
-    :param data: data set; ``None``: that of the zoo's network, ``imagefolder`` for one's own.
+    :param data: data set: a name, a ``.npz`` file, or a folder of pictures or IDX files; ``None``:
+        that of the zoo's network, ``imagefolder`` for one's own.
     :param image_size: height and width of the images of an image folder.
     :param preset: how much compression and time: ``quick``, ``standard`` or ``record``.
     :param device: where networks train: ``cpu``, or ``cuda`` for a GPU (one for each process).
@@ -139,10 +139,7 @@ class FlowConfig:
 
 def read_config(path: Path) -> FlowConfig:
     """The configuration in a YAML file; fields that it leaves out keep their defaults."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise PyadmmError(f"configuration {path}: cannot be read as YAML: {error}") from error
+    values = read_yaml(path, "configuration")
     if values is None:
         values = {}
     if not isinstance(values, dict):

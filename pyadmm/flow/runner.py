@@ -13,6 +13,7 @@ from rich.console import Console
 from pyadmm.core.errors import MissingToolError, PyadmmError
 from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.console import Reporter
+from pyadmm.flow.estimate import Estimate, works
 from pyadmm.flow.session import Session
 from pyadmm.flow.steps import BREAK_EVEN, SIMULATE, STEPS, SYNTH, Step
 from pyadmm.flow.store import StepResult, StepStore
@@ -68,8 +69,10 @@ def run(
     session = Session(config, reporter)
     started = datetime.now().replace(microsecond=0).isoformat()
     store = StepStore(session.run_dir)
+    estimate = Estimate(works([step.name for step in steps], session.settings))
+    reporter.plan(estimate)
     with store.lock():
-        runner = _Runner(session, store, reporter, len(steps))
+        runner = _Runner(session, store, reporter, estimate)
         for step in steps:
             runner.take(step)
         paths = None
@@ -114,11 +117,13 @@ def _require_trainable_together(config: FlowConfig) -> None:
 
 
 class _Runner:
-    def __init__(self, session: Session, store: StepStore, reporter: Reporter, count: int) -> None:
+    def __init__(
+        self, session: Session, store: StepStore, reporter: Reporter, estimate: Estimate
+    ) -> None:
         self.session = session
         self.store = store
         self.reporter = reporter
-        self.count = count
+        self.estimate = estimate
         self.results: dict[str, StepResult] = {}
         self.reused: set[str] = set()
         self.skipped: dict[str, str] = {}
@@ -126,7 +131,8 @@ class _Runner:
 
     def take(self, step: Step) -> None:
         """Run ``step`` or take its stored result."""
-        position = f"[{len(self.results) + len(self.skipped) + 1}/{self.count}]"
+        position = f"[{len(self.results) + len(self.skipped) + 1}/{len(self.estimate.work)}]"
+        self.estimate.begin(step.name)
         missing = [name for name in step.needs if name in self.skipped]
         if missing:
             self._skip(position, step, f"needs step {missing[0]}, which was skipped")
@@ -135,9 +141,11 @@ class _Runner:
         digest = self.store.digest(step.name, step.settings(self.session), upstream)
         stored = self.store.load(step.name, digest)
         if stored is not None:
+            self.estimate.skip()
             self.results[step.name] = stored
             self.reused.add(step.name)
             self.reporter.step(position, step.name, f"{stored.facts['text']} (stored)")
+            self._warn(stored)
         else:
             self._run(position, step, digest)
 
@@ -149,6 +157,7 @@ class _Runner:
         except MissingToolError as error:
             self._skip(position, step, str(error))
             return
+        self.estimate.finish()
         seconds = time.perf_counter() - begin
         facts = {**outcome.facts, "text": outcome.text}
         if outcome.failure is None:
@@ -160,8 +169,15 @@ class _Runner:
         self.reporter.step(position, step.name, f"{outcome.text} ({seconds:.1f} s)")
         if outcome.failure is not None:
             self.reporter.warn(f"{step.name}: {outcome.failure}")
+        self._warn(result)
+
+    def _warn(self, result: StepResult) -> None:
+        warning = result.facts.get("warning")
+        if warning:
+            self.reporter.warn(f"{result.name}: {warning}")
 
     def _skip(self, position: str, step: Step, reason: str) -> None:
+        self.estimate.skip()
         self.skipped[step.name] = reason
         self.reporter.step(position, step.name, "SKIPPED")
         self.reporter.warn(f"{step.name}: {reason}")
@@ -172,6 +188,9 @@ def _closing_words(result: FlowResult, reporter: Reporter) -> None:
     if result.report is not None:
         reporter.line(f"Report: {result.report.html} and {result.report.xlsx}")
     reporter.line(f"Everything else: {result.run_dir}")
+    for done in result.results.values():
+        if done.facts.get("warning"):
+            reporter.warn(f"Warning: {done.facts['warning']}")
     for name, reason in result.skipped.items():
         reporter.warn(f"Not done: step {name}: {reason}")
     if result.report is not None:

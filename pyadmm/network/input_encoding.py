@@ -20,6 +20,8 @@ def input_spec(settings: InputSettings, shape: tuple[int, int, int]) -> InputSpe
 
     >>> input_spec(InputSettings(bits=4), (1, 28, 28)).format
     QFormat(bits=4, signed=False, scale=0.06666666666666667)
+    >>> input_spec(InputSettings(bits=8, offset=(128,)), (1, 28, 28)).format.bits
+    8
     """
     shift = 8 - settings.bits
     offset, scale = settings.offset, settings.scale
@@ -28,7 +30,9 @@ def input_spec(settings: InputSettings, shape: tuple[int, int, int]) -> InputSpe
         offset = tuple(round(255 * mean) for mean in settings.mean)
         scale = len(settings.std) / sum(settings.std)
     if any(offset):
-        form = QFormat(settings.bits + 1, True, scale * 2**shift / 255)
+        lowest, highest = -max(offset) >> shift, (255 - min(offset)) >> shift
+        bits = max((-lowest - 1).bit_length(), highest.bit_length()) + 1
+        form = QFormat(bits, True, scale * 2**shift / 255)
     else:
         form = QFormat(settings.bits, False, scale / (2**settings.bits - 1))
     return InputSpec(shape, form, offset, shift)

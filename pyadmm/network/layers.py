@@ -125,8 +125,9 @@ class LayerFacts:
 
     @property
     def output(self) -> QFormat:
-        """Format of the output codes (scale not filled in)."""
-        return QFormat(self.activation_bits, signed=not self.relu)
+        """Format of the output codes (scale not filled in); logits keep their sign at any width."""
+        bits = max(2, self.activation_bits) if self.last else self.activation_bits
+        return QFormat(bits, signed=not self.relu)
 
     @property
     def plainly_pooled(self) -> bool:

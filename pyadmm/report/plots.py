@@ -23,7 +23,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from pyadmm.report.record import BytePart, Epoch, LayerRecord, Quantity, RunRecord
-from pyadmm.report.reference import literature_ratios
+from pyadmm.report.reference import comparable_model, literature_ratios
 
 INK, MUTED, GRID, BAD, CARD = "#010101", "#010102", "#010103", "#010104", "#010105"
 SERIES = tuple(f"#0101{index:02x}" for index in range(0x10, 0x16))
@@ -164,7 +164,7 @@ def layers_svg(record: RunRecord) -> str | None:
     layers = [layer for layer in record.layers if layer in layers]
     if not layers:
         return None
-    published = literature_ratios(record.run.model or "")
+    published = literature_ratios(comparable_model(record))
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()

@@ -93,9 +93,22 @@ def our_row(record: RunRecord) -> LiteratureRow:
     )
 
 
+_BENCHMARKS = {"lenet": "MNIST", "resnet20": "CIFAR-10", "resnet56": "CIFAR-10"}
+"""First letters of a model's name to the data set that published results on it are for."""
+
+
 def comparison(record: RunRecord) -> tuple[LiteratureRow, ...]:
-    """Our row first, then the published ones on the same model."""
-    return (our_row(record), *literature(record.run.model or ""))
+    """Our row first, then the published ones on the same model and data set."""
+    return (our_row(record), *literature(comparable_model(record)))
+
+
+def comparable_model(record: RunRecord) -> str:
+    """The run's model, or nothing where it was trained on other data than published results are."""
+    model, data = record.run.model or "", record.dataset.name
+    for start, benchmark in _BENCHMARKS.items():
+        if model.startswith(start) and data is not None and not data.startswith(benchmark):
+            return ""
+    return model
 
 
 def _rows(name: str, model: str) -> Iterator[dict[str, str]]:

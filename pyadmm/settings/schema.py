@@ -8,9 +8,8 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-import yaml
-
 from pyadmm.core.errors import PyadmmError
+from pyadmm.core.yaml_file import read_yaml
 from pyadmm.settings.presets import preset
 from pyadmm.settings.settings import CompressSettings, LayerTarget
 
@@ -31,10 +30,7 @@ def from_dict(values: Mapping[str, Any], source: str = "settings") -> CompressSe
 
 def load_settings(path: Path) -> CompressSettings:
     """Settings from a YAML file."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise PyadmmError(f"settings {path}: cannot be read as YAML: {error}") from error
+    values = read_yaml(path, "settings")
     if not isinstance(values, dict):
         raise PyadmmError(f"settings {path}: must be a mapping, such as 'pruning_ratio: 85'")
     return from_dict(values, f"settings {path}")

@@ -64,8 +64,8 @@ class Checkpoint:
     """The state of one phase in one file, replaced atomically after every epoch.
 
     :param folder: ``None`` keeps nothing.
-    :param fingerprint: digest of everything that decides the phase; a file with another one belongs
-        to another run and is refused.
+    :param fingerprint: digest of everything that decides the phase; a file with another one is of
+        other settings, data or weights: the phase starts anew and replaces it.
     """
 
     def __init__(self, folder: Path | None, phase: str, fingerprint: str) -> None:
@@ -73,7 +73,7 @@ class Checkpoint:
         self.fingerprint = fingerprint
 
     def load(self) -> dict[str, Any] | None:
-        """What was saved last, if anything."""
+        """What was saved last for this very phase, if anything."""
         if self.path is None or not self.path.exists():
             return None
         try:
@@ -82,12 +82,8 @@ class Checkpoint:
             raise PyadmmError(
                 f"checkpoint {self.path}: cannot be read ({error}); delete it to train again"
             ) from error
-        if not isinstance(state, dict) or state.get("fingerprint") != self.fingerprint:
-            raise PyadmmError(
-                f"checkpoint {self.path}: belongs to other settings, data or seed; delete it or "
-                f"choose another directory"
-            )
-        return state
+        ours = isinstance(state, dict) and state.get("fingerprint") == self.fingerprint
+        return state if ours else None
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the file; of several processes the first one does."""

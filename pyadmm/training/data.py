@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,14 +97,34 @@ class Images:
     def of(cls, loader: Images | Iterable[tuple[Tensor, Tensor]]) -> Images:
         """The data of a DataLoader or any iterable of batches, read once into memory.
 
-        Images must be bytes, or floats in 0 … 1 that are bytes over 255 (as ``ToTensor`` gives).
+        A data set of single images ``(image, label)`` is read too. Images must be bytes, whole
+        numbers in 0 … 255, or floats in 0 … 1 that are bytes over 255 (as ``ToTensor`` gives).
+
+        :raises PyadmmError: for anything else, and where the loader itself fails.
         """
         if isinstance(loader, Images):
             return loader
-        pairs = [(_as_bytes(images), labels.long()) for images, labels in loader]
+        pairs = list(_pairs(loader))
         if not pairs:
             raise PyadmmError("data: the loader gives no batches")
+        shapes = {tuple(images.shape[1:]) for images, _ in pairs}
+        if len(shapes) > 1:
+            raise PyadmmError(f"data: images must have one shape, not {sorted(shapes)[:3]}")
         return cls(torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs]))
+
+    def require_labels(self, outputs: int, what: str) -> None:
+        """Refuse labels that a network of ``outputs`` outputs has no answer for.
+
+        :param what: which images they are, for the error.
+        """
+        lowest, highest = int(self.labels.min()), int(self.labels.max())
+        if lowest < 0 or highest >= outputs:
+            wrong = lowest if lowest < 0 else highest
+            raise PyadmmError(
+                f"data: {what} labels must be 0 to {outputs - 1}, as the model has {outputs} "
+                f"outputs, not {wrong}; give the model an output per class, or count the labels "
+                "from 0"
+            )
 
     @classmethod
     def from_numpy(cls, images: np.ndarray, labels: np.ndarray) -> Images:
@@ -121,9 +142,59 @@ class Images:
         return sha.hexdigest()
 
 
+def _pairs(loader: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of bytes and labels from foreign code, which may do anything."""
+    try:
+        items: Any = loader
+        if not hasattr(loader, "__iter__") and hasattr(loader, "__len__"):
+            items = map(loader.__getitem__, range(len(loader)))
+        for item in items:
+            yield _batch(item)
+    except PyadmmError:
+        raise
+    except Exception as error:
+        raise PyadmmError(
+            f"data: the loader failed ({type(error).__name__}: {error}); it must give batches "
+            "(images, labels)"
+        ) from error
+
+
+def _batch(item: Any) -> tuple[Tensor, Tensor]:
+    if not isinstance(item, tuple | list) or len(item) != 2:
+        raise PyadmmError(
+            f"data: the loader must give pairs (images, labels), not {type(item).__name__}"
+        )
+    try:
+        images, labels = (torch.as_tensor(part) for part in item)
+    except Exception as error:
+        raise PyadmmError(
+            f"data: the loader gives {type(item[0]).__name__} and {type(item[1]).__name__}, which "
+            "are no tensors; give the data set a transform such as ToTensor"
+        ) from error
+    if images.ndim == 3 and labels.ndim == 0:
+        images, labels = images[None], labels[None]
+    if images.ndim != 4 or tuple(labels.shape) != (len(images),):
+        raise PyadmmError(
+            f"data: batches must be images (N, C, H, W) and labels (N,), not {tuple(images.shape)} "
+            f"and {tuple(labels.shape)}"
+        )
+    whole = labels.long()
+    if labels.is_complex() or not bool((labels == whole).all()):
+        raise PyadmmError(f"data: labels must be whole numbers, not {labels.dtype} with fractions")
+    return _as_bytes(images), whole
+
+
 def _as_bytes(images: Tensor) -> Tensor:
     if images.dtype == torch.uint8:
         return images
+    if not images.is_floating_point():
+        numbers = images.dtype != torch.bool and not images.is_complex()
+        if numbers and int(images.min()) >= 0 and int(images.max()) <= 255:
+            return images.to(torch.uint8)
+        raise PyadmmError(
+            f"data: images of {images.dtype} must be whole numbers from 0 to 255; convert them to "
+            "uint8 (signed ones plus 128, with offset 128 in the settings' input)"
+        )
     scaled = images.float() * 255
     rounded = scaled.round()
     if not bool(((scaled - rounded).abs() < 0.01).all() and (rounded >= 0).all()) or bool(
@@ -151,6 +222,11 @@ class Data:
         order = torch.randperm(len(everything), generator=generator)
         held_out, kept = order[:count], order[count:]
         return cls(everything.take(kept), everything.take(held_out))
+
+    def require_labels(self, outputs: int) -> None:
+        """Refuse labels that a network of ``outputs`` outputs has no answer for."""
+        self.train.require_labels(outputs, "training")
+        self.validation.require_labels(outputs, "validation")
 
     @property
     def digests(self) -> tuple[str, str]:

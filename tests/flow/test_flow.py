@@ -81,6 +81,7 @@ def test_a_run_leaves_a_proven_accelerator_and_a_report(finished: Path) -> None:
     ):
         assert (finished / name).stat().st_size > 0
     assert "subset" in record.notes[0]
+    assert record.dataset.name == "MNIST, subset"
     assert [design.name for design in record.designs] == ["sparse", "dense", "dense, compact"]
     for design in record.designs:
         assert design.cycles_per_image.basis == "modelled"

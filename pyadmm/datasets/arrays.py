@@ -1,0 +1,184 @@
+"""One's own data in one file: ``FILE.npz`` with ``x_train``, ``y_train``, ``x_test``, ``y_test``.
+
+Images are bytes, signed bytes, or floats that the file states the step of, of any shape
+``(C, H, W)``: pictures, spectrograms, windows of a signal, feature vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyadmm.core.errors import PyadmmError
+from pyadmm.datasets.dataset import DataSet, Encoding, checked_labels
+
+_KEYS = {
+    "x_train": ("x_train", "train_images"),
+    "y_train": ("y_train", "train_labels"),
+    "x_test": ("x_test", "test_images"),
+    "y_test": ("y_test", "test_labels"),
+}
+_NEAR = 0.01
+"""So near to a whole number of steps must a float be that is said to be one."""
+_COLOURS = 3
+
+Array = NDArray[np.generic]
+
+
+def load(path: Path) -> DataSet:
+    """The data in the ``.npz`` file ``path``.
+
+    Two scalars may go with the arrays: ``scale``, the step of the values, needed for floats
+    (``x = code * scale``), and ``name`` of the data set. Bytes without a ``scale`` are pixels in
+    0 … 1 (step 1/255), signed bytes lie in -1 … 1 (step 1/128).
+
+    :raises PyadmmError: for a file that cannot be read, arrays that are missing, or values that
+        are no bytes.
+    """
+    subject = f"data {path}"
+    arrays = _read(path, subject)
+    train, test = (_named(arrays, key, subject) for key in ("x_train", "x_test"))
+    step = _step(arrays, subject)
+    encoding = _encoding(train, test, step, subject)
+    notes: tuple[str, ...] = ()
+    images = []
+    for key, values in (("x_train", train), ("x_test", test)):
+        shaped, said = _shaped(values, f"{subject}, {key}")
+        images.append(_codes(shaped, encoding, step, f"{subject}, {key}"))
+        notes = said
+    if images[0].shape[1:] != images[1].shape[1:]:
+        raise PyadmmError(
+            f"{subject}: x_train and x_test must have one shape, not {images[0].shape[1:]} and "
+            f"{images[1].shape[1:]}"
+        )
+    first, second, counted = checked_labels(
+        _named(arrays, "y_train", subject), _named(arrays, "y_test", subject), subject
+    )
+    for key, items, labels in (("train", images[0], first), ("test", images[1], second)):
+        if len(items) != len(labels):
+            raise PyadmmError(
+                f"{subject}: x_{key} has {len(items)} images, but y_{key} {len(labels)} labels"
+            )
+    if train.dtype.kind == "f" and step is not None:
+        notes += (f"floats were rounded to 8 bits, steps of {step:g}",)
+    name = str(arrays["name"].item()) if "name" in arrays and arrays["name"].ndim == 0 else ""
+    return DataSet(
+        *(images[0], first, images[1], second),
+        source=f"file {path}",
+        name=name[:60] or path.stem,
+        encoding=encoding,
+        notes=notes + counted,
+    )
+
+
+def _read(path: Path, subject: str) -> dict[str, Array]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except OSError as error:
+        reason = error.strerror or error
+        raise PyadmmError(f"{subject}: cannot be read ({reason})") from error
+    except Exception as error:  # a damaged file makes zipfile and numpy raise nearly anything
+        raise PyadmmError(
+            f"{subject}: is no .npz file of plain arrays ({type(error).__name__}: {error}); write "
+            "it by numpy.savez"
+        ) from error
+
+
+def _named(arrays: Mapping[str, Array], key: str, subject: str) -> Array:
+    for name in _KEYS[key]:
+        if name in arrays:
+            return arrays[name]
+    raise PyadmmError(
+        f"{subject}: has no array {key}, only {', '.join(sorted(arrays)) or 'nothing'}; needed are "
+        f"{', '.join(_KEYS)}"
+    )
+
+
+def _step(arrays: Mapping[str, Array], subject: str) -> float | None:
+    if "scale" not in arrays:
+        return None
+    value = arrays["scale"]
+    step = float(value.item()) if value.size == 1 and value.dtype.kind in "iuf" else float("nan")
+    if not (np.isfinite(step) and step > 0):
+        raise PyadmmError(f"{subject}: scale must be one positive number, the step of the values")
+    return step
+
+
+def _encoding(train: Array, test: Array, step: float | None, subject: str) -> Encoding | None:
+    """Signed where a value is negative or the type is int8."""
+    for values in (train, test):
+        if values.dtype.kind not in "biuf" or not values.size:
+            raise PyadmmError(
+                f"{subject}: images must be numbers, not {values.dtype} of shape {values.shape}"
+            )
+        if values.dtype.kind == "f" and not bool(np.isfinite(values).all()):
+            raise PyadmmError(f"{subject}: images hold values that are not finite")
+    signed = np.int8 in (train.dtype, test.dtype) or bool((train < 0).any() or (test < 0).any())  # type: ignore[operator]
+    if signed:
+        return Encoding(128, step if step is not None else 1 / 128)
+    return None if step is None else Encoding(0, step)
+
+
+def _shaped(values: Array, subject: str) -> tuple[Array, tuple[str, ...]]:
+    """``(N, C, H, W)``, and a note where channels were moved to the front."""
+    rest = values.shape[1:]
+    if len(rest) == 3:
+        height, width, channels = rest
+        if height == width > 4 and channels in (1, _COLOURS):
+            moved = np.moveaxis(values, -1, 1)
+            return moved, ("images were taken as (N, H, W, C) and turned to (N, C, H, W)",)
+        return values, ()
+    if len(rest) == 2:
+        return values[:, None], ()
+    if len(rest) == 1:
+        return values[:, :, None, None], ()
+    raise PyadmmError(
+        f"{subject}: must be of shape (N, C, H, W), (N, H, W) or (N, K), not {values.shape}"
+    )
+
+
+def _codes(
+    values: Array, encoding: Encoding | None, step: float | None, subject: str
+) -> NDArray[np.uint8]:
+    """Bytes of ``values``.
+
+    :raises PyadmmError: where a value has none; it says what would fit.
+    """
+    lo, hi = (0, 255) if encoding is None or not encoding.offset else (-128, 127)
+    if values.dtype == (np.uint8 if lo == 0 else np.int8):
+        return np.ascontiguousarray(values.view(np.uint8) ^ np.uint8(128 if lo else 0))
+    if values.dtype.kind == "f":
+        codes = _rounded(values.astype(np.float64), step, subject)
+    else:
+        codes = values.astype(np.float64)
+    outside = int(((codes < lo) | (codes > hi)).sum())
+    if outside:
+        reach = float(np.abs(codes).max()) * (step or 1)
+        fits = f"scale {reach / max(hi, 1):.6g} would hold all"
+        if values.dtype.kind != "f":
+            fits = f"their range is {codes.min():g} to {codes.max():g}; give floats and a scale"
+        raise PyadmmError(
+            f"{subject}: {outside:,} of {codes.size:,} values lie outside of the {hi - lo + 1} "
+            f"steps from {lo} to {hi}; {fits}"
+        )
+    return np.ascontiguousarray(codes - (lo if lo < 0 else 0), dtype=np.uint8)
+
+
+def _rounded(values: NDArray[np.float64], step: float | None, subject: str) -> NDArray[np.float64]:
+    if step is not None:
+        return np.floor(values / step + 0.5)
+    scaled = values * 255
+    rounded = np.round(scaled)
+    near = bool((np.abs(scaled - rounded) <= _NEAR).all())
+    if not near or not 0 <= values.min() <= values.max() <= 1:
+        reach = float(np.abs(values).max()) or 1.0
+        most = 127 if bool((values < 0).any()) else 255
+        raise PyadmmError(
+            f"{subject}: floats need their step: add scale to the file, x = code * scale; "
+            f"scale={reach / most:.6g} would hold all values"
+        )
+    return rounded

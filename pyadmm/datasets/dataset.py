@@ -1,0 +1,111 @@
+"""What every loader gives: labelled byte images, what their bytes mean, and what was left out."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyadmm.core.errors import PyadmmError
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """The real value of a byte: ``x = (byte - offset) * step``.
+
+    :param offset: the byte that stands for 0; 128 for signed data.
+    :param step: distance of two neighbouring values.
+    """
+
+    offset: int = 0
+    step: float = 1 / 255
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Images ``(N, C, H, W)`` uint8 and labels ``(N,)`` int64, the test images apart.
+
+    :param source: where they came from, for the report.
+    :param complete: whether they are the whole official data set.
+    :param name: of the data set, for the report.
+    :param encoding: what the bytes mean; ``None``: pixels in 0 … 1.
+    :param notes: what was skipped, reordered or renamed on the way, one sentence each.
+    """
+
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+    source: str
+    complete: bool = True
+    name: str = "unnamed"
+    encoding: Encoding | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(C, H, W)`` of an image."""
+        channels, height, width = self.train_images.shape[1:]
+        return channels, height, width
+
+    @property
+    def pictures(self) -> bool:
+        """Whether they are pictures, which may be moved a little and stay what they are."""
+        channels, height, width = self.shape
+        return self.encoding is None and channels in (1, 3) and min(height, width) >= _SMALLEST
+
+    @property
+    def highest_label(self) -> int:
+        """The highest label of all images."""
+        return int(max(self.train_labels.max(), self.test_labels.max()))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all pixels, labels and their encoding; names and places do not count."""
+        sha = hashlib.sha256(repr(self.encoding).encode())
+        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            sha.update(f"{array.dtype}{array.shape}".encode())
+            for row in range(0, len(array), _ROWS):
+                sha.update(np.ascontiguousarray(array[row : row + _ROWS]).data)
+        return sha.hexdigest()
+
+
+_ROWS = 4096
+_SMALLEST = 12
+"""Fewer rows or columns make no picture, but features or a signal."""
+
+
+def checked_labels(
+    train: NDArray[np.generic], test: NDArray[np.generic], subject: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[str, ...]]:
+    """Both label arrays as whole numbers from 0, and a note where they were counted from 1.
+
+    :raises PyadmmError: for labels that are no whole numbers of at least 0, one an image.
+    """
+    first, second = (_whole(labels, subject) for labels in (train, test))
+    lowest = min(int(first.min()), int(second.min()))
+    if lowest < 0:
+        raise PyadmmError(f"{subject}: labels must be 0 or more, not {lowest}")
+    highest = max(int(first.max()), int(second.max()))
+    if lowest == 1 and len(np.unique(first)) == highest:
+        return first - 1, second - 1, (f"labels 1 to {highest} are counted from 0",)
+    return first, second, ()
+
+
+def _whole(labels: NDArray[np.generic], subject: str) -> NDArray[np.int64]:
+    flat = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if flat.ndim != 1 or flat.dtype.kind not in "iuf" or not len(flat):
+        hint = "; give class numbers, such as labels.argmax(1)" if flat.ndim == 2 else ""
+        raise PyadmmError(
+            f"{subject}: labels must be one whole number per image, not {labels.dtype} of shape "
+            f"{labels.shape}{hint}"
+        )
+    whole = flat.astype(np.float64)
+    if not bool(np.isfinite(whole).all()) or bool((whole != np.floor(whole)).any()):
+        raise PyadmmError(f"{subject}: labels must be whole numbers, some are not")
+    if bool((np.abs(whole) > 1 << 20).any()):
+        raise PyadmmError(f"{subject}: labels must be class numbers, not {np.abs(whole).max():g}")
+    return whole.astype(np.int64)
