@@ -1,1 +1,1 @@
-"""The main job: from a trained or untrained network to a proven accelerator, in named steps."""
+"""The main job: from a network to an accelerator that is verified by simulation, in named steps."""

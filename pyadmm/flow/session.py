@@ -289,7 +289,8 @@ class Session:
     def kernels(self) -> SearchResult:
         """The kernel of every layer: the design-space search's choice and its runners-up.
 
-        Synthesis has a say, unless it is not wanted or cannot run (the step ``synth`` says why).
+        Synthesis corrects the choice, unless it is switched off or cannot run (the step ``synth`` says
+        why).
         """
         unrolled = self.config.unrolled
         if self.config.synthesis:

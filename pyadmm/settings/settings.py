@@ -100,7 +100,7 @@ class InputSettings:
 class TrainSettings:
     """One plain training phase: one learning-rate arc from ``lr`` to nothing.
 
-    :param shift_pixels: images are moved by up to so many pixels, at random.
+    :param shift_pixels: images are shifted at random by at most this many pixels.
     :param precision: of products: ``float32``, or ``bfloat16`` (sums and weights stay float32),
         which is faster and gives other weights; float32 where the processor cannot multiply it.
         With ``sparse`` products stay float32, and the maps between layers are kept in bfloat16.
@@ -108,7 +108,7 @@ class TrainSettings:
     :param optimizer: ``adam``, or ``sgd`` with Nesterov's momentum of 0.9, for networks with norms.
     :param distort: images are turned, stretched and sheared a little, at random: seen through
         ``I + E``, the entries of ``E`` uniform in ``-distort … distort``.
-    :param cutmix: of so many images a part is covered by the same part of another one, at random.
+    :param cutmix: share of the images of which a random rectangle is covered by that of another one.
         Only the teacher knows what that shows: needs ``distill``'s weight 1 and views 0.
     """
 
@@ -365,8 +365,8 @@ class DistillSettings:
     """Distillation from the dense network: ``(1 - weight) CE + weight T^2 KL(dense | pruned)``.
 
     :param views: an image's goal is the mean of the dense network's logits over all shifts of it by
-        up to so many pixels; 0 takes the logits of the image as it is trained on.
-    :param looks: images are varied (shifted, patched and so on) in so many ways, one an epoch, so
+        at most this many pixels; 0 takes the logits of the image as it is trained on.
+    :param looks: number of cached augmentations of every image, one of which an epoch uses, so
         that the dense network's logits of the very images are computed once for each (where 256 MB
         hold them); 0: in a new way in every epoch. Needs ``views`` 0.
     :param precision: of the dense network's products, as in :class:`TrainSettings`: ``bfloat16``
