@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -181,7 +182,7 @@ def _nodes(
         if facts.pool is None:
             return [layer]
         pool, shape = facts.pool, facts.spec.output_shape
-        if pool.padding == 0:
+        if not any(pool.padding):
             return [layer, MaxPool(pool.name, layer.name, pool.kernel, pool.stride)]
         ones = (shape[0], 1, 1, 1)
         spec = LayerSpec(f"{pool.name}.pad", "conv", ones, shape, 1, pool.padding, shape[0])
@@ -196,7 +197,7 @@ def _nodes(
         pooling = step.facts
         if pooling.kind == "max":
             return [MaxPool(pooling.name, sources[0], pooling.kernel, pooling.stride)]
-        requant = Requant((max(1, 65536 // pooling.kernel**2),), 16)
+        requant = Requant((max(1, 65536 // math.prod(pooling.kernel)),), 16)
         return [
             AvgPool(pooling.name, sources[0], pooling.kernel, pooling.stride, requant, activations)
         ]

@@ -21,10 +21,10 @@ from pyadmm.eda import gxx
 from pyadmm.eda.cosim import simulate
 from pyadmm.hardware.boards import Board, load_board
 from pyadmm.hardware.design_space import SearchResult, search
+from pyadmm.hardware.lowering import hardware_form
 from pyadmm.hardware.mapping import plan_accelerator
 from pyadmm.hardware.plan import KernelConfig
 from pyadmm.model import CompressedModel
-from pyadmm.model.compact import compact
 
 _EXAMPLES = """\
   pyadmm cosim models/lenet5-record-85.admm                 1,000 MNIST test images
@@ -71,7 +71,7 @@ def _compare(
     images: NDArray[np.uint8],
 ) -> dict[str, Any]:
     """Simulate one model; what came out, as plain data."""
-    model = compact(original)
+    model = hardware_form(original)
     found = search(model, board, unrolled=options.unrolled)
     stalls = (1, options.stall, options.stall) if options.stall else None
     golden = original.run(images)

@@ -14,8 +14,8 @@ from pyadmm.eda.openxc7 import DEFAULT_MEMORY_GIB, DEFAULT_TIMEOUT_S, median_per
 from pyadmm.eda.route_flow import RouteResult, RouteSettings, route_build
 from pyadmm.hardware.boards import Board, load_board
 from pyadmm.hardware.design_space import CHIP_SHARE, search
+from pyadmm.hardware.lowering import hardware_form
 from pyadmm.hardware.mapping import plan_accelerator
-from pyadmm.model.compact import compact
 
 _EXAMPLES = """\
   pyadmm route models/lenet5-record-410-seed30.admm --share 0.16
@@ -56,7 +56,7 @@ def _execute(options: Namespace) -> int:
         options.memory,
         options.keep,
     )
-    model = compact(container.load(options.model))
+    model = hardware_form(container.load(options.model))
     configs = search(model, board, share=options.share).best.configs
     build = generate_rtl(plan_accelerator(model, board, configs), model=model)
     result = route_build(build, board, settings)

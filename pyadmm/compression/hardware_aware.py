@@ -28,8 +28,8 @@ from pyadmm.compression.schedule import (
     plan_ratios,
     search_hardware_aware,
 )
+from pyadmm.hardware.lowering import hardware_form
 from pyadmm.model import CompressedModel
-from pyadmm.model.compact import compact
 from pyadmm.network.activation_scales import calibrate
 from pyadmm.network.graph import Network
 from pyadmm.network.to_integer import snap_scales, to_compressed
@@ -168,7 +168,7 @@ def forecast(network: Network, settings: CompressSettings, data: Data) -> Compre
     calibrate(pruned, data.train)
     pruned.quantized = True
     snap_scales(pruned, settings.mult_bits)
-    return compact(to_compressed(pruned, "forecast"))
+    return hardware_form(to_compressed(pruned, "forecast"))
 
 
 def _judge(

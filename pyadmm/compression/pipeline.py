@@ -34,9 +34,9 @@ from pyadmm.model import CompressedModel
 from pyadmm.network.activation_scales import calibrate
 from pyadmm.network.graph import Network
 from pyadmm.network.input_encoding import channel_gain, input_spec, merge_normalisation
-from pyadmm.network.layers import AddStep, PoolStep, Step
+from pyadmm.network.layers import ShortcutStep, Step, WeightedStep
 from pyadmm.network.to_integer import snap_scales, to_compressed
-from pyadmm.network.trace import trace
+from pyadmm.network.trace import LOGIT_BITS, trace
 from pyadmm.settings import (
     CompressSettings,
 )
@@ -210,8 +210,11 @@ def set_widths(network: Network, settings: CompressSettings) -> None:
             activation_bits=target.activation_bits,
             bias_fraction_bits=target.bias_fraction_bits,
         )
+    last = network.chain[-1]
+    if isinstance(last, WeightedStep) and not last.facts.last:
+        last.facts = replace(last.facts, activation_bits=LOGIT_BITS)
     for step in network.chain:
-        if isinstance(step, AddStep | PoolStep):
+        if step is not last and not isinstance(step, WeightedStep | ShortcutStep):
             step.facts = replace(step.facts, activation_bits=settings.activation_bits)
         _require_format(step)
 

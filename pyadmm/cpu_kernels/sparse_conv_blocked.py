@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from pyadmm.cpu_kernels.build import library, pointer
 
+BLOCKS = 5
+"""Dimensions of maps in blocks of images."""
 LANES = 8
 MOST_STRIDE = 4
 """There are loops for strides up to it."""

@@ -20,8 +20,8 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.eda.cosim import simulate
 from pyadmm.hardware.boards import Board
 from pyadmm.hardware.design_space import CHIP_SHARE, Choice, search
+from pyadmm.hardware.lowering import hardware_form
 from pyadmm.model import CompressedModel
-from pyadmm.model.compact import compact
 from pyadmm.model.types import Resources
 
 Basis = Literal["modelled", "cosim"]
@@ -136,7 +136,7 @@ def compare(
     """
     if images is not None and len(images) < 2:
         raise PyadmmError(f"comparison: an interval needs at least 2 images, not {len(images)}")
-    small = compact(model)
+    small = hardware_form(model)
     chosen = search(small, board, share).best if chosen is None else chosen
     budget = replace(board.resources.scaled(share), lut=chosen.resources.lut)
     mapped = (

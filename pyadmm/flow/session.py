@@ -39,10 +39,10 @@ from pyadmm.flow.store import file_digest
 from pyadmm.flow.subject import Subject, resolve, teacher_of
 from pyadmm.hardware.boards import Board, load_board
 from pyadmm.hardware.design_space import SearchResult, search
+from pyadmm.hardware.lowering import hardware_form
 from pyadmm.hardware.mapping import plan_accelerator
 from pyadmm.hardware.plan import AcceleratorPlan, BuildPlan, KernelConfig
 from pyadmm.model import CompressedModel
-from pyadmm.model.compact import compact
 from pyadmm.model.reorder import sort_channels
 from pyadmm.network.graph import Network, input_bits
 from pyadmm.settings import CompressSettings, InputSettings
@@ -283,7 +283,7 @@ class Session:
     @cached_property
     def compact(self) -> CompressedModel:
         """The model that hardware is made for: the same logits without dead channels."""
-        return compact(self.model)
+        return hardware_form(self.model)
 
     @cached_property
     def kernels(self) -> SearchResult:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pyadmm.hardware.lowering import hardware_form, lowered
 from pyadmm.hardware.plan import AcceleratorPlan
-from pyadmm.model.compact import compact, widen
+from pyadmm.model.compact import widen
 from pyadmm.model.integer import (
     CompressedModel,
 )
@@ -14,7 +15,8 @@ def fitted(model: CompressedModel, plan: AcceleratorPlan) -> CompressedModel:
 
     :raises PyadmmError: where it has more live channels than the accelerator.
     """
+    model = lowered(model)
     specs = {stage.name: stage.spec for stage in plan.stages}
     if all(specs.get(layer.name) == layer.spec for layer in model.layers):
         return model
-    return widen(compact(model), {name: spec.outputs for name, spec in specs.items()})
+    return widen(hardware_form(model), {name: spec.outputs for name, spec in specs.items()})

@@ -437,13 +437,17 @@ class AvgPool(_Pool):
         mult = np.array(self.requant.mult, np.int64).reshape(-1, *[1] * counts.ndim)
         return (2 * mult * self.area + counts) // (2 * counts)
 
-    def multipliers(self, size: Sequence[int]) -> NDArray[np.int64]:
-        """Multiplier of each window of a map of ``size``, ``(C or 1, H_out, W_out)``."""
+    def counts(self, size: Sequence[int]) -> NDArray[np.int64]:
+        """Divisor ``(H_out, W_out)`` of each window of a map of ``size``."""
         rows, columns = (
             np.array(self._counts(a, size[a], range(self._positions(a, size[a]))), np.int64)
             for a in (0, 1)
         )
-        return self._multiplied(rows[:, None] * columns)
+        return np.asarray(rows[:, None] * columns)
+
+    def multipliers(self, size: Sequence[int]) -> NDArray[np.int64]:
+        """Multiplier of each window of a map of ``size``, ``(C or 1, H_out, W_out)``."""
+        return self._multiplied(self.counts(size))
 
     def run(self, inputs: Sequence[IntArray], x_magnitude: int) -> NDArray[np.int64]:
         """Averaged integers."""

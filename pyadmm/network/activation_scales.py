@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pyadmm.model.types import QFormat
 from pyadmm.network.graph import Network
+from pyadmm.network.layers import ShortcutStep
 from pyadmm.training.data import Images
 
 _IMAGES = 2000
@@ -29,14 +30,21 @@ def calibrate(network: Network, images: Images) -> None:
                 stride = 1 + values.numel() * count // len(part) // _VALUES
                 found.setdefault(step.name, []).append(values.flatten()[::stride].clone())
     for step in network.chain:
-        if step.output is not None:
-            step.log_s.fill_(math.log(_clip_scale(torch.cat(found[step.name]), step.output)))
+        if not isinstance(step, ShortcutStep) and step.output is not None:
+            limit = step.facts.activation.largest_step(step.output)
+            scale = _clip_scale(torch.cat(found[step.name]), step.output, limit)
+            step.log_s.fill_(math.log(scale))
 
 
-def _clip_scale(values: Tensor, form: QFormat) -> float:
-    """The step of ``form`` with the least squared error on ``values``, of some candidates."""
+def _clip_scale(values: Tensor, form: QFormat, limit: float | None) -> float:
+    """The step of ``form`` with the least squared error on ``values``, of some candidates.
+
+    :param limit: no step may be larger.
+    """
     peak = max(float(values.abs().max()), torch.finfo(torch.float32).tiny)
     steps = [peak * (i + 1) / _CANDIDATES / form.hi for i in range(_CANDIDATES)]
+    if limit is not None:
+        steps = [min(step, limit) for step in steps]
 
     def error(step: float) -> float:
         codes = torch.floor(values / step + 0.5).clamp_(form.lo, form.hi)

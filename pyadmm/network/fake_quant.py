@@ -84,9 +84,18 @@ def multipliers(ratios: Tensor, bits: int = _RATIO_BITS) -> tuple[tuple[int, ...
     return tuple(mult.long().tolist()), int(shift)
 
 
-def _multipliers(ratios: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """Both as tensors: a GPU goes on while a number that the CPU asks for would stop it."""
-    exponent = torch.frexp(ratios.max()).exponent
+def scaled_ratios(
+    ratios: Tensor, bits: int = _RATIO_BITS, largest: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """:func:`multipliers` as tensors: a GPU goes on while a number on the CPU would stop it.
+
+    :param largest: room is left for multipliers that are so many times as large.
+    """
+    return _multipliers(ratios.detach(), bits, largest)
+
+
+def _multipliers(ratios: Tensor, bits: int, largest: float = 1.0) -> tuple[Tensor, Tensor]:
+    exponent = torch.frexp(ratios.max() * largest).exponent
     shift = (bits - exponent).clamp(1, _SHIFT_LIMIT)
     mult = torch.floor(torch.ldexp(ratios, shift) + 0.5).clamp(1, (1 << 16) - 1)
     return mult, shift

@@ -23,9 +23,14 @@ from pyadmm.cpu_kernels import sparse_conv_blocked as blocks
 from pyadmm.model import INPUT, InputSpec
 from pyadmm.model.types import LayerSpec, QFormat
 from pyadmm.network.layers import (
+    Activation,
     AddFacts,
     AddStep,
+    AffineFacts,
+    AffineStep,
     Coded,
+    ConcatFacts,
+    ConcatStep,
     LayerFacts,
     Norm,
     PoolFacts,
@@ -48,6 +53,7 @@ class Network(nn.Module):
     :param steps: in topological order; the last one gives the logits.
     :param sources: step -> the steps that it reads (:data:`~pyadmm.model.INPUT` for the input);
         ``None`` for a chain.
+    :param notes: what tracing left out of the module.
 
     With ``rounded`` the maps of training in blocks of images are kept in bfloat16.
     """
@@ -60,11 +66,13 @@ class Network(nn.Module):
         steps: Sequence[Step],
         quantized: bool = False,
         sources: Mapping[str, tuple[str, ...]] | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.input = input_spec
         self.steps = nn.ModuleList(steps)
         self.quantized = quantized
+        self.notes = notes
         self.rounded = False
         self._few_zeros = False
         names = [INPUT, *(step.name for step in steps)]
@@ -101,13 +109,19 @@ class Network(nn.Module):
         if not self.quantized:
             for _, x in self._real_steps(self._laid_out(codes)):
                 logits = x
+            if logits.ndim == blocks.BLOCKS:
+                logits = blocks.from_blocks(logits)
             return logits.flatten(1)[: len(codes)]
         scale = codes.new_full((), self.input.format.scale)
         first = blocks.to_blocks(codes) if self._blocked(codes) else codes
         values: dict[str, Coded] = {INPUT: (first, scale)}
         for step, inputs in self._inputs(values):
             values[step.name] = step.forward_codes(*inputs)
-        return values[step.name][0].flatten(1)[: len(codes)]
+        logits, scale = values[step.name]
+        if logits.ndim == blocks.BLOCKS:
+            logits = blocks.from_blocks(logits)
+        real = logits if gives_logits(step) else logits * scale
+        return real.flatten(1)[: len(codes)]
 
     def walk(self, codes: Tensor) -> Iterator[tuple[Step, Tensor]]:
         """Every step of the float network with its real outputs, in order."""
@@ -134,8 +148,7 @@ class Network(nn.Module):
         """
         if not self.sparse or self._few_zeros or x.dtype != torch.float32 or x.device.type != "cpu":
             return False
-        facts = [layer.facts for layer in self.layers.values()]
-        if any(f.plainly_pooled or not _blockable(f.spec) for f in facts):
+        if not all(_blockable(step) for step in self.chain):
             return False
         return len(x) % blocks.LANES == 0 or not (self.training and self.norms)
 
@@ -179,11 +192,15 @@ class Network(nn.Module):
     @property
     def norms(self) -> list[Norm]:
         """Batch norms that are not folded."""
-        return [layer.norm for layer in self.layers.values() if layer.norm is not None]
+        steps = (step for step in self.chain if isinstance(step, WeightedStep | AffineStep))
+        return [step.norm for step in steps if step.norm is not None]
 
     def fold_norms(self) -> Network:
         """An equal network (in evaluation mode) without batch norms."""
-        steps = [s.without_norm() if isinstance(s, WeightedStep) else s for s in self.copy().chain]
+        steps = [
+            step.without_norm() if isinstance(step, WeightedStep | AffineStep) else step
+            for step in self.copy().chain
+        ]
         return Network(self.input, steps, self.quantized, self.sources)
 
     def encode(self, images: Tensor) -> Tensor:
@@ -270,9 +287,12 @@ class Network(nn.Module):
 
         A bias before a norm has no effect and is left out.
         """
-        for layer in self.layers.values():
-            yield layer.weight
-            yield from (layer.bias,) if layer.norm is None else layer.norm.parameters()
+        for step in self.chain:
+            if isinstance(step, WeightedStep):
+                yield step.weight
+                yield from (step.bias,) if step.norm is None else step.norm.parameters()
+            elif isinstance(step, AffineStep) and step.norm is not None:
+                yield from step.norm.parameters()
 
     def scales(self) -> Iterator[nn.Parameter]:
         """Logarithms of the scales that matter."""
@@ -283,19 +303,35 @@ class Network(nn.Module):
                 yield step.log_s
 
 
-def _blockable(spec: LayerSpec) -> bool:
-    """Whether :mod:`pyadmm.cpu_kernels.sparse_conv_blocked` has a kernel for the layer."""
+def _blockable(step: Step) -> bool:
+    """Whether ``step`` can and should compute in blocks of images."""
+    if isinstance(step, AffineStep):
+        return False
+    if isinstance(step, ShortcutStep):
+        return not any(step.facts.padding)
+    if isinstance(step, PoolStep):
+        return step.facts.square
+    if not isinstance(step, WeightedStep):
+        return True
+    spec, pool = step.facts.spec, step.facts.pool
     even = len({*spec.stride}) == len({*spec.padding}) == 1 and spec.dilation == (1, 1)
-    return even and spec.stride[0] <= blocks.MOST_STRIDE
+    fits = even and spec.stride[0] <= blocks.MOST_STRIDE and (pool is None or pool.square)
+    return fits and not step.facts.plainly_pooled
 
 
-_FACTS: dict[str, Any] = {
-    "weighted": LayerFacts,
-    "pool": PoolFacts,
-    "add": AddFacts,
-    "shortcut": ShortcutFacts,
+def gives_logits(step: Step) -> bool:
+    """Whether a quantised ``step`` gives real numbers instead of codes."""
+    return isinstance(step, WeightedStep | PoolStep) and step.facts.last
+
+
+_STEPS: dict[str, tuple[Any, Any]] = {
+    "weighted": (LayerFacts, WeightedStep),
+    "pool": (PoolFacts, PoolStep),
+    "add": (AddFacts, AddStep),
+    "concat": (ConcatFacts, ConcatStep),
+    "affine": (AffineFacts, AffineStep),
+    "shortcut": (ShortcutFacts, ShortcutStep),
 }
-_STEPS: dict[str, Any] = {"pool": PoolStep, "add": AddStep, "shortcut": ShortcutStep}
 
 
 def input_bits(network: Network) -> dict[str, int]:
@@ -308,37 +344,55 @@ def input_bits(network: Network) -> dict[str, int]:
 
 
 def _step_to_json(step: Step) -> dict[str, Any]:
-    kind = next(kind for kind, facts in _FACTS.items() if isinstance(step.facts, facts))
-    norm = step.norm if isinstance(step, WeightedStep) else None
-    eps = None if norm is None else [norm.eps, norm.momentum]
+    kind = next(kind for kind, (facts, _) in _STEPS.items() if isinstance(step.facts, facts))
+    norm = step.norm if isinstance(step, WeightedStep | AffineStep) else None
+    eps = None if norm is None else [_norm_kind(norm), norm.eps, norm.momentum]
     return {"kind": kind, "norm": eps, "facts": asdict(step.facts)}
 
 
 def _step_from_json(described: dict[str, Any], tensors: Mapping[str, Tensor], index: int) -> Step:
     own = {k.split(".", 2)[2]: v for k, v in tensors.items() if k.startswith(f"steps.{index}.")}
-    kind, facts = described["kind"], described["facts"]
+    kind, facts = described["kind"], _as_facts(described["facts"])
+    norm, made = described["norm"], _STEPS[kind][0]
+    fresh = None if norm is None else _fresh_norm(own, *norm)
     step: Step
     if kind == "weighted":
-        step = _weighted_from_json(facts, described["norm"], own)
+        facts["spec"] = LayerSpec(**facts["spec"])
+        step = _weighted_from_json(made(**facts), own, fresh)
+    elif kind == "affine":
+        step = AffineStep(made(**facts), own["gain"].clone(), own["shift"].clone(), fresh)
     else:
-        if kind == "shortcut":
-            facts["input_shape"] = tuple(facts["input_shape"])
-        step = _STEPS[kind](_FACTS[kind](**facts))
+        step = _STEPS[kind][1](made(**facts))
     step.load_state_dict(own)
     return step
 
 
+def _as_facts(described: dict[str, Any]) -> dict[str, Any]:
+    """Fields of facts: lists are tuples, and activations and pools are facts themselves."""
+    facts: dict[str, Any] = {}
+    for name, value in described.items():
+        facts[name] = tuple(value) if isinstance(value, list) else value
+        if name == "activation":
+            facts[name] = Activation(**value)
+        elif name in ("pool", "spec") and value is not None:
+            facts[name] = _as_facts(value)
+    if facts.get("pool") is not None:
+        facts["pool"] = PoolFacts(**facts["pool"])
+    return facts
+
+
+def _norm_kind(norm: Norm) -> str:
+    return "conv" if isinstance(norm, nn.BatchNorm2d) else "linear"
+
+
+def _fresh_norm(own: Mapping[str, Tensor], kind: str, eps: float, momentum: float | None) -> Norm:
+    return new_norm(kind, len(own["norm.weight"]), eps, momentum)
+
+
 def _weighted_from_json(
-    facts: dict[str, Any], norm: list[float] | None, own: Mapping[str, Tensor]
+    facts: LayerFacts, own: Mapping[str, Tensor], norm: Norm | None
 ) -> WeightedStep:
-    spec = facts.pop("spec")
-    for key in ("weight_shape", "input_shape"):
-        spec[key] = tuple(spec[key])
-    pool = facts.pop("pool")
-    pool = None if pool is None else PoolFacts(**pool)
-    made = LayerFacts(spec=LayerSpec(**spec), pool=pool, **facts)
-    fresh = None if norm is None else new_norm(spec["kind"], len(own["bias"]), *norm)
-    step = WeightedStep(made, own["weight"], own["bias"], fresh)
+    step = WeightedStep(facts, own["weight"], own["bias"], norm)
     step.outputs, step.inputs = own["outputs"].clone(), own["inputs"].clone()
     step.log_q = nn.Parameter(own["log_q"].clone())
     return step

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pyadmm.network.layers import (
@@ -30,8 +29,11 @@ def cut(steps: dict[str, Step], first: str, pools: list[str], second: str) -> bo
 def _constants(producer: WeightedStep, pools: list[Step]) -> Tensor:
     """What the consumer would read of an output that has no weights."""
     _, bias = producer.folded()
-    relus = [producer.facts.relu, *(isinstance(p, PoolStep) and p.facts.relu for p in pools)]
-    return F.relu(bias) if any(relus) else bias
+    constants = producer.facts.activation(bias)
+    for pool in pools:
+        assert isinstance(pool, PoolStep)
+        constants = pool.facts.activation(constants)
+    return constants
 
 
 def _living(producer: WeightedStep, consumer: WeightedStep, constants: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from pyadmm.model import (
     AvgPool,
     CompressedLayer,
     CompressedModel,
+    Concat,
     MaxPool,
     Node,
     Requant,
@@ -28,7 +29,22 @@ from pyadmm.model.folding import fold_dead
 from pyadmm.model.types import LayerSpec, QFormat, signed_bits
 from pyadmm.network.fake_quant import multipliers
 from pyadmm.network.graph import Network
-from pyadmm.network.layers import AddStep, PoolFacts, PoolStep, ShortcutFacts, Step, WeightedStep
+from pyadmm.network.layers import (
+    AFFINE_UNIT,
+    AddStep,
+    AffineStep,
+    ConcatStep,
+    PoolFacts,
+    PoolStep,
+    ShortcutFacts,
+    ShortcutStep,
+    Step,
+    WeightedStep,
+)
+
+_LAYER_BITS = 16
+"""Width of the multipliers of a layer that has one per channel."""
+_AFFINE_BITS = AFFINE_UNIT.bit_length()
 
 
 def requant_of(ratio: float, bits: int = 16) -> Requant:
@@ -64,17 +80,23 @@ def snap_scales(network: Network, mult_bits: int = 16) -> None:
     for step, scale in with_input_scales(network):
         if isinstance(step, WeightedStep) and not step.facts.last and step.log_q.ndim == 0:
             unit = float(step.log_q.exp()) * scale
-            requant = requant_of(unit / float(step.log_s.exp()), mult_bits)
+            requant = requant_of(unit / float(step.step_size), mult_bits)
+            limit = step.facts.activation.largest_step(step.facts.output)
+            if limit is not None and requant.output_scale(unit) > limit:
+                requant = replace(requant, mult=(requant.mult[0] + 1,))
             step.log_s.fill_(math.log(requant.output_scale(unit)))
 
 
+@torch.no_grad()
 def with_input_scales(network: Network) -> Iterator[tuple[Step, float]]:
     """Every step of a quantised network, in order, and the scale of what it reads (first)."""
     scales = {INPUT: network.input.format.scale}
     for step in network.chain:
         scale = scales[network.sources[step.name][0]]
         yield step, scale
-        scales[step.name] = scale if step.output is None else float(step.log_s.detach().exp())
+        if not isinstance(step, ShortcutStep) and step.output is not None:
+            scale = float(step.step_size)
+        scales[step.name] = scale
 
 
 def to_compressed(network: Network, name: str) -> CompressedModel:
@@ -90,40 +112,38 @@ def to_compressed(network: Network, name: str) -> CompressedModel:
     network = network.copy().cpu()
     nodes: list[Node] = []
     made = {INPUT: (INPUT, network.input.format)}
-    shapes = {INPUT: network.input.shape}
     for step in network.chain:
         inputs = [made[source] for source in network.sources[step.name]]
-        new, form = _nodes(step, inputs, shapes[inputs[0][0]])
-        for node in new:
-            shapes[node.name] = node.output_shape([shapes[s] for s in node.sources])
+        new, form = _nodes(step, inputs)
         nodes += new
         made[step.name] = nodes[-1].name, form
     return fold_dead(CompressedModel(name, network.input, tuple(nodes)))
 
 
-def _nodes(
-    step: Step, inputs: list[tuple[str, QFormat]], shape: tuple[int, int, int]
-) -> tuple[list[Node], QFormat]:
+def _nodes(step: Step, inputs: list[tuple[str, QFormat]]) -> tuple[list[Node], QFormat]:
     """The nodes of ``step`` and the format of the last one.
 
     :param inputs: nodes that it reads and their formats.
-    :param shape: of the first of them.
     """
     source, form = inputs[0]
     if isinstance(step, WeightedStep):
         layer = _layer(step, source, form)
-        pool, output = step.facts.pool, layer.output
-        pools = [] if pool is None else _max_pool(pool, layer.name, layer.spec.output_shape, output)
-        return [layer, *pools], output
+        pool = step.facts.pool
+        return [layer, *([] if pool is None else [_max_pool(pool, layer.name)])], layer.output
+    if isinstance(step, PoolStep) and step.facts.kind == "max":
+        return [_max_pool(step.facts, source)], form
+    if isinstance(step, ShortcutStep):
+        return _shortcut(step.facts, source, form), form
+    made: Node
     if isinstance(step, AddStep):
-        total = _add(step, inputs)
-        return [total], total.output
-    if not isinstance(step, PoolStep):
-        return [_shortcut(step.facts, source, form)], form
-    if step.facts.kind == "max":
-        return _max_pool(step.facts, source, shape, form), form
-    average = _avg_pool(step, source, form)
-    return [average], average.output
+        made = _add(step, inputs)
+    elif isinstance(step, ConcatStep):
+        made = _concat(step, inputs)
+    elif isinstance(step, AffineStep):
+        made = _affine(step, source, form)
+    else:
+        made = _avg_pool(step, source, form)
+    return [made], made.output
 
 
 def _layer(step: WeightedStep, source: str, form: QFormat) -> CompressedLayer:
@@ -171,7 +191,7 @@ def _weight_scale(step: WeightedStep, requant: Requant) -> tuple[float, ...]:
 
 def _output(step: WeightedStep, scale: Tensor) -> tuple[Requant, QFormat]:
     """Requantiser and output format; raw accumulators for the last layer."""
-    facts, step_size = step.facts, float(step.log_s.exp())
+    facts, step_size = step.facts, float(step.step_size)
     if facts.last:
         return Requant(), QFormat(48, True)
     output = replace(facts.output, scale=step_size)
@@ -183,59 +203,72 @@ def _output(step: WeightedStep, scale: Tensor) -> tuple[Requant, QFormat]:
     return Requant(tuple(full.tolist()), shift), output
 
 
-def _max_pool(
-    pool: PoolFacts, source: str, shape: tuple[int, int, int], form: QFormat
-) -> list[Node]:
-    """The pool of a map of ``shape``, after a 1x1 convolution of ones that adds its padding.
-
-    The codes are unsigned where there is padding (tracing sees to it), so zeros never win.
-    """
-    if pool.padding == 0:
-        return [MaxPool(pool.name, source, pool.kernel, pool.stride)]
-    channels = shape[0]
-    ones = (channels, 1, 1, 1)
-    spec = LayerSpec(f"{pool.name}.pad", "conv", ones, shape, 1, pool.padding, channels)
-    return [
-        _copying(spec, source, np.ones(ones, np.int16), form),
-        MaxPool(pool.name, spec.name, pool.kernel, pool.stride),
-    ]
+def _max_pool(pool: PoolFacts, source: str) -> MaxPool:
+    return MaxPool(pool.name, source, pool.kernel, pool.stride, pool.padding)
 
 
 @torch.no_grad()
 def _avg_pool(step: PoolStep, source: str, form: QFormat) -> AvgPool:
-    facts, scale = step.facts, step.log_s.exp()
-    mult, shift = multipliers(
-        (torch.tensor(form.scale, dtype=scale.dtype) / (facts.kernel**2 * scale)).reshape(1)
+    """The average; as logits, plain sums with as many bits as they need."""
+    facts = step.facts
+    window = {"kernel": facts.kernel, "stride": facts.stride, "padding": facts.padding}
+    if facts.last:
+        peak = math.prod(facts.kernel) * form.max_magnitude
+        output = QFormat(signed_bits(peak), True, form.scale / facts.divided_by)
+        return AvgPool(facts.name, source, requant=Requant(), output=output, **window)
+    mult, shift = step.scaled(torch.tensor(form.scale, dtype=step.log_s.dtype))
+    requant = Requant((int(mult),), int(shift))
+    output = replace(facts.output, scale=float(step.step_size))
+    return AvgPool(
+        facts.name, source, requant=requant, output=output, border=facts.border, **window
     )
-    output = replace(facts.output, scale=float(scale))
-    return AvgPool(facts.name, source, facts.kernel, facts.stride, Requant(mult, shift), output)
 
 
 @torch.no_grad()
 def _add(step: AddStep, inputs: list[tuple[str, QFormat]]) -> Add:
     (first, a), (second, b) = inputs
-    scale = step.log_s.exp()
-    mult, shift = multipliers(torch.tensor([a.scale, b.scale], dtype=scale.dtype) / scale)
+    scale = step.step_size
+    mult, shift = multipliers(step.ratios(torch.tensor([a.scale, b.scale], dtype=scale.dtype)))
     output = replace(step.facts.output, scale=float(scale))
     return Add(step.name, (first, second), (mult[0], mult[1]), shift, output)
 
 
-def _shortcut(facts: ShortcutFacts, source: str, form: QFormat) -> CompressedLayer:
+@torch.no_grad()
+def _concat(step: ConcatStep, inputs: list[tuple[str, QFormat]]) -> Concat:
+    scale = step.step_size
+    ratios = [torch.tensor([form.scale], dtype=scale.dtype) / scale for _, form in inputs]
+    requants = tuple(Requant(*multipliers(ratio)) for ratio in ratios)
+    output = replace(step.facts.output, scale=float(scale))
+    return Concat(step.name, tuple(name for name, _ in inputs), requants, output)
+
+
+@torch.no_grad()
+def _affine(step: AffineStep, source: str, form: QFormat) -> CompressedLayer:
+    """The depthwise 1x1 convolution that multiplies each channel and adds to it."""
+    scale = torch.tensor(form.scale, dtype=step.log_s.dtype)
+    factor, shift = step.integers(scale)
+    channels = step.facts.shape[0]
+    spec = LayerSpec(step.name, "conv", (channels, 1, 1, 1), step.facts.shape, groups=channels)
+    mult, exponent = multipliers(step.ratios(scale), _LAYER_BITS)
+    output = replace(step.facts.output, scale=float(step.step_size))
+    codes = _integers(factor).reshape(spec.weight_shape).astype(np.int16)
+    requant = Requant(mult, exponent)
+    unit = float(step.step_size) * mult[0] / 2.0**exponent / form.scale
+    scales = requant.channel_scales(unit, channels)
+    return CompressedLayer(
+        spec, source, codes, _AFFINE_BITS, _integers(shift), requant, output, scales
+    )
+
+
+def _shortcut(facts: ShortcutFacts, source: str, form: QFormat) -> list[Node]:
     """The 1x1 convolution that moves channel ``c`` to ``before + c`` as it is."""
     channels = facts.input_shape[0]
     outputs = facts.before + channels + facts.after
     shape = (outputs, channels, 1, 1)
-    spec = LayerSpec(facts.name, "conv", shape, facts.input_shape, facts.stride)
+    spec = LayerSpec(facts.name, "conv", shape, facts.input_shape, facts.stride, facts.padding)
     codes = np.eye(outputs, channels, -facts.before, dtype=np.int16).reshape(shape)
-    return _copying(spec, source, codes, form)
-
-
-def _copying(
-    spec: LayerSpec, source: str, codes: NDArray[np.int16], form: QFormat
-) -> CompressedLayer:
-    """A layer of ones and zeros that moves integers as they are."""
-    bias = np.zeros(spec.outputs, np.int64)
-    return CompressedLayer(spec, source, codes, 1, bias, Requant(), form)
+    bias = np.zeros(outputs, np.int64)
+    return [CompressedLayer(spec, source, codes, 1, bias, Requant(), form)]
 
 
 def _integers(values: Tensor) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ from pyadmm import zoo
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model import InputSpec
 from pyadmm.model.types import QFormat
-from pyadmm.network.layers import AddStep
+from pyadmm.network.layers import AddStep, WeightedStep
 from pyadmm.network.trace import trace
 
 _BYTES = InputSpec((2, 9, 9), QFormat(8, False, 1 / 255))
@@ -119,14 +119,14 @@ def test_graph_with_every_kind_of_shortcut() -> None:
     assert network.sources == {
         "a": ("input",),
         "b": ("a",),
-        "getitem": ("a",),
-        "add": ("b", "getitem"),
+        "slice": ("a",),
+        "add": ("b", "slice"),
         "c": ("add",),
         "side.0": ("add",),
-        "add_1": ("c", "side.0"),
-        "max_pool2d_1": ("add",),
-        "add_2": ("add_1", "max_pool2d_1"),
-        "avg_pool2d": ("add_2",),
+        "add2": ("c", "side.0"),
+        "max_pool2d2": ("add",),
+        "add3": ("add2", "max_pool2d2"),
+        "avg_pool2d": ("add3",),
         "fc": ("avg_pool2d",),
     }
 
@@ -233,30 +233,30 @@ def test_unknown_zoo_name_lists_the_known() -> None:
         zoo.build("lenet6")
 
 
-class Residual(nn.Module):
-    """A sum as the last step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a = nn.Conv2d(2, 2, 3, padding=1)
-        self.b = nn.Conv2d(2, 2, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.a(x)
-        return self.b(y) + y
-
-
 _TAILS: dict[str, Callable[[Any, Tensor, Tensor], Tensor]] = {
-    "cat": lambda m, x, y: m.wide(torch.cat([x, y], 1)),
-    "relu": lambda m, x, y: m.b(F.relu(y) + y),
-    "norm": lambda m, x, y: m.b(m.norm(y) + y),
     "twice": lambda m, x, y: m.b(m.a(y)),
-    "scaled": lambda m, x, y: m.b(torch.add(x, y, alpha=2)),
-    "difference": lambda m, x, y: m.b(y - x),
+    "product": lambda m, x, y: m.b(x * y),
+    "reciprocal": lambda m, x, y: m.b(1 / y),
     "broadcast": lambda m, x, y: m.b(y + m.c(x)),
     "cropped": lambda m, x, y: m.c(y[:, :, 1:, 1:]),
-    "padded": lambda m, x, y: m.b(F.max_pool2d(y + x, 3, 1, 1)),
-    "reflected": lambda m, x, y: m.b(F.pad(y, (1, 1, 1, 1))),
+    "reflected": lambda m, x, y: m.b(F.pad(y, (1, 1, 1, 1), "reflect")),
+    "ones": lambda m, x, y: m.b(F.pad(y, (1, 1, 1, 1), value=1.0)),
+    "rows": lambda m, x, y: m.b(torch.cat([x, y], 2)),
+    "sizes": lambda m, x, y: m.b(torch.cat([x, F.max_pool2d(y, 2)[:, :, :, :4].flatten(2)], 1)),
+    "view": lambda m, x, y: m.v(y.view(-1, 6, 9, 3)),
+    "turned": lambda m, x, y: m.b(y.transpose(2, 3)),
+    "pixels": lambda m, x, y: m.b(y + torch.arange(9.0)),
+    "batch": lambda m, x, y: m.b(
+        y.reshape(-1, 2, 9, 9).flatten(0, 1).unsqueeze(1).expand(-1, 2, 9, 9)
+    ),
+    "softened": lambda m, x, y: m.b(torch.softmax(y, 1)),
+    "shifted clamp": lambda m, x, y: m.b(y.clamp(-1, 2)),
+    "swish": lambda m, x, y: m.b(F.silu(y)),
+    "two results": lambda m, x, y: (m.b(x), m.b2(y)),  # type: ignore[dict-item,return-value]
+    "integers": lambda m, x, y: m.b(y.round().to(torch.int32).float()),
+    "read": lambda m, x, y: (y, m.b(y))[0],
+    "slopes": lambda m, x, y: m.b(F.prelu(y, torch.tensor([0.1, 0.2]))),
+    "odd windows": lambda m, x, y: m.c(F.adaptive_avg_pool2d(y, 5)),
 }
 
 
@@ -269,24 +269,11 @@ class Joined(nn.Module):
         self.a = nn.Conv2d(2, 2, 3, padding=1)
         self.b = nn.Conv2d(2, 3, 9)
         self.c = nn.Conv2d(2, 1, 1)
-        self.wide = nn.Conv2d(4, 3, 9)
-        self.norm = nn.BatchNorm2d(2)
+        self.b2 = nn.Conv2d(2, 3, 9)
+        self.v = nn.Conv2d(6, 2, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         return _TAILS[self.kind](self, x, self.a(x))
-
-
-class Unread(nn.Module):
-    """A layer whose output nobody reads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a = nn.Conv2d(2, 2, 3)
-        self.b = nn.Conv2d(2, 2, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.a(x)
-        return self.b(x)
 
 
 class Branching(nn.Module):
@@ -299,37 +286,40 @@ class Branching(nn.Module):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (nn.Sequential(nn.Conv2d(2, 3, 3), nn.Sigmoid()), "layer 1: Sigmoid is not supported"),
-        (nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU()), "must end with a Conv2d or Linear"),
-        (nn.Sequential(nn.Flatten()), "must end with"),
-        (Residual(), "must end with a Conv2d or Linear"),
-        (Joined("cat"), "node cat: reads x, a; only a residual sum may join maps"),
-        (Joined("relu"), "layer relu: follows a, whose output is also read by add"),
-        (Joined("norm"), "layer norm: follows a, whose output is also read by add"),
+        (nn.Sequential(nn.Flatten()), "model: has no Conv2d or Linear"),
         (Joined("twice"), "layer a: is used twice"),
-        (Joined("scaled"), "layer add: only the plain sum"),
-        (Joined("difference"), "node sub: reads a, x; only a residual sum"),
+        (Joined("product"), "layer mul: maps that depend on the input cannot be multiplied"),
+        (Joined("reciprocal"), "layer reciprocal: reciprocal is not supported"),
         (Joined("broadcast"), r"layer add: cannot add maps of shapes \(2, 9, 9\), \(1, 9, 9\)"),
-        (Joined("cropped"), r"layer getitem: only x\[:, :, ::s, ::s\]"),
-        (Joined("reflected"), "layer pad: only channels of zeros can be padded"),
-        (Joined("padded"), "layer max_pool2d: a padded maximum must have a ReLU before it"),
+        (Joined("cropped"), "layer slice: only channels, or every n-th row"),
+        (Joined("reflected"), "layer pad: only zeros can be padded"),
+        (Joined("ones"), "layer pad: only zeros can be padded"),
+        (Joined("rows"), "layer cat: only channels can be concatenated, not dim 2"),
+        (Joined("sizes"), "cannot be traced"),
+        (Joined("view"), r"layer v: reads a map of \(2, 9, 9\) as if it were one of \(6, 9, 3\)"),
+        (Joined("turned"), "layer transpose: transpose is not supported; supported are: Conv1d"),
+        (Joined("pixels"), "layer add: a constant must be one number, or one per channel"),
+        (Joined("batch"), "the batch must stay the first axis"),
+        (Joined("softened"), "layer b: follows softmax, which may only end the network"),
+        (Joined("shifted clamp"), "layer clamp: clamps to -1 … 2; the lower end must be 0"),
+        (Joined("swish"), "layer silu: silu is not supported; use ReLU, ReLU6 or LeakyReLU"),
+        (Joined("two results"), "model: must give one tensor of logits"),
+        (Joined("integers"), "layer round: round is not supported"),
+        (Joined("slopes"), "layer prelu: a PReLU must have one slope for all channels"),
+        (Joined("odd windows"), r"windows of different sizes make \(5, 5\) of \(9, 9\)"),
         (
-            nn.Sequential(nn.Conv2d(2, 3, 3), nn.MaxPool2d(3, 2, 1), nn.Conv2d(3, 3, 4)),
-            "layer 1: a padded maximum must have a ReLU",
+            nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3, track_running_stats=False)),
+            "layer 1: the BatchNorm keeps no running statistics",
         ),
-        (Unread(), "layer a: nothing reads its output"),
+        (torch.jit.script(nn.Sequential(nn.Conv2d(2, 3, 9))), "pass the nn.Module from which"),
         (Branching(), "cannot be traced"),
         (nn.Sequential(nn.Conv2d(3, 3, 3)), "cannot be traced on an input of shape .*: layer 0: "),
         (nn.Sequential(nn.ConvTranspose2d(2, 3, 3)), "layer 0: ConvTranspose2d is not supported"),
         (nn.Sequential(nn.Conv2d(2, 3, 3), nn.LSTM(9, 3)), "layer 1: .*LSTM"),
-        (nn.Sequential(nn.Conv2d(2, 3, (3, 1), (2, 1))), "stride must be the same in both"),
-        (nn.Sequential(nn.Conv2d(2, 3, 3, dilation=2)), "dilation is not supported"),
-        (nn.Sequential(nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular")), "padding must"),
-        (nn.Sequential(nn.Conv2d(2, 3, 3), nn.AvgPool2d(3, padding=1)), "must have no padding"),
-        (nn.Sequential(nn.Conv2d(2, 3, 3), nn.MaxPool2d(2, ceil_mode=True)), "no dilation or ceil"),
-        (nn.Sequential(nn.Conv2d(2, 3, 3), nn.AdaptiveAvgPool2d(2)), "can be averaged, to 1x1"),
-        (nn.Sequential(nn.ReLU(), nn.Conv2d(2, 3, 3)), "a ReLU must follow"),
-        (nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 3, 3)), "a BatchNorm must directly follow"),
+        (nn.Sequential(nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular")), "only zeros"),
+        (nn.Sequential(nn.MaxPool2d(2, dilation=2), nn.Conv2d(2, 3, 3)), "must have dilation 1"),
+        (nn.Sequential(nn.Conv2d(2, 3, 3), nn.GELU(), nn.Conv2d(3, 3, 3)), "layer 1: GELU is not"),
+        (nn.Sequential(nn.Linear(9, 3)), r"layer 0: reads shape \(2, 9, 9\); flatten it"),
     ],
 )
 def test_unsupported_is_named(
@@ -338,3 +328,69 @@ def test_unsupported_is_named(
     with pytest.raises(PyadmmError, match=message):
         trace(model, _BYTES)
     assert capsys.readouterr().err == ""
+
+
+def test_a_weight_that_is_not_finite_is_named() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(162, 4))
+    with torch.no_grad():
+        model[1].weight[0, 0] = float("nan")
+    with pytest.raises(PyadmmError, match="layer 1: its weight has values that are not finite"):
+        trace(model, _BYTES)
+
+
+def test_a_module_is_left_as_it_was() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(147, 3))
+    model.train()
+    model[1].eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    trace(model, _BYTES)
+    assert [module.training for module in model] == [True, False, True, True]
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not any(module._forward_hooks for module in model)
+
+
+def test_what_is_left_out_is_said() -> None:
+    class Noted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(162, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.log_softmax(self.fc(F.dropout(x.flatten(1))), 1)
+
+    network = trace(Noted(), _BYTES)
+    assert len(network.notes) == 2
+    assert "dropout is on in evaluation mode" in network.notes[0]
+    assert "log_softmax at the end does not change the order" in network.notes[1]
+
+
+def test_a_difference_names_the_first_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Conv2d(3, 3, 3), nn.Flatten())
+    right = WeightedStep.product
+
+    def wrong(self: WeightedStep, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return right(self, x, weight, bias) * (1.01 if self.name == "2" else 1)
+
+    monkeypatch.setattr(WeightedStep, "product", wrong)
+    with pytest.raises(PyadmmError, match="layer 2: the traced network differs from the module"):
+        trace(model, _BYTES)
+
+
+def test_lines_are_maps_of_one_row() -> None:
+    torch.manual_seed(1)
+    model = nn.Sequential(
+        nn.Conv1d(2, 4, 3, padding=1),
+        nn.BatchNorm1d(4),
+        nn.ReLU(),
+        nn.MaxPool1d(2),
+        nn.Conv1d(4, 4, 3, stride=2, dilation=2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool1d(1),
+        nn.Flatten(),
+        nn.Linear(4, 3),
+    ).eval()
+    spec = InputSpec((2, 1, 24), QFormat(8, False, 1 / 255))
+    codes = _codes(5, spec)
+    with torch.no_grad():
+        expected = model(codes[:, :, 0] / 255)
+        assert torch.allclose(trace(model, spec)(codes), expected, atol=1e-5)

@@ -1,0 +1,236 @@
+"""A module as the list of tensor operations that it does, by ``torch.export``.
+
+The module runs on an example, so that Python code on shapes is evaluated: loops over ``x.size()``,
+assertions, ``if x.dim() == 3``. What is left are operations of PyTorch's ``aten`` library, alike for
+modules and functions, with arguments that the schema of each operation names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from pyadmm.core.errors import PyadmmError
+from pyadmm.training.devices import device_of
+
+EXAMPLES = 2
+"""Batch of the example; 1 would be taken for a size that broadcasts."""
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_CALL = re.compile(r"@\d+")
+
+
+@dataclass
+class Arguments:
+    """Arguments of one operation by name; those that nobody takes must have their default."""
+
+    values: dict[str, Any]
+    defaults: dict[str, Any]
+    taken: set[str] = field(default_factory=set)
+
+    def __getitem__(self, name: str) -> Any:
+        self.taken.add(name)
+        return self.values[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The argument ``name``, if the operation has one."""
+        return self[name] if name in self.values else default
+
+    def unread(self) -> dict[str, Any]:
+        """Arguments that matter and that nobody has taken."""
+        return {
+            name: value
+            for name, value in self.values.items()
+            if name not in self.taken and value != self.defaults.get(name)
+        }
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The operations of a module on one example.
+
+    :param graph: its nodes; placeholders are parameters, buffers, constants and the input.
+    :param constants: tensors of the placeholders that are no input, by the node's name.
+    :param owners: the module's own names of parameters and buffers, by the node's name.
+    :param input: name of the input's placeholder.
+    :param example: the input ``(N, C, H, W)``, in the shape that the module takes.
+    """
+
+    graph: fx.Graph
+    constants: Mapping[str, Tensor]
+    owners: Mapping[str, str]
+    input: str
+    example: Tensor
+
+
+def listing(model: nn.Module, example: Tensor) -> Listing:
+    """What ``model`` does in evaluation mode with ``example`` ``(N, C, H, W)``.
+
+    :raises PyadmmError: naming the layer, where it cannot run on the example, and saying why, where
+        its operations depend on values.
+    """
+    model = unwrapped(model)
+    if isinstance(model, torch.jit.ScriptModule):
+        raise PyadmmError(
+            "model: a scripted or traced module (torch.jit) does not show its layers; pass the "
+            "nn.Module from which it was made"
+        )
+    with _in_evaluation_mode(model), _quiet():
+        example = _shaped_example(model, example)
+        try:
+            program = torch.export.export(model, (example,))
+        except Exception as error:  # torch.export raises what it likes, and so does a forward
+            raise PyadmmError(
+                f"model {type(model).__name__}: cannot be traced on an input of shape "
+                f"{tuple(example.shape[1:])}: {first_line(error)}"
+            ) from error
+    return _listed(program, example)
+
+
+def unwrapped(model: Any) -> nn.Module:
+    """``model`` without what compiling and parallel training put around it."""
+    if isinstance(model, torch.export.ExportedProgram):
+        model = model.module()
+    if not isinstance(model, nn.Module):
+        raise PyadmmError(f"model: must be a torch.nn.Module, not {type(model).__name__}")
+    inner = getattr(model, "_orig_mod", None)
+    if inner is None and isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        inner = model.module
+    if isinstance(inner, nn.Module):
+        return unwrapped(inner)
+    if getattr(model, "_compiled_call_impl", None) is not None:  # by model.compile()
+        model = copy.copy(model)
+        model._compiled_call_impl = None
+    return model
+
+
+def bound(node: fx.Node) -> Arguments:
+    """The arguments of a call, by the names in the operation's schema."""
+    schema = node.target._schema  # type: ignore[union-attr]
+    defaults = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
+    given = dict(zip((a.name for a in schema.arguments), node.args, strict=False))
+    return Arguments({**defaults, **given, **node.kwargs}, defaults)
+
+
+def operation(node: fx.Node) -> str:
+    """Name of the operation without its overload, ``conv2d``."""
+    schema = getattr(node.target, "_schema", None)
+    name = schema.name if schema is not None else getattr(node.target, "__name__", "")
+    return str(name).rpartition("::")[2]
+
+
+def calling_module(node: fx.Node) -> tuple[str, str]:
+    """Path and class of the innermost module that does the operation; empty where unknown."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    if not stack:
+        return "", ""
+    path, kind = stack[-1]
+    kind = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+    return _CALL.sub("", path), kind
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says, as plain text."""
+    lines = [line.strip() for line in _ANSI.sub("", str(error)).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _listed(program: torch.export.ExportedProgram, example: Tensor) -> Listing:
+    signature = program.graph_signature
+    owners = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    lifted = dict(signature.inputs_to_lifted_tensor_constants)
+    tensors = {**program.state_dict, **program.constants}
+    constants = {name: tensors[own] for name, own in {**owners, **lifted}.items()}
+    inputs = signature.user_inputs
+    return Listing(program.graph, constants, owners, str(inputs[0]), example)
+
+
+@contextlib.contextmanager
+def _in_evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Dropout off, norms by their statistics; afterwards as it was."""
+    training = [module for module in model.modules() if module.training]
+    with contextlib.suppress(NotImplementedError):  # an exported module has one mode for good
+        model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings and tracebacks that PyTorch prints while it exports."""
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _shaped_example(model: nn.Module, example: Tensor) -> Tensor:
+    """``example`` in the first shape that the model takes: without axes of one row or column."""
+    channels, height, width = example.shape[1:]
+    inner: list[tuple[int, ...]] = [(channels, height, width)]
+    if height == 1:
+        inner.append((channels, width))
+    if height == width == 1:
+        inner.append((channels,))
+    # A module that was exported for one image takes no more.
+    shapes = [(count, *shape) for count in (len(example), 1) for shape in inner]
+    failure: PyadmmError | None = None
+    for shape in shapes:
+        try:
+            _run(model, example[: shape[0]].reshape(shape))
+        except PyadmmError as error:
+            failure = failure or error
+        else:
+            return example[: shape[0]].reshape(shape)
+    assert failure is not None
+    raise failure
+
+
+def _run(model: nn.Module, example: Tensor) -> None:
+    """Run the model; a failure names the innermost layer that was computing."""
+    running: list[str] = []
+    failed: list[str] = []
+    hooks = []
+
+    def enter(path: str) -> Any:
+        return lambda *_: running.append(path)
+
+    def leave(*_: Any) -> None:
+        running.pop()
+
+    for path, module in model.named_modules():
+        if not isinstance(module, torch.jit.ScriptModule):
+            hooks += [
+                module.register_forward_pre_hook(enter(path)),
+                module.register_forward_hook(leave),
+            ]
+    try:
+        model(example)
+    except Exception as error:  # whatever a forward raises
+        failed = running[-1:]
+        where = f"layer {failed[0]}: " if failed and failed[0] else ""
+        raise PyadmmError(
+            f"model {type(model).__name__}: cannot be traced on an input of shape "
+            f"{tuple(example.shape[1:])}: {where}{first_line(error)}"
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def example_of(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
+    """Zeros for the model, where it is."""
+    floats = (p for p in model.parameters() if p.is_floating_point())
+    dtype = next((p.dtype for p in floats), torch.float32)
+    return torch.zeros(EXAMPLES, *shape, device=device_of(model), dtype=dtype)
