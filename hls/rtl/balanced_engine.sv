@@ -90,13 +90,13 @@ module balanced_engine #(
     $error("balanced_engine: an entry with its program must fit a 32-bit word");
   end
 
-  logic advance, hold, issue, last, tile_last, image_last;
+  logic advance, hold, issue, last, tile_last, image_last, replay;
   logic [GROUPS-1:0] room;
 
   // Group 0's memory, and the number of slots.
   logic cfg_first;
   logic [SLOTS_BITS-1:0] slots_reg;
-  logic [ADDR_BITS-1:0] word_addr, word_addr_reg, pc_reg, slot_start_reg;
+  logic [ADDR_BITS-1:0] word_addr, word_addr_reg, pc_reg, pc_next, slot_start_reg, slot_next_reg;
   logic [WORD_BITS-1:0] word;
   assign cfg_first = cfg_group == '0;
   ram_sdp #(
@@ -138,7 +138,10 @@ module balanced_engine #(
   assign last = word[LAST_BIT];
   assign tile_last = tile_reg == LAST_TILE;
   assign image_last = last & tile_last & (SLOTS_BITS'(slot_reg) + 1'b1 == slots_reg);
-  assign word_addr = (valid_reg & last & ~tile_last) ? slot_start_reg : pc_reg;
+  // Back to the slot's start, or on; the sums are made before the choice, which comes late.
+  assign replay = valid_reg & last & ~tile_last;
+  assign word_addr = replay ? slot_start_reg : pc_reg;
+  assign pc_next = replay ? slot_next_reg : pc_reg + 1'b1;
 
   always_ff @(posedge clk) begin
     if (rst) begin
@@ -154,18 +157,20 @@ module balanced_engine #(
       half_reg <= frame_half;
       pc_reg <= '0;
       slot_start_reg <= '0;
+      slot_next_reg <= ADDR_BITS'(1);
       tile_reg <= '0;
       slot_reg <= '0;
       first_reg <= 1'b1;
     end else if (cfg_read) begin
       pc_reg <= cfg_addr[ADDR_BITS-1:0];
     end else if (!hold) begin
-      if (active_reg && advance) pc_reg <= word_addr + 1'b1;
+      if (active_reg && advance) pc_reg <= pc_next;
       if (valid_reg) begin
         first_reg <= last;
         if (last) tile_reg <= tile_last ? '0 : tile_reg + 1'b1;
         if (last && tile_last) begin
-          slot_start_reg <= word_addr;
+          slot_start_reg <= pc_reg;
+          slot_next_reg <= pc_reg + 1'b1;
           slot_reg <= slot_reg + 1'b1;
         end
       end

@@ -97,13 +97,13 @@ module sparse_engine #(
 
   logic advance, hold, issue, room;
 
-  logic last, tile_last, image_last;
+  logic last, tile_last, image_last, replay;
 
   // Weight memory and header registers.
   logic entry_write;
   logic [ENTRIES_BITS-1:0] entries_reg;
   logic [SLOTS_BITS-1:0] slots_reg;
-  logic [ENTRY_ADDR_BITS-1:0] entry_addr, pc_reg, channel_start_reg;
+  logic [ENTRY_ADDR_BITS-1:0] entry_addr, pc_reg, pc_next, channel_start_reg, channel_next_reg;
   logic [ENTRY_BITS-1:0] entry;
   assign entry_write = cfg_write & (cfg_kind == 3'd2);
 
@@ -160,7 +160,10 @@ module sparse_engine #(
   assign last = entry[LAST_BIT];
   assign tile_last = tile_reg == LAST_TILE;
   assign image_last = last & tile_last & (SLOTS_BITS'(slot_reg) + 1'b1 == slots_reg);
-  assign entry_addr = (entry_valid_reg & last & ~tile_last) ? channel_start_reg : pc_reg;
+  // Back to the channel's start, or on; the sums are made before the choice, which comes late.
+  assign replay = entry_valid_reg & last & ~tile_last;
+  assign entry_addr = replay ? channel_start_reg : pc_reg;
+  assign pc_next = replay ? channel_next_reg : pc_reg + 1'b1;
 
   always_ff @(posedge clk) begin
     if (rst) begin
@@ -176,18 +179,20 @@ module sparse_engine #(
       half_reg <= frame_half;
       pc_reg <= '0;
       channel_start_reg <= '0;
+      channel_next_reg <= ENTRY_ADDR_BITS'(1);
       tile_reg <= '0;
       slot_reg <= '0;
       first_reg <= 1'b1;
     end else if (cfg_read) begin
       pc_reg <= cfg_addr[ENTRY_ADDR_BITS-1:0];
     end else if (!hold) begin
-      if (active_reg && advance) pc_reg <= entry_addr + 1'b1;
+      if (active_reg && advance) pc_reg <= pc_next;
       if (entry_valid_reg) begin
         first_reg <= last;
         if (last) tile_reg <= tile_last ? '0 : tile_reg + 1'b1;
         if (last && tile_last) begin
-          channel_start_reg <= entry_addr;
+          channel_start_reg <= pc_reg;
+          channel_next_reg <= pc_reg + 1'b1;
           slot_reg <= slot_reg + 1'b1;
         end
       end

@@ -40,6 +40,7 @@ _ENGINE_LUTS, _GROUP_LUTS, _LUTS_PER_BANK = 130, 60, 14
 _DRAIN_LUTS, _LUTS_PER_PICK = 120, 8
 TOP_RESOURCES = Resources(lut=900, ff=1000)
 """Streams, registers, weight port and the frame of the logits."""
+_ROW_CONTROLS = 6
 _SRL_DEPTH = 16
 """Bits of delay per LUT of a line delay (SRL16E)."""
 _UNROLLED_LUTS = 150
@@ -231,7 +232,8 @@ def _engines(stage: StagePlan) -> Resources:
         lut=_GROUP_LUTS, ff=_GROUP_LUTS
     )
     dsp_groups = stage.config.dsp_groups
-    tiles = Resources(ff=stage.lanes * stage.acc_bits).scaled(stage.groups)
+    tiles = Resources(ff=stage.lanes * stage.acc_bits + _shared_copies(stage))
+    tiles = tiles.scaled(stage.groups)
     fabric = _fabric_lane(stage).scaled(stage.lanes * (stage.groups - dsp_groups))
     if balanced:
         choice = stage.lanes * stage.input.bits * _mux_luts(stage.config.window)
@@ -240,6 +242,14 @@ def _engines(stage: StagePlan) -> Resources:
         tiles += Resources(lut=choice).scaled(stage.groups) + program
     blocks = Resources(dsp=stage.group_dsps * dsp_groups)
     return fetch.scaled(stage.frame_copies) + group.scaled(stage.groups) + tiles + fabric + blocks
+
+
+def _shared_copies(stage: StagePlan) -> int:
+    """Flip-flops of a group that repeat what lanes share: a row's controls, a common window."""
+    digits = (stage.weight_bits + 1) // 2
+    controls = _ROW_CONTROLS + 3 * digits + index_width(stage.spec.kernel[1])
+    window = 0 if stage.config.family == "sparse" else stage.lanes * stage.input.bits
+    return stage.tile_rows * controls + window
 
 
 def _fabric_lane(stage: StagePlan) -> Resources:
@@ -281,7 +291,7 @@ def _drain(stage: StagePlan) -> Resources:
     lane = multiplier_resources(acc, _MULT_BITS) + Resources(lut=2 * acc + 4, ff=2 * acc)
     if stage.shift_range is None:
         lane += Resources(lut=_BARREL_LUTS * acc)
-    control = Resources(lut=_DRAIN_LUTS + _LUTS_PER_PICK * stage.groups, ff=rows * columns * acc)
+    control = Resources(lut=_DRAIN_LUTS + _LUTS_PER_PICK * stage.groups, ff=2 * rows * columns * acc)
     pool = Resources(lut=_LUTS_PER_COMPARED_BIT * acc * comparisons, ff=2 * pooled * acc)
     pairs = rows * (columns // 2) if stage.paired and stage.config.dsp_groups else 0
     return Resources(lut=pick + pairs * acc) + lane.scaled(pooled) + pool + control
