@@ -2,7 +2,7 @@
 
     python -m experiments.routed_designs lenet5.conv2-sparse alexnet.conv4-sparse --seeds 3
 
-A kernel is the input frame and the engines of one layer (``experiments/rtl/route_kernel.sv``), as the
+A kernel is the input frame and the engines of one layer (``hls/route/route_kernel.sv``), as the
 break-even of that layer compares them; a model is its whole accelerator. Each is routed between
 registers, so resources include those of the harness.
 """
@@ -14,22 +14,22 @@ import csv
 import io
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pyadmm import container
 from pyadmm.breakeven.cases import layer_case
-from pyadmm.breakeven.search import one_group
+from pyadmm.breakeven.post_route import route_kernel
+from pyadmm.breakeven.search import kernel_stage
 from pyadmm.codegen.rtl import generate_rtl
-from pyadmm.core.assets import asset_dir
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic
 from pyadmm.eda.openxc7 import median_period, typical
-from pyadmm.eda.route_flow import RouteResult, RouteSettings, route_build, route_module
+from pyadmm.eda.route_flow import RouteResult, RouteSettings, route_build
 from pyadmm.hardware.boards import Board, load_board
 from pyadmm.hardware.design_space import search
 from pyadmm.hardware.mapping import plan_accelerator
-from pyadmm.hardware.plan import KernelConfig, StagePlan, engine_shape, selects_products
+from pyadmm.hardware.plan import KernelConfig, StagePlan
 from pyadmm.model.compact import compact
 
 HERE = Path(__file__).parent
@@ -63,46 +63,19 @@ class Kernel:
     """The kernel of one layer.
 
     :param entries: depth of a group's weight memory.
-    :param slots: output channels of a group; of a streamed layer, two are held.
     """
 
     layer: str
     config: KernelConfig
     entries: int
-    slots: int
 
     def __call__(self, board: Board, settings: RouteSettings) -> RouteResult:
         """Route it."""
-        rtl = sorted((asset_dir("hls") / "rtl").glob("*.sv"))
-        sources = [HERE / "rtl" / "route_kernel.sv", *rtl]
-        parameters = self.parameters()
-        return route_module("route_kernel", sources, parameters, board, settings, use_dsp=False)
-
-    def parameters(self) -> dict[str, int | str]:
-        """Of the module ``route_kernel``."""
-        stage = self.stage()
-        return {
-            **engine_shape(stage),
-            "SPARSE": int(self.config.family == "sparse"),
-            "GROUPS": self.config.groups,
-            "OUT_CHANNELS": stage.spec.outputs,
-            "CONV_GROUPS": stage.spec.groups,
-            "ENTRY_CAPACITY": self.entries,
-            "INDEX_BITS": self.config.index_bits,
-            "ACC_MUX": int(selects_products(stage)),
-        }
+        return route_kernel(self.stage(), board, settings)
 
     def stage(self) -> StagePlan:
         """The layer, or one convolution group of it, on this kernel."""
-        case = layer_case(self.layer)
-        if case.resident:
-            return case.stage(self.config, self.entries, self.slots)
-        case = replace(case, spec=one_group(case.spec))
-        stage = case.stage(self.config, self.entries, self.slots)
-        if self.config.family == "sparse":
-            return stage
-        shape = (self.slots * self.config.groups, *case.spec.weight_shape[1:])
-        return replace(stage, spec=replace(case.spec, weight_shape=shape))
+        return kernel_stage(layer_case(self.layer), self.config, self.entries)
 
 
 @dataclass(frozen=True)
@@ -121,10 +94,10 @@ class Accelerator:
 
 
 DESIGNS: dict[str, Flow] = {
-    "alexnet.conv4-sparse": Kernel("alexnet.conv4", KernelConfig("sparse", 13, 1, 1), 2048, 2),
-    "alexnet.conv4-dense": Kernel("alexnet.conv4", KernelConfig("dense", 1, 14), 3456, 2),
-    "lenet5.conv2-sparse": Kernel("lenet5.conv2", KernelConfig("sparse", 2, 1, 2), 256, 50),
-    "lenet5.conv2-dense": Kernel("lenet5.conv2", KernelConfig("dense", 2, 2), 12544, 25),
+    "alexnet.conv4-sparse": Kernel("alexnet.conv4", KernelConfig("sparse", 13, 1, 1), 2048),
+    "alexnet.conv4-dense": Kernel("alexnet.conv4", KernelConfig("dense", 1, 14), 3456),
+    "lenet5.conv2-sparse": Kernel("lenet5.conv2", KernelConfig("sparse", 2, 1, 2), 256),
+    "lenet5.conv2-dense": Kernel("lenet5.conv2", KernelConfig("dense", 2, 2), 12544),
     "lenet5-410x-small": Accelerator("lenet5-record-410-seed30.admm", 0.16),
     "lenet5-quick": Accelerator("lenet5-quick-seed0.admm", 0.8),
 }

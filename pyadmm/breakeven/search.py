@@ -463,15 +463,7 @@ class _Search:
         return max(cycles, math.ceil(bits / bits_per_cycle))
 
     def _stage(self, config: KernelConfig, entries: int) -> StagePlan:
-        """The kernel to build. Streamed weights: one that holds two channels per group."""
-        case = replace(self.case, spec=self.spec)
-        slots = 2 if not self.case.resident else math.ceil(self.spec.outputs / config.groups)
-        stage = case.stage(config, entries, slots)
-        if self.case.resident or config.family == "sparse":
-            return stage
-        outputs = min(2 * config.groups, self.spec.outputs)
-        shape = (outputs, *self.spec.weight_shape[1:])
-        return replace(stage, spec=replace(self.spec, weight_shape=shape))
+        return kernel_stage(self.case, config, entries)
 
     def _measured(
         self, configs: Sequence[KernelConfig], entries: Sequence[int] | None = None
@@ -534,6 +526,22 @@ class _Search:
         frame = stage.banks * copies * _memory_halves(2 * frame_words(stage), stage.row_bits)
         weights = config.groups * _memory_halves(depth, stage.weight_word_bits)
         return Resources(lut=luts, bram18=frame + weights)
+
+
+def kernel_stage(case: LayerCase, config: KernelConfig, entries: int) -> StagePlan:
+    """The kernel to build for ``case``.
+
+    Streamed weights: one convolution group, of which it holds two channels per group of lanes.
+
+    :param entries: depth of a group's weight memory.
+    """
+    spec = case.spec if case.resident or case.spec.groups == 1 else one_group(case.spec)
+    slots = 2 if not case.resident else math.ceil(spec.outputs / config.groups)
+    stage = replace(case, spec=spec).stage(config, entries, slots)
+    if case.resident or config.family == "sparse":
+        return stage
+    shape = (min(2 * config.groups, spec.outputs), *spec.weight_shape[1:])
+    return replace(stage, spec=replace(spec, weight_shape=shape))
 
 
 def busy_cycles(counts: IntArray, groups: int, pause: bool) -> list[int]:

@@ -15,7 +15,6 @@ from pyadmm import zoo
 from pyadmm.breakeven import (
     BreakEven,
     LayerCase,
-    Measurements,
     NotMeasured,
     OpenFlow,
     Settings,
@@ -26,7 +25,9 @@ from pyadmm.breakeven import (
     write_outputs,
 )
 from pyadmm.breakeven.outputs import SHOWN_PORTIONS
+from pyadmm.breakeven.post_route import at_routed_clocks
 from pyadmm.cli.command import CHECK_FAILED, DONE, Command, out_option
+from pyadmm.eda.route_flow import RouteSettings
 from pyadmm.flow.config import FlowConfig, read_config
 from pyadmm.flow.console import Reporter
 from pyadmm.flow.session import Session
@@ -41,6 +42,7 @@ _EXAMPLES = """\
   pyadmm breakeven --board pynq-z2 --model resnet20 --preset standard
   pyadmm breakeven --board pynq-z2 --model my:net --image-size 64 --jobs 2
   pyadmm breakeven --board pynq-z2 --published alexnet           ADMM-NN's bits
+  pyadmm breakeven --layer lenet5.conv2 --basis post-route --seeds 3
   pyadmm breakeven --all-boards --layer alexnet.conv4 --measure
 """
 
@@ -70,6 +72,11 @@ def _add_options(parser: ArgumentParser) -> None:
     out_option(parser, "breakeven", "folder for the files")
     parser.add_argument("--logic-share", type=float, help="of the chip's LUTs, for a dense kernel")
     parser.add_argument("--jobs", type=int, help="synthesis runs at once (default: cores)")
+    parser.add_argument(
+        "--basis", choices=("post-synthesis", "post-route"), default="post-synthesis",
+        help="post-route: both kernels of each layer routed with openXC7, for their clocks",
+    )  # fmt: skip
+    parser.add_argument("--seeds", type=int, default=1, help="runs of each routed kernel")
     parser.add_argument("--dask", metavar="tcp://HOST:PORT", help="a Dask scheduler to use instead")
 
 
@@ -88,11 +95,17 @@ def _execute(options: Namespace) -> int:
             found = measurements(
                 [case], board, settings, measure=measure, anew=options.measure or not plain
             )
-            for result in found.results:
-                console.print(_line(result, found))
+            records = list(found.results)
+            for record in records:
+                console.print(_line(record, found.origin))
+            if options.basis == "post-route":
+                routes = RouteSettings(tuple(range(1, options.seeds + 1)))
+                records = [at_routed_clocks(r, case, board, routes) for r in records]
+                for record in records:
+                    console.print(_line(record, record.notes[-1]))
             for gap in found.missing:
                 print(f"error: {gap.text}", file=sys.stderr)
-            results += found.results
+            results += records
             missing += found.missing
     console.print(_table(results, missing))
     for path in write_outputs(results, options.out, missing=missing):
@@ -116,11 +129,11 @@ def _cases(options: Namespace, board: str) -> Sequence[LayerCase]:
     return Session(config, Reporter()).layer_cases
 
 
-def _line(result: BreakEven, found: Measurements) -> str:
+def _line(result: BreakEven, origin: str) -> str:
     ratio = "none below 90 % pruned" if result.ratio is None else f"{result.ratio:.2f}x"
     return (
         f"{result.layer} on {result.board}: break-even {ratio} "
-        f"({result.basis}, {result.tool} {result.version}; {found.origin})"
+        f"({result.basis}, {result.tool} {result.version}; {origin})"
     )
 
 

@@ -23,6 +23,7 @@ from pyadmm.eda.openxc7 import (
     TOOL,
     Routed,
     RouteJob,
+    find_openxc7,
     harness_constraints,
     place_and_route,
     route_harness,
@@ -105,6 +106,7 @@ def route_module(
             f"route for {board.name}: openXC7 routes 7-series chips, not {board.part}; choose a "
             "Zynq-7000 board, or build with Vivado"
         )
+    find_openxc7(board.part)  # before minutes of mapping
     clock_ns = settings.clock_ns or board.clock_ns
     netlist = _mapped(top, sources, parameters, use_dsp)
     job = RouteJob(

@@ -291,7 +291,9 @@ def _drain(stage: StagePlan) -> Resources:
     lane = multiplier_resources(acc, _MULT_BITS) + Resources(lut=2 * acc + 4, ff=2 * acc)
     if stage.shift_range is None:
         lane += Resources(lut=_BARREL_LUTS * acc)
-    control = Resources(lut=_DRAIN_LUTS + _LUTS_PER_PICK * stage.groups, ff=2 * rows * columns * acc)
+    control = Resources(
+        lut=_DRAIN_LUTS + _LUTS_PER_PICK * stage.groups, ff=2 * rows * columns * acc
+    )
     pool = Resources(lut=_LUTS_PER_COMPARED_BIT * acc * comparisons, ff=2 * pooled * acc)
     pairs = rows * (columns // 2) if stage.paired and stage.config.dsp_groups else 0
     return Resources(lut=pick + pairs * acc) + lane.scaled(pooled) + pool + control

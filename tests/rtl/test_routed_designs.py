@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import routed_designs
 from experiments.routed_designs import DESIGNS, Kernel, Row, row, store
+from pyadmm.breakeven.post_route import kernel_parameters
 from pyadmm.core.assets import asset_dir
 from pyadmm.eda.openxc7 import Routed
 from pyadmm.eda.reports import ResourceUse, SynthesisReport
@@ -22,8 +22,8 @@ RTL = asset_dir("hls") / "rtl"
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_the_kernels_are_lint_clean_with_their_parameters(name: str, simulators: Path) -> None:
-    given = [f"-G{key}={value}" for key, value in KERNELS[name].parameters().items()]
-    source = routed_designs.HERE / "rtl" / "route_kernel.sv"
+    given = [f"-G{key}={value}" for key, value in kernel_parameters(KERNELS[name].stage()).items()]
+    source = asset_dir("hls") / "route" / "route_kernel.sv"
     arguments = ["--lint-only", "-Wall", *given, "--top-module", "route_kernel"]
     verilate([*arguments, source, *sorted(RTL.glob("*.sv"))], simulators / f"lint_{name}.log")
 
