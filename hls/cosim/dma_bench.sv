@@ -63,6 +63,7 @@ module dma_bench #(
     input  logic        s2mm_last
 );
   logic rst, awvalid, awready, wvalid, wready, bvalid, bready, arvalid, arready, rvalid, rready;
+  logic streams_rst;
   logic [4:0] unused_valid;
   logic [15:0] addr;
   logic [31:0] wdata, rdata;
@@ -158,6 +159,7 @@ module dma_bench #(
       .m_bvalid(hp_bvalid),
       .m_bready(hp_bready),
       .m_bresp(hp_bresp),
+      .streams_rst(streams_rst),
       .mm2s_valid(mm2s_valid),
       .mm2s_ready(mm2s_ready),
       .mm2s_data(mm2s_data),
@@ -171,5 +173,5 @@ module dma_bench #(
   );
   assign irq[0] = 1'b0;
   logic unused;
-  assign unused = ^{unused_valid, addr[15:10], wstrb};
+  assign unused = ^{streams_rst, unused_valid, addr[15:10], wstrb};
 endmodule

@@ -46,7 +46,8 @@ module axi_dma #(
     input  logic        m_bvalid,
     output logic        m_bready,
     input  logic [ 1:0] m_bresp,
-    // Streams.
+    // Streams; their reset, which comes with the DMA's own.
+    output logic        streams_rst,
     output logic        mm2s_valid,
     input  logic        mm2s_ready,
     output logic [31:0] mm2s_data,
@@ -103,6 +104,7 @@ module axi_dma #(
   logic resetting_reg, clear;
   logic [1:0] busy;
   assign clear = resetting_reg & busy == 2'b00;
+  assign streams_rst = rst | clear;
   always_ff @(posedge clk) begin
     if (rst || clear) resetting_reg <= 1'b0;
     else if (|write_control && wdata_reg[2]) resetting_reg <= 1'b1;

@@ -2,7 +2,7 @@
 //
 //   push -> memory -> read register -> output register -> pop
 //
-// full comes from the count of all words inside, registers included.
+// Who pushes keeps count: there is no sign of a full queue. It holds 2**DEPTH_BITS words.
 module beat_fifo #(
     parameter int WIDTH = 72,
     parameter int DEPTH_BITS = 6
@@ -11,13 +11,11 @@ module beat_fifo #(
     input  logic             rst,
     input  logic             push,
     input  logic [WIDTH-1:0] push_data,
-    output logic             full,
     output logic             valid,
     input  logic             pop,
     output logic [WIDTH-1:0] data
 );
   (* ram_style = "block" *) logic [WIDTH-1:0] memory [0:2**DEPTH_BITS-1];
-  logic [DEPTH_BITS:0] count_reg;
   logic [DEPTH_BITS:0] head_reg, tail_reg;
   logic read_valid_reg, out_valid_reg;
   logic [WIDTH-1:0] read_reg, out_reg;
@@ -25,19 +23,16 @@ module beat_fifo #(
   assign waiting = head_reg != tail_reg;
   assign out_take = ~out_valid_reg | pop;
   assign read_take = ~read_valid_reg | out_take;
-  assign full = count_reg[DEPTH_BITS];
   assign valid = out_valid_reg;
   assign data = out_reg;
 
   always_ff @(posedge clk) begin
     if (rst) begin
-      count_reg <= '0;
       head_reg <= '0;
       tail_reg <= '0;
       read_valid_reg <= 1'b0;
       out_valid_reg <= 1'b0;
     end else begin
-      count_reg <= count_reg + (DEPTH_BITS + 1)'(push) - (DEPTH_BITS + 1)'(pop);
       if (push) tail_reg <= tail_reg + 1'b1;
       if (waiting && read_take) head_reg <= head_reg + 1'b1;
       if (read_take) read_valid_reg <= waiting;

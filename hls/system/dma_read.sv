@@ -53,11 +53,11 @@ module dma_read #(
   assign to_boundary = 5'd16 - {1'b0, next_reg[3:0]};
   assign burst = asked_left_reg < BEAT_BITS'(to_boundary) ? asked_left_reg[4:0] : to_boundary;
   assign ask = active_reg & ~stopping & ~arvalid_reg & asked_left_reg != '0 & room_reg >= BURST;
-  assign arrive = rvalid & rready;
-  assign good = ~rresp[1] & ~stopping;
+  assign arrive = arrive_reg;
+  assign good = ~response_reg[1] & ~stopping;
   assign drop = arrive & ~good;
   assign quiet = ~arvalid_reg & pending_reg == '0;
-  assign empty = room_reg == (QUEUE_BITS + 1)'(2 ** QUEUE_BITS);
+  assign empty = room_reg == (QUEUE_BITS + 1)'(2 ** QUEUE_BITS) & ~stream_valid & ~finished_reg;
   // From the beat's beginning, rounded up.
   assign start_bytes = {1'b0, length} + (LENGTH_BITS + 1)'({address[2], 2'b00}) + (LENGTH_BITS + 1)'(7);
   assign start_beats = BEAT_BITS'(start_bytes >> 3);
@@ -65,6 +65,16 @@ module dma_read #(
   assign araddr = araddr_reg;
   assign arlen = arlen_reg;
   assign rready = 1'b1;
+
+  // What the memory sends, one cycle later.
+  logic arrive_reg;
+  logic [63:0] beat_reg;
+  logic [1:0] response_reg;
+  always_ff @(posedge clk) begin
+    arrive_reg <= rvalid & ~rst;
+    beat_reg <= rdata;
+    response_reg <= rresp;
+  end
 
   // Words of the beats: the first may begin in its upper half, the last may end in its lower one.
   logic first_reg, upper_first_reg;
@@ -84,7 +94,7 @@ module dma_read #(
     endcase
   end
 
-  logic queue_full, queue_valid, q_last;
+  logic queue_valid, q_last;
   logic [1:0] q_words;
   logic [3:0] q_keep;
   logic [63:0] q_data;
@@ -95,30 +105,42 @@ module dma_read #(
       .clk(clk),
       .rst(rst),
       .push(arrive & good),
-      .push_data({last_beat, words, last_beat ? last_keep : 4'hf, rdata}),
-      .full(queue_full),
+      .push_data({last_beat, words, last_beat ? last_keep : 4'hf, beat_reg}),
       .valid(queue_valid),
       .pop(pop),
       .data({q_last, q_words, q_keep, q_data})
   );
 
   // One or two words of a beat.
-  logic second_reg, upper, final_word;
-  logic [31:0] word;
+  logic second_reg, upper, final_word, word_ready, word_last;
+  logic [31:0] word, kept_word;
+  logic [3:0] word_keep;
   assign upper = second_reg | ~q_words[0];
   assign final_word = upper | ~q_words[1];
-  assign pop = queue_valid & stream_ready & final_word;
+  assign pop = queue_valid & word_ready & final_word;
   assign word = upper ? q_data[63:32] : q_data[31:0];
-  assign stream_valid = queue_valid;
-  assign stream_last = q_last & final_word;
-  assign stream_keep = stream_last ? q_keep : 4'hf;
+  assign word_last = q_last & final_word;
+  assign word_keep = word_last ? q_keep : 4'hf;
   for (genvar i = 0; i < 4; i++) begin : gen_byte
-    assign stream_data[8*i+:8] = stream_keep[i] ? word[8*i+:8] : 8'd0;
+    assign kept_word[8*i+:8] = word_keep[i] ? word[8*i+:8] : 8'd0;
   end
+  stream_register #(
+      .WIDTH(37)
+  ) out (
+      .clk(clk),
+      .rst(rst),
+      .in_valid(queue_valid),
+      .in_ready(word_ready),
+      .in_data({word_last, word_keep, kept_word}),
+      .out_valid(stream_valid),
+      .out_ready(stream_ready),
+      .out_data({stream_last, stream_keep, stream_data})
+  );
 
   // The end: the last word taken, or nothing under way after an error or a stop.
-  logic finished, halted;
-  assign finished = pop & stream_last & active_reg;
+  logic finished, finished_reg, halted;
+  always_ff @(posedge clk) finished_reg <= stream_valid & stream_ready & stream_last & ~rst;
+  assign finished = finished_reg & active_reg;
   assign halted = active_reg & stopping & quiet & (cancel | failed_reg | empty) & ~finished;
   assign busy = active_reg | ~quiet;
   assign done = finished;
@@ -141,13 +163,13 @@ module dma_read #(
         asked_left_reg <= start_beats;
       end else begin
         if (finished || halted) active_reg <= 1'b0;
-        if (arrive && rresp[1] && ~stopping) failed_reg <= 1'b1;
+        if (arrive && response_reg[1] && ~stopping) failed_reg <= 1'b1;
         if (ask) asked_left_reg <= asked_left_reg - BEAT_BITS'(burst);
       end
       arvalid_reg <= ask | (arvalid_reg & ~arready);
       pending_reg <= pending_reg + (ask ? BEAT_BITS'(burst) : '0) - BEAT_BITS'(arrive);
       room_reg <= room_reg - (ask ? (QUEUE_BITS + 1)'(burst) : '0) + (QUEUE_BITS + 1)'(pop) + (QUEUE_BITS + 1)'(drop);
-      if (stream_valid && stream_ready) second_reg <= ~final_word;
+      if (queue_valid && word_ready) second_reg <= ~final_word;
     end
     if (start) begin
       next_reg <= address[31:3];
@@ -162,7 +184,7 @@ module dma_read #(
         first_reg <= 1'b0;
       end
     end
-    if (arrive && rresp[1] && ~stopping) decode_reg <= rresp[0];
+    if (arrive && response_reg[1] && ~stopping) decode_reg <= response_reg[0];
     if (ask) begin
       araddr_reg <= {next_reg, 3'b000};
       arlen_reg  <= 4'(burst - 5'd1);
@@ -170,5 +192,5 @@ module dma_read #(
   end
 
   logic unused;
-  assign unused = ^{address[1:0], queue_full};
+  assign unused = ^{address[1:0]};
 endmodule

@@ -42,11 +42,14 @@ module dma_write #(
 );
   localparam int QUEUE_BITS = 6;
   // Beats that wait for a burst, so that one burst and what is on its way to the queue fit beside them.
-  localparam logic [QUEUE_BITS:0] NEARLY_FULL = (QUEUE_BITS + 1)'(2 ** QUEUE_BITS - 20);
+  localparam logic [QUEUE_BITS:0] NEARLY_FULL = (QUEUE_BITS + 1)'(2 ** QUEUE_BITS - 22);
+  localparam int WORD_BITS = LENGTH_BITS - 2;
 
   // Words into beats.
   logic active_reg, collecting_reg, overflow_reg, upper_reg, low_held_reg, push_reg;
-  logic [LENGTH_BITS-1:0] left_reg, moved_reg;
+  logic room_reg, whole_left_reg;
+  logic [WORD_BITS-1:0] left_reg, words_reg;
+  logic [1:0] ragged_reg, short_reg;
   logic [63:0] beat_reg;
   logic [7:0] strobe_reg;
   logic [QUEUE_BITS:0] held_reg;
@@ -59,14 +62,16 @@ module dma_write #(
     else bytes = 3'd1;
   end
   assign stopping = cancel | ~run;
-  assign stream_ready = collecting_reg & ~stopping & held_reg < NEARLY_FULL;
+  assign stream_ready = collecting_reg & ~stopping & room_reg;
   assign take = stream_valid & stream_ready;
-  assign fits = left_reg >= LENGTH_BITS'(bytes);
+  // Every word but the last has four bytes; of the buffer whole words are left, then ragged bytes.
+  assign fits = whole_left_reg | bytes <= {1'b0, ragged_reg};
   assign flush = ~collecting_reg & low_held_reg;
 
   always_ff @(posedge clk) begin
     if (rst) begin
       collecting_reg <= 1'b0;
+      room_reg <= 1'b1;
       low_held_reg <= 1'b0;
       push_reg <= 1'b0;
     end else begin
@@ -74,19 +79,24 @@ module dma_write #(
       else if (stopping || (take && (stream_last || ~fits)) || broken) collecting_reg <= 1'b0;
       if (start || flush || broken) low_held_reg <= 1'b0;
       else if (take && fits) low_held_reg <= ~upper_reg & ~stream_last;
+      room_reg <= held_reg < NEARLY_FULL;
       push_reg <= ~broken & (flush | (take & fits & (upper_reg | stream_last)));
     end
     if (start) begin
       overflow_reg <= 1'b0;
       upper_reg <= address[2];
-      left_reg <= length;
-      moved_reg <= '0;
+      left_reg <= length[LENGTH_BITS-1:2];
+      whole_left_reg <= length[LENGTH_BITS-1:2] != '0;
+      ragged_reg <= length[1:0];
+      words_reg <= '0;
     end else if (take) begin
       overflow_reg <= ~fits;
       if (fits) begin
         upper_reg <= ~upper_reg;
-        left_reg  <= left_reg - LENGTH_BITS'(bytes);
-        moved_reg <= moved_reg + LENGTH_BITS'(bytes);
+        left_reg <= left_reg - 1'b1;
+        whole_left_reg <= whole_left_reg & left_reg != WORD_BITS'(1);
+        words_reg <= words_reg + 1'b1;
+        short_reg <= 2'(3'd4 - bytes);
       end
     end
     if (take && fits) begin
@@ -101,7 +111,7 @@ module dma_write #(
     end
   end
 
-  logic queue_full, queue_valid, queue_pop;
+  logic queue_valid, queue_pop;
   beat_fifo #(
       .WIDTH(72),
       .DEPTH_BITS(QUEUE_BITS)
@@ -110,7 +120,6 @@ module dma_write #(
       .rst(rst | broken),
       .push(push_reg),
       .push_data({strobe_reg, beat_reg}),
-      .full(queue_full),
       .valid(queue_valid),
       .pop(queue_pop),
       .data({wstrb, wdata})
@@ -145,7 +154,7 @@ module dma_write #(
   assign queue_pop = wvalid & wready;
   assign bready = state_reg == RESPONSE;
   assign busy = active_reg;
-  assign moved = moved_reg;
+  assign moved = {words_reg, 2'b00} - LENGTH_BITS'(short_reg);
   assign done = finished & ~overflow_reg & ~stopping;
   assign fail = broken | (finished & overflow_reg & ~stopping);
   assign fail_overflow = ~broken;
@@ -174,5 +183,5 @@ module dma_write #(
   end
 
   logic unused;
-  assign unused = ^{address[1:0], queue_full, stream_keep[0]};
+  assign unused = ^{address[1:0], stream_keep[0]};
 endmodule

@@ -114,7 +114,7 @@ module pyadmm_system #(
       .second_rdata(core_rdata)
   );
 
-  logic send_valid, send_ready, send_last, receive_valid, receive_ready, receive_last;
+  logic streams_rst, send_valid, send_ready, send_last, receive_valid, receive_ready, receive_last;
   logic [31:0] send_data, receive_data;
   logic [3:0] send_keep, receive_keep;
   axi_dma #(
@@ -158,6 +158,7 @@ module pyadmm_system #(
       .m_bvalid(hp_bvalid),
       .m_bready(hp_bready),
       .m_bresp(hp_bresp),
+      .streams_rst(streams_rst),
       .mm2s_valid(send_valid),
       .mm2s_ready(send_ready),
       .mm2s_data(send_data),
@@ -168,6 +169,24 @@ module pyadmm_system #(
       .s2mm_data(receive_data),
       .s2mm_keep(receive_keep),
       .s2mm_last(receive_last)
+  );
+
+  // What the core gives is registered. A reset of the DMA drops it: words left from a failed run must not
+  // come first in the next one.
+  logic result_valid, result_ready, result_last;
+  logic [31:0] result_data;
+  logic [3:0] result_keep;
+  stream_register #(
+      .WIDTH(37)
+  ) result (
+      .clk(clk),
+      .rst(streams_rst),
+      .in_valid(result_valid),
+      .in_ready(result_ready),
+      .in_data({result_last, result_keep, result_data}),
+      .out_valid(receive_valid),
+      .out_ready(receive_ready),
+      .out_data({receive_last, receive_keep, receive_data})
   );
 
   logic [1:0] core_bresp, core_rresp;
@@ -197,11 +216,11 @@ module pyadmm_system #(
       .in_stream_tdata(send_data),
       .in_stream_tkeep(send_keep),
       .in_stream_tlast(send_last),
-      .out_stream_tvalid(receive_valid),
-      .out_stream_tready(receive_ready),
-      .out_stream_tdata(receive_data),
-      .out_stream_tkeep(receive_keep),
-      .out_stream_tlast(receive_last)
+      .out_stream_tvalid(result_valid),
+      .out_stream_tready(result_ready),
+      .out_stream_tdata(result_data),
+      .out_stream_tkeep(result_keep),
+      .out_stream_tlast(result_last)
   );
 
   // Neither register file refuses an access, and none has more than 64 KiB.

@@ -69,9 +69,16 @@ def _unused_library(design: Any) -> list[str]:
 
 
 def _elaborate(request: dict[str, Any], _: Path) -> dict[str, Any]:
-    """Every elaborated module: its name in the source, its parameters, its instances of others."""
+    """Every elaborated module: its name in the source, its parameters, its instances of others.
+
+    Cells of the library are none.
+    """
     design = _passed(request["commands"])
-    modules = {str(name): module for name, module in dict(design.modules_).items()}
+    modules = {
+        str(name): module
+        for name, module in dict(design.modules_).items()
+        if not module.get_blackbox_attribute()
+    }
     return {"modules": {name: _module(module, set(modules)) for name, module in modules.items()}}
 
 

@@ -312,7 +312,7 @@ class _Builder:
             self._lut_ram(kind, pins)
         elif kind.startswith("DSP48"):
             self._dsp(kind, pins, parameters)
-        elif kind not in ("VCC", "GND"):
+        elif kind not in ("VCC", "GND", "PS7"):  # the processor's ports are not timed
             raise PyadmmError(
                 f"timing: no delays for cell type {kind}; synthesise for one of {sorted(DELAYS)}"
             )

@@ -143,7 +143,15 @@ def build_dma_bench(cache: Path) -> Path:
     """
     files = system_files()
     hls = asset_dir("hls")
-    wanted = ("axi_dma", "beat_fifo", "dma_channel", "dma_read", "dma_write", "gp_bridge")
+    wanted = (
+        "axi_dma",
+        "beat_fifo",
+        "dma_channel",
+        "dma_read",
+        "dma_write",
+        "gp_bridge",
+        "stream_register",
+    )
     sources = {f"system/{name}.sv": files[f"system/{name}.sv"] for name in wanted}
     sources[f"cosim/{DMA_BENCH}.sv"] = (hls / "cosim" / f"{DMA_BENCH}.sv").read_text("utf-8")
     sources["rtl/reset_sync.sv"] = (hls / "rtl" / "reset_sync.sv").read_text("utf-8")

@@ -75,7 +75,8 @@ _LUTS: Mapping[str, int] = {
 _FLIP_FLOPS = ("FDRE", "FDSE", "FDCE", "FDPE", "LDCE", "LDPE")
 _BRAM18 = {"RAMB18E1": 1, "RAMB36E1": 2, "RAMB18E2": 1, "RAMB36E2": 2}
 _DSPS = ("DSP48E1", "DSP48E2")
-_FREE = ("CARRY4", "CARRY8", "MUXF7", "MUXF8", "MUXF9", "BUFG", "IBUF", "OBUF", "VCC", "GND")
+_PROCESSOR = re.compile(r"^\s*PS7\b", re.MULTILINE)
+_FREE = ("PS7", "CARRY4", "CARRY8", "MUXF7", "MUXF8", "MUXF9", "BUFG", "IBUF", "OBUF", "VCC", "GND")
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,7 @@ class Design:
         dsp = "" if self.use_dsp else " -nodsp"
         return [
             *_reading(self.sources),
+            *_library(self.sources),
             f"read_verilog -sv {_WRAPPER}.sv",
             f"hierarchy -check -top {_WRAPPER}",
             *(f"blackbox A:hdlname={name}" for name in self.boxes),
@@ -183,6 +185,13 @@ class Design:
 
 def _reading(sources: Sequence[Path]) -> list[str]:
     return [f'read_verilog -sv -defer "{source.resolve()}"' for source in sources]
+
+
+def _library(sources: Sequence[Path]) -> list[str]:
+    """The declarations of the chip's own cells, where a source instantiates the processor."""
+    if not any(_PROCESSOR.search(source.read_text(encoding="utf-8")) for source in sources):
+        return []
+    return [f"read_verilog -lib +/xilinx/{name}.v" for name in ("cells_sim", "cells_xtra")]
 
 
 def tool_version() -> str:
@@ -395,7 +404,8 @@ def elaborate(
     """
     design = Design(top, tuple(sources), parameters or {})
     values = "".join(f" -chparam {name} {value}" for name, value in design.parameters.items())
-    request = {"commands": [*_reading(design.sources), f"hierarchy -check -top {top}{values}"]}
+    reading = [*_reading(design.sources), *_library(design.sources)]
+    request = {"commands": [*reading, f"hierarchy -check -top {top}{values}"]}
     remedy = f"while elaborating {top}"
     result = _in_child("elaborate", request, remedy, timeout_s, DEFAULT_MEMORY_GIB)
     return {key: Module(**facts) for key, facts in result["modules"].items()}
@@ -406,11 +416,12 @@ def map_for_placement(
     sources: Sequence[Path],
     netlist: Path,
     *,
+    top: str = PLACED_TOP,
     use_dsp: bool = True,
     timeout_s: float = DEFAULT_TIMEOUT_S,
     memory_gib: float = DEFAULT_MEMORY_GIB,
 ) -> None:
-    """Map the module :data:`PLACED_TOP`, given by ``body``, to one flat netlist for nextpnr-xilinx.
+    """Map the module ``top``, given by ``body`` or a source, to one flat netlist for nextpnr-xilinx.
 
     Modules are mapped one by one and flattened afterwards. Shift registers are left as flip-flops:
     two of different enables in one slice make the router of nextpnr-xilinx wait for ever.
@@ -418,16 +429,16 @@ def map_for_placement(
     :param netlist: the JSON file to write.
     :raises ToolError: as :func:`synthesise`.
     """
-    design = Design(PLACED_TOP, tuple(sources), {}, use_dsp=use_dsp)
+    design = Design(top, tuple(sources), {}, use_dsp=use_dsp)
     request = {
         "wrapper": _WRAPPER,
         "body": body,
         "commands": [
             *_reading(design.sources),
             f"read_verilog -sv {_WRAPPER}.sv",
-            f"hierarchy -top {PLACED_TOP}",
+            f"hierarchy -top {top}",
             f"synth_xilinx -family {design.family} -noiopad -noclkbuf -nosrl"
-            f"{'' if use_dsp else ' -nodsp'} -top {PLACED_TOP}",
+            f"{'' if use_dsp else ' -nodsp'} -top {top}",
             "flatten -noscopeinfo",
             "opt_merge",
             "clean",

@@ -209,6 +209,19 @@ def vivados_own_hwh() -> Result:
     return {"length_bits": dma.length_bits, "max_bytes": dma.max_bytes}
 
 
+def what_the_hwh_says() -> Result:
+    """What pynq's parser finds in the .hwh beside the bitstream."""
+    hwh = Path(BITFILE).with_suffix(".hwh")
+    entries = RuntimeMetadataParser(Metadata(input=str(hwh))).ip_dict
+    dma = AxiDma(None, entries["axi_dma_0"]["parameters"], "axi_dma_0")
+    facts = {
+        name: [entry["type"], entry["phys_addr"], entry["addr_range"]]
+        for name, entry in entries.items()
+        if "phys_addr" in entry
+    }
+    return {"entries": facts, "max_bytes": dma.max_bytes}
+
+
 def clock_is_set() -> Result:
     with open_board() as board:
         return {"wanted": board.manifest.clock_mhz, "board": board.clock_mhz}

@@ -42,7 +42,15 @@ PAGE = Memory.PAGE
 FIRST, PAGES, BAD_PAGE = 0x1000_0000, 6, 4
 """Six pages of memory; the fifth answers with a slave error, what lies beyond with a decode error."""
 LENGTH_BITS = 26
-MODULES = ("axi_dma", "beat_fifo", "dma_channel", "dma_read", "dma_write", "gp_bridge")
+MODULES = (
+    "axi_dma",
+    "beat_fifo",
+    "dma_channel",
+    "dma_read",
+    "dma_write",
+    "gp_bridge",
+    "stream_register",
+)
 REGISTERS = tuple(
     base + offset for base in (0, S2MM) for offset in (CONTROL, STATUS, ADDRESS, LENGTH)
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,10 @@ from host.errors import DmaError, HardwareTimeout, WeightsError
 from pyadmm.codegen.system import CHIP_TOP, SYSTEM_TOP
 from pyadmm.core.assets import asset_dir
 from pyadmm.deploy.bundle import Design, plan_deploy
+from pyadmm.eda import yosys
 from pyadmm.eda.system_simulation import DECODE_ERROR, SLAVE_ERROR, LiveSystem, build_system
 from pyadmm.eda.verilator import lint
+from pyadmm.hardware.boards import load_board
 from tests.host.models import small_model, small_pack, small_plan
 
 from .system_board import BUFFERS, CORE, DMA, SystemBoard
@@ -143,7 +147,23 @@ def test_buffers_lie_where_the_board_says(board: Accelerator) -> None:
     assert board.buffer("send", 1).physical_address == BUFFERS
 
 
-# Lint
+# Synthesis and lint
+
+
+def test_the_system_around_the_accelerator_is_small_and_fast(tmp_path: Path) -> None:
+    """The chip with the processor's cell, the accelerator left out."""
+    if importlib.util.find_spec("pyosys") is None:
+        pytest.skip("synthesis needs the package pyosys, which is not installed")
+    board = load_board("pynq-z2")
+    hls = asset_dir("hls")
+    files = [*sorted((hls / "system").glob("*.sv")), hls / "rtl" / "reset_sync.sv"]
+    design = yosys.Design.for_board(board, CHIP_TOP, [*files, empty_top(tmp_path)], {})
+    report = yosys.synthesise(replace(design, boxes=("pyadmm_top",)))
+    assert report.resources.lut is not None
+    assert report.clock_estimate_ns is not None
+    assert 800 < report.resources.lut < 1200
+    assert report.resources.bram18 == 4
+    assert report.clock_estimate_ns < 10
 
 
 def test_the_system_is_lint_clean(simulators: Path, tmp_path: Path) -> None:
