@@ -17,6 +17,7 @@ COMMANDS = {
     "cosim": ("cosim", "simulate the accelerators of .admm files and compare every logit"),
     "compare": ("compare", "a sparse accelerator against all-dense ones on the same logic"),
     "route": ("route", "place and route a model's accelerator with openXC7, for its real clock"),
+    "bitstream": ("bitstream", "build the bitstream of a run with openXC7, for its bundle"),
     "boards": ("boards", "list the boards with their facts and sources"),
     "breakeven": ("breakeven", "measure break-even pruning ratios by synthesis"),
     "breakeven-cosim": ("breakeven_cosim", "simulate the two kernels of a break-even record"),

@@ -41,11 +41,12 @@ def chip_build(build: BuildPlan) -> BuildPlan:
     return BuildPlan({**rtl, **_all_files()}, build.data)
 
 
-def chip_hwh(board: Board, ip: str, vlnv: str, dma: str) -> str:
+def chip_hwh(board: Board, ip: str, vlnv: str, dma: str, clock_mhz: float | None = None) -> str:
     """The ``.hwh`` of the whole chip.
 
     :param ip: instance of the accelerator, ``vlnv`` its type, ``dma`` instance of the DMA, as the
         manifest names them.
+    :param clock_mhz: rate of the logic's clock, by default the board's.
     :raises PyadmmError: for a board whose processor the system has no cell for.
     """
     if board.family != "zynq7000":
@@ -59,7 +60,7 @@ def chip_hwh(board: Board, ip: str, vlnv: str, dma: str) -> str:
         vlnv,
         dma,
         LENGTH_BITS,
-        board.clock_mhz,
+        clock_mhz or board.clock_mhz,
         dma_vlnv=DMA_VLNV,
         memory_bits=MEMORY_BITS,
         name=CHIP_TOP,

@@ -138,9 +138,10 @@ def write_deploy(folder: Path, plan: BuildPlan) -> None:
             wheel.unlink()
 
 
-def add_bitstream(folder: Path, bit: Path) -> BuildPlan:
+def add_bitstream(folder: Path, bit: Path, clock_mhz: float | None = None) -> BuildPlan:
     """The deploy folder with a bitstream that was built after it; ``.hwh`` lies beside ``bit``.
 
+    :param clock_mhz: the fastest clock of the bitstream; the board then runs it no faster.
     :raises PyadmmError: if a file is missing or the folder holds no bundle.
     """
     files, manifest = read_bundle(folder)
@@ -150,6 +151,8 @@ def add_bitstream(folder: Path, bit: Path) -> BuildPlan:
             raise PyadmmError(f"deploy: {path} does not exist; .bit and .hwh belong together")
         contents.append(path.read_bytes())
     manifest["design"]["bitfile"] = _add_bitstream(files, contents[0], contents[1])
+    if clock_mhz is not None:
+        manifest["clock"]["mhz"] = clock_mhz
     files[MANIFEST] = _json(manifest)
     return _deploy_files(files)
 

@@ -1,0 +1,194 @@
+"""From a run to a bundle with its bitstream, with stand-ins on the PATH; and reading ``.bit`` files."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+
+from host.linux.bitstream import bit_to_bin
+from host.linux.hwh import read_hwh
+from host.manifest import read_manifest
+from pyadmm.cli import bitstream
+from pyadmm.codegen.rtl import generate_rtl
+from pyadmm.core.errors import MissingToolError, ToolError
+from pyadmm.deploy.bundle import Design, plan_deploy
+from pyadmm.eda.bitstream import FRAME_WORDS, BitFacts, find_tools, read_bit, write_bitstream
+from tests.host.models import small_model, small_pack, small_plan
+
+from .test_openxc7 import PART, REPLAY, standin, without_yosys
+
+IDCODE = 0x03727093
+
+
+def packets(idcode: int = IDCODE, words: int = 3 * FRAME_WORDS) -> bytes:
+    """Configuration data: bus width, sync, IDCODE, frame data as a packet of type 2."""
+    body = [0xFFFFFFFF, 0xBB, 0x11220044, 0xFFFFFFFF, 0xAA995566, 0x20000000]
+    body += [0x30018001, idcode] if idcode else []
+    body += [0x30004000, 0x50000000 | words, *range(words), 0x30008001, 0x0D]
+    return struct.pack(f">{len(body)}I", *body)
+
+
+def make_bit(data: bytes) -> bytes:
+    head = struct.pack(">H", 9) + bytes.fromhex("0ff00ff00ff00ff000") + struct.pack(">H", 1)
+    for tag, text in (("a", b"x;Generator=xc7frames2bit\0"), ("b", PART.encode() + b"\0")):
+        head += tag.encode() + struct.pack(">H", len(text)) + text
+    return head + b"e" + struct.pack(">I", len(data)) + data
+
+
+BIT = make_bit(packets())
+
+
+def test_a_bit_tells_its_chip_and_frames() -> None:
+    assert read_bit(BIT) == BitFacts(PART, len(BIT), IDCODE, 3)
+    assert bit_to_bin(BIT)[16:20] == b"\x66\x55\x99\xaa"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no header of a .bit"),
+        (make_bit(bytes(64)), "no synchronisation word"),
+        (make_bit(packets(words=FRAME_WORDS + 1)), "102 words of frames, which must be whole"),
+        (make_bit(packets(idcode=0)), "IDCODE 0x00000000"),
+        (BIT[: 2 * FRAME_WORDS * 4], "which must be whole frames"),
+    ],
+)
+def test_what_is_no_whole_bit_is_refused(content: bytes, message: str) -> None:
+    with pytest.raises(ToolError, match=message):
+        read_bit(content)
+
+
+# The tools
+
+
+def program(folder: Path, name: str, body: str) -> None:
+    """A program of project X-Ray that runs ``body``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / name
+    file.write_text(f"#!{sys.executable}\nimport pathlib, sys\n{body}\n", encoding="utf-8")
+    file.chmod(0o755)
+
+
+def xray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes = BIT) -> None:
+    """Both programs and a database; the second writes ``content``."""
+    tools = tmp_path / "openxc7" / "bin"
+    program(tools, "fasm2frames", "pathlib.Path(sys.argv[-1]).write_text('|'.join(sys.argv[1:]))")
+    program(
+        tools,
+        "xc7frames2bit",
+        "given = dict(zip(sys.argv[1::2], sys.argv[2::2]))\n"
+        "frames = pathlib.Path(given['--frm_file']).read_text()\n"
+        f"assert '--part|{PART}|--db-root' in frames, frames\n"
+        f"assert given['--part_name'] == {PART!r} and pathlib.Path(given['--part_file']).is_file()\n"
+        f"pathlib.Path(given['--output_file']).write_bytes({content!r})",
+    )
+    part = tmp_path / "db" / "zynq7" / PART
+    part.mkdir(parents=True)
+    (part / "part.yaml").write_text("part\n")
+    monkeypatch.setenv("OPENXC7", str(tmp_path / "openxc7"))
+    monkeypatch.setenv("PRJXRAY_DB_DIR", str(tmp_path / "db"))
+
+
+def test_fasm_becomes_a_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    xray(tmp_path, monkeypatch)
+    fasm = tmp_path / "design.fasm"
+    fasm.write_text("CLBLL_L_X2Y50.SLICEL_X0.AFF.ZRST\n")
+    assert write_bitstream(fasm, PART, tmp_path / "design.bit").frames == 3
+    assert (tmp_path / "design.bit").read_bytes() == BIT
+
+
+def test_a_damaged_bit_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    xray(tmp_path, monkeypatch, BIT[:100])
+    (tmp_path / "design.fasm").write_text("")
+    with pytest.raises(ToolError, match="must be whole frames"):
+        write_bitstream(tmp_path / "design.fasm", PART, tmp_path / "design.bit")
+    assert not (tmp_path / "design.bit").exists()
+
+
+def test_a_missing_tool_or_database_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    xray(tmp_path, monkeypatch)
+    assert find_tools(PART).database == tmp_path / "db" / "zynq7"
+    with pytest.raises(MissingToolError, match=r"no xc7z010clg400-1/part\.yaml.*PRJXRAY_DB_DIR"):
+        find_tools("xc7z010clg400-1")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "openxc7" / "bin" / "xc7frames2bit").unlink()
+    with pytest.raises(MissingToolError, match="xc7frames2bit is not on the PATH"):
+        find_tools(PART)
+
+
+# The command
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """The folders of a run that the command reads."""
+    model = small_model(1, "first")
+    plan = small_plan(model)
+    build = generate_rtl(plan)
+    build.write(tmp_path / "run" / "build" / "rtl")
+    deploy = plan_deploy(Design.of(plan, build), [small_pack(model)])
+    deploy.write(tmp_path / "run" / "deploy" / "rtl")
+    return tmp_path / "run"
+
+
+def test_the_command_adds_the_bitstream_with_its_routed_clock(
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    standin(tmp_path, monkeypatch, REPLAY.format(count=str(tmp_path / "count")))
+    xray(tmp_path, monkeypatch)
+    without_yosys(monkeypatch)
+    assert bitstream.main([str(run), "--seeds", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "routed 6.68 ns (seeds: 6.68, 6.68); the board's 100 MHz met, runs at 100" in shown
+    assert "3 frames, IDCODE 0x03727093; never loaded into a board" in shown
+    manifest = read_manifest(run / "deploy" / "rtl" / "bundle")
+    assert manifest.design.bitfile is not None
+    assert manifest.design.bitfile.read_bytes() == BIT
+    assert manifest.clock_mhz == 100
+    instances = read_hwh(manifest.design.bitfile.with_suffix(".hwh")).instances
+    assert instances["axi_dma_0"].kind == "pyadmm:rtl:axi_dma:7.1"
+    assert (tmp_path / "count").read_text() == "run\nrun\n"
+
+
+def test_a_slower_clock_goes_into_the_manifest(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standin(tmp_path, monkeypatch, REPLAY.format(count=str(tmp_path / "count")))
+    xray(tmp_path, monkeypatch)
+    without_yosys(monkeypatch)
+    monkeypatch.setattr("pyadmm.eda.chip_flow.Chip.period_ns", 12.34)
+    assert bitstream.main([str(run)]) == 1
+    assert read_manifest(run / "deploy" / "rtl" / "bundle").clock_mhz == 81
+
+
+def test_the_command_refuses_another_run_and_skips_without_tools(
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for variable in ("OPENXC7", "OPENXC7_CHIPDB", "CHIPDB", "PRJXRAY_DB_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert bitstream.main([str(run)]) == 3
+    assert bitstream.main([str(tmp_path)]) == 2
+    ident = run / "build" / "rtl" / "rtl" / "pyadmm_top_ident.v"
+    text = ident.read_text()
+    first = text.index("32'h") + 4
+    ident.write_text(text[:first] + "00000000" + text[first + 8 :])
+    assert bitstream.main([str(run)]) == 2
+    ident.unlink()
+    assert bitstream.main([str(run)]) == 2
+    shown = capsys.readouterr().err
+    assert "install openXC7" in shown
+    assert "holds no readable bundle" in shown
+    assert "the RTL says it is 0x00000000" in shown
+    assert "holds no RTL" in shown
