@@ -25,7 +25,7 @@ _SAMPLE = 1 << 14
 CHUNK = 1 << 16
 """Entries of a long tensor that are worked on at a time, so that temporaries stay in the cache."""
 _CROWDING_SWEEPS = 3
-_MANY_BREAKPOINTS = 1 << 18
+MOST_BREAKPOINTS = 1 << 18
 """More are not sorted all, which would take time and memory."""
 Score = Callable[[Tensor], Tensor]
 
@@ -230,7 +230,7 @@ def project_levels(w: Tensor, q: float, bits: int) -> Tensor:
     return q * level_codes(w, q, bits)
 
 
-def optimal_scale(w: Tensor, bits: int) -> float:
+def optimal_scale(w: Tensor, bits: int, most_breakpoints: int = MOST_BREAKPOINTS) -> float:
     """The ``q > 0`` that minimises ``||w - project_levels(w, q, bits)||``, exactly.
 
     With all codes fixed the best scale is ``S1/S2``, ``S1 = sum |w| c``, ``S2 = sum c**2``, and
@@ -239,13 +239,14 @@ def optimal_scale(w: Tensor, bits: int) -> float:
     ``q`` can give, the optimal one among them. Time ``O(n M log(n M))``; of many breakpoints
     :func:`~pyadmm.admm.scale_search.best_scale` sweeps those only that may be the best.
 
+    :param most_breakpoints: that are swept one by one.
     :raises PyadmmError: if ``w`` has no non-zero entry, or many of which some are not finite.
     """
     count = int(torch.count_nonzero(w))
     if count == 0:
         raise PyadmmError("quantisation: a tensor without non-zero weights has no scale")
     levels = 1 << (bits - 1)
-    if count * (levels - 1) > _MANY_BREAKPOINTS:
+    if count * (levels - 1) > most_breakpoints:
         magnitudes = w.detach().abs().reshape(-1)
         if not bool(magnitudes.isfinite().all()):
             raise PyadmmError("quantisation: weights must be finite numbers, but some are not")

@@ -17,19 +17,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_BLOCK = 512
-"""Magnitudes whose sum is kept."""
-_FIRST_INTERVALS = 256
 _PARTS = 16
 _ROUNDS = 10
 """Of division at most: equal magnitudes make breakpoints that no interval parts."""
-_FEW = 1 << 16
-"""Breakpoints that are swept at once."""
 _SLACK = 1e-11
 """Rounding of ``E`` that the bounds allow for, as a share of ``sum a**2``."""
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Sizes of the search; they decide its time and memory, and never its result.
+
+    :param block: magnitudes whose sum is kept.
+    :param intervals: first intervals of the scale.
+    :param few: breakpoints that are swept at once.
+    """
+
+    block: int = 512
+    intervals: int = 256
+    few: int = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -53,12 +62,14 @@ class _Magnitudes:
 
     :param values: positive, ascending.
     :param levels: ``M/2``, the largest code, at least 2.
+    :param block: magnitudes whose sum is kept.
     """
 
-    def __init__(self, values: NDArray[Any], levels: int) -> None:
+    def __init__(self, values: NDArray[Any], levels: int, block: int) -> None:
         self.values = values
+        self.block = block
         self.code = np.arange(1, levels, dtype=np.float64)
-        starts = np.arange(0, len(values), _BLOCK)
+        starts = np.arange(0, len(values), block)
         sums = np.add.reduceat(values, starts, dtype=np.float64)
         self.below = np.concatenate([[0.0], np.cumsum(sums)])
         """Sum of all before each block."""
@@ -88,9 +99,9 @@ class _Magnitudes:
         """Sum of the first so many magnitudes."""
         unique, back = np.unique(ends, return_inverse=True)
         sums = np.array(
-            [self.values[e - e % _BLOCK : e].sum(dtype=np.float64) for e in unique.tolist()]
+            [self.values[e - e % self.block : e].sum(dtype=np.float64) for e in unique.tolist()]
         )
-        return (sums + self.below[unique // _BLOCK])[back].reshape(ends.shape)
+        return (sums + self.below[unique // self.block])[back].reshape(ends.shape)
 
     def may_hold_the_best(self, high: _At, low: _At, least: float) -> NDArray[np.bool_]:
         """Whether ``E`` can be as small as ``least`` for a ``q`` from ``low.q`` to ``high.q``."""
@@ -124,7 +135,7 @@ class _Magnitudes:
         return float(gain[best]), float(s1[best] / s2[best])
 
 
-def best_scale(magnitudes: NDArray[Any], levels: int) -> float:
+def best_scale(magnitudes: NDArray[Any], levels: int, effort: Effort = Effort()) -> float:
     """The ``q > 0`` that minimises ``sum (a - q c)**2`` with the nearest codes ``1 … levels``.
 
     :param magnitudes: in any order, some of them positive; zeros do not count. Sorted in place.
@@ -132,17 +143,17 @@ def best_scale(magnitudes: NDArray[Any], levels: int) -> float:
     """
     magnitudes.sort()
     magnitudes = magnitudes[np.searchsorted(magnitudes, 0, side="right") :]
-    table = _Magnitudes(magnitudes, levels)
+    table = _Magnitudes(magnitudes, levels, effort.block)
     # The best scale is S1 / S2, which lies between a / c of the least and of the largest magnitude.
     top, bottom = float(magnitudes[-1]), float(magnitudes[0]) / levels
-    grid = np.geomspace(top * (1 + 1e-9), bottom * (1 - 1e-9), _FIRST_INTERVALS + 1)
+    grid = np.geomspace(top * (1 + 1e-9), bottom * (1 - 1e-9), effort.intervals + 1)
     at = table.at(grid)
     high, low = at[:-1], at[1:]
     least = table.least_error(at)
     for _ in range(_ROUNDS):
         chosen = table.may_hold_the_best(high, low, least)
         high, low = high[chosen], low[chosen]
-        if int((high.ends - low.ends).sum()) <= _FEW:
+        if int((high.ends - low.ends).sum()) <= effort.few:
             break
         share = np.arange(_PARTS + 1) / _PARTS
         parts = table.at((high.q[:, None] + (low.q - high.q)[:, None] * share).reshape(-1))

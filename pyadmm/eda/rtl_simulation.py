@@ -28,7 +28,7 @@ from pyadmm.hardware.registers import (
 _POLL_CYCLES = 16
 
 
-_CYCLES_LIMIT = 200_000
+CYCLES_LIMIT = 200_000
 """Clock cycles per image after which a run counts as hung."""
 
 
@@ -153,16 +153,19 @@ def load_weights(live: LiveTop, weights: Words, *, verify: bool = True) -> None:
         return
     live.write(MODE, READ_BACK)
     live.write(AP_CTRL, START)
-    live.until(len(weights), _CYCLES_LIMIT + 32 * len(weights))
+    live.until(len(weights), CYCLES_LIMIT + 32 * len(weights))
     back, last = live.receive(len(weights))
     _finish(live, 1)
     if not (last and np.array_equal(back, weights)):
         raise ToolError("RTL simulation: the weights read back are not those that were loaded")
 
 
-def infer(live: LiveTop, images: NDArray[np.uint8]) -> CosimResult:
+def infer(
+    live: LiveTop, images: NDArray[np.uint8], cycles_limit: int = CYCLES_LIMIT
+) -> CosimResult:
     """Run uint8 ``images`` ``(N, C, H, W)`` back to back on the loaded weights.
 
+    :param cycles_limit: clock cycles per image after which the run counts as hung.
     :raises ToolError: where the run hangs, or TLAST does not come with the last logit.
     """
     plan = live.simulator.plan
@@ -177,7 +180,7 @@ def infer(live: LiveTop, images: NDArray[np.uint8]) -> CosimResult:
     live.write(COUNT, count)
     live.write(AP_CTRL, START)
     live.send(image_words(images))
-    live.until(count * classes, count * _CYCLES_LIMIT)
+    live.until(count * classes, count * cycles_limit)
     words, last, cycles = live.receive_timed(count * classes)
     if len(words) != count * classes or not last:
         raise ToolError(
@@ -202,7 +205,7 @@ def infer(live: LiveTop, images: NDArray[np.uint8]) -> CosimResult:
 
 def _finish(live: LiveTop, words: int) -> None:
     """Wait for the done bit."""
-    limit = (_CYCLES_LIMIT + 8 * words) // _POLL_CYCLES
+    limit = (CYCLES_LIMIT + 8 * words) // _POLL_CYCLES
     for _ in range(limit):
         if live.read(AP_CTRL) & DONE:
             return

@@ -40,7 +40,7 @@ INPUT = "input"
 
 _FLOAT32_EXACT = 1 << 24
 _BATCH = 500
-_BATCH_INTEGERS = 1 << 27
+BATCH_INTEGERS = 1 << 27
 """Most integers that the golden model holds at once: 1 GB."""
 
 
@@ -594,16 +594,23 @@ class CompressedModel:
         """Dense weights over weights that are left."""
         return self.weights / max(self.nnz, 1)
 
-    def run(self, images: NDArray[np.uint8] | NDArray[np.int8]) -> NDArray[np.int64]:
-        """Logits ``(N, classes)`` of byte ``images`` ``(N, C, H, W)``: THE golden reference."""
-        size = self._images_at_once()
+    def run(
+        self,
+        images: NDArray[np.uint8] | NDArray[np.int8],
+        most_integers: int = BATCH_INTEGERS,
+    ) -> NDArray[np.int64]:
+        """Logits ``(N, classes)`` of byte ``images`` ``(N, C, H, W)``: THE golden reference.
+
+        :param most_integers: held at once, 8 bytes each; images go through in batches.
+        """
+        size = self._images_at_once(most_integers)
         chunks = [images[i : i + size] for i in range(0, len(images), size)]
         last = self.nodes[-1].name
         empty = np.empty((0, int(np.prod(self.shape_of(last)))), np.int64)
         logits = [self.run_nodes(chunk)[last].reshape(len(chunk), -1) for chunk in chunks]
         return np.concatenate([empty, *logits])
 
-    def _images_at_once(self) -> int:
+    def _images_at_once(self, most_integers: int) -> int:
         """How many images :meth:`run` takes together: few where maps are large."""
         integers = math.prod(self.input.shape)
         columns = 0
@@ -612,7 +619,7 @@ class CompressedModel:
             integers += channels * height * width
             if isinstance(node, CompressedLayer):
                 columns = max(columns, math.prod(node.spec.weight_shape[1:]) * height * width)
-        return max(1, min(_BATCH, _BATCH_INTEGERS // (integers + columns)))
+        return max(1, min(_BATCH, most_integers // (integers + columns)))
 
     def run_nodes(
         self, images: NDArray[np.uint8] | NDArray[np.int8]

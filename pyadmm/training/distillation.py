@@ -12,7 +12,7 @@ from pyadmm.training.augmentation import Batch, Moves, shifted
 from pyadmm.training.data import EVALUATION_BATCH, Images
 from pyadmm.training.devices import rounds_products
 
-_CACHE_BYTES = 1 << 28
+CACHE_BYTES = 1 << 28
 _CACHE_SHIFTS = 9
 """Computing the logits of more shifts than this costs more than most phases have epochs."""
 _MEAN = -1
@@ -25,6 +25,7 @@ class Teacher:
     :param views: an image's logits are the mean over all its shifts by up to so many pixels,
         however it is mirrored or distorted.
     :param precision: of the products of ``network``, as in ``TrainSettings``.
+    :param cache_bytes: of memory for logits; what does not fit is computed for every batch.
     """
 
     def __init__(
@@ -33,11 +34,13 @@ class Teacher:
         encode: Callable[[Tensor], Tensor],
         views: int = 0,
         precision: str = "float32",
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.network = network.eval()
         self.encode = encode
         self.views = views
         self.precision = precision
+        self.cache_bytes = cache_bytes
         self._pool: Tensor | None = None
         self._known: dict[Hashable, Tensor] = {}
         self._tables: dict[Hashable, Tensor] = {}
@@ -71,7 +74,7 @@ class Teacher:
     def _fits(self, data: Images, times: int) -> bool:
         """Whether the logits of all rows of the pool may be kept so many times."""
         classes = self.network(self.encode(data.at(slice(1)))).shape[1]
-        return times * len(data.pool) * classes * 4 <= _CACHE_BYTES
+        return times * len(data.pool) * classes * 4 <= self.cache_bytes
 
     def _complete(self, key: Hashable, data: Images, find: Callable[[Images], Tensor]) -> None:
         """Add the logits of ``data`` to a table, ``([shifts,] rows of the pool, classes)``."""

@@ -136,11 +136,8 @@ def test_no_images_is_done_at_once(lenet: Design, top: RtlSimulator) -> None:
         assert live.read(AP_CTRL) & DONE
 
 
-def test_a_run_without_input_is_reported(
-    lenet: Design, top: RtlSimulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pyadmm.eda.rtl_simulation._CYCLES_LIMIT", 500)
+def test_a_run_without_input_is_reported(lenet: Design, top: RtlSimulator) -> None:
     with LiveTop(top) as live:
         live.stall(1, 1.0, 0.0)
         with pytest.raises(ToolError, match="0 of 10 logits came, TLAST missing"):
-            infer(live, lenet.images(2))
+            infer(live, lenet.images(2), cycles_limit=500)

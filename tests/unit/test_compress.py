@@ -738,9 +738,9 @@ def test_a_teacher_may_multiply_in_bfloat16(able: bool, monkeypatch: pytest.Monk
     torch.testing.assert_close(rounded, exact, rtol=0.05, atol=0.05)
 
 
-def test_looks_without_room_are_computed_with_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyadmm.training.distillation._CACHE_BYTES", 1)
+def test_looks_without_room_are_computed_with_each_batch() -> None:
     data, teacher = _data(), _teacher(_settings())
+    teacher.cache_bytes = 1
     batch = next(_looking(teacher, [11, 12])._batches(data.train, 4))
     asked = []
     teacher.logits(batch, torch.zeros(16, 1, 8, 8), 1, lambda codes: asked.append(1) or codes)

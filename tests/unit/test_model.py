@@ -26,7 +26,6 @@ from pyadmm.model import (
     MaxPool,
     Requant,
 )
-from pyadmm.model import integer as golden
 from pyadmm.model.types import LayerSpec, QFormat
 from tests.unit.arbitrary_models import layers, pools
 from tests.unit.models import random_images, random_layer, random_lenet5
@@ -228,12 +227,10 @@ def test_large_maps_run_in_small_batches(monkeypatch: pytest.MonkeyPatch) -> Non
         return plain(self, images)
 
     monkeypatch.setattr(CompressedModel, "run_nodes", counted)
-    monkeypatch.setattr(golden, "_BATCH_INTEGERS", 500_000)
-    assert_array_equal(model.run(images), logits)
+    assert_array_equal(model.run(images, most_integers=500_000), logits)
     assert len(batches) > 1
     assert sum(batches) == 23
-    monkeypatch.setattr(golden, "_BATCH_INTEGERS", 1)
-    assert_array_equal(model.run(images), logits)
+    assert_array_equal(model.run(images, most_integers=1), logits)
     assert batches[-1] == 1
 
 

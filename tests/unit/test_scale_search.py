@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyadmm.admm import projections as project
-from pyadmm.admm import scale_search
 from pyadmm.admm.projections import optimal_scale
-from pyadmm.admm.scale_search import best_scale
+from pyadmm.admm.scale_search import Effort, best_scale
 from pyadmm.core.errors import PyadmmError
 
 _KINDS = ("normal", "equal", "heavy", "wide", "two clusters", "near levels", "one level")
@@ -52,24 +51,18 @@ def test_equals_the_sweep_over_all_breakpoints(
 ) -> None:
     w = _weights(kind, count, seed)
     w = w[w != 0] if bool((w != 0).any()) else torch.ones(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scale_search, "_BLOCK", 16)
-        patch.setattr(scale_search, "_FEW", few)
-        patch.setattr(scale_search, "_FIRST_INTERVALS", 8)
-        found = best_scale(w.abs().numpy().copy(), 1 << (bits - 1))
+    found = best_scale(w.abs().numpy().copy(), 1 << (bits - 1), Effort(16, 8, few))
     least = _error(w, optimal_scale(w, bits), bits)
     assert _error(w, found, bits) <= least + 1e-12 * float(w.double().square().sum())
 
 
 @pytest.mark.parametrize("bits", [4, 6])
-def test_many_weights_take_the_search_and_get_the_scale_of_the_sweep(
-    bits: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_weights_take_the_search_and_get_the_scale_of_the_sweep(bits: int) -> None:
     w = torch.randn(80_000, generator=torch.Generator().manual_seed(bits))
     w[::3] = 0
     swept = optimal_scale(w, bits)
-    monkeypatch.setattr(project, "_MANY_BREAKPOINTS", 1 << 10)
-    assert optimal_scale(w.reshape(200, 400), bits) == pytest.approx(swept, rel=1e-12)
+    searched = optimal_scale(w.reshape(200, 400), bits, most_breakpoints=1 << 10)
+    assert searched == pytest.approx(swept, rel=1e-12)
     w[5] = float("nan")
     with pytest.raises(PyadmmError, match="finite"):
-        optimal_scale(w, bits)
+        optimal_scale(w, bits, most_breakpoints=1 << 10)
