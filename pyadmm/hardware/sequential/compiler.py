@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -55,6 +55,8 @@ from pyadmm.model.types import QFormat
 _SLACK_WORDS = 32
 """Of an entry buffer: a burst under way and the next slot's header."""
 _PAGE = 64
+_SHORT_STRIPE, _SMALL_BLOCK = 16, 8
+"""Stripes of fewer tiles make a channelwise pass take some channels at a time, at least so many."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +90,28 @@ class Map:
 
 @dataclass(frozen=True)
 class Step:
-    """A pass with its maps."""
+    """A pass with its maps.
+
+    :param block: output channels that the step makes.
+    """
 
     lowered: Pass
     sources: tuple[Map, ...]
     output: Map
     taps: TapMap
     lanes: int
+    block: range
+
+    @property
+    def reads(self) -> range:
+        """Channels of the inputs that the step reads."""
+        return self.block if self.lowered.channelwise else range(self.sources[0].shape[0])
+
+    def blocks(self, count: int) -> list[Step]:
+        """The step as ``count`` steps of some channels each; only where it is channelwise."""
+        size = -(-len(self.block) // count)
+        starts = range(0, len(self.block), size)
+        return [replace(self, block=self.block[start : start + size]) for start in starts]
 
     @property
     def tiles(self) -> int:
@@ -117,8 +134,8 @@ class Step:
 
     @cached_property
     def slots(self) -> list[tuple[int, NDArray[np.uint16]]]:
-        """First virtual channel and entries of every output channel."""
-        return [slot_entries(self.lowered, self.taps, o) for o in range(self.lowered.outputs)]
+        """First virtual channel and entries of every output channel of the block."""
+        return [slot_entries(self.lowered, self.taps, o) for o in self.block]
 
     @property
     def slot_words(self) -> int:
@@ -131,12 +148,18 @@ class Step:
         _, height, width = self.output.shape
         made = np.full(self.output.format.plane, -1, np.int64)
         natural = self.output.natural.positions(height, width)
-        made[self.output.format.positions(height, width).ravel()] = natural.ravel()
+        stored = self.output.format.positions(height, width)
+        made[stored[stored >= 0]] = natural[stored >= 0]
         return made.reshape(self.output.format.phases, -1)
 
 
-def _steps(model: CompressedModel, images: int, array: SequentialArray) -> list[Step]:
-    """Passes with the formats of all maps; copies where two readers want different ones."""
+def _steps(
+    model: CompressedModel, images: int, array: SequentialArray, plain: Collection[str]
+) -> list[Step]:
+    """Passes with the formats of all maps; copies where two readers want different ones.
+
+    :param plain: maps that are stored as they are made; a copy serves their readers.
+    """
     passes = lower(model, array)
     needs: dict[str, list[Need]] = {}
     for lowered in passes:
@@ -161,22 +184,30 @@ def _steps(model: CompressedModel, images: int, array: SequentialArray) -> list[
                 mapped = _copied(mapped, wanted or need.format(images, array.lanes), steps, array)
             wanted = wanted or mapped.format
             sources.append(mapped)
-        readers = needs.get(lowered.map, [])
+        readers = [] if lowered.map in plain else needs.get(lowered.map, [])
         shape = model.shape_of(lowered.map)
         made = begun or _made(lowered, shape, sources[0].format, readers, array.lanes)
         maps[lowered.map] = made
         taps = tap_map(lowered, sources[0].format, array.lanes)
-        steps.append(Step(lowered, tuple(sources), made, taps, array.lanes))
+        steps.append(
+            Step(lowered, tuple(sources), made, taps, array.lanes, range(lowered.outputs))
+        )
     return steps
 
 
 def _input_format(
     shape: tuple[int, int, int], needs: Sequence[Need], images: int, lanes: int
 ) -> Format:
-    wanted = needs[0].format(images, lanes)
+    wanted = _halving(needs[0], images, lanes).format(images, lanes)
     if all(need.met_by(wanted) for need in needs):
         return wanted
-    return Need(1, 1, *shape[1:]).format(images, lanes)
+    return _halving(Need(1, 1, *shape[1:]), images, lanes).format(images, lanes)
+
+
+def _halving(need: Need, images: int, lanes: int) -> Need:
+    """``need`` with rows that two strides of 2 divide, where several RUNs share a batch's map."""
+    large = images > 1 and images * need.rows * need.pitch > 16 * lanes
+    return replace(need, rows=aligned(need.rows, 4)) if large else need
 
 
 def _natural(shape: tuple[int, int, int], source: Format) -> Format:
@@ -227,7 +258,7 @@ def _copied(source: Map, wanted: Format, steps: list[Step], array: SequentialArr
     natural = _natural(source.shape, source.format)
     made = Map(name, source.shape, source.held, wanted, natural)
     taps = tap_map(lowered, source.format, array.lanes)
-    steps.append(Step(lowered, (source,), made, taps, array.lanes))
+    steps.append(Step(lowered, (source,), made, taps, array.lanes, range(lowered.outputs)))
     return made
 
 
@@ -264,7 +295,11 @@ class PlannedStep:
 
 
 class _FullError(Exception):
-    """The buffer cannot take what ``step`` needs."""
+    """The buffer cannot take what a step needs; carries its name."""
+
+
+class _PlainError(Exception):
+    """A map cannot be repacked by the pass that makes it; carries its name."""
 
 
 class _Lines:
@@ -317,6 +352,8 @@ class _Planner:
         rest = [name for name in self.places if name not in self.spilled]
         if self.wanted.name not in self.spilled:
             rest.append(self.wanted.name)
+        if not rest and self.wanted.listed and not self.copying:
+            raise _PlainError(self.wanted.name)
         if not rest:
             raise PyadmmError(
                 f"sequential: {blocked} does not fit into a buffer of {self.array.lines} lines; "
@@ -333,7 +370,7 @@ class _Planner:
         self._in_memory(self.steps[0].sources[0])
         planned = []
         for number, step in enumerate(self.steps):
-            planned.append(self._step(step))
+            planned += self._step(step)
             for held in {held.name: held for held in (*step.sources, step.output)}.values():
                 if held.name not in self.spilled and self.last.get(held.name, 0) <= number:
                     place = self.places.pop(held.name)
@@ -350,9 +387,13 @@ class _Planner:
         self.memory_end = aligned(self.memory_end + channels * stride, _PAGE)
         return place
 
-    def _step(self, step: Step) -> PlannedStep:
+    def _step(self, step: Step) -> list[PlannedStep]:
         self.wanted = step.output
+        self.copying = step.lowered.node is None
         output = self._output(step)
+        compact = self._compact(step, output)
+        if compact:
+            return [compact]
         missing = [held for held in step.sources if held.name in self.spilled]
         bases = [self.lines.take(self._lines_of(held)) for held in missing]
         whole = all(base is not None for base in bases)
@@ -360,12 +401,25 @@ class _Planner:
             if whole:
                 runs = self._runs(step, output, self.array.tiles)
                 loads = dict(zip((h.name for h in missing), bases, strict=True))
-                return self._resident(step, output, runs, loads)
+                return [self._resident(step, output, runs, loads)]
         finally:
             for held, base in zip(missing, bases, strict=True):
                 if base is not None:
                     self.lines.give(base, self._lines_of(held))
-        return self._striped(step, output)
+        return self._in_blocks(step, output)
+
+    def _compact(self, step: Step, output: Place) -> PlannedStep | None:
+        """A map of small planes, loaded without gaps where lines of its own would not fit."""
+        held = step.sources[0]
+        if len(step.sources) > 1 or held.name not in self.spilled:
+            return None
+        place, runs = self.memory[held.name], self._runs(step, output, self.array.tiles)
+        lines = -(-held.shape[0] * place.stride // self.array.lanes)
+        base, room = self.lines.largest()
+        if runs is None or self._lines_of(held) <= room or lines > room:
+            return None
+        there = Place(True, base * self.array.lanes, place.stride)
+        return PlannedStep(step, (there,), (base,), output, runs)
 
     def _output(self, step: Step) -> Place:
         held = step.output
@@ -401,20 +455,43 @@ class _Planner:
         bases = tuple(loads.get(held.name) for held in step.sources)
         return PlannedStep(step, tuple(sources), bases, output, runs)
 
-    def _striped(self, step: Step, output: Place) -> PlannedStep:
+    def _in_blocks(self, step: Step, output: Place) -> list[PlannedStep]:
+        """Striped passes over all channels, or over some at a time where stripes were short."""
+        count, found = 1, self._striped(step, output)
+        while step.lowered.channelwise and len(step.block) // count > _SMALL_BLOCK:
+            if found and len(found.runs[0]) >= min(step.tiles, _SHORT_STRIPE):
+                break
+            count *= 2
+            found = self._striped(step.blocks(count)[0], output) or found
+        if found is None:
+            raise _FullError(step.lowered.name)
+        size = len(found.step.block)
+        return [
+            replace(found, step=part) for part in step.blocks(-(-len(step.block) // size))
+        ]
+
+    def _striped(self, step: Step, output: Place) -> PlannedStep | None:
+        """Stripes of the inputs, two at a time, or one where there is no room for two."""
         if any(held.name not in self.spilled for held in step.sources):
-            raise _FullError(step.lowered.name)
+            return None
         if any(held.format.span % BEAT and held.format.phases > 1 for held in step.sources):
-            raise _FullError(step.lowered.name)
+            return None
+        for copies in (2, 1):
+            found = self._stripes(step, output, copies)
+            if found:
+                return found
+        return None
+
+    def _stripes(self, step: Step, output: Place, copies: int) -> PlannedStep | None:
         base, room = self.lines.largest()
-        per_line = sum(held.shape[0] * held.format.phases for held in step.sources)
+        per_line = sum(len(step.reads) * held.format.phases for held in step.sources)
         most = self.array.tiles
         while most:
             runs = self._runs(step, output, most)
             if runs is None:
-                break
+                return None
             planned = PlannedStep(step, (), (), output, runs)
-            copies = 1 if len(runs) == 1 else 2
+            copies = min(copies, len(runs))
             size = per_line * planned.stripe_lines
             if copies * size <= room:
                 places = tuple(self.memory[held.name] for held in step.sources)
@@ -422,7 +499,7 @@ class _Planner:
                 none = (None,) * len(places)
                 return PlannedStep(step, places, none, output, runs, stripes)
             most = min(most, len(runs[0])) - 1
-        raise _FullError(step.lowered.name)
+        return None
 
     def _runs(self, step: Step, output: Place, most: int) -> tuple[range, ...] | None:
         """Tile ranges of at most ``most`` tiles that every table has room for, or None."""
@@ -534,15 +611,19 @@ class _Emitter:
     def step(self, planned: PlannedStep) -> None:
         """Loads and RUNs of one step."""
         self.streams, self.words = self._streams(planned)
-        for source, line in zip(planned.step.sources, planned.loads, strict=True):
+        facts = zip(planned.step.sources, planned.sources, planned.loads, strict=True)
+        for source, there, line in facts:
             if line is not None:
-                self._load_whole(source, self.memory[source.name], line)
+                compact = there.stride % self.array.lanes != 0
+                self._load_whole(source, self.memory[source.name], line, compact)
         for number, tiles in enumerate(planned.runs):
             self._run(planned, number, tiles)
 
-    def _load_whole(self, held: Map, place: Place, line: int) -> None:
-        size = beats(held.format.plane)
-        load = Load(place.base, held.shape[0], size, place.stride, "buffer", line)
+    def _load_whole(self, held: Map, place: Place, line: int, compact: bool) -> None:
+        rows, size = held.shape[0], beats(held.format.plane)
+        if compact:
+            rows, size = 1, beats(rows * place.stride)
+        load = Load(place.base, rows, size, place.stride, "buffer", line)
         self.order.append(("maps", load))
 
     def _planes(self, planned: PlannedStep) -> tuple[int, int]:
@@ -560,12 +641,13 @@ class _Emitter:
         groups: list[list[Slot]] = [[] for _ in range(self.array.groups)]
         heap = [(0, group) for group in range(self.array.groups)]
         slots = step.slots
-        for output in sorted(range(len(slots)), key=lambda o: -len(slots[o][1])):
-            first, entries = slots[output]
+        skipped = step.reads.start * step.taps.fold if planned.stripes else 0
+        for place in sorted(range(len(slots)), key=lambda o: -len(slots[o][1])):
+            (first, entries), output = slots[place], step.block[place]
             mult, shift = step.lowered.scale(output)
             bias = int(step.lowered.bias[output])
             target = (step.lowered.first + output) * planned.output.stride // BEAT
-            slot = Slot(first * virtual, target, bias, mult, shift, entries)
+            slot = Slot((first - skipped) * virtual, target, bias, mult, shift, entries)
             load, group = heapq.heappop(heap)
             groups[group].append(slot)
             heapq.heappush(heap, (load + len(entries), group))
@@ -631,11 +713,12 @@ class _Emitter:
         line = planned.stripes[number % len(planned.stripes)]
         bases = []
         for held, place in zip(step.sources, planned.sources, strict=True):
-            rows = held.shape[0] * held.format.phases
+            rows = len(step.reads) * held.format.phases
             stride = place.stride if held.format.phases == 1 else held.format.span
-            source = place.base + lines.start * lanes
+            source = place.base + lines.start * lanes + step.reads.start * place.stride
             size = planned.stripe_lines * self.array.line_beats
-            load = Load(source, rows, size, stride, "buffer", line, wait_run=number == 0)
+            wait = number == 0 or len(planned.stripes) == 1
+            load = Load(source, rows, size, stride, "buffer", line, wait_run=wait)
             self.order.append(("maps", load))
             bases.append(line * lanes)
             line += rows * planned.stripe_lines
@@ -721,9 +804,8 @@ class Compiled:
         channels, height, width = held.shape
         planes = np.zeros((channels, self.input.stride), np.uint8)
         positions = held.format.positions(height, width)
-        planes[:, positions.ravel()] = (
-            data.view(np.uint8).transpose(1, 0, 2, 3).reshape(channels, -1)
-        )
+        kept = positions >= 0
+        planes[:, positions[kept]] = data.view(np.uint8).transpose(1, 0, 2, 3)[:, kept]
         memory[self.input.base : self.input.base + planes.size] = planes.ravel()
 
     def read_output(self, memory: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -753,6 +835,19 @@ def _wide(planes: NDArray[np.uint8], planned: PlannedStep) -> NDArray[np.int32]:
     return np.concatenate(parts, axis=1)
 
 
+def _planned(
+    model: CompressedModel, images: int, array: SequentialArray
+) -> tuple[_Planner, list[PlannedStep]]:
+    """A plan in which every map has a place and a format that its pass can make."""
+    plain: set[str] = set()
+    while True:
+        planner = _Planner(_steps(model, images, array, plain), array)
+        try:
+            return planner, planner.plan()
+        except _PlainError as error:
+            plain.add(str(error))
+
+
 def compile_model(
     model: CompressedModel, array: SequentialArray | None = None, images: int = 1
 ) -> Compiled:
@@ -764,9 +859,7 @@ def compile_model(
     array = array or SequentialArray()
     if images < 1:
         raise PyadmmError(f"sequential: images per run must be at least 1, not {images}")
-    steps = _steps(model, images, array)
-    planner = _Planner(steps, array)
-    planned = planner.plan()
+    planner, planned = _planned(model, images, array)
     emitter = _Emitter(array, memory=planner.memory)
     for step in planned:
         emitter.step(step)
@@ -780,7 +873,7 @@ def compile_model(
         tuple(planned),
         images,
         shifted[INPUT],
-        shifted[steps[-1].output.name],
+        shifted[planned[-1].step.output.name],
         model,
     )
 

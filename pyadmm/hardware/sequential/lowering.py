@@ -44,6 +44,8 @@ class Format:
     Pixel ``(n, h, w)`` of a channel is byte ``((h % sh) * sw + w % sw) * span
     + (n * rows + h // sh) * pitch + w // sw`` of the channel's plane. With phases (``sh * sw > 1``)
     bytes that hold no pixel are zero; without, they hold anything.
+
+    :param first_only: phase 0 alone is stored, for readers that need no other.
     """
 
     images: int
@@ -52,11 +54,12 @@ class Format:
     sh: int
     sw: int
     span: int
+    first_only: bool = False
 
     @property
     def phases(self) -> int:
         """Phases of a plane."""
-        return self.sh * self.sw
+        return 1 if self.first_only else self.sh * self.sw
 
     @property
     def plane(self) -> int:
@@ -65,43 +68,46 @@ class Format:
 
     def alike(self, other: Format, lanes: int) -> bool:
         """Whether maps in both formats hold the same pixels at the same places of the buffer."""
-        same = (self.rows, self.pitch, self.sh, self.sw)
+        same = (self.rows, self.pitch, self.sh, self.sw, self.first_only)
         planes = aligned(self.plane, lanes) == aligned(other.plane, lanes)
-        return same == (other.rows, other.pitch, other.sh, other.sw) and planes
+        there = (other.rows, other.pitch, other.sh, other.sw, other.first_only)
+        return same == there and planes
 
     def positions(self, height: int, width: int) -> NDArray[np.int64]:
-        """Byte of every pixel in its plane, ``(images, height, width)``."""
+        """Byte of every pixel in its plane, ``(images, height, width)``; -1 where it has none."""
         n, h, w = np.ogrid[: self.images, :height, :width]
         phase = (h % self.sh) * self.sw + w % self.sw
         pixel = (n * self.rows + h // self.sh) * self.pitch + w // self.sw
+        if self.first_only:
+            return np.where(phase == 0, pixel, -1)
         return np.asarray(phase * self.span + pixel, np.int64)
 
 
 @dataclass(frozen=True)
 class Need:
-    """Format that a pass wants its inputs in: phases, and at least these rows and this pitch."""
+    """Format that a pass wants its inputs in: phases, and at least these rows and this pitch.
+
+    :param first_only: it reads phase 0 alone.
+    """
 
     sh: int
     sw: int
     rows: int
     pitch: int
+    first_only: bool = False
 
     def met_by(self, held: Format) -> bool:
         """Whether a map in format ``held`` serves."""
-        return (held.sh, held.sw) == (self.sh, self.sw) and (
-            held.rows >= self.rows and held.pitch >= self.pitch
-        )
+        phases = (held.sh, held.sw) == (self.sh, self.sw)
+        phases = phases and held.first_only <= self.first_only
+        return phases and held.rows >= self.rows and held.pitch >= self.pitch
 
     def format(self, images: int, lanes: int) -> Format:
         """The smallest format that serves; large phases begin at whole lines."""
-        rows = self.rows
-        if images > 1 and images * rows * self.pitch > 16 * lanes:
-            # Several RUNs will share the map: a reader of stride 2 must find whole pairs of rows.
-            rows += rows % 2
-        span = images * rows * self.pitch
+        span = images * self.rows * self.pitch
         if span >= lanes:
             span = aligned(span, lanes)
-        return Format(images, rows, self.pitch, self.sh, self.sw, span)
+        return Format(images, self.rows, self.pitch, self.sh, self.sw, span, self.first_only)
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,8 @@ class Window:
         if images * rows * pitch > 16 * lanes:
             # Several RUNs will share the map: pieces must begin at whole transfers.
             pitch = aligned(pitch, 8)
-        return Need(sh, sw, rows, pitch)
+        first_only = (sh, sw) != (1, 1) and self.rows == (0,) and self.columns == (0,)
+        return Need(sh, sw, rows, pitch, first_only)
 
 
 @dataclass(frozen=True)
@@ -164,6 +171,14 @@ class Pass:
     digits: tuple[tuple[int, int], ...] = ()
     target: str = ""
     first: int = 0
+
+    @property
+    def channelwise(self) -> bool:
+        """Whether output channel ``o`` reads channel ``o`` alone."""
+        if isinstance(self.node, CompressedLayer):
+            spec = self.node.spec
+            return spec.kernel_channels == 1 and spec.outputs == spec.groups and self.halves == 1
+        return True
 
     @property
     def map(self) -> str:
