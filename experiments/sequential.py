@@ -34,6 +34,7 @@ from pyadmm.eda.sequential_simulation import (
 from pyadmm.hardware.boards import load_board
 from pyadmm.hardware.sequential.array import SequentialArray
 from pyadmm.hardware.sequential.compiler import Compiled, compile_model
+from pyadmm.hardware.sequential.roofline import best_images
 from pyadmm.model import CompressedLayer, CompressedModel
 
 RESULTS = Path(__file__).parent / "results" / "sequential.csv"
@@ -43,8 +44,8 @@ BOARD = "pynq-z2"
 BYTES_PER_CYCLE, LATENCY = 6.0, 30
 """Of the memory port, reads and writes together: 600 MB/s at 100 MHz, of 800 that the port could carry one
 way. Assumed, not measured."""
-IMAGES = {"lenet5-quick": 16, "resnet20-cifar10": 2, "alexnet": 4}
-"""Images per run of the program; 1 for all others."""
+IMAGES = {"alexnet": 4, "vgg16": 1, "resnet50": 1}
+"""Images per run of the program; for all others the roofline chooses."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,19 @@ class Count:
         return self.cycles / self.images
 
 
-def count(model: CompressedModel, array: SequentialArray, batch: int, total: int) -> Count:
+def compiled_for(model: CompressedModel, array: SequentialArray) -> Compiled:
+    """The program of ``model``, for as many images per run as suit it."""
+    if model.name in IMAGES:
+        return compile_model(model, array, IMAGES[model.name])
+    return best_images(model, array, BYTES_PER_CYCLE)
+
+
+def count(compiled: Compiled, total: int) -> Count:
     """Simulate ``total`` random images and compare them all.
 
     :raises PyadmmError: where an output differs from the golden model.
     """
-    compiled = compile_model(model, array, batch)
+    model, array, batch = compiled.model, compiled.program.array, compiled.images
     data = np.random.default_rng(1).integers(0, 256, (total, *model.input.shape)).astype(np.uint8)
     cycles = 0
     program = build_sequential(array, cache_dir() / "simulators")
@@ -141,12 +149,15 @@ def _filled(model: CompressedModel) -> CompressedModel:
 def measure(name: str, total: int, with_dense: bool) -> Row:
     """Simulate one network, and its dense form where asked."""
     array, board = SequentialArray(), load_board(BOARD)
-    model, batch = network(name), IMAGES.get(name, 1)
+    model = network(name)
+    compiled = compiled_for(model, array)
+    batch = compiled.images
     total = -(-total // batch) * batch
-    counted = count(model, array, batch, total)
+    counted = count(compiled, total)
     speedup = ""
     if with_dense:
-        dense = count(network(name, dense=True), array, batch, batch)
+        other = compiled_for(network(name, dense=True), array)
+        dense = count(other, other.images)
         speedup = f"{dense.per_image / counted.per_image:.2f}"
     bits = sorted({layer.weight_bits for layer in model.layers})
     return Row(

@@ -1,7 +1,8 @@
 // Takes the groups' results eight lanes a cycle, requantises them and writes bytes to the channel buffer.
 //
 // y = clamp(((acc + bias) * mult + (1 << (shift - 1))) >> shift, low, high). A wide result leaves as four
-// planes of bytes, lowest first. A channel whose last tile is written becomes a job of seq_store.
+// planes of bytes, lowest first. A tile that is written becomes a job of seq_store; where a channel is repacked or
+// wide (per_tile = 0), only its last tile does.
 module seq_drain #(
     parameter int GROUPS = 4,
     parameter int LANES = 64,
@@ -12,6 +13,8 @@ module seq_drain #(
     input  logic                            clk,
     input  logic                            rst,
     input  logic                            wide,
+    input  logic                            per_tile,
+    input  logic                            job_room,
     input  logic [                     31:0] low,
     input  logic [                     31:0] high,
     input  logic [                      7:0] tiles,
@@ -33,6 +36,8 @@ module seq_drain #(
     output logic [GROUP_BITS+$clog2(TILES)+$clog2(LANES/8):0] write_addr,
     output logic [                     63:0] write_data,
     output logic                            job,
+    output logic                            job_final,
+    output logic [      $clog2(TILES)-1:0]   job_tile,
     output logic [             GROUP_BITS:0] job_bank,
     output logic [                     23:0] job_dest,
     input  logic                            release_valid,
@@ -57,7 +62,7 @@ module seq_drain #(
     found = 1'b0;
     pick = '0;
     for (int g = 0; g < GROUPS; g++)
-      candidates[g] = full_reg[g] & ((tile[8*g+:8] != 0) | ~bank_busy_reg[2*g+32'(odd_reg[g])]);
+      candidates[g] = full_reg[g] & job_room & ((tile[8*g+:8] != 0) | ~bank_busy_reg[2*g+32'(odd_reg[g])]);
     // The first candidate behind the present group, else the first of all.
     for (int g = GROUPS - 1; g >= 0; g--)
       if (candidates[g]) begin
@@ -127,14 +132,15 @@ module seq_drain #(
     if (wide && plane_reg[0]) place = place + tiles[TILE_BITS-1:0];
     if (wide && plane_reg[1]) place = place + {tiles[TILE_BITS-2:0], 1'b0};
   end
-  logic [STAGES:1] valid_reg, job_reg;
+  logic [STAGES:1] valid_reg, job_reg, end_reg;
   logic [ADDR_BITS-1:0] addr_reg [1:STAGES];
   logic [23:0] dest_reg [1:STAGES];
   logic [1:0] byte_reg [1:STAGES-1];
   always_ff @(posedge clk) begin
     if (rst) valid_reg <= '0;
     else valid_reg <= {valid_reg[STAGES-1:1], active_reg};
-    job_reg <= {job_reg[STAGES-1:1], active_reg & last_slice & final_reg};
+    job_reg <= {job_reg[STAGES-1:1], active_reg & last_slice & (final_reg | per_tile)};
+    end_reg <= {end_reg[STAGES-1:1], final_reg};
     addr_reg[1] <= {group_reg, odd_reg[group_reg], place, slice_reg};
     dest_reg[1] <= dest0_reg;
     byte_reg[1] <= plane_reg;
@@ -191,6 +197,8 @@ module seq_drain #(
   assign write = valid_reg[STAGES];
   assign write_addr = addr_reg[STAGES];
   assign job = job_reg[STAGES] & valid_reg[STAGES];
+  assign job_final = end_reg[STAGES];
+  assign job_tile = addr_reg[STAGES][SLICE_BITS+:TILE_BITS];
   assign job_bank = addr_reg[STAGES][ADDR_BITS-1-:GROUP_BITS+1];
   assign job_dest = dest_reg[STAGES];
   assign busy = active_reg | (|full_reg) | (|valid_reg);

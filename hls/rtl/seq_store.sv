@@ -15,6 +15,8 @@ module seq_store #(
     input  logic        clear,
     input  logic        to_buffer,
     input  logic        listed,
+    input  logic        per_tile,
+    input  logic [ 3:0] last_slices,
     input  logic [15:0] stored,
     input  logic [31:0] piece_stride,
     input  logic [31:0] destination,
@@ -30,6 +32,9 @@ module seq_store #(
     input  logic [GROUP_BITS+$clog2(TILES)+$clog2(LANES/8):0] write_addr,
     input  logic [63:0] write_data,
     input  logic        job,
+    output logic        job_room,
+    input  logic        job_final,
+    input  logic [$clog2(TILES)-1:0] job_tile,
     input  logic [GROUP_BITS:0] job_bank,
     input  logic [23:0] job_dest,
     output logic        release_valid,
@@ -59,7 +64,8 @@ module seq_store #(
   localparam int BANK_BITS = $clog2(TILES) + SLICE_BITS;
   localparam int ADDR_BITS = GROUP_BITS + 1 + BANK_BITS;
   localparam int LIST_BITS = $clog2(LISTS);
-  localparam int JOB_BITS = GROUP_BITS + 1;
+  localparam int JOB_BITS = 5;
+  localparam int TILE_BITS = $clog2(TILES);
   localparam int FIFO = 32;
 
   function automatic logic [3:0] ones(input logic [7:0] bits);
@@ -70,44 +76,54 @@ module seq_store #(
   (* ram_style = "block" *) logic [63:0] channels [0:2**ADDR_BITS-1];
   (* ram_style = "block" *) logic [25:0] list [0:LISTS-1];
 
-  // Jobs: at most one per bank.
-  logic [GROUP_BITS+24:0] jobs [0:2**JOB_BITS-1];
-  logic [JOB_BITS:0] job_in_reg, job_out_reg;
+  // Jobs: a tile, or a whole channel. Room is kept for those on their way through the drain.
+  logic [TILE_BITS+GROUP_BITS+25:0] jobs [0:2**JOB_BITS-1];
+  logic [TILE_BITS+GROUP_BITS+25:0] front;
+  logic [JOB_BITS:0] job_in_reg, job_out_reg, job_count;
   logic job_waits;
-  assign job_waits = job_in_reg != job_out_reg;
+  assign job_count = job_in_reg - job_out_reg;
+  assign job_waits = job_count != 0;
+  assign job_room = job_count <= (JOB_BITS + 1)'(2 ** (JOB_BITS - 1));
+  assign front = jobs[job_out_reg[JOB_BITS-1:0]];
   always_ff @(posedge clk) begin
-    if (job) jobs[job_in_reg[JOB_BITS-1:0]] <= {job_bank, job_dest};
+    if (job) jobs[job_in_reg[JOB_BITS-1:0]] <= {job_final, job_tile, job_bank, job_dest};
     if (clear) job_in_reg <= '0;
     else if (job) job_in_reg <= job_in_reg + 1'b1;
   end
 
-  // Issue: one list word or transfer per cycle while the FIFO has room for all under way.
-  logic active_reg, step;
-  logic [15:0] index_reg;
+  // Issue: one list word or transfer per cycle while the FIFO has room for all under way. Behind a repacked
+  // channel a cycle passes, in which the rest of its last piece leaves.
+  logic active_reg, fresh_reg, frees_reg, step, last_index, take;
+  logic [15:0] index_reg, last_reg, tile_start;
   logic [GROUP_BITS:0] bank_reg;
   logic [5:0] count_reg;
-  logic last_index;
-  assign last_index = index_reg == stored - 16'd1;
+  logic [31:0] start_reg;
+  assign last_index = index_reg == last_reg;
   assign step = active_reg & (count_reg < 6'(FIFO / 2));
+  assign take = job_waits & (~active_reg | (~listed & step & last_index));
+  assign tile_start = per_tile ? 16'({front[GROUP_BITS+25+:TILE_BITS], {SLICE_BITS{1'b0}}}) : 16'd0;
   always_ff @(posedge clk) begin
     if (clear) begin
       active_reg <= 1'b0;
       job_out_reg <= '0;
-    end else if (!active_reg) begin
-      active_reg <= job_waits;
-      if (job_waits) job_out_reg <= job_out_reg + 1'b1;
-    end else if (step && last_index) begin
-      active_reg <= 1'b0;
+    end else begin
+      if (take) active_reg <= 1'b1;
+      else if (step && last_index) active_reg <= 1'b0;
+      if (take) job_out_reg <= job_out_reg + 1'b1;
     end
-    if (!active_reg) index_reg <= '0;
-    else if (step) index_reg <= index_reg + 16'd1;
+    if (take) begin
+      index_reg <= tile_start;
+      last_reg <= ~per_tile ? stored - 16'd1
+          : tile_start + (front[TILE_BITS+GROUP_BITS+25] ? {12'd0, last_slices} : 16'(LANES / 8)) - 16'd1;
+      frees_reg <= front[TILE_BITS+GROUP_BITS+25];
+      bank_reg <= front[24+:GROUP_BITS+1];
+      start_reg <= destination + {5'd0, front[23:0], 3'd0} + {13'd0, tile_start, 3'd0};
+      fresh_reg <= 1'b1;
+    end else if (step) begin
+      index_reg <= index_reg + 16'd1;
+      fresh_reg <= 1'b0;
+    end
   end
-  logic [31:0] start_reg;
-  always_ff @(posedge clk)
-    if (!active_reg) begin
-      bank_reg <= jobs[job_out_reg[JOB_BITS-1:0]][24+:GROUP_BITS+1];
-      start_reg <= destination + {5'd0, jobs[job_out_reg[JOB_BITS-1:0]][23:0], 3'd0};
-    end
 
   // Stage 1, 2: list word. Stage 3, 4: transfer. Stage 5, 6: bytes moved together.
   logic [6:1] valid_reg, first_reg;
@@ -144,8 +160,8 @@ module seq_store #(
     bank4_reg <= bank3_reg;
     if (clear) valid_reg <= '0;
     else valid_reg <= {valid_reg[5:1], step};
-    first_reg <= {first_reg[5:1], index_reg == 0};
-    final_reg <= {final_reg[3:1], last_index};
+    first_reg <= {first_reg[5:1], fresh_reg};
+    final_reg <= {final_reg[3:1], last_index & frees_reg};
   end
   // The bank is free once its last transfer has been read.
   assign release_valid = valid_reg[4] & final_reg[4];

@@ -388,7 +388,8 @@ module seq_top #(
   end
 
   // Results.
-  logic drain_busy, store_busy, channel_write, job, release_valid;
+  logic drain_busy, store_busy, channel_write, job, job_room, job_final, per_tile, release_valid;
+  logic [$clog2(TILES)-1:0] job_tile;
   logic [BANK_ADDR_BITS-1:0] channel_addr;
   logic [63:0] channel_data;
   logic [GROUP_BITS:0] job_bank, release_bank;
@@ -403,6 +404,8 @@ module seq_top #(
       .clk(clk),
       .rst(wipe),
       .wide(run[163]),
+      .per_tile(per_tile),
+      .job_room(job_room),
       .low(run[192+:32]),
       .high(run[224+:32]),
       .tiles(run[96+:8]),
@@ -422,6 +425,8 @@ module seq_top #(
       .write_addr(channel_addr),
       .write_data(channel_data),
       .job(job),
+      .job_final(job_final),
+      .job_tile(job_tile),
       .job_bank(job_bank),
       .job_dest(job_dest),
       .release_valid(release_valid),
@@ -438,6 +443,8 @@ module seq_top #(
       .clear(wipe),
       .to_buffer(run[161]),
       .listed(run[162]),
+      .per_tile(per_tile),
+      .last_slices(run[168+:4]),
       .stored(run[256+:16]),
       .piece_stride(run[288+:32]),
       .destination(run[320+:32]),
@@ -452,6 +459,9 @@ module seq_top #(
       .write_addr(channel_addr),
       .write_data(channel_data),
       .job(job),
+      .job_room(job_room),
+      .job_final(job_final),
+      .job_tile(job_tile),
       .job_bank(job_bank),
       .job_dest(job_dest),
       .release_valid(release_valid),
@@ -474,6 +484,7 @@ module seq_top #(
       .bvalid(m_axi_bvalid),
       .bresp(m_axi_bresp)
   );
+  assign per_tile = ~run[162] & ~run[163];
   assign run_busy = (|group_busy) | drain_busy | store_busy | (stored_lines_reg != 0);
 
   logic unused;

@@ -14,6 +14,7 @@ COMMANDS = {
     "run": ("run", "the main job: compress a network, generate and verify its accelerator"),
     "inspect": ("inspect", "show what an .admm file holds, or check that it is whole"),
     "export": ("export", "write an .admm file as an ONNX or QONNX graph"),
+    "compile": ("compile", "make an .admm file's program for the layer-sequential accelerator"),
     "cosim": ("cosim", "simulate the accelerators of .admm files and compare every logit"),
     "compare": ("compare", "a sparse accelerator against all-dense ones on the same logic"),
     "route": ("route", "place and route a model's accelerator with openXC7, for its real clock"),

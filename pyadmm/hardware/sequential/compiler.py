@@ -189,16 +189,15 @@ def _steps(
         made = begun or _made(lowered, shape, sources[0].format, readers, array.lanes)
         maps[lowered.map] = made
         taps = tap_map(lowered, sources[0].format, array.lanes)
-        steps.append(
-            Step(lowered, tuple(sources), made, taps, array.lanes, range(lowered.outputs))
-        )
+        steps.append(Step(lowered, tuple(sources), made, taps, array.lanes, range(lowered.outputs)))
     return steps
 
 
 def _input_format(
     shape: tuple[int, int, int], needs: Sequence[Need], images: int, lanes: int
 ) -> Format:
-    wanted = _halving(needs[0], images, lanes).format(images, lanes)
+    whole = replace(needs[0], first_only=False)
+    wanted = _halving(whole, images, lanes).format(images, lanes)
     if all(need.met_by(wanted) for need in needs):
         return wanted
     return _halving(Need(1, 1, *shape[1:]), images, lanes).format(images, lanes)
@@ -466,9 +465,7 @@ class _Planner:
         if found is None:
             raise _FullError(step.lowered.name)
         size = len(found.step.block)
-        return [
-            replace(found, step=part) for part in step.blocks(-(-len(step.block) // size))
-        ]
+        return [replace(found, step=part) for part in step.blocks(-(-len(step.block) // size))]
 
     def _striped(self, step: Step, output: Place) -> PlannedStep | None:
         """Stripes of the inputs, two at a time, or one where there is no room for two."""
@@ -804,8 +801,8 @@ class Compiled:
         channels, height, width = held.shape
         planes = np.zeros((channels, self.input.stride), np.uint8)
         positions = held.format.positions(height, width)
-        kept = positions >= 0
-        planes[:, positions[kept]] = data.view(np.uint8).transpose(1, 0, 2, 3)[:, kept]
+        pixels = data.view(np.uint8).transpose(1, 0, 2, 3).reshape(channels, -1)
+        planes[:, positions.ravel()] = pixels
         memory[self.input.base : self.input.base + planes.size] = planes.ravel()
 
     def read_output(self, memory: NDArray[np.uint8]) -> NDArray[np.int64]:

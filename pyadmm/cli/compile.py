@@ -1,0 +1,112 @@
+"""``pyadmm compile``: the program of a network for the layer-sequential accelerator."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+import numpy as np
+
+from pyadmm.cli.command import CHECK_FAILED, DONE, Command, board_option, out_option
+from pyadmm.container.codec import load
+from pyadmm.core.errors import PyadmmError
+from pyadmm.core.files import cache_dir
+from pyadmm.deploy.sequential import write
+from pyadmm.eda.sequential_simulation import (
+    MemoryModel,
+    SequentialTop,
+    build_sequential,
+    infer,
+    place,
+)
+from pyadmm.hardware.boards import Board, load_board
+from pyadmm.hardware.sequential.array import SequentialArray
+from pyadmm.hardware.sequential.compiler import Compiled, compile_model
+from pyadmm.hardware.sequential.roofline import best_images, table
+
+_EXAMPLES = """\
+  pyadmm compile models/resnet20-cifar10.admm
+  pyadmm compile my.admm --images 4 --out build       four images per start of the program
+  pyadmm compile my.admm --simulate 8                 run eight images through the RTL, compare all
+"""
+
+
+def _add_options(parser: ArgumentParser) -> None:
+    array = SequentialArray()
+    parser.add_argument("file", type=Path, metavar="FILE", help="an .admm file")
+    board_option(parser)
+    out_option(parser, "sequential", "folder of NAME.seq and NAME.json")
+    parser.add_argument(
+        "--images", type=int, metavar="N", help="images per start; by default the roofline chooses"
+    )
+    parser.add_argument(
+        "--groups", type=int, default=array.groups, metavar="G",
+        help=f"groups of the array (default {array.groups})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--lanes", type=int, default=array.lanes, metavar="V",
+        help=f"pixel lanes of a group (default {array.lanes})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--bytes-per-cycle", type=float, default=6.0, metavar="B",
+        help="what the memory port sustains, for the roofline and the simulation (default 6)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--simulate", type=int, default=0, metavar="N",
+        help="simulate the RTL on at least N random images and compare every output",
+    )  # fmt: skip
+
+
+def _execute(options: Namespace) -> int:
+    if not 0 < options.bytes_per_cycle <= 8:
+        raise PyadmmError(
+            f"--bytes-per-cycle must be above 0, at most 8; not {options.bytes_per_cycle}"
+        )
+    if options.simulate < 0:
+        raise PyadmmError(f"--simulate must be at least 0, not {options.simulate}")
+    model = load(options.file)
+    array = SequentialArray(groups=options.groups, lanes=options.lanes)
+    if options.images is None:
+        compiled = best_images(model, array, options.bytes_per_cycle)
+    else:
+        compiled = compile_model(model, array, options.images)
+    print(table(compiled, options.bytes_per_cycle))
+    image, about = write(compiled, options.out, options.file.stem)
+    print(f"{image}: {len(compiled.program.image):,} bytes, {compiled.images} images per start")
+    print(f"{about}: what the driver needs to know")
+    if options.simulate == 0:
+        return DONE
+    return _simulate(compiled, options, load_board(options.board))
+
+
+def _simulate(compiled: Compiled, options: Namespace, board: Board) -> int:
+    """Run random images through the RTL; a failed check where an output differs."""
+    starts = -(-options.simulate // compiled.images)
+    rng = np.random.default_rng(0)
+    cycles = wrong = 0
+    program = build_sequential(compiled.program.array, cache_dir() / "simulators")
+    with SequentialTop(program, compiled.program.memory_bytes) as top:
+        top.memory(MemoryModel(bytes_per_cycle=options.bytes_per_cycle))
+        place(top, compiled)
+        for _ in range(starts):
+            shape = (compiled.images, *compiled.model.input.shape)
+            images = rng.integers(0, 256, shape).astype(np.uint8)
+            logits, result = infer(top, compiled, images)
+            wrong += int(np.any(logits != compiled.model.run(images), axis=1).sum())
+            cycles += result.cycles
+    count = starts * compiled.images
+    rate = board.clock_mhz * 1e6 * count / cycles
+    print(
+        f"{count - wrong} of {count} images equal; {cycles / count:,.0f} cycles per image, "
+        f"{rate:,.0f} images/s at the target of {board.clock_mhz:g} MHz (simulated)"
+    )
+    return CHECK_FAILED if wrong else DONE
+
+
+COMMAND = Command(
+    "compile",
+    "make the program of an .admm file for the layer-sequential accelerator",
+    _add_options,
+    _execute,
+    examples=_EXAMPLES,
+)

@@ -1,0 +1,150 @@
+"""Where each pass of a program stands: computing, draining or waiting for memory. Modelled figures.
+
+Every RUN lasts at least as long as the longest of the three; what it takes to fill and empty the pipeline
+comes on top. Loads count for the RUN that they precede, though stripes load behind the RUN before.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pyadmm.hardware.sequential.array import BEAT, SequentialArray
+from pyadmm.hardware.sequential.compiler import Compiled, compile_model, descriptors
+from pyadmm.hardware.sequential.program import Load, Run, decode
+from pyadmm.model.integer import CompressedModel
+
+BASIS = "modelled"
+_BATCHES = (1, 2, 3, 4, 6, 8, 12, 16)
+_HEADER_CYCLES = 5
+"""Of a slot: two words of header and what follows them through the ring."""
+
+
+@dataclass(frozen=True)
+class PassBound:
+    """Least cycles of a pass, for all images of a run of the program.
+
+    :param macs: multiplications by weights that are left.
+    :param compute: cycles of the group with the most entries.
+    :param drain: cycles in which the drain or the store takes results.
+    :param memory: cycles of all transfers at the memory's rate.
+    :param cycles: sum over the pass' RUNs of the largest of the three.
+    """
+
+    name: str
+    runs: int
+    macs: int
+    compute: int
+    drain: int
+    memory: int
+    cycles: int
+
+    @property
+    def bound(self) -> str:
+        """Which of the three is the largest."""
+        figures = {"compute": self.compute, "drain": self.drain, "memory": self.memory}
+        return max(figures, key=lambda name: figures[name])
+
+
+@dataclass(frozen=True)
+class _RunBound:
+    compute: int
+    drain: int
+    memory: int
+    macs: int
+
+    @property
+    def cycles(self) -> int:
+        return max(self.compute, self.drain, self.memory)
+
+
+def bounds(compiled: Compiled, bytes_per_cycle: float) -> list[PassBound]:
+    """The passes of a program, parts of one pass as one, in order."""
+    found: dict[str, list[_RunBound]] = {}
+    runs = _run_bounds(compiled, bytes_per_cycle)
+    for planned in compiled.steps:
+        own = found.setdefault(planned.step.lowered.name, [])
+        own += [next(runs) for _ in planned.runs]
+    return [_summed(name, own) for name, own in found.items()]
+
+
+def _summed(name: str, runs: list[_RunBound]) -> PassBound:
+    return PassBound(
+        name,
+        len(runs),
+        sum(run.macs for run in runs),
+        sum(run.compute for run in runs),
+        sum(run.drain for run in runs),
+        sum(run.memory for run in runs),
+        sum(run.cycles for run in runs),
+    )
+
+
+def _run_bounds(compiled: Compiled, bytes_per_cycle: float) -> Iterator[_RunBound]:
+    image, array = compiled.program.image, compiled.program.array
+    loaded = 0
+    known: dict[int, list[list[int]]] = {}
+    for data in descriptors(image):
+        item = decode(data)
+        if isinstance(item, Load):
+            loaded += item.rows * item.beats * BEAT
+            continue
+        assert isinstance(item, Run)
+        counts = known.setdefault(item.streams, _slot_entries(image, item))
+        slots = sum(len(group) for group in counts)
+        made = (item.tiles - 1) * array.line_beats + item.last_slices
+        stored = 0 if item.to_buffer else slots * min(item.stored, 4 * made) * BEAT
+        moved = loaded + sum(item.words) * BEAT + stored
+        loaded = 0
+        yield _RunBound(
+            max(sum(group) * item.tiles + _HEADER_CYCLES * len(group) for group in counts),
+            slots * max(made * (4 if item.wide else 1), item.stored if item.listed else 0),
+            round(moved / bytes_per_cycle),
+            sum(map(sum, counts)) * item.tiles * array.lanes,
+        )
+
+
+def _slot_entries(image: bytes, run: Run) -> list[list[int]]:
+    """Entries of every slot, by group."""
+    groups, at = [], run.streams
+    for words in run.words:
+        counts, end = [], at + words * BEAT
+        while at < end:
+            count = struct.unpack_from("<H", image, at)[0]
+            counts.append(count)
+            at += (2 + -(-count // 4)) * BEAT
+        groups.append(counts)
+    return groups
+
+
+def table(compiled: Compiled, bytes_per_cycle: float) -> str:
+    """The passes as text, with the sum."""
+    found = bounds(compiled, bytes_per_cycle)
+    lines = [f"{'pass':24} {'runs':>5} {'compute':>10} {'drain':>10} {'memory':>10}  bound by"]
+    lines += [
+        f"{one.name[:24]:24} {one.runs:5} {one.compute:10,} {one.drain:10,} {one.memory:10,}  "
+        f"{one.bound}"
+        for one in found
+    ]
+    total = cycles_per_image(compiled, bytes_per_cycle)
+    lines.append(f"at least {total:,.0f} cycles per image ({BASIS})")
+    return "\n".join(lines)
+
+
+def best_images(
+    model: CompressedModel, array: SequentialArray, bytes_per_cycle: float, most: int = 8
+) -> Compiled:
+    """``model`` compiled for the images per run, up to ``most``, of fewest modelled cycles an image.
+
+    More images share entries and fill the lanes of small maps, until maps leave the buffer.
+    """
+    compiled = [
+        compile_model(model, array, images) for images in range(1, most + 1) if images in _BATCHES
+    ]
+    return min(compiled, key=lambda one: cycles_per_image(one, bytes_per_cycle))
+
+
+def cycles_per_image(compiled: Compiled, bytes_per_cycle: float) -> float:
+    """Least cycles of one image, modelled."""
+    return sum(one.cycles for one in bounds(compiled, bytes_per_cycle)) / compiled.images

@@ -1,0 +1,114 @@
+"""Ways in which the compiler gets a map through a buffer that is too small for it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.testing import assert_array_equal
+
+from pyadmm.hardware.sequential.array import SequentialArray
+from pyadmm.hardware.sequential.compiler import Compiled, compile_model
+from pyadmm.hardware.sequential.interpreter import interpret
+from pyadmm.hardware.sequential.roofline import best_images, cycles_per_image
+from pyadmm.model.integer import INPUT, Add, CompressedModel, InputSpec, MaxPool, Requant
+from pyadmm.model.types import LayerSpec, QFormat
+from tests.sequential.networks import images_of, weighted
+
+TINY = SequentialArray(2, 16, 64, 64, 256, 512, 16)
+_BYTE = QFormat(8, False)
+
+
+def _model(shape: tuple[int, int, int], *nodes: object) -> CompressedModel:
+    return CompressedModel("m", InputSpec(shape, _BYTE), nodes)  # type: ignore[arg-type]
+
+
+def _conv(
+    name: str, source: str, shape: tuple[int, int, int], outputs: int, **facts: int
+) -> object:
+    size, rng = facts.pop("size", 3), np.random.default_rng(len(name))
+    weight = (outputs, shape[0], size, size)
+    spec = LayerSpec(name, "conv", weight, shape, facts.get("stride", 1), facts.get("padding", 0))
+    return weighted(rng, spec, source, 0.5)
+
+
+def _exact(model: CompressedModel, array: SequentialArray, images: int = 1) -> Compiled:
+    compiled = compile_model(model, array, images)
+    data = images_of(np.random.default_rng(0), model, images)
+    assert_array_equal(interpret(compiled, data), model.run(data))
+    return compiled
+
+
+def test_a_map_in_memory_is_striped_with_its_halo() -> None:
+    conv = _conv("conv", INPUT, (3, 32, 16), 4, padding=1)
+    (step,) = _exact(_model((3, 32, 16), conv), TINY).steps
+    assert len(step.stripes) == 2
+    assert step.stripe_lines > len(step.runs[0])
+
+
+def test_one_stripe_at_a_time_where_two_have_no_room() -> None:
+    conv = _conv("conv", INPUT, (12, 8, 16), 4, padding=1)
+    (step,) = _exact(_model((12, 8, 16), conv), TINY).steps
+    assert len(step.stripes) == 1
+    assert len(step.runs) > 1
+
+
+def test_a_pool_takes_some_channels_at_a_time() -> None:
+    model = _model((64, 16, 16), MaxPool("pool", INPUT, 3, 1))
+    steps = _exact(model, TINY).steps
+    assert len(steps) > 1
+    assert [channel for step in steps for channel in step.step.block] == list(range(64))
+
+
+def test_a_map_that_its_pass_cannot_repack_is_copied() -> None:
+    conv = _conv("conv", INPUT, (20, 16, 8), 20, padding=1)
+    model = _model((20, 16, 8), conv, MaxPool("pool", "conv", 2, 2))
+    names = [step.step.lowered.name for step in _exact(model, TINY).steps]
+    assert names[0] == "conv"
+    assert any(name.startswith("conv@") for name in names)
+
+
+def test_small_planes_are_loaded_without_gaps() -> None:
+    rng = np.random.default_rng(0)
+    first = weighted(rng, LayerSpec("fc1", "linear", (100, 30), (30, 1, 1)), INPUT, 0.5)
+    last = weighted(rng, LayerSpec("fc2", "linear", (5, 100), (100, 1, 1)), "fc1", 0.5)
+    steps = _exact(_model((30, 1, 1), first, last), TINY, 3).steps
+    assert steps[1].loads == (0,)
+    assert steps[1].sources[0].stride == 8
+
+
+def test_a_strided_1x1_layer_keeps_one_phase() -> None:
+    conv = _conv("conv", INPUT, (4, 8, 8), 4, padding=1)
+    skip = _conv("skip", "conv", (4, 8, 8), 4, size=1, stride=2)
+    main = _conv("main", "conv", (4, 8, 8), 4, padding=1)
+    pool = MaxPool("pool", "main", 2, 2)
+    model = _model(
+        (4, 8, 8), conv, main, skip, pool, Add("add", ("pool", "skip"), (1, 1), 1, _BYTE)
+    )
+    steps = {step.step.lowered.name: step.step for step in _exact(model, SequentialArray()).steps}
+    assert steps["skip"].sources[0].format.first_only
+    assert steps["main"].sources[0].format.phases == 1
+
+
+def test_sums_of_any_multipliers() -> None:
+    conv = _conv("conv", INPUT, (2, 6, 6), 2, padding=1)
+    for mult in ((1, 1), (128, 3), (129, 128), (65535, 1), (40000, 65534)):
+        _exact(_model((2, 6, 6), conv, Add("add", (INPUT, "conv"), mult, 17, _BYTE)), TINY)
+
+
+def test_the_roofline_chooses_the_images_per_run() -> None:
+    rng = np.random.default_rng(0)
+    fc = weighted(rng, LayerSpec("fc", "linear", (64, 64), (64, 1, 1)), INPUT, 1.0)
+    model = _model((64, 1, 1), fc)
+    chosen = best_images(model, SequentialArray(), 6.0)
+    assert chosen.images == 8
+    alone = compile_model(model, SequentialArray())
+    assert cycles_per_image(chosen, 6.0) < cycles_per_image(alone, 6.0) / 4
+
+
+def test_requantisers_of_large_shifts() -> None:
+    rng = np.random.default_rng(0)
+    layer = weighted(rng, LayerSpec("fc", "linear", (6, 8), (8, 1, 1)), INPUT, 1.0)
+    for shift in (1, 20, 45, 48):
+        made = type(layer)(
+            layer.spec, INPUT, layer.codes, 8, layer.bias, Requant((65535,), shift), _BYTE
+        )
+        _exact(_model((8, 1, 1), made), TINY)
