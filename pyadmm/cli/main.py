@@ -12,6 +12,7 @@ from pyadmm.cli.command import DONE, ERROR, STATUS, Command
 
 COMMANDS = {
     "run": ("run", "the main job: compress a network, generate and verify its accelerator"),
+    "compress": ("compress", "compress a trained network from some images, without training"),
     "inspect": ("inspect", "show what an .admm file holds, or check that it is whole"),
     "export": ("export", "write an .admm file as an ONNX or QONNX graph"),
     "compile": ("compile", "make an .admm file's program for the layer-sequential accelerator"),

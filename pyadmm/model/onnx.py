@@ -71,12 +71,28 @@ def export_qonnx(model: CompressedModel, batch: int = 1) -> bytes:
     return _QonnxForm(model, batch).build()
 
 
-def run_onnx(graph: bytes, images: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Logits that onnxruntime computes with the integer form."""
+def run_onnx(
+    graph: bytes, images: NDArray[np.uint8], batch: int | None = None
+) -> NDArray[np.int64]:
+    """Logits that onnxruntime computes with the integer form.
+
+    :param batch: images that it is given at once; all of them by default.
+    """
+    session = runtime_session(graph)
+    size = batch or max(len(images), 1)
+    parts = [images[i : i + size] for i in range(0, max(len(images), 1), size)]
+    return np.concatenate([session.run([LOGITS], {IMAGES: part})[0] for part in parts])
+
+
+def runtime_session(graph: bytes | str) -> Any:
+    """An onnxruntime session on the CPU whose threads sleep while they wait.
+
+    :param graph: a serialised model or the path of one.
+    """
     runtime = package("onnxruntime")
-    session = runtime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    logits: NDArray[np.int64] = session.run([LOGITS], {IMAGES: images})[0]
-    return logits
+    options = runtime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def run_qonnx(graph: bytes, images: NDArray[np.uint8]) -> NDArray[np.int64]:

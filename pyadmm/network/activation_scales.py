@@ -32,11 +32,11 @@ def calibrate(network: Network, images: Images) -> None:
     for step in network.chain:
         if not isinstance(step, ShortcutStep) and step.output is not None:
             limit = step.facts.activation.largest_step(step.output)
-            scale = _clip_scale(torch.cat(found[step.name]), step.output, limit)
+            scale = clip_scale(torch.cat(found[step.name]), step.output, limit)
             step.log_s.fill_(math.log(scale))
 
 
-def _clip_scale(values: Tensor, form: QFormat, limit: float | None) -> float:
+def clip_scale(values: Tensor, form: QFormat, limit: float | None) -> float:
     """The step of ``form`` with the least squared error on ``values``, of some candidates.
 
     :param limit: no step may be larger.

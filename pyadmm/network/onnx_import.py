@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from pyadmm.core.errors import PyadmmError
-from pyadmm.model.onnx import package
+from pyadmm.model.onnx import package, runtime_session
 from pyadmm.network.onnx_operators import GraphReader, Quantizer
 
 _FILE_LIMIT = 1 << 31
@@ -129,11 +129,9 @@ def runtime_outputs(path: Path | str, inputs: NDArray[np.float32]) -> NDArray[np
 
     :raises MissingToolError: without the package ``onnxruntime``.
     """
-    runtime = package("onnxruntime")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    package("onnxruntime")
     try:
-        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = runtime_session(str(path))
         (entry,) = session.get_inputs()
         shaped = inputs.reshape(len(inputs), *inputs.shape[1 : len(entry.shape)])
         found: NDArray[np.float32] = session.run(None, {entry.name: shaped})[0]

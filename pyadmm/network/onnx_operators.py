@@ -63,8 +63,8 @@ class Quantizer(nn.Module):
         self.lo, self.hi = lo, hi
         self.rounding = rounding
         self.late_zero = late_zero
-        self.register_buffer("scale", torch.from_numpy(np.asarray(scale, np.float32)))
-        self.register_buffer("zero", torch.from_numpy(np.asarray(zero, np.float32)))
+        self.register_buffer("scale", torch.from_numpy(np.array(scale, np.float32)))
+        self.register_buffer("zero", torch.from_numpy(np.array(zero, np.float32)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Rounded values."""

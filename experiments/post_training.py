@@ -1,0 +1,301 @@
+"""The table of post-training compression: real networks, sparsities, bits and methods.
+
+``python -m experiments.post_training --data-dir DIR`` appends what is missing to
+``experiments/results/post_training.csv``; a row that is there is not measured again. The folder has
+``networks/*.onnx`` and the data that these were made for (``docs/post_training.md`` says which).
+Accuracy is that of the integer model, computed by onnxruntime from its exported graph, whose logits
+are compared with the integer model's on some images. Calibration and test images are disjoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import math
+import os
+import pickle
+import re
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from pyadmm import container
+from pyadmm.compression.post_training.pipeline import (
+    Calibration,
+    Sensitivity,
+    compress_post_training,
+    measure_sensitivity,
+)
+from pyadmm.compression.post_training.settings import PostTraining
+from pyadmm.core.files import write_atomic
+from pyadmm.datasets.calibration import fitted
+from pyadmm.model import InputSpec
+from pyadmm.model.onnx import export_onnx, run_onnx
+from pyadmm.model.types import QFormat
+from pyadmm.network.onnx_import import import_onnx
+from pyadmm.network.to_integer import to_compressed
+from pyadmm.network.trace import trace
+
+OUT = Path("experiments/results/post_training.csv")
+FIELDS = (
+    *("network", "sparsity_percent", "weight_bits", "activation_bits", "method", "finetuned"),
+    *("dense_accuracy", "accuracy", "loss_points", "paired_se"),
+    *("images", "bytes", "seconds", "peak_mb"),
+)
+SPARSITIES = (0, 50, 60, 75, 90)
+METHODS = ("admm", "magnitude", "greedy")
+_CHECKED = 4
+"""Images on which onnxruntime's logits are compared with the integer model's."""
+_BATCH = 25
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Calibration images, test images and their labels; bytes ``(N, C, H, W)``."""
+
+    calibration: Bytes
+    test: Bytes
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network: how bytes become its input, and where its data come from."""
+
+    input: InputSpec
+    data: Callable[[Path], Data]
+
+
+def _cifar10(folder: Path, calibration: int = 1000, test_images: int = 2500) -> Data:
+    """CIFAR-10: random training images to calibrate, the first test images."""
+    base = folder / "cifar10" / "cifar-10-batches-py"
+
+    def read(name: str) -> tuple[Bytes, list[int]]:
+        with (base / name).open("rb") as file:
+            batch = pickle.load(file, encoding="bytes")
+        return np.asarray(batch[b"data"]).reshape(-1, 3, 32, 32), batch[b"labels"]
+
+    train = np.concatenate([read(f"data_batch_{i}")[0] for i in range(1, 6)])
+    chosen = np.random.default_rng(0).permutation(len(train))[:calibration]
+    test, labels = read("test_batch")
+    return Data(train[chosen], test[:test_images], np.array(labels[:test_images]))
+
+
+def _halves(path: str, channels_last: bool, folder: Path) -> Data:
+    """Rows 0 … 199 to calibrate, the other rows to test."""
+    with np.load(folder / path) as held:
+        x, y = held["x"], held["y"]
+    x = x.transpose(0, 3, 1, 2) if channels_last else x
+    if x.dtype == np.int8:
+        x = (x.astype(np.int16) + 128).astype(np.uint8)
+    x = np.ascontiguousarray(x)
+    return Data(x[:200], x[200:], y[200:])
+
+
+def _imagenet(side: int, fit: str, bgr: bool, folder: Path) -> Data:
+    calibration, _ = _pictures(folder / "imagenet" / "calib.tar", side, fit)
+    test, labels = _pictures(folder / "imagenet" / "dev.tar", side, fit)
+    if bgr:
+        calibration, test = calibration[:, ::-1].copy(), test[:, ::-1].copy()
+    return Data(calibration, test, labels)
+
+
+def _pictures(path: Path, side: int, fit: str) -> tuple[Bytes, NDArray[np.int64]]:
+    with tarfile.open(path) as tar:
+        listing = tar.extractfile("labels.csv")
+        assert listing is not None
+        rows = list(csv.DictReader(io.TextIOWrapper(listing, "utf-8")))
+        images = []
+        for row in rows:
+            file = tar.extractfile(row["file"])
+            assert file is not None
+            picture = fitted(Image.open(file).convert("RGB"), side, side, fit)
+            images.append(np.asarray(picture, np.uint8).transpose(2, 0, 1))
+    return np.stack(images), np.array([int(row["label"]) for row in rows])
+
+
+def _spec(
+    shape: tuple[int, int, int], *, scale: float, offset: tuple[int, ...] = (0,)
+) -> InputSpec:
+    reach = max(*offset, *(255 - o for o in offset))
+    bits = 8 if not any(offset) else reach.bit_length() + 1
+    if set(offset) == {128}:
+        bits = 8
+    return InputSpec(shape, QFormat(bits, any(offset), scale), offset)
+
+
+def _mobilenet(side: int) -> Subject:
+    spec = _spec((3, side, side), scale=1 / 128, offset=(128,))
+    return Subject(spec, partial(_imagenet, side, "stretch", False))
+
+
+SUBJECTS = {
+    "resnet8": Subject(_spec((3, 32, 32), scale=1.0), _cifar10),
+    "ds_cnn": Subject(
+        _spec((1, 49, 10), scale=0.5847029, offset=(211,)),
+        partial(_halves, "kws/dev.npz", False),
+    ),
+    "vww_mobilenet_v1_025_96": Subject(
+        _spec((3, 96, 96), scale=1 / 255), partial(_halves, "vww/dev.npz", True)
+    ),
+    "mobilenet_v1_025_128": _mobilenet(128),
+    "mobilenet_v1_050_160": _mobilenet(160),
+    "squeezenet_v1_0": Subject(
+        _spec((3, 227, 227), scale=1.0, offset=(104, 117, 123)),
+        partial(_imagenet, 227, "stretch", True),
+    ),
+    "mobilenet_v2_100_224": _mobilenet(224),
+    "efficientnet_lite0": Subject(
+        _spec((3, 224, 224), scale=1 / 128, offset=(127,)),
+        partial(_imagenet, 224, "crop", False),
+    ),
+}
+
+
+class Runs:
+    """All runs of one network: what they share is made once."""
+
+    def __init__(self, name: str, folder: Path, images: int) -> None:
+        self.name = name
+        subject = SUBJECTS[name]
+        self.data = subject.data(folder)
+        imported = import_onnx(folder / "networks" / f"{name}.onnx")
+        network = trace(imported.without_quantizers().module, subject.input)
+        self.calibration = Calibration.of(network, torch.from_numpy(self.data.calibration[:images]))
+        self.right = self._dense() == self.data.labels
+        began = time.process_time()
+        self.sensitivity: Sensitivity = measure_sensitivity(self.calibration, PostTraining())
+        self.shared_seconds = time.process_time() - began
+
+    @torch.no_grad()
+    def _dense(self) -> NDArray[np.int64]:
+        network = self.calibration.network
+        images = torch.from_numpy(self.data.test)
+        logits = [network(network.encode(part)) for part in images.split(_BATCH)]
+        return torch.cat(logits).argmax(1).numpy()
+
+    def row(self, settings: PostTraining) -> dict[str, Any]:
+        """Compress and measure."""
+        _reset_peak()
+        began = time.process_time()
+        network, _ = compress_post_training(
+            self.calibration, settings, sensitivity=self.sensitivity
+        )
+        seconds = time.process_time() - began + self.shared_seconds
+        peak = _peak_mb()
+        model = to_compressed(network, re.sub(r"\W", "_", self.name))
+        logits = _logits(model, self.data.test)
+        right = logits.argmax(1) == self.data.labels
+        difference = self.right.astype(float) - right.astype(float)
+        return {
+            "network": self.name,
+            "sparsity_percent": round(100 * settings.sparsity),
+            "weight_bits": settings.weight_bits,
+            "activation_bits": settings.activation_bits,
+            "method": settings.method,
+            "finetuned": 0,
+            "dense_accuracy": f"{100 * self.right.mean():.2f}",
+            "accuracy": f"{100 * right.mean():.2f}",
+            "loss_points": f"{100 * difference.mean():.2f}",
+            "paired_se": f"{100 * difference.std(ddof=1) / math.sqrt(len(right)):.2f}",
+            "images": len(right),
+            "bytes": len(container.encode(model)),
+            "seconds": f"{seconds:.1f}",
+            "peak_mb": f"{peak:.0f}",
+        }
+
+
+def _logits(model: Any, images: Bytes) -> NDArray[np.int64]:
+    """Integer logits by onnxruntime, some of them compared with the integer model's."""
+    logits = run_onnx(export_onnx(model), images, _BATCH)
+    np.testing.assert_array_equal(logits[:_CHECKED], model.run(images[:_CHECKED]))
+    return logits
+
+
+def _reset_peak() -> None:
+    """Start to measure the peak of this process's memory anew (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_mb() -> float:
+    status = Path("/proc/self/status").read_text()
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+def _known(out: Path) -> list[dict[str, str]]:
+    if not out.is_file():
+        return []
+    with out.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _key(row: dict[str, Any]) -> tuple[str, ...]:
+    names = ("network", "sparsity_percent", "weight_bits", "method", "finetuned")
+    return tuple(str(row[name]) for name in names)
+
+
+def _write(out: Path, rows: Iterable[dict[str, Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+    writer.writeheader()
+    order = {name: i for i, name in enumerate((*SUBJECTS, *METHODS))}
+    writer.writerows(
+        sorted(
+            rows,
+            key=lambda r: (
+                order[r["network"]],
+                order[r["method"]],
+                -int(r["weight_bits"]),
+                int(r["sparsity_percent"]),
+            ),
+        )
+    )
+    write_atomic(out, text.getvalue())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure the rows that are missing; gives the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data-dir", default=os.environ.get("PYADMM_DATA_DIR"), type=Path)
+    parser.add_argument("--out", default=OUT, type=Path)
+    parser.add_argument("--networks", nargs="+", default=list(SUBJECTS), choices=list(SUBJECTS))
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--bits", nargs="+", default=[8, 4], type=int)
+    parser.add_argument("--sparsities", nargs="+", default=list(SPARSITIES), type=int)
+    parser.add_argument("--calibration", default=1000, type=int, help="images at most")
+    options = parser.parse_args(arguments)
+    if options.data_dir is None:
+        parser.error("give --data-dir or set PYADMM_DATA_DIR")
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+    for name in options.networks:
+        runs = None
+        for method, bits, percent in product(options.methods, options.bits, options.sparsities):
+            settings = PostTraining(percent / 100, bits, method=method)
+            wanted = name, str(percent), str(bits), method, "0"
+            if wanted in {_key(row) for row in _known(options.out)}:
+                continue
+            runs = runs or Runs(name, options.data_dir, options.calibration)
+            row = runs.row(settings)
+            print(",".join(str(row[field]) for field in FIELDS), flush=True)
+            _write(options.out, [*_known(options.out), row])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

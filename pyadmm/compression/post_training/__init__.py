@@ -1,0 +1,1 @@
+"""Compression without training: layer by layer, from some hundred unlabelled inputs."""

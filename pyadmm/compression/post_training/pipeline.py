@@ -1,0 +1,361 @@
+"""Compression without training: every layer in turn, on the compressed network's inputs.
+
+The layers are solved in order. The maps between the solved layers and the others are held for all
+calibration images (:class:`~pyadmm.compression.post_training.frontier.Frontier`), once as the dense
+network computes them and once as the compressed one does, in integers. A layer's weights minimise the
+difference between both networks' outputs (:mod:`~pyadmm.compression.post_training.problem`); its bias
+keeps their means, which re-estimates a batch norm that was folded; then the step of its activations is
+chosen, and its integer outputs are what the next layer sees.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pyadmm.compression.post_training.conditioning import choose_damping, problem_of
+from pyadmm.compression.post_training.frontier import Frontier
+from pyadmm.compression.post_training.methods import METHODS, solve_greedy
+from pyadmm.compression.post_training.moments import (
+    Folds,
+    accumulate,
+    grouped,
+    samples_per_image,
+    ungrouped,
+)
+from pyadmm.compression.post_training.problem import Levels, Problem
+from pyadmm.compression.post_training.sensitivity import (
+    GRID,
+    Curve,
+    allocate,
+    output_gradients,
+    output_weights,
+)
+from pyadmm.compression.post_training.settings import PostTraining
+from pyadmm.core.errors import PyadmmError
+from pyadmm.core.files import write_atomic
+from pyadmm.model.types import QFormat
+from pyadmm.network.activation_scales import clip_scale
+from pyadmm.network.graph import Network
+from pyadmm.network.layers import ShortcutStep, Step, WeightedStep
+from pyadmm.training.seeds import seed_of
+
+_SCALE_IMAGES = 32
+_SCALE_VALUES = 1 << 17
+_BIAS_FRACTION_BITS = 6
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """What became of one layer.
+
+    :param error: squared error of its outputs, relative to their variance, before rounding them.
+    """
+
+    name: str
+    weights: int
+    nnz: int
+    sparsity: float
+    error: float
+    seconds: float
+
+
+Watch = Callable[[LayerReport, int], None]
+"""Called after every layer with its report and the number of layers."""
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Byte images ``(N, C, H, W)`` that a network is compressed with, checked.
+
+    :param network: of floats; norms are folded.
+    """
+
+    network: Network
+    images: Tensor
+
+    @classmethod
+    def of(cls, network: Network, images: Tensor) -> Calibration:
+        """:raises PyadmmError: for images of another type or shape, or none."""
+        shape = network.input.shape
+        if images.ndim != 4 or tuple(images.shape[1:]) != shape or len(images) == 0:
+            raise PyadmmError(
+                f"calibration: images must have shape (N, {', '.join(map(str, shape))}) with N of at "
+                f"least 1, not {tuple(images.shape)}; give images of the network's input size"
+            )
+        if images.dtype not in (torch.uint8, torch.int8):
+            raise PyadmmError(f"calibration: images must be bytes, not {images.dtype}")
+        if bool((images == images.flatten()[0]).all()):
+            raise PyadmmError(
+                "calibration: all images hold one value only; give images as the network sees them"
+            )
+        return cls(network.fold_norms(), images)
+
+
+@dataclass(frozen=True, eq=False)
+class Sensitivity:
+    """What the allocation of weights is decided by.
+
+    :param rows: per layer, how much each output matters, ``(g, 1, O/g)``, mean 1.
+    """
+
+    curves: dict[str, Curve]
+    rows: dict[str, Tensor]
+
+
+def measure_sensitivity(calibration: Calibration, settings: PostTraining) -> Sensitivity:
+    """Prune every layer of the dense network alone, at each sparsity of the grid.
+
+    The squared error of each output, weighted by the Fisher information of the outputs, is what
+    the loss rises by to second order. One pass forward for all layers' moments, one backward.
+    """
+    network, images = calibration.network, calibration.images
+    gradients = output_gradients(network, images, settings.seed)
+    moments = _dense_moments(calibration, settings.seed)
+    curves, rows = {}, {}
+    for name, step in network.layers.items():
+        spec = step.facts.spec
+        rows[name] = output_weights(gradients[name], spec.groups)
+        dense = grouped(spec, step.weight.detach())
+        folds = moments.pop(name)
+        share = choose_damping(folds, dense, 0.5)
+        problem = problem_of(folds.first, dense, share, 8)
+        problem = replace(problem, rows=rows[name].to(problem.target))
+        weights = gradients[name].double().reshape(spec.groups, 1, -1)
+        other = folds.second if folds.second.count else folds.first
+        judged = replace(
+            problem_of(other, dense, 0.0, 8),
+            target=dense.to(problem.target),
+            rows=weights.to(problem.target),
+        )
+        costs = tuple(_cost(problem, judged, s, spec.weights) for s in GRID)
+        curves[name] = Curve(spec.weights, costs)
+    return Sensitivity(curves, rows)
+
+
+def _cost(problem: Problem, judged: Problem, sparsity: float, size: int) -> float:
+    """Loss to second order of weights pruned by ``problem``, on the images of ``judged``."""
+    if sparsity == 0:
+        return 0.0
+    pruned = replace(problem, count=max(1, round((1 - sparsity) * size)))
+    return max(judged.objective(solve_greedy(pruned).weights.to(judged.target)), 0.0) / 2
+
+
+def _dense_moments(calibration: Calibration, seed: int) -> dict[str, Folds]:
+    """Moments of all layers' inputs in the dense network."""
+    network, images = calibration.network, calibration.images
+    moments = {name: Folds.none(step.facts.spec) for name, step in network.layers.items()}
+
+    def see(step: WeightedStep, inputs: tuple[Tensor, ...]) -> None:
+        spec = step.facts.spec
+        places = _positions(step, len(images), seed, moments[step.name].count)
+        weight = grouped(spec, step.weight.detach())
+        accumulate(moments[step.name], spec, weight, (inputs[0], inputs[0]), places)
+
+    hooks = [step.register_forward_pre_hook(see) for step in network.layers.values()]
+    size = _images_at_once(network)
+    try:
+        with torch.no_grad():
+            for start in range(0, len(images), size):
+                network(network.encode(images[start : start + size]))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return moments
+
+
+def _images_at_once(network: Network) -> int:
+    largest = max(math.prod(step.facts.spec.output_shape) for step in network.layers.values())
+    return max(1, (1 << 23) // largest)
+
+
+def _positions(step: WeightedStep, images: int, seed: int, place: int) -> Tensor:
+    """Sampled output positions, the same whenever asked for the same images of a layer."""
+    spec = step.facts.spec
+    _, rows, columns = spec.output_shape
+    generator = torch.Generator().manual_seed(seed_of(seed, "positions", step.name, place))
+    wanted = samples_per_image(spec, images)
+    return torch.randperm(rows * columns, generator=generator)[:wanted]
+
+
+@torch.no_grad()
+def compress_post_training(
+    calibration: Calibration,
+    settings: PostTraining,
+    *,
+    sensitivity: Sensitivity | None = None,
+    state: Path | None = None,
+    watch: Watch | None = None,
+) -> tuple[Network, list[LayerReport]]:
+    """A quantised copy of the calibration's network, at the wanted sparsity, and what was done.
+
+    :param sensitivity: of :func:`measure_sensitivity`; measured here where it is needed.
+    :param state: folder that keeps solved layers: the same call goes on there and gives the same.
+    """
+    dense = calibration.network
+    if sensitivity is None:
+        with torch.enable_grad():
+            sensitivity = measure_sensitivity(calibration, settings)
+    shares = allocate(
+        sensitivity.curves, settings.sparsity, settings.most_sparse, settings.break_even
+    )
+    network = _prepared(dense, settings)
+    store = _Store(state, calibration, settings, shares)
+    frontier = Frontier(dense, calibration.images)
+    reports = []
+    for original, step in zip(dense.chain, network.chain, strict=True):
+        began = time.monotonic()
+        found = store.load(step)
+        if found is None:
+            error = 0.0
+            if isinstance(step, WeightedStep) and isinstance(original, WeightedStep):
+                rows = sensitivity.rows[step.name]
+                error = _solve((original, step), frontier, settings, shares[step.name], rows)
+            if not isinstance(step, ShortcutStep) and step.output is not None:
+                _choose_scale(step, step.output, frontier)
+            found = error
+            store.save(step, error)
+        if step.name in frontier.last_use:
+            frontier.advance(original, step)
+        if isinstance(step, WeightedStep):
+            seconds = time.monotonic() - began
+            spec = step.facts.spec
+            report = LayerReport(
+                step.name, spec.weights, step.nnz, shares[step.name], found, seconds
+            )
+            reports.append(report)
+            if watch is not None:
+                watch(report, len(network.layers))
+    network.quantized = True
+    return network, reports
+
+
+def _prepared(dense: Network, settings: PostTraining) -> Network:
+    """A copy with the wanted bits."""
+    network = dense.copy()
+    for step in network.chain:
+        facts: Any = step.facts
+        bits = {"activation_bits": settings.activation_bits}
+        if isinstance(step, WeightedStep):
+            bits |= {"weight_bits": settings.weight_bits, "bias_fraction_bits": _BIAS_FRACTION_BITS}
+        if hasattr(facts, "activation_bits"):
+            step.facts = replace(facts, **bits)
+    return network
+
+
+def _solve(
+    pair: tuple[WeightedStep, WeightedStep],
+    frontier: Frontier,
+    settings: PostTraining,
+    sparsity: float,
+    rows: Tensor,
+) -> float:
+    """Set weights, scales and bias of one layer; gives the relative error of its outputs.
+
+    :param pair: the dense layer and the one to set.
+    """
+    dense, step = pair
+    spec, name = step.facts.spec, step.name
+    folds = Folds.none(spec)
+    weight = grouped(spec, dense.weight.detach())
+    for part in frontier.batches(name):
+        places = _positions(step, frontier.count, settings.seed, folds.count)
+        inputs = frontier.real_inputs(name, part)[0], frontier.dense_inputs(name, part)[0]
+        accumulate(folds, spec, weight, inputs, places)
+    moments = folds.together()
+    share = settings.damping or choose_damping(folds, weight, 1 - sparsity)
+    problem = problem_of(moments, weight, share, settings.weight_bits)
+    problem = replace(
+        problem,
+        count=max(1, round((1 - sparsity) * spec.weights)),
+        rows=rows.to(problem.target),
+        shared=step.facts.last,
+    )
+    levels = METHODS[settings.method](problem, weight.to(problem.target))
+    _place(step, levels)
+    step.bias.copy_(moments.bias(dense.bias.detach(), levels.weights))
+    return problem.relative(levels.weights)
+
+
+def _place(step: WeightedStep, levels: Levels) -> None:
+    """Set a layer's weights to ``levels``, and its scales."""
+    spec = step.facts.spec
+    scales = levels.scales.reshape(-1).float()
+    step.log_q = nn.Parameter((scales[0] if step.facts.last else scales).log())
+    codes = ungrouped(spec, levels.codes).float()
+    step.mask.copy_(codes != 0)
+    step.frozen.copy_(codes)
+    step.weight.copy_(codes * step.row_q)
+
+
+def _choose_scale(step: Any, form: QFormat, frontier: Frontier) -> None:
+    """Set the step of a step's output codes to that of least squared error.
+
+    :param form: of the codes.
+    """
+    seen: list[Tensor] = []
+    count = min(_SCALE_IMAGES, frontier.count)
+    for part in frontier.batches(step.name):
+        if part.start >= count:
+            break
+        values = step(*frontier.real_inputs(step.name, part))
+        stride = 1 + values.numel() * count // len(values) // _SCALE_VALUES
+        seen.append(values.flatten()[::stride])
+    limit = step.facts.activation.largest_step(form)
+    step.log_s.fill_(math.log(clip_scale(torch.cat(seen), form, limit)))
+
+
+class _Store:
+    """Solved layers in a folder, under the digest of everything that they depend on."""
+
+    def __init__(
+        self,
+        folder: Path | None,
+        calibration: Calibration,
+        settings: PostTraining,
+        shares: dict[str, float],
+    ) -> None:
+        self.folder = folder
+        if folder is not None:
+            digest = hashlib.sha256(json.dumps([asdict(settings), shares]).encode())
+            digest.update(calibration.images.numpy().tobytes())
+            state = calibration.network.state()
+            digest.update(state["structure"].encode())
+            for name in sorted(state["tensors"]):
+                digest.update(state["tensors"][name].numpy().tobytes())
+            self.folder = folder / digest.hexdigest()[:16]
+
+    def load(self, step: Step) -> float | None:
+        """Restore a step; gives its error, or ``None`` where it is not known."""
+        path = None if self.folder is None else self._path(step)
+        if path is None or not path.is_file():
+            return None
+        try:
+            stored = torch.load(path, weights_only=True)
+            if isinstance(step, WeightedStep):
+                step.log_q = nn.Parameter(stored["tensors"]["log_q"])
+            step.load_state_dict(stored["tensors"])
+            return float(stored["error"])
+        except Exception as error:  # a damaged file can break torch's reader in any way
+            raise PyadmmError(f"{path}: cannot be read ({error}); delete it") from error
+
+    def save(self, step: Step, error: float) -> None:
+        """Keep a solved step."""
+        if self.folder is not None:
+            file = io.BytesIO()
+            torch.save({"tensors": step.state_dict(), "error": error}, file)
+            write_atomic(self._path(step), file.getvalue())
+
+    def _path(self, step: Step) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{hashlib.sha256(step.name.encode()).hexdigest()[:16]}.pt"

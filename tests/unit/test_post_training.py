@@ -1,0 +1,496 @@
+"""Compression without training: each step against dense algebra, and whole small networks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pyadmm.compression.post_training.conditioning import SHARES, choose_damping
+from pyadmm.compression.post_training.finetune import divergence, finetune
+from pyadmm.compression.post_training.methods import METHODS, admm
+from pyadmm.compression.post_training.moments import (
+    Folds,
+    accumulate,
+    grouped,
+    patches,
+    ungrouped,
+)
+from pyadmm.compression.post_training.pipeline import (
+    Calibration,
+    compress_post_training,
+    measure_sensitivity,
+)
+from pyadmm.compression.post_training.problem import (
+    Levels,
+    Problem,
+    descend,
+    fit_scales,
+    least_squares,
+    make_problem,
+    nearest_codes,
+    project,
+    refit_scales,
+    round_sequentially,
+)
+from pyadmm.compression.post_training.sensitivity import (
+    GRID,
+    Curve,
+    allocate,
+    output_gradients,
+    output_weights,
+)
+from pyadmm.compression.post_training.settings import PostTraining
+from pyadmm.core.errors import PyadmmError
+from pyadmm.model import InputSpec
+from pyadmm.model.types import LayerSpec, QFormat
+from pyadmm.network.graph import Network
+from pyadmm.network.to_integer import to_compressed
+from pyadmm.network.trace import trace
+
+GEOMETRIES = {
+    "plain": LayerSpec("c", "conv", (6, 4, 3, 3), (4, 9, 8), 1, 1),
+    "stride, sides": LayerSpec("c", "conv", (6, 4, 3, 2), (4, 9, 8), (2, 1), (0, 1, 1, 2)),
+    "grouped": LayerSpec("c", "conv", (6, 2, 3, 3), (4, 9, 8), 2, 0, 2),
+    "depthwise": LayerSpec("c", "conv", (8, 1, 3, 3), (4, 9, 8), 1, 1, 4),
+    "dilated": LayerSpec("c", "conv", (6, 4, 3, 3), (4, 9, 8), 1, 0, 1, 2),
+    "1x1, stride": LayerSpec("c", "conv", (6, 4, 1, 1), (4, 9, 8), 2),
+    "1x1, grouped": LayerSpec("c", "conv", (6, 2, 1, 1), (4, 9, 8), 1, 0, 2),
+    "linear": LayerSpec("c", "linear", (6, 32), (4, 2, 4)),
+}
+
+
+def random_problem(
+    groups: int = 1, inputs: int = 24, outputs: int = 5, *, sparsity: float = 0.5, bits: int = 4
+) -> tuple[Problem, Tensor]:
+    """A problem with correlated inputs, and its dense weights."""
+    generator = torch.Generator().manual_seed(3)
+    random = torch.randn(groups, 400, inputs, generator=generator, dtype=torch.float64)
+    mixed = random @ torch.randn(inputs, inputs, generator=generator, dtype=torch.float64)
+    x = mixed.relu()
+    dense = torch.randn(groups, inputs, outputs, generator=generator, dtype=torch.float64)
+    hessian = x.transpose(1, 2) @ x / x.shape[1]
+    damping = torch.full((groups, inputs), 0.01 * float(hessian.diagonal(dim1=1, dim2=2).mean()))
+    count = round((1 - sparsity) * dense.numel())
+    moments = hessian, hessian @ dense
+    rows = torch.rand(groups, 1, outputs, generator=generator, dtype=torch.float64) + 0.5
+    made = make_problem(moments, dense, damping.double(), count=count, bits=bits, rows=rows)
+    return made, dense
+
+
+def product_of(spec: LayerSpec, x: Tensor, weight: Tensor) -> Tensor:
+    if spec.kind == "linear":
+        return F.linear(x.flatten(1), weight)
+    top, left, bottom, right = spec.padding
+    padded = F.pad(x, (left, right, top, bottom))
+    return F.conv2d(padded, weight, None, spec.stride, 0, spec.dilation, spec.groups)
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_patches_times_weights_are_the_layers_outputs(name: str) -> None:
+    spec = GEOMETRIES[name]
+    x = torch.randn(3, *spec.input_shape)
+    weight = torch.randn(spec.weight_shape)
+    _, rows, columns = spec.output_shape
+    places = torch.randperm(rows * columns)
+    found = patches(spec, x, places) @ grouped(spec, weight)  # g, N * P, O / g
+    wanted = product_of(spec, x, weight).reshape(3, spec.groups, -1, rows * columns)[..., places]
+    shaped = found.reshape(spec.groups, 3, len(places), -1).permute(1, 0, 3, 2)
+    torch.testing.assert_close(shaped, wanted, rtol=1e-4, atol=1e-5)
+    assert torch.equal(ungrouped(spec, grouped(spec, weight)), weight)
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_the_bias_keeps_the_means_of_the_outputs(name: str) -> None:
+    """Against the layer itself, on inputs that differ between the two networks."""
+    spec = GEOMETRIES[name]
+    x = torch.randn(4, *spec.input_shape)
+    other = x + 0.3 * torch.randn(4, *spec.input_shape)
+    weight, pruned = torch.randn(2, *spec.weight_shape)
+    bias = torch.randn(spec.outputs)
+    _, rows, columns = spec.output_shape
+    moments = Folds.none(spec)
+    places = torch.arange(rows * columns)
+    accumulate(moments, spec, grouped(spec, weight), (other, x), places)
+    found = moments.together().bias(bias, grouped(spec, pruned))
+    dense = product_of(spec, x, weight).transpose(0, 1).flatten(1).mean(1) + bias
+    kept = product_of(spec, other, pruned).transpose(0, 1).flatten(1).mean(1) + found
+    torch.testing.assert_close(kept, dense, rtol=1e-4, atol=1e-5)
+
+
+def test_moments_are_covariances() -> None:
+    spec = GEOMETRIES["linear"]
+    x, other = torch.randn(2, 50, 4, 2, 4)
+    weight = torch.randn(spec.weight_shape)
+    moments = Folds.none(spec)
+    accumulate(moments, spec, grouped(spec, weight), (other, x), torch.arange(1))
+    hessian, cross = moments.together().centred()
+    flat, outputs = other.flatten(1).numpy(), (x.flatten(1) @ weight.T).numpy()
+    joint = np.cov(np.concatenate([flat, outputs], 1).T, bias=True)
+    np.testing.assert_allclose(hessian[0].numpy(), joint[:32, :32], atol=1e-4)
+    np.testing.assert_allclose(cross[0].numpy(), joint[:32, 32:], atol=1e-4)
+
+
+def test_moments_of_inputs_with_large_means_keep_their_digits() -> None:
+    spec = GEOMETRIES["linear"]
+    x = 1e4 + torch.randn(200, 4, 2, 4, dtype=torch.float64)
+    moments = Folds.none(spec)
+    weight = grouped(spec, torch.randn(spec.weight_shape))
+    accumulate(moments, spec, weight, (x.float(), x.float()), torch.arange(1))
+    wanted = np.cov(x.flatten(1).numpy().T, bias=True)
+    np.testing.assert_allclose(moments.together().centred()[0][0].numpy(), wanted, atol=0.01)
+
+
+def test_an_indefinite_covariance_is_damped_and_no_number_is_refused() -> None:
+    _, dense = random_problem()
+    hessian = torch.eye(24).double()[None] - 0.05
+    made = make_problem(
+        (hessian, hessian @ dense), dense, torch.full((1, 24), 1e-3), count=9, bits=4
+    )
+    assert bool(made.target.isfinite().all())
+    with pytest.raises(PyadmmError, match="finite"):
+        make_problem(
+            (hessian * torch.nan, hessian @ dense), dense, torch.ones(1, 24), count=9, bits=4
+        )
+
+
+def test_the_target_minimises_the_damped_error() -> None:
+    """Against a dense solve of the normal equations."""
+    problem, dense = random_problem(2)
+    torch.testing.assert_close(problem.target, dense)  # outputs that the weights can give exactly
+    hessian, cross, damping = problem.hessian, torch.randn(2, 24, 5).double(), torch.ones(2, 24)
+    made = make_problem((hessian, cross), dense, damping.double(), count=9, bits=4)
+    wanted = torch.linalg.solve(hessian + torch.eye(24).double(), cross + dense)
+    torch.testing.assert_close(made.target, wanted)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_least_squares_on_a_support_is_exact(groups: int) -> None:
+    problem, dense = random_problem(groups)
+    mask = torch.rand(dense.shape, generator=torch.Generator().manual_seed(1)) < 0.4
+    found = least_squares(problem, mask, torch.zeros_like(dense), 1e-12)
+    goal = problem.hessian @ problem.target
+    for group, output in product(range(groups), range(5)):
+        support = mask[group, :, output]
+        part = problem.hessian[group][support][:, support]
+        wanted = torch.linalg.solve(part, goal[group, support, output])
+        torch.testing.assert_close(found[group, support, output], wanted, rtol=1e-6, atol=1e-8)
+    assert not found[~mask].any()
+
+
+def test_the_projection_is_the_nearest_of_all_by_brute_force() -> None:
+    """All supports and all codes of a small vector, in the norm of the diagonal."""
+    weights = torch.tensor([[[1.3], [-0.2], [0.9], [-2.4]]]).double()
+    diagonal = torch.tensor([0.5, 40.0, 1.0, 0.3]).double()
+    one = torch.ones(1, 1, 1).double()
+    problem = Problem(torch.diag_embed(diagonal[None]), weights, 2, 2, one)
+    scales = 0.8 * one
+    found = project(problem, weights, scales).codes.flatten()
+    best: tuple[float, Any] = (float("inf"), None)
+    for codes in product(range(-2, 3), repeat=4):
+        if sum(code != 0 for code in codes) <= 2:
+            levels = 0.8 * torch.tensor(codes).double()
+            error = float((diagonal * (weights.flatten() - levels).square()).sum())
+            best = min(best, (error, codes))
+    assert tuple(found.int().tolist()) == best[1]
+
+
+def test_refitted_scales_are_the_best() -> None:
+    problem, _ = random_problem()
+    codes = nearest_codes(problem.target, 0.4 * torch.ones(1, 1, 5).double(), 4)
+    levels = Levels(codes, 0.4 * torch.ones(1, 1, 5).double())
+    for shared in (False, True):
+        best = refit_scales(replace(problem, shared=shared), levels)
+        least = problem.objective(best.weights)
+        assert least < problem.objective(levels.weights)
+        for factor in (0.99, 1.01):
+            assert problem.objective(codes * best.scales * factor) > least
+        assert len(best.scales.unique()) == (1 if shared else 5)
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_coordinate_descent_never_rises_and_ends_where_no_single_move_helps(groups: int) -> None:
+    problem, _ = random_problem(groups, 80 if groups == 1 else 9)
+    mask = torch.ones_like(problem.target, dtype=torch.bool)
+    scales = fit_scales(problem, problem.target, mask)
+    levels = Levels(nearest_codes(problem.target, scales, 4), scales)
+    values = [problem.objective(levels.weights)]
+    for _ in range(40):
+        levels = descend(problem, levels, mask, 1)
+        values.append(problem.objective(levels.weights))
+    assert all(b <= a + 1e-9 for a, b in pairwise(values))
+    assert values[-1] < 0.9 * values[0]
+    for k, step in product(range(problem.target.shape[1]), (-1, 1)):
+        moved = levels.codes.clone()
+        moved[:, k] = (moved[:, k] + step).clamp(-8, 8)
+        difference = moved * levels.scales - problem.target
+        costs = (problem.rows * difference * (problem.hessian @ difference)).sum(1)
+        own = levels.weights - problem.target
+        least = (problem.rows * own * (problem.hessian @ own)).sum(1)
+        assert bool((costs >= least - 1e-9).all())
+
+
+def test_sequential_rounding_is_the_optimal_brain_surgeons() -> None:
+    """Against its definition: after each input, the other weights move to their best places."""
+    problem, _ = random_problem(1, 7, 3)
+    mask = torch.ones_like(problem.target, dtype=torch.bool)
+    scales = fit_scales(problem, problem.target, mask)
+    found = round_sequentially(problem, problem.target, mask, scales)
+    weights = problem.target[0].clone()
+    for k in range(7):
+        rest = torch.linalg.inv(problem.hessian[0, k:, k:])
+        code = nearest_codes(weights[k], scales[0, 0], 4)
+        error = (weights[k] - code * scales[0, 0]) / rest[0, 0]
+        assert torch.equal(found.codes[0, k], code)
+        weights[k:] -= rest[:, 0:1] * error
+
+
+def test_admm_reads_as_its_three_lines_and_converges() -> None:
+    problem, dense = random_problem(sparsity=0.5)
+    levels, trace_ = admm(problem)
+    assert levels.nnz <= problem.count
+    assert levels.codes.abs().max() <= 8
+    assert torch.equal(levels.codes, levels.codes.round())
+    assert trace_.rho[0] < trace_.rho[-1]
+    assert trace_.primal[-1] < 0.25 * trace_.primal[0]
+    plain = METHODS["magnitude"](problem, dense)
+    assert problem.objective(levels.weights) < 0.7 * problem.objective(plain.weights)
+
+
+@pytest.mark.parametrize(("sparsity", "bits"), product((0.0, 0.5, 0.8), (3, 4, 8)))
+@pytest.mark.parametrize("groups", [1, 6])
+def test_admm_is_better_than_magnitude_and_greedy(sparsity: float, bits: int, groups: int) -> None:
+    inputs = 60 if groups == 1 else 9
+    problem, dense = random_problem(groups, inputs, 16, sparsity=sparsity, bits=bits)
+    found = {name: solve(problem, dense) for name, solve in METHODS.items()}
+    values = {name: problem.objective(levels.weights) for name, levels in found.items()}
+    assert values["admm"] <= values["greedy"] * 1.0001
+    assert values["admm"] < values["magnitude"]
+    for levels in found.values():
+        assert levels.nnz <= problem.count
+        assert levels.codes.abs().max() <= 1 << (bits - 1)
+
+
+def test_one_scale_for_all_outputs() -> None:
+    problem, dense = random_problem()
+    for solve in METHODS.values():
+        assert len(solve(replace(problem, shared=True), dense).scales.unique()) == 1
+
+
+def test_damping_is_strong_where_images_say_little_and_weak_where_they_say_enough() -> None:
+    """Outputs with noise: with 30 samples of 32 inputs, least squares must not fit them."""
+    spec = GEOMETRIES["linear"]
+    weight = torch.randn(spec.weight_shape, generator=torch.Generator().manual_seed(1))
+    chosen = {}
+    for count in (30, 8000):
+        generator = torch.Generator().manual_seed(2)
+        x = torch.randn(count, 4, 2, 4, generator=generator)
+        noisy = x + 0.7 * torch.randn(count, 4, 2, 4, generator=generator)
+        folds = Folds.none(spec)
+        accumulate(folds, spec, grouped(spec, weight), (noisy, x), torch.arange(1))
+        chosen[count] = choose_damping(folds, grouped(spec, weight), 0.5)
+    assert chosen[30] >= 0.1
+    assert chosen[8000] == SHARES[0]
+
+
+# --- allocation ----------------------------------------------------------------------------------
+
+
+def curve(weights: int, cost: float) -> Curve:
+    return Curve(weights, tuple(cost * s**3 for s in GRID))
+
+
+def test_allocation_meets_the_target_and_prunes_what_is_cheap() -> None:
+    curves = {"a": curve(1000, 1.0), "b": curve(9000, 1.0), "c": curve(500, 50.0)}
+    for wanted in (0.3, 0.5, 0.9):
+        shares = allocate(curves, wanted, 0.97)
+        total = sum(curves[name].weights * share for name, share in shares.items())
+        assert total == pytest.approx(wanted * 10_500, abs=60)
+        assert shares["b"] > shares["a"] >= shares["c"]
+    assert set(allocate(curves, 0.0, 0.97).values()) == {0.0}
+
+
+def test_allocation_obeys_break_even() -> None:
+    curves = {"a": curve(1000, 30.0), "b": curve(9000, 1.0), "c": curve(500, 1.0)}
+    shares = allocate(curves, 0.6, 0.97, {"a": 2.0, "b": 1.5, "c": 4.0})
+    for name, ratio in (("a", 2.0), ("b", 1.5), ("c", 4.0)):
+        assert shares[name] == 0 or 1 / (1 - shares[name]) >= ratio - 1e-9
+    assert shares["b"] > 0.5
+
+
+# --- networks ------------------------------------------------------------------------------------
+
+
+def small_network() -> nn.Module:
+    torch.manual_seed(5)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, 2, 1, groups=8),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, 1),
+        nn.ReLU(),
+        nn.AvgPool2d(4),
+        nn.Flatten(),
+        nn.Linear(16, 5),
+    )
+    with torch.no_grad():  # outputs that depend on the image, as a trained network's do
+        for place, gain in ((1, 6), (3, 4), (5, 4), (9, 6)):
+            network[place].weight.mul_(gain)
+    return network
+
+
+SPEC = InputSpec((3, 8, 8), QFormat(8, False, 1 / 255))
+
+
+def images(count: int = 40) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    shades = torch.rand(count, 3, 1, 1, generator=generator)
+    coarse = shades * torch.rand(count, 3, 4, 4, generator=generator)
+    return (255 * F.interpolate(coarse, (8, 8), mode="bilinear")).to(torch.uint8)
+
+
+def calibrated(count: int = 40) -> Calibration:
+    network = small_network()
+    network[1].running_mean.uniform_(-0.1, 0.1)
+    network[1].running_var.uniform_(0.5, 2)
+    return Calibration.of(trace(network, SPEC), images(count))
+
+
+def logits(network: Network, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return network(network.encode(x))
+
+
+def test_eight_bits_are_nearly_the_dense_network_and_equal_the_integers() -> None:
+    calibration = calibrated()
+    network, reports = compress_post_training(calibration, PostTraining())
+    dense = logits(calibration.network, calibration.images)
+    found = logits(network, calibration.images)
+    assert float((found - dense).square().mean() / dense.var()) < 2e-3
+    model = to_compressed(network, "small")
+    integers = model.run(calibration.images.numpy())
+    scale = model.layers[-1].weight_scale[0] * model.format_of(model.layers[-1].source).scale
+    difference = np.abs(integers * scale - found.numpy())
+    assert difference.max() < 0.02 * dense.abs().max()
+    assert [report.name for report in reports] == list(network.layers)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_sparse_networks_have_the_wanted_weights(method: str) -> None:
+    calibration = calibrated()
+    settings = PostTraining(sparsity=0.5, weight_bits=4, method=method)
+    network, _ = compress_post_training(calibration, settings)
+    assert network.nnz <= 0.5 * network.weights + 2
+    assert all(layer.weight_codes().abs().max() <= 8 for layer in network.layers.values())
+
+
+def test_a_layer_with_break_even_is_dense_or_sparse_enough() -> None:
+    settings = PostTraining(sparsity=0.4, break_even=dict.fromkeys(["0", "3", "5", "9"], 3.0))
+    _, reports = compress_post_training(calibrated(), settings)
+    assert all(r.sparsity == 0 or 1 / (1 - r.sparsity) >= 3 - 1e-6 for r in reports)
+
+
+def test_an_interrupted_run_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+    settings = PostTraining(sparsity=0.5, weight_bits=4)
+    calibration = calibrated()
+    whole, _ = compress_post_training(calibration, settings)
+
+    def interrupt(report: Any, count: int) -> None:
+        assert count == 4
+        if report.name == "3":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compress_post_training(calibration, settings, state=tmp_path, watch=interrupt)
+    kept = list(tmp_path.rglob("*.pt"))
+    assert kept
+    resumed, reports = compress_post_training(calibration, settings, state=tmp_path)
+    for name, value in whole.state()["tensors"].items():
+        assert torch.equal(value, resumed.state()["tensors"][name]), name
+    assert len(reports) == 4
+    kept[0].write_bytes(b"damaged")
+    with pytest.raises(PyadmmError, match="delete it"):
+        compress_post_training(calibration, settings, state=tmp_path)
+
+
+def test_sensitivity_needs_no_labels_and_ranks_outputs() -> None:
+    calibration = calibrated()
+    sensitivity = measure_sensitivity(calibration, PostTraining())
+    for name, layer in calibration.network.layers.items():
+        assert sensitivity.rows[name].numel() == layer.facts.spec.outputs
+        costs = sensitivity.curves[name].costs
+        assert costs[0] == 0 < costs[2] < costs[-1]
+
+
+def test_output_gradients_are_the_fisher_information() -> None:
+    """Against the definition for the logits: ``E (p_o - [drawn = o])**2``."""
+    calibration = calibrated(400)
+    network = calibration.network
+    found = output_gradients(network, calibration.images, 0)["9"]
+    shares = logits(network, calibration.images[:96]).softmax(1)
+    wanted = (shares * (1 - shares)).mean(0)
+    torch.testing.assert_close(found, wanted, rtol=0.35, atol=0.01)
+    assert output_weights(torch.zeros(6), 2).unique().tolist() == [1.0]
+
+
+def test_finetuning_brings_the_outputs_closer_and_keeps_zeros() -> None:
+    calibration = calibrated(100)
+    settings = PostTraining(sparsity=0.85, weight_bits=4)
+    before, _ = compress_post_training(calibration, settings)
+    after = finetune(before, calibration, 15)
+    assert divergence(after, calibration) < 0.95 * divergence(before, calibration)
+    for name, layer in after.layers.items():
+        assert not layer.weight_codes()[before.layers[name].mask == 0].any()
+    again = finetune(before, calibration, 15)
+    assert torch.equal(logits(after, images(3)), logits(again, images(3)))
+    assert to_compressed(after, "small").nnz <= before.nnz
+
+
+def test_finetuning_that_does_not_help_changes_nothing() -> None:
+    calibration = calibrated(30)
+    before, _ = compress_post_training(calibration, PostTraining())
+    after = finetune(before, calibration, 1)
+    assert divergence(after, calibration) <= divergence(before, calibration)
+
+
+@pytest.mark.parametrize(
+    ("shown", "message"),
+    [
+        (images()[:, :, :7], "shape"),
+        (images()[:0], "at least 1"),
+        (images().float(), "bytes"),
+        (torch.full((9, 3, 8, 8), 7, dtype=torch.uint8), "one value"),
+    ],
+)
+def test_calibration_images_are_checked(shown: Tensor, message: str) -> None:
+    with pytest.raises(PyadmmError, match=message):
+        Calibration.of(trace(small_network(), SPEC), shown)
+
+
+def test_one_image_is_enough_to_run() -> None:
+    network, _ = compress_post_training(calibrated(1), PostTraining(sparsity=0.5, weight_bits=4))
+    assert bool(logits(network, images(3)).isfinite().all())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sparsity": 1.0},
+        {"weight_bits": 1},
+        {"activation_bits": 9},
+        {"method": "x"},
+        {"damping": 0},
+    ],
+)
+def test_settings_are_checked(wrong: dict[str, Any]) -> None:
+    with pytest.raises(PyadmmError, match="post-training"):
+        PostTraining(**wrong)
