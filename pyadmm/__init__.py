@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 __version__ = "0.2.0"
@@ -12,6 +13,12 @@ _HOMES = {
     "CompressSettings": "pyadmm.settings",
     "CompressedModel": "pyadmm.model",
 }
+
+
+# OpenMP reads this when torch loads it, which happens after this line. Threads that wait then sleep
+# instead of keeping a core busy, which costs a training step beside other work several times its
+# own time (benchmarks/wait_policy.py). What the user has set stays.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def __getattr__(name: str) -> Any:
