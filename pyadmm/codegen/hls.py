@@ -101,15 +101,48 @@ def _kernel_files() -> Iterable[tuple[str, str]]:
                 yield f"{target}/{path.name}", path.read_text(encoding="utf-8")
 
 
+_RESERVED = frozenset(
+    """
+    alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const
+    constexpr const_cast continue decltype default delete do double dynamic_cast else enum explicit
+    export extern false float for friend goto if inline int long mutable namespace new noexcept not
+    not_eq nullptr operator or or_eq private protected public register reinterpret_cast return short
+    signed sizeof static static_assert static_cast struct switch template this thread_local throw
+    true try typedef typeid typename union unsigned using virtual void volatile wchar_t while xor
+    xor_eq
+    always always_comb always_ff always_latch assign automatic begin bind bit buf byte cell config
+    cover deassign defparam design disable edge end endcase endfunction endgenerate endmodule event
+    final first_match forever fork function generate genvar global highz0 highz1 iff import incdir
+    initial inout input inside instance integer interface join large liblist library local
+    localparam logic macromodule matches medium modport module nand negedge nmos nor notif0 notif1
+    null output package packed parameter pmos posedge primitive priority program property pull0
+    pull1 pulldown pullup rand randc rcmos real realtime ref reg release repeat rnmos rpmos rtran
+    scalared sequence shortint shortreal showcancelled small solve specify specparam string strong0
+    strong1 super supply0 supply1 table tagged task time timeprecision timeunit tran tri tri0 tri1
+    triand trior trireg type unique use uwire var vectored virtual wait wait_order wand weak0 weak1
+    wildcard wire with within wor xnor
+    """.split()  # noqa: SIM905
+) - {INPUT}
+"""Keywords of C++ and SystemVerilog."""
+_OURS = re.compile(
+    r"(cfg|copy\d*|fills|frame|graph|logits|of|out|scale|second|slots|stage|words)(_|$)"
+)
+"""How the generated code's own names begin."""
+
+
 def identifiers(names: Iterable[str]) -> dict[str, str]:
     """A C++, SystemVerilog and Tcl identifier for every name, all different.
 
     >>> identifiers(["conv1", "features.0", "features_0"])
     {'conv1': 'conv1', 'features.0': 'features_0', 'features_0': 'features_0_2'}
+    >>> identifiers(["0", "class", "größe"])
+    {'0': 'layer_0', 'class': 'layer_class', 'größe': 'gr_e'}
     """
     result: dict[str, str] = {}
     for name in names:
         base = re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_") or "layer"
+        if base[0].isdigit() or base in _RESERVED or _OURS.match(base):
+            base = f"layer_{base}"
         candidate, number = base, 2
         while candidate in result.values():
             candidate, number = f"{base}_{number}", number + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -11,23 +12,33 @@ from torch import Tensor, nn
 
 from pyadmm.core.errors import PyadmmError
 
-_WRAPPERS = ("state_dict", "model", "model_state_dict")
+_WRAPPERS = (
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "net",
+    "network",
+    "weights",
+    "params",
+)
 """Keys under which training scripts keep the state among other things."""
-_PREFIX = "module."
-"""What ``DataParallel`` puts before every name."""
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
+"""What ``DataParallel``, ``torch.compile`` and Lightning modules put before every name."""
 _SHOWN = 4
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
     """Fill ``model`` in place with the tensors of the torch file ``path``, by name.
 
-    Only tensors are read, never code. A checkpoint with the state under ``state_dict`` or ``model``
-    and the prefix ``module.`` of ``DataParallel`` are understood.
+    Only tensors are read, never code. A state within a checkpoint (under ``state_dict``, ``model``
+    and the like) is found, and what wrappers put before names (``module.``, ``_orig_mod.``,
+    ``model.``) is taken off.
 
     :raises PyadmmError: where the file cannot be read or does not fit; it names what does not.
     """
-    state = _state(path)
-    own = model.state_dict()
+    own = {_plain(name): value for name, value in model.state_dict().items()}
+    state = _without_prefixes(_state(path), set(own))
     optional = {name for name in own if name.endswith("num_batches_tracked")}
     missing = [name for name in own if name not in state and name not in optional]
     unknown = [name for name in state if name not in own]
@@ -44,7 +55,24 @@ def load_weights(model: nn.Module, path: Path) -> None:
             )
         if not bool(torch.isfinite(value).all()):
             raise PyadmmError(f"weights {path}: {name} holds values that are not finite")
-    model.load_state_dict(state, strict=False)
+    named = {_plain(name): name for name in model.state_dict()}
+    model.load_state_dict({named[name]: value for name, value in state.items()}, strict=False)
+
+
+def _plain(name: str) -> str:
+    """``name`` without the level that ``torch.compile`` adds, wherever it is."""
+    return name.replace("_orig_mod.", "")
+
+
+def _without_prefixes(state: dict[str, Tensor], own: set[str]) -> dict[str, Tensor]:
+    """``state`` with the names of the model, as far as wrappers have put something before them."""
+    state = {_plain(name): value for name, value in state.items()}
+    while own.isdisjoint(state):
+        prefix = next((p for p in _PREFIXES if any(n.startswith(p) for n in state)), None)
+        if prefix is None:
+            break
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
 
 
 def _some(names: list[str]) -> str:
@@ -57,14 +85,18 @@ def _some(names: list[str]) -> str:
 
 def _state(path: Path) -> dict[str, Tensor]:
     content: Any = _read(path)
-    for key in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
+    while isinstance(content, Mapping) and not _is_state(content):
+        inner = next((content[k] for k in _WRAPPERS if isinstance(content.get(k), Mapping)), None)
+        if inner is None:
             break
-    named = isinstance(content, Mapping) and bool(content)
-    if not named or not all(isinstance(v, Tensor) for v in content.values()):
+        content = inner
+    if not isinstance(content, Mapping) or not _is_state(content):
         raise PyadmmError(f"weights {path}: must hold tensors by name (a state_dict)")
-    return {str(name).removeprefix(_PREFIX): value for name, value in content.items()}
+    return {str(name): value for name, value in content.items()}
+
+
+def _is_state(content: Mapping[Any, Any]) -> bool:
+    return bool(content) and all(isinstance(value, Tensor) for value in content.values())
 
 
 def _read(path: Path) -> Any:
@@ -72,6 +104,12 @@ def _read(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise PyadmmError(f"weights {path}: cannot be read ({error.strerror})") from error
+    except UnpicklingError as error:
+        raise PyadmmError(
+            f"weights {path}: is no torch file of plain tensors: it holds Python objects, such as a "
+            "whole module, which are not read because that would run code; save "
+            "model.state_dict() instead"
+        ) from error
     except Exception as error:  # torch.load raises whatever the damage happens to hit
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise PyadmmError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +160,39 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
     torch.save(_small(), tmp_path / "module.pt")  # pickled code: never run
     with pytest.raises(PyadmmError, match="is no torch file of plain tensors"):
         zoo.load_weights(_small(), tmp_path / "module.pt")
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda s: {f"_orig_mod.{k}": v for k, v in s.items()},
+        lambda s: {f"module._orig_mod.{k}": v for k, v in s.items()},
+        lambda s: {"state_dict": {f"model.{k}": v for k, v in s.items()}, "epoch": 3},
+        lambda s: {"epoch": 1, "model_state": {"net": {f"net.{k}": v for k, v in s.items()}}},
+    ],
+    ids=["compiled", "parallel and compiled", "lightning", "nested"],
+)
+def test_wrapped_states_are_found(
+    wrap: Callable[[dict[str, torch.Tensor]], object], tmp_path: Path
+) -> None:
+    model, other = (nn.Sequential(nn.Flatten(), nn.Linear(9, 2)) for _ in range(2))
+    torch.save(wrap(model.state_dict()), tmp_path / "w.pt")
+    zoo.load_weights(other, tmp_path / "w.pt")
+    assert torch.equal(other[1].weight, model[1].weight)
+
+
+def test_a_compiled_model_takes_a_plain_state(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(9, 2))
+    torch.save(model.state_dict(), tmp_path / "w.pt")
+    other = nn.Sequential(nn.Flatten(), nn.Linear(9, 2))
+    zoo.load_weights(torch.compile(other), tmp_path / "w.pt")  # type: ignore[arg-type]
+    assert torch.equal(other[1].weight, model[1].weight)
+
+
+def test_a_pickled_module_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(9, 2))
+    torch.save(model, tmp_path / "w.pt")
+    with pytest.raises(PyadmmError, match=r"whole module.*save model.state_dict\(\)") as error:
+        zoo.load_weights(model, tmp_path / "w.pt")
+    assert "\x1b" not in str(error.value)
+    assert "\n" not in str(error.value)
