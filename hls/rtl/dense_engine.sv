@@ -65,7 +65,7 @@ module dense_engine #(
   localparam int HALF_DEPTH = IN_CHANNELS * BANK_HEIGHT;
   // window_fetch counts rows from LIFT bank rows above the map.
   localparam int LIFT = (PADDING + BANKS - 1) / BANKS;
-  localparam int SIDE_BITS = ADDR_BITS + SLOT_BITS + 2;
+  localparam int SIDE_BITS = SLOT_BITS + 2;
 
   if (CONV_GROUPS > 1 && (OUT_CHANNELS / CONV_GROUPS) % GROUPS != 0) begin : gen_bad_groups
     $error("dense_engine: GROUPS must divide the output channels of a convolution group");
@@ -84,7 +84,7 @@ module dense_engine #(
   logic [KC_BITS-1:0] c_reg;
   logic [TILE_BITS-1:0] tile_reg;
   logic [SLOT_BITS-1:0] slot_reg, group_slot_reg;
-  logic [ADDR_BITS-1:0] addr_reg, slot_start_reg;
+  logic [ADDR_BITS-1:0] addr_reg, weight_addr_reg, slot_start_reg;
   logic [FRAME_ADDR_BITS-1:0] group_base_reg;
   logic kw_last, kh_last, c_last, window_last, tile_last, slot_last, image_last, first, advance_reg;
   assign kw_last = kw_reg == KW_BITS'(KERNEL_W - 1);
@@ -138,7 +138,11 @@ module dense_engine #(
     end
   end
 
-  // Window, shared by all groups. The side channel carries the weight address to the read stage.
+  // The weight's address runs beside the window: a register here and one in each group before its
+  // memory, one behind it, then the operand's in each row.
+  always_ff @(posedge clk) weight_addr_reg <= addr_reg;
+
+  // Window, shared by all groups.
   logic x_valid;
   logic [SIDE_BITS-1:0] read_side, x_side;
   logic [LANES*X_BITS-1:0] x;
@@ -167,7 +171,7 @@ module dense_engine #(
       .kh(kh_reg),
       .kw(kw_reg),
       .tile(tile_reg),
-      .side({first, window_last, slot_reg, addr_reg}),
+      .side({first, window_last, slot_reg}),
       .read_side(read_side),
       .frame_addr(frame_addr),
       .frame_data(frame_data),
@@ -208,11 +212,11 @@ module dense_engine #(
         .claim(issue & window_last),
         .claim_slot(slot_reg),
         .room(room[g]),
-        .weight_addr(read_side[ADDR_BITS-1:0]),
+        .weight_addr(weight_addr_reg),
         .x_valid(x_valid),
         .first(x_side[SIDE_BITS-1]),
         .last(x_side[SIDE_BITS-2]),
-        .slot(x_side[ADDR_BITS+:SLOT_BITS]),
+        .slot(x_side[SLOT_BITS-1:0]),
         .x(x),
         .tile_valid(tile_valid[g]),
         .tile_payload(tile_payload[g*PAYLOAD_BITS+:PAYLOAD_BITS]),

@@ -26,7 +26,7 @@ module dense_group #(
     input  logic                     claim,
     input  logic [SLOT_BITS-1:0]     claim_slot,
     output logic                     room,
-    // The window's address stage; a register of the group's own follows, as behind x.
+    // Three stages before the last of the window.
     input  logic [ADDR_BITS-1:0]     weight_addr,
     // Last stage of the window.
     input  logic                     x_valid,
@@ -67,7 +67,7 @@ module dense_group #(
   // Weight memory and header.
   logic [COUNT_BITS-1:0] entries_reg;
   logic [SLOTS_BITS-1:0] slots_reg;
-  logic [WORD_BITS-1:0] weight;
+  logic [WORD_BITS-1:0] read_weight, weight_reg;
   ram_sdp #(
       .WIDTH(WORD_BITS),
       .DEPTH(WEIGHT_CAPACITY),
@@ -79,7 +79,7 @@ module dense_group #(
       .write_data(cfg_wdata[WORD_BITS-1:0]),
       .read_enable(1'b1),
       .read_addr(weight_addr_reg),
-      .read_data(weight)
+      .read_data(read_weight)
   );
   always_ff @(posedge clk) begin
     if (rst) begin
@@ -95,18 +95,20 @@ module dense_group #(
     if (cfg_read) begin
       if (cfg_kind == 3'd0) cfg_rdata = 32'(entries_reg);
       if (cfg_kind == 3'd1) cfg_rdata = 32'(slots_reg);
-      if (cfg_kind == 3'd2) cfg_rdata = 32'($signed(weight));
+      if (cfg_kind == 3'd2) cfg_rdata = 32'($signed(read_weight));
     end
   end
 
+  always_ff @(posedge clk) weight_reg <= read_weight;
+
   logic [CODE_BITS-1:0] magnitude;
   logic [OPERAND_BITS-1:0] operand;
-  assign magnitude = weight[CODE_BITS] ? -weight[CODE_BITS-1:0] : weight[CODE_BITS-1:0];
+  assign magnitude = weight_reg[CODE_BITS] ? -weight_reg[CODE_BITS-1:0] : weight_reg[CODE_BITS-1:0];
   weight_operand #(
       .CODE_BITS(CODE_BITS),
       .USE_DSP(USE_DSP)
   ) decode (
-      .negative(weight[CODE_BITS]),
+      .negative(weight_reg[CODE_BITS]),
       .magnitude(magnitude),
       .operand(operand)
   );
