@@ -40,24 +40,31 @@ module dma_read #(
   localparam logic [QUEUE_BITS:0] BURST = 'd16;
 
   // What to ask for.
-  logic active_reg, failed_reg, decode_reg, arvalid_reg;
+  logic active_reg, failed_reg, decode_reg, arvalid_reg, planned_reg, roomy_reg;
   logic [28:0] next_reg;
-  logic [BEAT_BITS-1:0] asked_left_reg, came_left_reg, pending_reg, start_beats;
+  logic [BEAT_BITS-1:0] asked_left_reg, came_left_reg, start_beats;
+  logic [QUEUE_BITS:0] pending_reg;
   logic [LENGTH_BITS:0] start_bytes;
   logic [QUEUE_BITS:0] room_reg;
   logic [31:0] araddr_reg;
   logic [3:0] arlen_reg;
-  logic [4:0] to_boundary, burst;
+  logic [4:0] to_boundary, burst_reg;
   logic stopping, ask, arrive, good, drop, quiet, empty, pop;
   assign stopping = cancel | ~run | failed_reg;
   assign to_boundary = 5'd16 - {1'b0, next_reg[3:0]};
-  assign burst = asked_left_reg < BEAT_BITS'(to_boundary) ? asked_left_reg[4:0] : to_boundary;
-  assign ask = active_reg & ~stopping & ~arvalid_reg & asked_left_reg != '0 & room_reg >= BURST;
+  assign ask = active_reg & ~stopping & ~arvalid_reg & planned_reg & roomy_reg;
   assign arrive = arrive_reg;
   assign good = ~response_reg[1] & ~stopping;
   assign drop = arrive & ~good;
   assign quiet = ~arvalid_reg & pending_reg == '0;
   assign empty = room_reg == (QUEUE_BITS + 1)'(2 ** QUEUE_BITS) & ~stream_valid & ~finished_reg;
+  // The next burst is planned in the cycle after the last one was asked for.
+  always_ff @(posedge clk) begin
+    planned_reg <= ~rst & ~start & ~ask & asked_left_reg != '0;
+    roomy_reg <= room_reg >= BURST;
+    burst_reg <= asked_left_reg < BEAT_BITS'(to_boundary) ? asked_left_reg[4:0] : to_boundary;
+  end
+
   // From the beat's beginning, rounded up.
   assign start_bytes = {1'b0, length} + (LENGTH_BITS + 1)'({address[2], 2'b00}) + (LENGTH_BITS + 1)'(7);
   assign start_beats = BEAT_BITS'(start_bytes >> 3);
@@ -79,11 +86,11 @@ module dma_read #(
   // Words of the beats: the first may begin in its upper half, the last may end in its lower one.
   logic first_reg, upper_first_reg;
   logic [2:0] tail_reg;
-  logic last_beat, ends_low;
+  logic last_beat_reg, ends_low;
   logic [1:0] words;
   logic [3:0] last_keep;
-  assign last_beat = came_left_reg == BEAT_BITS'(1);
-  assign ends_low = last_beat & tail_reg != 3'd0 & tail_reg <= 3'd4;
+  always_ff @(posedge clk) last_beat_reg <= came_left_reg == (arrive ? BEAT_BITS'(2) : BEAT_BITS'(1));
+  assign ends_low = last_beat_reg & tail_reg != 3'd0 & tail_reg <= 3'd4;
   assign words = {~ends_low, ~(first_reg & upper_first_reg)};
   always_comb begin
     case (tail_reg[1:0])
@@ -105,7 +112,7 @@ module dma_read #(
       .clk(clk),
       .rst(rst),
       .push(arrive & good),
-      .push_data({last_beat, words, last_beat ? last_keep : 4'hf, beat_reg}),
+      .push_data({last_beat_reg, words, last_beat_reg ? last_keep : 4'hf, beat_reg}),
       .valid(queue_valid),
       .pop(pop),
       .data({q_last, q_words, q_keep, q_data})
@@ -164,11 +171,11 @@ module dma_read #(
       end else begin
         if (finished || halted) active_reg <= 1'b0;
         if (arrive && response_reg[1] && ~stopping) failed_reg <= 1'b1;
-        if (ask) asked_left_reg <= asked_left_reg - BEAT_BITS'(burst);
+        if (ask) asked_left_reg <= asked_left_reg - BEAT_BITS'(burst_reg);
       end
       arvalid_reg <= ask | (arvalid_reg & ~arready);
-      pending_reg <= pending_reg + (ask ? BEAT_BITS'(burst) : '0) - BEAT_BITS'(arrive);
-      room_reg <= room_reg - (ask ? (QUEUE_BITS + 1)'(burst) : '0) + (QUEUE_BITS + 1)'(pop) + (QUEUE_BITS + 1)'(drop);
+      pending_reg <= pending_reg + (ask ? (QUEUE_BITS + 1)'(burst_reg) : '0) - (QUEUE_BITS + 1)'(arrive);
+      room_reg <= room_reg - (ask ? (QUEUE_BITS + 1)'(burst_reg) : '0) + (QUEUE_BITS + 1)'(pop) + (QUEUE_BITS + 1)'(drop);
       if (queue_valid && word_ready) second_reg <= ~final_word;
     end
     if (start) begin
@@ -178,7 +185,7 @@ module dma_read #(
       upper_first_reg <= address[2];
       tail_reg <= length[2:0] + {address[2], 2'b00};
     end else begin
-      if (ask) next_reg <= next_reg + 29'(burst);
+      if (ask) next_reg <= next_reg + 29'(burst_reg);
       if (arrive) begin
         came_left_reg <= came_left_reg - 1'b1;
         first_reg <= 1'b0;
@@ -187,7 +194,7 @@ module dma_read #(
     if (arrive && response_reg[1] && ~stopping) decode_reg <= response_reg[0];
     if (ask) begin
       araddr_reg <= {next_reg, 3'b000};
-      arlen_reg  <= 4'(burst - 5'd1);
+      arlen_reg  <= 4'(burst_reg - 5'd1);
     end
   end
 
