@@ -19,7 +19,6 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.eda.reports import SynthesisReport
 from pyadmm.eda.yosys import Design, synthesise_all
 from pyadmm.hardware.boards import Board
-from pyadmm.hardware.cost import frame_words
 from pyadmm.hardware.plan import StagePlan, engine_shape, selects_products
 from pyadmm.model.types import Resources
 
@@ -124,17 +123,20 @@ class _Pieces:
 
     @classmethod
     def of(cls, stage: StagePlan, board: Board) -> _Pieces:
-        sparse = stage.config.family == "sparse"
+        family = stage.config.family
         engine = engine_design(stage, board)
-        copies = stage.groups if sparse else 1
-        bank = _memory(board, 2 * frame_words(stage), stage.row_bits)
-        parts = [(engine, copies), (bank, stage.banks * stage.frame_copies)]
-        built = engine.parameters["ENTRY_CAPACITY" if sparse else "WEIGHT_CAPACITY"]
+        copies = stage.groups if family == "sparse" else 1
+        banks, words, bits = stage.frame_banks
+        parts = [(engine, copies), (_memory(board, words, bits), banks * stage.frame_copies)]
+        if stage.fold > 1:
+            parts.append((_splitter(stage, board), 1))
+        capacity = "WEIGHT_CAPACITY" if family == "dense" else "ENTRY_CAPACITY"
+        built = engine.parameters[capacity]
         needed = rounded_capacity(stage.entry_capacity)
         if built != needed:
-            bits = stage.weight_word_bits
-            parts.append((_memory(board, int(built), bits), -stage.groups))
-            parts.append((_memory(board, needed, bits), stage.groups))
+            for bits, count in _weight_memories(stage):
+                parts.append((_memory(board, int(built), bits), -count))
+                parts.append((_memory(board, needed, bits), count))
         return cls(tuple(p[0] for p in parts), tuple(p[1] for p in parts))
 
     def total(self, reports: dict[_Key, SynthesisReport]) -> Measured:
@@ -150,15 +152,31 @@ class _Pieces:
         return Measured(total, clock, last.stage, last.tool, str(last.version))
 
 
+def _weight_memories(stage: StagePlan) -> list[tuple[int, int]]:
+    """Widths of the weight memories, and how many have each."""
+    if stage.config.family != "balanced":
+        return [(stage.weight_word_bits, stage.groups)]
+    form = stage.balanced_format
+    return [(form.bits, 1), *([(form.entry_bits, stage.groups - 1)] if stage.groups > 1 else [])]
+
+
+def _splitter(stage: StagePlan, board: Board) -> Design:
+    """What tells a channel's place in a folded frame."""
+    channels = stage.spec.input_shape[0]
+    bits = max((channels - 1).bit_length(), 1)
+    parameters = {"LIMIT": channels, "DIVISOR": stage.fold, "VALUE_BITS": bits}
+    return _design(board, "divide_const", parameters)
+
+
 def _memory(board: Board, depth: int, width: int) -> Design:
     address = max((depth - 1).bit_length(), 1)
     return _design(board, "ram_sdp", {"WIDTH": width, "DEPTH": depth, "ADDR_BITS": address})
 
 
 def engine_design(stage: StagePlan, board: Board) -> Design:
-    """The engine of ``stage``: of one group for a sparse kernel, of all groups for a dense one."""
-    sparse = stage.config.family == "sparse"
-    return _sparse_engine(stage, board) if sparse else _dense_engine(stage, board)
+    """The engine of ``stage``: of one group for a sparse kernel, else of all groups."""
+    makers = {"sparse": _sparse_engine, "dense": _dense_engine, "balanced": _balanced_engine}
+    return makers[stage.config.family](stage, board)
 
 
 def _sparse_engine(stage: StagePlan, board: Board) -> Design:
@@ -169,6 +187,23 @@ def _sparse_engine(stage: StagePlan, board: Board) -> Design:
         "ACC_MUX": int(selects_products(stage)),
     }
     return _design(board, "sparse_engine", parameters)
+
+
+def _balanced_engine(stage: StagePlan, board: Board) -> Design:
+    shape = engine_shape(stage)
+    if stage.fold > 1:
+        row = {"IN_WIDTH": stage.fold, "KERNEL_W": stage.fold}
+        shape |= {"IN_CHANNELS": stage.window_channels, **row}
+    parameters = {
+        **shape,
+        "GROUPS": stage.groups,
+        "GROUP_BITS": max((stage.groups - 1).bit_length(), 1),
+        "WINDOW": stage.config.window,
+        "INDEX_BITS": stage.config.index_bits,
+        "ENTRY_CAPACITY": _LOGIC_CAPACITY,
+        "ACC_MUX": int(selects_products(stage)),
+    }
+    return _design(board, "balanced_engine", parameters)
 
 
 def _dense_engine(stage: StagePlan, board: Board) -> Design:

@@ -69,6 +69,8 @@ class BreakEven:
     :param basis: stage of the tool run behind the areas and clocks.
     :param storage: ``resident``: all weights on chip; ``streamed``: loaded from DDR while it runs.
     :param dense: the best dense kernel found for the budget; its resources are the area limit.
+    :param family: ``sparse`` (positions anywhere), ``balanced`` (window-balanced patterns) or
+        ``shared`` (the channels of a slot share all positions).
     """
 
     layer: str
@@ -86,6 +88,7 @@ class BreakEven:
     dense: KernelPoint
     curve: tuple[CurvePoint, ...]
     notes: tuple[str, ...] = ()
+    family: str = "sparse"
 
     @property
     def pruned(self) -> float | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
-from pyadmm.breakeven.cases import LayerCase
+from pyadmm.breakeven.cases import SEED, LayerCase
 from pyadmm.breakeven.measure import (
     Measure,
     Measured,
@@ -17,13 +18,17 @@ from pyadmm.breakeven.measure import (
 )
 from pyadmm.breakeven.results import METRIC, BreakEven, CurvePoint, KernelPoint
 from pyadmm.core.errors import PyadmmError
+from pyadmm.hardware.balanced import program_of, windows_of
 from pyadmm.hardware.boards import Board
-from pyadmm.hardware.cost import dense_engine_cycles, frame_words
+from pyadmm.hardware.cost import dense_engine_cycles
 from pyadmm.hardware.plan import KernelConfig, StagePlan, index_width, selects_products
 from pyadmm.hardware.weight_image import Positions, assign_groups
 from pyadmm.model import CompressedLayer
 from pyadmm.model.types import IntArray, LayerSpec, Resources
 
+PrunedFamily = Literal["sparse", "balanced", "shared"]
+_WINDOWS, _FOLDS = (2, 3, 4), (2, 4)
+"""Places of a window of a kernel row, and of a window of single pixels' channels."""
 SEARCH_VERSION = 2
 """Part of the digest of every record: raise it when the search or its cycle model changes."""
 PORTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -84,14 +89,19 @@ def break_even(
     measure: Measure | None = None,
     settings: Settings | None = None,
     configs: Sequence[KernelConfig] | None = None,
+    *,
+    family: PrunedFamily = "sparse",
 ) -> BreakEven:
     """Break-even pruning ratio of ``case`` on ``board``.
 
     :param measure: areas and clocks; :class:`~pyadmm.breakeven.measure.OpenFlow` by default.
     :param configs: kernels to consider; all that the search can think of by default.
+    :param family: the kernels that compete with dense ones, each on patterns of its own kind.
     :raises PyadmmError: where no dense kernel fits the budget: resource, need, limit.
     """
-    return _Search(case, board, measure or OpenFlow(), settings or Settings(), configs).run()
+    search = _Search if family == "sparse" else _BalancedSearch
+    measure, settings = measure or OpenFlow(), settings or Settings()
+    return search(case, board, measure, settings, configs, family=family).run()
 
 
 @dataclass(frozen=True)
@@ -113,7 +123,9 @@ _Match = tuple[KernelPoint, list[KernelPoint], Measured]
 
 
 class _Search:
-    """One layer on one board."""
+    """One layer on one board, sparse kernels against dense ones."""
+
+    patterns = "patterns: uniformly random positions, output channels balanced over groups"
 
     def __init__(
         self,
@@ -122,12 +134,16 @@ class _Search:
         measure: Measure,
         settings: Settings,
         configs: Sequence[KernelConfig] | None,
+        *,
+        family: PrunedFamily = "sparse",
     ) -> None:
+        self.family = family
         self.case = case
         self.board = board
         self.measure = measure
         self.settings = settings
         self.configs = configs
+        self.steps: dict[tuple[float, int, int], int] = {}
         self.entries: dict[tuple[float, int], list[IntArray]] = {}
         self.latest: tuple[float, list[Positions]] = (math.nan, [])
         # Streamed weights: the convolution groups run one after the other, as layers of their own.
@@ -154,6 +170,7 @@ class _Search:
             storage="resident" if self.case.resident else "streamed",
             weight_bits=self.case.weight_bits,
             activation_bits=self.case.activation_bits,
+            family=self.family,
             dense=dense,
             curve=tuple(points[portion] for portion in sorted(points)),
             notes=self._notes(),
@@ -161,7 +178,7 @@ class _Search:
 
     def _notes(self) -> tuple[str, ...]:
         notes = [
-            "patterns: uniformly random positions, output channels balanced over groups",
+            self.patterns,
             "kernel: engine, weight memories, index decoder, input frame; requantiser left out",
         ]
         if not self.case.resident:
@@ -222,7 +239,7 @@ class _Search:
         # A kernel of one lane breaks even at once and says nothing: stay in the upper half.
         largest = max(guesses[config].lut for config in fastest)
         fastest = [config for config in fastest if guesses[config].lut >= largest / 2]
-        sparse = [(config, self._guess(config)) for config in self._shapes("sparse")]
+        sparse = [(config, self._guess(config)) for config in self._shapes(self.family)]
 
         def match(config: KernelConfig) -> float:
             limit = guesses[config]
@@ -281,7 +298,7 @@ class _Search:
         """
         portions = (MIDDLE, PORTIONS[-1]) if self.case.resident else (MIDDLE,)
         for portion in portions:
-            shapes = self._shapes("sparse")
+            shapes = self._shapes(self.family)
             if self.configs is None:
                 shapes = [c for c in shapes if self._might_fit(c, dense, limit, portion)]
             shapes.sort(key=lambda c: (self._rough_cycles(c), self._guess(c).lut))
@@ -366,7 +383,7 @@ class _Search:
     def _why_none(self, limit: Resources) -> str:
         """What the sparse kernel that exceeds ``limit`` least lacks; areas as guessed."""
         said = "no sparse kernel fits the dense kernel's area"
-        guesses = [self._guess(config, PORTIONS[-1]) for config in self._shapes("sparse")]
+        guesses = [self._guess(config, PORTIONS[-1]) for config in self._shapes(self.family)]
         over = [needs for guess in guesses if (needs := guess.over(limit))]
         if len(over) < len(guesses) or not over:
             return said
@@ -487,24 +504,38 @@ class _Search:
     def _shapes(self, family: str) -> list[KernelConfig]:
         """Kernels of one family, fewest lanes last."""
         if self.configs is not None:
-            return [config for config in self.configs if config.family == family]
+            kind = "balanced" if family == "shared" else family
+            return [config for config in self.configs if config.family == kind]
         shapes = list(self._all_shapes(family))
         shapes.sort(key=lambda c: -c.tile_rows * c.groups)
         return shapes
 
     def _all_shapes(self, family: str) -> Iterator[KernelConfig]:
         _, rows, columns = self.spec.output_shape
-        channels = self.spec.input_shape[0]
         budget = self.settings.budget(self.board, self.case.layers_on_chip)
         most_lanes = budget.lut / _lane_luts(self.case)
         for tile_rows in _useful_rows(rows):
             for groups in _useful_groups(self.spec.outputs):
                 if tile_rows * columns * groups > most_lanes:
                     continue
-                if family == "sparse":
-                    yield KernelConfig("sparse", tile_rows, groups, min(2, index_width(channels)))
+                if family != "dense":
+                    yield from self._pruned_shapes(tile_rows, groups)
                 elif self.spec.groups == 1 or self.spec.outputs // self.spec.groups % groups == 0:
                     yield KernelConfig("dense", tile_rows, groups)
+
+    def _pruned_shapes(self, tile_rows: int, groups: int) -> Iterator[KernelConfig]:
+        """Kernels that leave pruned weights out."""
+        bits = min(2, index_width(self.spec.input_shape[0]))
+        yield KernelConfig("sparse", tile_rows, groups, bits)
+
+    def _shared_columns(self, stage: StagePlan) -> int:
+        """Choices of the column multiplexer in front of the multipliers."""
+        return 1 if selects_products(stage) else stage.spec.kernel[1]
+
+    def _own_choice_luts(self, stage: StagePlan) -> int:
+        """LUTs by which each group chooses among the places of a window."""
+        del stage
+        return 0
 
     def _guess(self, config: KernelConfig, pruned: float = MIDDLE) -> Resources:
         """A rough area, only to decide what is worth a synthesis run.
@@ -512,18 +543,20 @@ class _Search:
         :param pruned: portion of the weights that a sparse kernel has no entries for.
         """
         words = self._dense_entries(config)
-        if config.family == "sparse":
+        if config.family != "dense":
             words = math.ceil(words * (1 - pruned))
         depth = rounded_capacity(words)
         stage = self._stage(config, depth)
-        rows, columns = self.spec.kernel
+        rows, _ = self.spec.kernel
         row_bits, lane_bits = stage.tile_rows * stage.row_bits, stage.lanes * stage.input.bits
-        columns = 1 if selects_products(stage) else columns
+        columns = self._shared_columns(stage)
         selection = row_bits * _mux_luts(min(rows, stage.banks)) + lane_bits * _mux_luts(columns)
         copies = stage.frame_copies
         luts = stage.lanes * config.groups * _lane_luts(self.case)
         luts += copies * (selection + _ENGINE_LUTS) + config.groups * _GROUP_LUTS
-        frame = stage.banks * copies * _memory_halves(2 * frame_words(stage), stage.row_bits)
+        luts += config.groups * self._own_choice_luts(stage)
+        banks, depth_of_bank, bits = stage.frame_banks
+        frame = banks * copies * _memory_halves(depth_of_bank, bits)
         weights = config.groups * _memory_halves(depth, stage.weight_word_bits)
         return Resources(lut=luts, bram18=frame + weights)
 
@@ -542,6 +575,79 @@ def kernel_stage(case: LayerCase, config: KernelConfig, entries: int) -> StagePl
         return stage
     shape = (min(2 * config.groups, spec.outputs), *spec.weight_shape[1:])
     return replace(stage, spec=replace(spec, weight_shape=shape))
+
+
+class _BalancedSearch(_Search):
+    """One layer on one board, balanced kernels against dense ones.
+
+    Family ``balanced`` has windows of several places, ``shared`` windows of one: the channels of a
+    slot then share all positions.
+    """
+
+    patterns = (
+        "patterns: window-balanced, random numbers of weights in the windows, the same for all "
+        "channels; random positions within each window"
+    )
+
+    def _pruned_shapes(self, tile_rows: int, groups: int) -> Iterator[KernelConfig]:
+        channels, *size = self.spec.input_shape
+        single = size == [1, 1]
+        most = channels if single else self.spec.kernel[1]
+        windows = (1,) if self.family == "shared" else _FOLDS if single else _WINDOWS
+        for window in windows:
+            if window > most or (window > 1 and self.spec.square_stride > 1):
+                continue
+            folded = -(-channels // window) if single else channels
+            bits = min(2, index_width(folded))
+            yield KernelConfig("balanced", tile_rows, groups, bits, window=window)
+
+    def _steps(self, config: KernelConfig, pruned: float) -> int:
+        """Steps of a slot: kept places of one channel, drawn at random, and bridged gaps."""
+        key = pruned, config.window, config.index_bits
+        if key not in self.steps:
+            stage = self._stage(config, 1)
+            places = self.spec.weights // self.spec.outputs
+            order = np.random.default_rng(SEED).permutation(places)
+            row = np.zeros(places, np.int64)
+            row[order[: max(round((1 - pruned) * places), 1)]] = 1
+            windows = windows_of(row.reshape(1, *self.spec.window_shape[1:]), stage)
+            self.steps[key] = len(program_of(windows[0].sum(1), stage)[0])
+        return self.steps[key]
+
+    def _load(self, config: KernelConfig, pruned: float) -> _Load:
+        """Exact cycles of the schedule in ``docs/kernels.md``."""
+        steps, slots = self._steps(config, pruned), -(-self.spec.outputs // config.groups)
+        entries = steps * (slots if self.case.resident else 2)
+        stage = self._stage(config, rounded_capacity(entries))
+        cycles = self.blocks * stage.tiles * slots * (steps + selects_products(stage))
+        form = stage.balanced_format
+        program = slots * (form.bits - form.entry_bits)
+        bits = self.blocks * steps * (self.spec.outputs * form.entry_bits + program)
+        return _Load(self._transferred(cycles, bits), entries, bits)
+
+    def _with_index_bits(self, config: KernelConfig, pruned: float) -> KernelConfig:
+        """``config`` with the narrowest index that suits the sparsest pattern.
+
+        One memory of all pays for it, so every portion gets the same, and the same engine.
+        """
+        del pruned
+        channels = self._stage(config, 1).window_channels
+        if self.configs is not None or channels == 1:
+            return config
+        options = [replace(config, index_bits=d) for d in range(1, index_width(channels) + 1)]
+        steps = [self._steps(option, PORTIONS[-1]) for option in options]
+        return next(c for c, n in zip(options, steps, strict=True) if n <= 1.01 * min(steps))
+
+    def _shared_columns(self, stage: StagePlan) -> int:
+        return stage.spec.kernel[1] if stage.config.window == 1 else stage.sub_windows
+
+    def _own_choice_luts(self, stage: StagePlan) -> int:
+        """Places chosen in front of the multipliers, or the further products behind them."""
+        if stage.config.family == "dense":
+            return 0
+        if selects_products(stage):
+            return stage.tile_rows * (stage.config.window - 1) * _lane_luts(self.case) // 2
+        return stage.lanes * stage.input.bits * _mux_luts(stage.config.window)
 
 
 def busy_cycles(counts: IntArray, groups: int, pause: bool) -> list[int]:

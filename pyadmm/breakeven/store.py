@@ -19,7 +19,7 @@ from typing import Literal
 from pyadmm.breakeven.cases import LayerCase
 from pyadmm.breakeven.measure import Measure, OpenFlow, kernel_sources
 from pyadmm.breakeven.results import BreakEven, NotMeasured
-from pyadmm.breakeven.search import SEARCH_VERSION, Settings, break_even
+from pyadmm.breakeven.search import SEARCH_VERSION, PrunedFamily, Settings, break_even
 from pyadmm.core.errors import MissingToolError, PyadmmError, ToolError
 from pyadmm.core.files import cache_dir, write_atomic
 from pyadmm.eda import yosys
@@ -29,6 +29,7 @@ Source = Literal["package", "cache", "measured"]
 SHIPPED_FILE = Path(__file__).with_name("shipped.jsonl")
 """One line a record: its digest and the record."""
 _TOPS = ("sparse_engine", "dense_engine", "ram_sdp")
+_BALANCED_TOPS = ("balanced_engine", "dense_engine", "divide_const", "ram_sdp")
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,14 @@ def measurements(
     settings: Settings | None = None,
     *,
     measure: Measure | None = None,
+    family: PrunedFamily = "sparse",
     anew: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Measurements:
     """The break-even of every case on ``board``, measured only where no record is at hand.
 
     :param measure: of the open flow by default.
+    :param family: the kernels that compete with dense ones.
     :param anew: measure every layer, whatever is at hand.
     :param progress: is told the label of every layer that is measured, before it is.
     :raises MissingToolError: where a layer has to be measured and Yosys is missing.
@@ -82,11 +85,14 @@ def measurements(
     sources: list[Source] = []
     missing: list[NotMeasured] = []
     for case in cases:
-        at_hand = None if anew else known(case, board, settings)
+        at_hand = None if anew else known(case, board, settings, family)
         if at_hand is None and progress is not None:
             progress(case.label)
         try:
-            result, source = at_hand or (_measured(case, board, settings, measure), "measured")
+            result, source = at_hand or (
+                _measured(case, board, settings, measure, family=family),
+                "measured",
+            )
         except ToolError:
             raise
         except PyadmmError as error:  # no kernel fits the budget
@@ -97,10 +103,12 @@ def measurements(
     return Measurements(tuple(results), tuple(sources), tuple(missing))
 
 
-def known(case: LayerCase, board: Board, settings: Settings) -> tuple[BreakEven, Source] | None:
+def known(
+    case: LayerCase, board: Board, settings: Settings, family: PrunedFamily = "sparse"
+) -> tuple[BreakEven, Source] | None:
     """The record at hand for ``case`` on ``board``, under its own name, and where it is from."""
     for version in _versions():
-        digest = digest_of(case, board, settings, version)
+        digest = digest_of(case, board, settings, version, family)
         if (record := _shipped().get(digest)) is not None:
             return _named(record, case, board), "package"
         if (record := _cached(digest)) is not None:
@@ -108,7 +116,13 @@ def known(case: LayerCase, board: Board, settings: Settings) -> tuple[BreakEven,
     return None
 
 
-def digest_of(case: LayerCase, board: Board, settings: Settings, version: str) -> str:
+def digest_of(
+    case: LayerCase,
+    board: Board,
+    settings: Settings,
+    version: str,
+    family: PrunedFamily = "sparse",
+) -> str:
     """SHA-256 of all that decides a break-even; names of layers and boards decide nothing.
 
     :param version: of Yosys.
@@ -125,10 +139,11 @@ def digest_of(case: LayerCase, board: Board, settings: Settings, version: str) -
         "clock_mhz": board.clock_mhz,
         "memory_bandwidth_mb_s": None if case.resident else board.memory_bandwidth_mb_s,
         "settings": asdict(settings),
-        "rtl": _rtl_digest(),
+        "rtl": _rtl_digest(_TOPS if family == "sparse" else _BALANCED_TOPS),
         "search": SEARCH_VERSION,
         "counting": yosys.CACHE_VERSION,
         "yosys": version,
+        **({} if family == "sparse" else {"family": family}),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -136,7 +151,8 @@ def digest_of(case: LayerCase, board: Board, settings: Settings, version: str) -
 def ship(records: Sequence[tuple[LayerCase, Board, BreakEven]], settings: Settings) -> None:
     """Write the table that comes with the package."""
     lines = {
-        digest_of(case, board, settings, record.version): record for case, board, record in records
+        digest_of(case, board, settings, record.version, record.family): record
+        for case, board, record in records
     }
     text = "".join(
         json.dumps({"digest": d, "record": record.to_dict()}, separators=(",", ":")) + "\n"
@@ -148,14 +164,19 @@ def ship(records: Sequence[tuple[LayerCase, Board, BreakEven]], settings: Settin
 
 def remember(case: LayerCase, board: Board, settings: Settings, record: BreakEven) -> None:
     """Keep ``record`` in the cache of this machine."""
-    digest = digest_of(case, board, settings, record.version)
+    digest = digest_of(case, board, settings, record.version, record.family)
     write_atomic(_cache_file(digest), json.dumps(record.to_dict()))
 
 
 def _measured(
-    case: LayerCase, board: Board, settings: Settings, measure: Measure | None
+    case: LayerCase,
+    board: Board,
+    settings: Settings,
+    measure: Measure | None,
+    *,
+    family: PrunedFamily,
 ) -> BreakEven:
-    record = break_even(case, board, measure or OpenFlow(), settings)
+    record = break_even(case, board, measure or OpenFlow(), settings, family=family)
     if measure is None:
         remember(case, board, settings, record)
     return record
@@ -183,8 +204,8 @@ def _versions() -> list[str]:
 
 
 @cache
-def _rtl_digest() -> str:
-    files = sorted({path for top in _TOPS for path in kernel_sources(top)})
+def _rtl_digest(tops: tuple[str, ...]) -> str:
+    files = sorted({path for top in tops for path in kernel_sources(top)})
     total = hashlib.sha256()
     for path in files:
         total.update(path.name.encode() + b"\0" + path.read_bytes())

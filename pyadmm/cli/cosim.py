@@ -46,6 +46,11 @@ def _add_options(parser: ArgumentParser) -> None:
         help="offer unrolled kernels, whose weights are constants of the hardware",
     )
     parser.add_argument(
+        "--family",
+        choices=("sparse", "dense", "balanced", "any"),
+        help="kernels of one family only, or any (default: sparse and dense)",
+    )
+    parser.add_argument(
         "--csim", action="store_true", help="run the generated C++ as well, compiled with g++"
     )
     json_option(parser)
@@ -72,7 +77,7 @@ def _compare(
 ) -> dict[str, Any]:
     """Simulate one model; what came out, as plain data."""
     model = hardware_form(original)
-    found = search(model, board, unrolled=options.unrolled)
+    found = search(model, board, family=options.family, unrolled=options.unrolled)
     stalls = (1, options.stall, options.stall) if options.stall else None
     golden = original.run(images)
     result = simulate(model, board, found.configs, images, stalls)

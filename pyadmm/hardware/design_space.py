@@ -34,7 +34,7 @@ from pyadmm.hardware.mapping import (
     plan_rows,
     plan_stage,
 )
-from pyadmm.hardware.plan import KernelConfig, StagePlan
+from pyadmm.hardware.plan import KernelConfig, StagePlan, index_width, selects_products
 from pyadmm.hardware.weight_image import group_loads
 from pyadmm.model import CompressedModel
 from pyadmm.model.types import Resources
@@ -47,6 +47,8 @@ _MOST_LANES = 4096
 _MOST_CONSTANTS = 4096
 """Weights of a layer up to which unrolling it is considered."""
 _MOST_TILE_ROWS = 8
+_WINDOWS = (1, 2, 3, 4)
+"""Places of a balanced kernel's windows that are tried."""
 _RESTART_CYCLES = 5
 """From an engine's last read to the first of the next image."""
 _FILL_CYCLES = 20
@@ -231,7 +233,8 @@ def search(
 ) -> SearchResult:
     """The kernels of ``model`` on ``board`` whose slowest stage is fastest.
 
-    :param family: only ``sparse`` or only ``dense`` kernels, for a comparison.
+    :param family: kernels of one family only: ``sparse``, ``dense`` or ``balanced``; ``any`` of
+        them. ``None``: sparse and dense ones.
     :param unrolled: offer unrolled kernels too, whose weights are part of the hardware and cannot
         be loaded; the last layer stays loadable.
     :param budget: resources to stay within; ``None``: ``share`` of the chip.
@@ -357,6 +360,10 @@ def _kernels(model: CompressedModel, link: ChainLink, family: str | None) -> Ite
     """Every useful tile height and number of groups of one layer."""
     spec = link.layer.spec
     _, rows, columns = spec.output_shape
+    if family in ("balanced", "any"):
+        yield from _balanced_kernels(model, link)
+    if family == "balanced":
+        return
     loads = loads_by_index_bits(link.layer)
     for groups in _useful(spec.outputs):
         index_bits = best_index_bits(link.layer, groups, loads)
@@ -372,6 +379,27 @@ def _kernels(model: CompressedModel, link: ChainLink, family: str | None) -> Ite
             if family != "sparse" and divides:
                 stage = plan_stage(model, link, KernelConfig("dense", tile_rows, groups))
                 yield LayerKernel.of(stage, dense_engine_cycles(stage))
+
+
+def _balanced_kernels(model: CompressedModel, link: ChainLink) -> Iterator[LayerKernel]:
+    """Useful windows, numbers of groups and tile heights of one layer on the balanced kernel."""
+    spec = link.layer.spec
+    channels, *size = spec.input_shape
+    _, rows, columns = spec.output_shape
+    if spec.groups > 1:
+        return
+    single = size == [1, 1]
+    most = channels if single else spec.kernel[1]
+    for window in (w for w in _WINDOWS if w <= most and (w == 1 or spec.square_stride == 1)):
+        index_bits = index_width(-(-channels // window) if single else channels)
+        for groups in _useful(spec.outputs):
+            config = KernelConfig("balanced", 1, groups, index_bits, window=window)
+            first = plan_stage(model, link, config)
+            for tile_rows in _useful(rows):
+                if tile_rows * columns * groups <= _MOST_LANES:
+                    stage = replace(first, config=replace(config, tile_rows=tile_rows))
+                    cycles = stage.entry_capacity + stage.slot_capacity * selects_products(stage)
+                    yield LayerKernel.of(stage, stage.tiles * cycles)
 
 
 def _unrolled_kernels(model: CompressedModel, link: ChainLink) -> Iterator[LayerKernel]:

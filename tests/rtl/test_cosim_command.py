@@ -49,6 +49,16 @@ def test_every_model_is_simulated_in_rtl_and_c(
     assert out.index("1.admm: ") < out.index("2.admm: ")
 
 
+def test_balanced_kernels_are_simulated_in_rtl_and_c(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cosim.main([str(here / "1.admm"), "--family", "balanced", "--csim"]) == 0
+    out = capsys.readouterr().out
+    assert out.count(": balanced, ") == 2
+    assert "30 images, 0 with wrong logits; latency" in out
+    assert "csim: 30 images, 0 with wrong logits" in out
+
+
 def test_wrong_logits_are_counted(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

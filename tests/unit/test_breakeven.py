@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,34 @@ def by_lanes(overhead: float, dense_lut: int = 10) -> object:
         return [one(stage) for stage in stages]
 
     return measure
+
+
+@pytest.mark.parametrize("family", ["balanced", "shared"])
+def test_balanced_kernels_take_their_patterns_steps(family: str) -> None:
+    """With the lanes of the dense kernel a balanced one is as much faster as weights are pruned."""
+    result = break_even(CASE, BOARD, by_lanes(0), family=family)  # type: ignore[arg-type]
+    assert result.family == family
+    assert result.ratio is not None
+    assert result.ratio < 1.2
+    assert "window-balanced" in result.notes[0]
+    for point in result.curve:
+        assert point.sparse is not None
+        config = point.sparse.config
+        assert config.family == "balanced"
+        assert (config.window == 1) == (family == "shared")
+        slots = -(-8 // config.groups)
+        tiles = -(-6 // config.tile_rows)
+        weights = round((1 - point.pruned) * 36)
+        assert weights <= point.sparse.cycles / (slots * tiles) <= 1.2 * weights + 2
+    assert from_json(to_json((result,))) == (result,)
+
+
+def test_strides_have_windows_of_one_place() -> None:
+    case = replace(CASE, spec=LayerSpec("c", "conv", (8, 4, 3, 3), (4, 9, 9), stride=2))
+    balanced = break_even(case, BOARD, by_lanes(0), family="balanced")  # type: ignore[arg-type]
+    assert balanced.ratio is None
+    shared = break_even(case, BOARD, by_lanes(0), family="shared")  # type: ignore[arg-type]
+    assert shared.ratio is not None
 
 
 def run(overhead: float) -> BreakEven:

@@ -62,3 +62,16 @@ def test_it_takes_seconds() -> None:
 def test_what_does_not_fit_is_said() -> None:
     with pytest.raises(PyadmmError, match=r"lut: needs .*limit .*largest part that fits: "):
         search(random_lenet5(), load_board("zybo-z7-10"), share=0.05)
+
+
+def test_balanced_kernels_are_taken_only_when_asked() -> None:
+    model = random_lenet5(0)
+    plain = search(model, BOARD)
+    assert {config.family for config in plain.configs.values()} <= {"sparse", "dense"}
+    balanced = search(model, BOARD, family="balanced")
+    assert {config.family for config in balanced.configs.values()} == {"balanced"}
+    plan = plan_accelerator(model, BOARD, balanced.configs)
+    for stage in plan.stages:
+        chosen = balanced.best.kernels[stage.name]
+        assert chosen.stage.entry_capacity == stage.entry_capacity
+    assert search(model, BOARD, family="any").best.interval <= plain.best.interval

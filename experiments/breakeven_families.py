@@ -1,0 +1,137 @@
+"""``python -m experiments.breakeven_families``: break-even of every layer for every kernel family.
+
+Rows go to ``experiments/results/breakeven.csv`` one by one, so an interrupted command has kept what
+it measured; records that are at hand (``pyadmm/breakeven/store.py``) are not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pyadmm.breakeven import (
+    BreakEven,
+    KernelPoint,
+    NotMeasured,
+    OpenFlow,
+    layer_case,
+    measurements,
+    model_cases,
+    model_names,
+)
+from pyadmm.breakeven.search import PrunedFamily
+from pyadmm.core.errors import PyadmmError
+from pyadmm.core.files import write_atomic
+from pyadmm.hardware.boards import load_board
+
+PORTIONS = (0.5, 0.7, 0.8, 0.9)
+_AREA = ("lut", "ff", "bram18")
+FIELDS = (
+    "board", "layer", "family", "ratio", "basis", "tool", "version", "storage", "weight_bits",
+    "activation_bits", "board_clock_ns", "dense_rows", "dense_groups", "dense_cycles",
+    *(f"dense_{name}" for name in _AREA), "dense_clock_estimate_ns", "rows", "groups", "window",
+    "index_bits", *_AREA, "clock_estimate_ns", *(f"speedup_{p:.0%}"[:-1] for p in PORTIONS),
+    "reason",
+)  # fmt: skip
+_KEY = ("board", "layer", "family")
+
+
+def row_of(record: BreakEven) -> dict[str, Any]:
+    """One line: the dense kernel, and the kernel at the least pruned portion that one fits at."""
+    point = next((p.sparse for p in record.curve if p.sparse is not None), None)
+    row: dict[str, Any] = {
+        "board": record.board,
+        "layer": record.layer,
+        "family": record.family,
+        "ratio": None if record.ratio is None else round(record.ratio, 4),
+        "basis": record.basis,
+        "tool": record.tool,
+        "version": record.version,
+        "storage": record.storage,
+        "weight_bits": record.weight_bits,
+        "activation_bits": record.activation_bits,
+        "board_clock_ns": record.board_clock_ns,
+        "dense_cycles": record.dense.cycles,
+        **_kernel(record.dense, "dense_"),
+        "reason": record.curve[-1].reason,
+    }
+    if point is not None:
+        config = point.config
+        row |= {**_kernel(point, ""), "window": config.window, "index_bits": config.index_bits}
+    for portion in PORTIONS:
+        speedup = record.speedup_at(portion)
+        row[f"speedup_{portion:.0%}"[:-1]] = None if speedup is None else round(speedup, 3)
+    return row
+
+
+def _kernel(point: KernelPoint, prefix: str) -> dict[str, Any]:
+    area = {f"{prefix}{name}": round(getattr(point.resources, name)) for name in _AREA}
+    return {
+        f"{prefix}rows": point.config.tile_rows,
+        f"{prefix}groups": point.config.groups,
+        f"{prefix}clock_estimate_ns": point.clock_estimate_ns,
+        **area,
+    }
+
+
+def gap_row(gap: NotMeasured, family: str) -> dict[str, Any]:
+    """The line of a layer without a result."""
+    return {"board": gap.board, "layer": gap.layer, "family": family, "reason": gap.reason}
+
+
+def store(path: Path, row: dict[str, Any]) -> None:
+    """Put ``row`` into the table at ``path``, in place of one of the same layer and family."""
+    rows: list[dict[str, Any]] = []
+    if path.exists():
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    rows = [old for old in rows if any(old[name] != row[name] for name in _KEY)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(sorted([*rows, row], key=lambda r: [r[name] for name in _KEY]))
+    write_atomic(path, text.getvalue().encode())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status 0; 1 where a layer has no result; 2 and one line for what cannot be done."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.breakeven_families")
+    parser.add_argument("--board", nargs="+", default=["pynq-z2"])
+    parser.add_argument("--network", nargs="+", choices=model_names(), default=model_names())
+    parser.add_argument("--layer", nargs="+", metavar="NETWORK.LAYER", help="instead of networks")
+    families = get_args(PrunedFamily)
+    parser.add_argument("--family", nargs="+", choices=families, default=families)
+    parser.add_argument("--jobs", type=int, help="synthesis runs at once (default: cores)")
+    parser.add_argument("--out", type=Path, default=Path("experiments/results/breakeven.csv"))
+    options = parser.parse_args(arguments)
+    status = 0
+    try:
+        networks = [case for name in options.network for case in model_cases(name)]
+        cases = [layer_case(name) for name in options.layer] if options.layer else networks
+        for board in map(load_board, options.board):
+            for case in cases:
+                for family in options.family:
+                    found = measurements([case], board, family=family, measure=_flow(options.jobs))
+                    rows = [row_of(record) for record in found.results]
+                    rows += [gap_row(gap, family) for gap in found.missing]
+                    status = 1 if found.missing else status
+                    for row in rows:
+                        store(options.out, row)
+                        print(case.label, family, row.get("ratio"), row["reason"], flush=True)
+    except PyadmmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return status
+
+
+def _flow(jobs: int | None) -> OpenFlow | None:
+    return None if jobs is None else OpenFlow(jobs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
