@@ -17,8 +17,11 @@ from typing import Any, get_args
 from pyadmm.breakeven import (
     BreakEven,
     KernelPoint,
+    LayerCase,
+    Measurements,
     NotMeasured,
     OpenFlow,
+    break_even,
     layer_case,
     measurements,
     model_cases,
@@ -27,7 +30,8 @@ from pyadmm.breakeven import (
 from pyadmm.breakeven.search import PrunedFamily
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic
-from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.boards import Board, load_board
+from pyadmm.hardware.plan import KernelConfig, index_width
 
 PORTIONS = (0.5, 0.7, 0.8, 0.9)
 _AREA = ("lut", "ff", "bram18")
@@ -39,6 +43,39 @@ FIELDS = (
     "reason",
 )  # fmt: skip
 _KEY = ("board", "layer", "family")
+
+
+def candidates(case: LayerCase, dense: KernelConfig, family: str) -> list[KernelConfig]:
+    """``dense`` and the balanced kernels of its tile height with as many groups or a few less."""
+    channels, *size = case.spec.input_shape
+    single = size == [1, 1]
+    most = channels if single or case.spec.kernel == (1, 1) else case.spec.kernel[1]
+    windows = (1,) if family == "shared" else (2, 4) if single else (2, 3)
+    outputs = case.spec.outputs // (1 if case.resident else case.spec.groups)
+    slots = {-(-outputs // groups): groups for groups in range(dense.groups, 0, -1)}
+    fewer = sorted(slots.values(), reverse=True)
+    kernels = [dense]
+    for groups in [g for g in fewer if g > 0.6 * dense.groups][:6]:
+        for window in (w for w in windows if w <= most):
+            bits = index_width(-(-channels // window) if single else channels)
+            kernels.append(KernelConfig("balanced", dense.tile_rows, groups, bits, window=window))
+    return kernels
+
+
+def measured_like(
+    case: LayerCase, board: Board, family: PrunedFamily, dense: str, measure: OpenFlow
+) -> Measurements:
+    """The break-even against one dense kernel.
+
+    :param dense: tile rows and groups, such as ``1x9``.
+    """
+    rows, groups = map(int, dense.split("x"))
+    configs = candidates(case, KernelConfig("dense", rows, groups), family)
+    try:
+        record = break_even(case, board, measure, configs=configs, family=family)
+    except PyadmmError as error:
+        return Measurements((), (), (NotMeasured(case.label, board.name, str(error)),))
+    return Measurements((record,), ("measured",))
 
 
 def row_of(record: BreakEven) -> dict[str, Any]:
@@ -106,6 +143,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--layer", nargs="+", metavar="NETWORK.LAYER", help="instead of networks")
     families = get_args(PrunedFamily)
     parser.add_argument("--family", nargs="+", choices=families, default=families)
+    parser.add_argument(
+        "--dense",
+        metavar="ROWSxGROUPS",
+        help="the dense kernel to compare with, and balanced kernels near it only: far fewer runs",
+    )
     parser.add_argument("--jobs", type=int, help="synthesis runs at once (default: cores)")
     parser.add_argument("--out", type=Path, default=Path("experiments/results/breakeven.csv"))
     options = parser.parse_args(arguments)
@@ -116,7 +158,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for board in map(load_board, options.board):
             for case in cases:
                 for family in options.family:
-                    found = measurements([case], board, family=family, measure=_flow(options.jobs))
+                    flow = OpenFlow(options.jobs)
+                    if options.dense:
+                        found = measured_like(case, board, family, options.dense, flow)
+                    else:
+                        found = measurements([case], board, family=family)
                     rows = [row_of(record) for record in found.results]
                     rows += [gap_row(gap, family) for gap in found.missing]
                     status = 1 if found.missing else status
@@ -127,10 +173,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return status
-
-
-def _flow(jobs: int | None) -> OpenFlow | None:
-    return None if jobs is None else OpenFlow(jobs)
 
 
 if __name__ == "__main__":

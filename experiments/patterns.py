@@ -33,6 +33,7 @@ from pyadmm.compression.pipeline import (
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic
 from pyadmm.datasets import mnist
+from pyadmm.model.compact import compact
 from pyadmm.settings import CompressSettings, QuantizeSettings, TrainSettings, preset
 from pyadmm.training.data import Data, Images
 from pyadmm.training.seeds import seed_of
@@ -103,7 +104,8 @@ def train(
             final = quantize(tuned.network, settings, data, **common, name="lenet5")
             epochs = [*pruned.records, *tuned.records, *final.records]
             integer = to_integer(final.network, data, "lenet5")
-            layers = integer.model.layers
+            layers = compact(integer.model).layers
+            container.save(integer.model, folder / f"{place}.admm")
             steps = sum(steps_of(torch.from_numpy(la.window_codes != 0), pattern) for la in layers)
             yield {
                 "sparsity": sparsity,

@@ -77,7 +77,10 @@ module balanced_engine #(
   localparam int X_WIDTH = OUT_WIDTH + WINDOW - 1;
   // window_fetch counts rows from LIFT bank rows above the map.
   localparam int LIFT = (PADDING + BANKS - 1) / BANKS;
-  localparam int SIDE_BITS = ENTRY_BITS + ADDR_BITS + SLOT_BITS + 2;
+  // The other groups' words lie one address above group 0's: where pc points when its word is there.
+  localparam int GROUP_DEPTH = ENTRY_CAPACITY == 2 ** ADDR_BITS ? ENTRY_CAPACITY : ENTRY_CAPACITY + 1;
+  localparam int COUNT_BITS = $clog2(ENTRY_CAPACITY + 1);
+  localparam int SIDE_BITS = ENTRY_BITS + ADDR_BITS + 3;
   localparam logic [TILE_BITS-1:0] LAST_TILE = TILE_BITS'(TILES - 1);
 
   if (INDEX_BITS == 0 && IN_CHANNELS > 1) begin : gen_bad_index
@@ -93,10 +96,11 @@ module balanced_engine #(
   logic advance, hold, issue, last, tile_last, image_last, replay;
   logic [GROUPS-1:0] room;
 
-  // Group 0's memory, and the number of slots.
-  logic cfg_first;
-  logic [SLOTS_BITS-1:0] slots_reg;
-  logic [ADDR_BITS-1:0] word_addr, word_addr_reg, pc_reg, pc_next, slot_start_reg, slot_next_reg;
+  // Group 0's memory; the number of steps, which all groups share, and of slots.
+  logic cfg_first, last_slot;
+  logic [COUNT_BITS-1:0] entries_reg;
+  logic [SLOTS_BITS-1:0] all_slots;
+  logic [ADDR_BITS-1:0] word_addr, pc_reg, pc_next, slot_start_reg, slot_next_reg;
   logic [WORD_BITS-1:0] word;
   assign cfg_first = cfg_group == '0;
   ram_sdp #(
@@ -113,9 +117,8 @@ module balanced_engine #(
       .read_data(word)
   );
   always_ff @(posedge clk) begin
-    if (rst) slots_reg <= '0;
-    else if (cfg_write && cfg_first && cfg_kind == 3'd1) slots_reg <= cfg_wdata[SLOTS_BITS-1:0];
-    if (advance) word_addr_reg <= word_addr;
+    if (rst) entries_reg <= '0;
+    else if (cfg_write && cfg_kind == 3'd0) entries_reg <= cfg_wdata[COUNT_BITS-1:0];
   end
 
   // Fetch: the address follows the word that just arrived, so that replays cost no cycle.
@@ -137,7 +140,8 @@ module balanced_engine #(
   end
   assign last = word[LAST_BIT];
   assign tile_last = tile_reg == LAST_TILE;
-  assign image_last = last & tile_last & (SLOTS_BITS'(slot_reg) + 1'b1 == slots_reg);
+  assign last_slot = SLOTS_BITS'(slot_reg) + 1'b1 == all_slots;
+  assign image_last = last & tile_last & last_slot;
   // Back to the slot's start, or on; the sums are made before the choice, which comes late.
   assign replay = valid_reg & last & ~tile_last;
   assign word_addr = replay ? slot_start_reg : pc_reg;
@@ -147,7 +151,7 @@ module balanced_engine #(
     if (rst) begin
       active_reg <= 1'b0;
       valid_reg  <= 1'b0;
-    end else if (start && slots_reg != '0) begin
+    end else if (start && all_slots != '0) begin
       active_reg <= 1'b1;
     end else if (!hold) begin
       valid_reg <= active_reg & ~(valid_reg & (image_last | (ACC_MUX & last)));
@@ -162,7 +166,7 @@ module balanced_engine #(
       slot_reg <= '0;
       first_reg <= 1'b1;
     end else if (cfg_read) begin
-      pc_reg <= cfg_addr[ADDR_BITS-1:0];
+      pc_reg <= cfg_addr[ADDR_BITS-1:0] + ADDR_BITS'(!cfg_first);
     end else if (!hold) begin
       if (active_reg && advance) pc_reg <= pc_next;
       if (valid_reg) begin
@@ -235,7 +239,7 @@ module balanced_engine #(
       .kh(kh),
       .kw(kw),
       .tile(tile_reg),
-      .side({first_reg, last, slot_reg, word_addr_reg, word[ENTRY_BITS-1:0]}),
+      .side({first_reg, last, last_slot, pc_reg, word[ENTRY_BITS-1:0]}),
       .read_side(read_side),
       .frame_addr(frame_addr),
       .frame_data(frame_data),
@@ -246,38 +250,46 @@ module balanced_engine #(
 
   always_ff @(posedge clk) begin
     if (rst) busy_reg <= 1'b0;
-    else if (start) busy_reg <= slots_reg != '0;
+    else if (start) busy_reg <= all_slots != '0;
     else if (issue && image_last) busy_reg <= 1'b0;
   end
   assign busy = busy_reg;
 
   // Groups.
   logic [GROUPS*32-1:0] group_rdata;
+  logic [GROUPS*SLOTS_BITS-1:0] slots;
+  assign all_slots = slots[SLOTS_BITS-1:0];
   for (genvar g = 0; g < GROUPS; g++) begin : gen_group
     logic cfg_mine;
     logic [ENTRY_BITS-1:0] entry;
-    logic [31:0] header;
+    logic [31:0] memory_word;
     assign cfg_mine = cfg_group == GROUP_BITS'(g);
     if (g == 0) begin : gen_of_program
       always_ff @(posedge clk) entry <= read_side[ENTRY_BITS-1:0];
-      assign group_rdata[31:0] =
-          header | (cfg_read && cfg_mine && cfg_kind == 3'd2 ? 32'(word) : 32'd0);
+      assign memory_word = 32'(word);
     end else begin : gen_of_memory
       ram_sdp #(
           .WIDTH(ENTRY_BITS),
-          .DEPTH(ENTRY_CAPACITY),
+          .DEPTH(GROUP_DEPTH),
           .ADDR_BITS(ADDR_BITS)
       ) entry_memory (
           .clk(clk),
           .write_enable(cfg_write & cfg_mine & (cfg_kind == 3'd2)),
-          .write_addr(cfg_addr[ADDR_BITS-1:0]),
+          .write_addr(cfg_addr[ADDR_BITS-1:0] + 1'b1),
           .write_data(cfg_wdata[ENTRY_BITS-1:0]),
           .read_enable(1'b1),
           .read_addr(read_side[ENTRY_BITS+:ADDR_BITS]),
           .read_data(entry)
       );
-      assign group_rdata[g*32+:32] =
-          header | (cfg_read && cfg_mine && cfg_kind == 3'd2 ? 32'(entry) : 32'd0);
+      assign memory_word = 32'(entry);
+    end
+    always_comb begin
+      group_rdata[g*32+:32] = '0;
+      if (cfg_read && cfg_mine) begin
+        if (cfg_kind == 3'd0) group_rdata[g*32+:32] = 32'(entries_reg);
+        if (cfg_kind == 3'd1) group_rdata[g*32+:32] = 32'(slots[g*SLOTS_BITS+:SLOTS_BITS]);
+        if (cfg_kind == 3'd2) group_rdata[g*32+:32] = memory_word;
+      end
     end
     balanced_group #(
         .X_BITS(X_BITS),
@@ -288,7 +300,6 @@ module balanced_engine #(
         .OUT_WIDTH(OUT_WIDTH),
         .WINDOW(WINDOW),
         .TILES(TILES),
-        .ENTRY_CAPACITY(ENTRY_CAPACITY),
         .SLOT_CAPACITY(SLOT_CAPACITY),
         .FIFO_DEPTH(FIFO_DEPTH),
         .USE_DSP(g < DSP_GROUPS),
@@ -298,22 +309,21 @@ module balanced_engine #(
         .clk(clk),
         .rst(rst),
         .claim(issue & last),
-        .claim_slot(slot_reg),
+        .claim_last_slot(last_slot),
         .room(room[g]),
         .entry(entry),
         .x_valid(x_valid),
         .first(x_side[SIDE_BITS-1]),
         .last(x_side[SIDE_BITS-2]),
-        .slot(x_side[ENTRY_BITS+ADDR_BITS+:SLOT_BITS]),
+        .last_slot(x_side[SIDE_BITS-3]),
         .x(x),
         .tile_valid(tile_valid[g]),
         .tile_payload(tile_payload[g*PAYLOAD_BITS+:PAYLOAD_BITS]),
         .tile_pop(tile_pop[g]),
-        .cfg_write(cfg_write & cfg_mine),
-        .cfg_read(cfg_read & cfg_mine),
-        .cfg_kind(cfg_kind),
-        .cfg_wdata(cfg_wdata),
-        .cfg_rdata(header)
+        .slots(slots[g*SLOTS_BITS+:SLOTS_BITS]),
+        .all_slots(all_slots),
+        .slots_write(cfg_write & cfg_mine & (cfg_kind == 3'd1)),
+        .slots_wdata(cfg_wdata[SLOTS_BITS-1:0])
     );
   end
 

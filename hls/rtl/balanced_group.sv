@@ -15,7 +15,6 @@ module balanced_group #(
     parameter int X_WIDTH = OUT_WIDTH + WINDOW - 1,
     parameter int LANES = ROWS * OUT_WIDTH,
     parameter int TILES = 4,
-    parameter int ENTRY_CAPACITY = 64,
     parameter int SLOT_CAPACITY = 2,
     parameter int FIFO_DEPTH = 1,
     parameter bit USE_DSP = 0,
@@ -25,13 +24,14 @@ module balanced_group #(
     parameter int ENTRY_BITS = CODE_BITS + CHOICE_BITS,
     parameter int TILE_BITS = TILES > 1 ? $clog2(TILES) : 1,
     parameter int SLOT_BITS = SLOT_CAPACITY > 1 ? $clog2(SLOT_CAPACITY) : 1,
+    parameter int SLOTS_BITS = $clog2(SLOT_CAPACITY + 1),
     parameter int PAYLOAD_BITS = LANES * ACC_BITS + SLOT_BITS + TILE_BITS + 1
 ) (
     input  logic                           clk,
     input  logic                           rst,
-    // A channel's last word claims a place for the tile of its slot, where the group has that slot.
+    // A slot's last word claims a place for its tile, where the group has that slot.
     input  logic                           claim,
-    input  logic [SLOT_BITS-1:0]           claim_slot,
+    input  logic                           claim_last_slot,
     output logic                           room,
     // One stage before the window's last one.
     input  logic [ENTRY_BITS-1:0]          entry,
@@ -39,42 +39,30 @@ module balanced_group #(
     input  logic                           x_valid,
     input  logic                           first,
     input  logic                           last,
-    input  logic [SLOT_BITS-1:0]           slot,
+    input  logic                           last_slot,
     input  logic [ROWS*X_WIDTH*X_BITS-1:0] x,
     output logic                           tile_valid,
     output logic [PAYLOAD_BITS-1:0]        tile_payload,
     input  logic                           tile_pop,
-    input  logic                           cfg_write,
-    input  logic                           cfg_read,
-    input  logic [2:0]                     cfg_kind,
-    input  logic [31:0]                    cfg_wdata,
-    output logic [31:0]                    cfg_rdata
+    // Slots of this group, and of the program.
+    output logic [SLOTS_BITS-1:0]          slots,
+    input  logic [SLOTS_BITS-1:0]          all_slots,
+    input  logic                           slots_write,
+    input  logic [SLOTS_BITS-1:0]          slots_wdata
 );
   /* verilator no_inline_module */
-  localparam int COUNT_BITS = $clog2(ENTRY_CAPACITY + 1);
-  localparam int SLOTS_BITS = $clog2(SLOT_CAPACITY + 1);
   localparam int OPERAND_BITS = USE_DSP ? CODE_BITS + 1 : 3 * ((CODE_BITS + 1) / 2);
   localparam int PLACE_BITS = WINDOW > 1 ? $clog2(WINDOW) : 1;
 
-  // Header.
-  logic [COUNT_BITS-1:0] entries_reg;
+  // The last slot may lack a channel in the higher groups.
   logic [SLOTS_BITS-1:0] slots_reg;
+  logic has_last_slot;
   always_ff @(posedge clk) begin
-    if (rst) begin
-      entries_reg <= '0;
-      slots_reg   <= '0;
-    end else if (cfg_write) begin
-      if (cfg_kind == 3'd0) entries_reg <= cfg_wdata[COUNT_BITS-1:0];
-      if (cfg_kind == 3'd1) slots_reg <= cfg_wdata[SLOTS_BITS-1:0];
-    end
+    if (rst) slots_reg <= '0;
+    else if (slots_write) slots_reg <= slots_wdata;
   end
-  always_comb begin
-    cfg_rdata = '0;
-    if (cfg_read) begin
-      if (cfg_kind == 3'd0) cfg_rdata = 32'(entries_reg);
-      if (cfg_kind == 3'd1) cfg_rdata = 32'(slots_reg);
-    end
-  end
+  assign slots = slots_reg;
+  assign has_last_slot = slots_reg == all_slots;
 
   // Weight: decoded once for all lanes.
   logic [CHOICE_BITS-1:0] choice;
@@ -100,8 +88,7 @@ module balanced_group #(
   (* keep = "true" *) logic valid_reg, first_reg, last_reg;
   (* keep *)
   always_ff @(posedge clk) begin
-    // The last slot may lack a channel in the higher groups.
-    valid_reg <= x_valid & (SLOTS_BITS'(slot) < slots_reg);
+    valid_reg <= x_valid & (~last_slot | has_last_slot);
     first_reg <= first;
     last_reg <= last;
   end
@@ -195,7 +182,7 @@ module balanced_group #(
   ) out (
       .clk(clk),
       .rst(rst),
-      .claim(claim & (SLOTS_BITS'(claim_slot) < slots_reg)),
+      .claim(claim & (~claim_last_slot | has_last_slot)),
       .room(room),
       .done(done),
       .acc(acc),
@@ -205,5 +192,5 @@ module balanced_group #(
       .tile_pop(tile_pop)
   );
   logic unused;
-  assign unused = ^{cfg_wdata, choice};
+  assign unused = ^choice;
 endmodule

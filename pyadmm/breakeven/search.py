@@ -46,6 +46,8 @@ _RIVALS = 1
 _GUESS_ERROR = 1.1
 _ENGINE_LUTS, _GROUP_LUTS = 130, 60
 _CROSSING_STEPS = 3
+_CROSSING_PORTIONS = (0.02, 0.05, 0.15, 0.25, 0.35, 0.45)
+"""Around which a balanced kernel's crossing is likely to lie."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ class _Search:
         dense, sparse, measured = self._best_match()
         shapes = [point.config for point in sorted(sparse, key=lambda point: point.time_us)]
         portions = (*PORTIONS, *self.settings.further)
+        self._measure_together(shapes)
         points = {portion: self._at(portion, dense, shapes) for portion in portions}
         crossing = self._crossing(points, dense, shapes)
         return BreakEven(
@@ -174,6 +177,17 @@ class _Search:
             dense=dense,
             curve=tuple(points[portion] for portion in sorted(points)),
             notes=self._notes(),
+        )
+
+    def _measure_together(self, shapes: Sequence[KernelConfig]) -> None:
+        """Have the memories of a whole curve synthesised in one run, which is faster than many."""
+        pairs = [
+            (self._with_index_bits(shape, portion), portion)
+            for shape in shapes
+            for portion in (*PORTIONS, *_CROSSING_PORTIONS)
+        ]
+        self._measured(
+            [config for config, _ in pairs], [self._load(*pair).entries for pair in pairs]
         )
 
     def _notes(self) -> tuple[str, ...]:
@@ -617,7 +631,7 @@ class _BalancedSearch(_Search):
     def _load(self, config: KernelConfig, pruned: float) -> _Load:
         """Exact cycles of the schedule in ``docs/kernels.md``."""
         steps, slots = self._steps(config, pruned), -(-self.spec.outputs // config.groups)
-        entries = steps * (slots if self.case.resident else 2)
+        entries = steps * (slots if self.case.resident else 2) + 1  # the other groups' offset
         stage = self._stage(config, rounded_capacity(entries))
         cycles = self.blocks * stage.tiles * slots * (steps + selects_products(stage))
         form = stage.balanced_format
@@ -632,7 +646,7 @@ class _BalancedSearch(_Search):
         """
         del pruned
         channels = self._stage(config, 1).window_channels
-        if self.configs is not None or channels == 1:
+        if channels == 1:
             return config
         options = [replace(config, index_bits=d) for d in range(1, index_width(channels) + 1)]
         steps = [self._steps(option, PORTIONS[-1]) for option in options]

@@ -121,7 +121,7 @@ def digest_of(
     board: Board,
     settings: Settings,
     version: str,
-    family: PrunedFamily = "sparse",
+    family: str = "sparse",
 ) -> str:
     """SHA-256 of all that decides a break-even; names of layers and boards decide nothing.
 

@@ -226,7 +226,8 @@ def balanced_projection(
 ) -> Projection:
     """The projection of one layer on its window-balanced set, and levels if ``joint``.
 
-    Blocks and windows are those of the channels that are left, as the hardware sees them.
+    Blocks and windows are those of the channels that are left, as the hardware sees them; outputs
+    that may not live take no place in a block.
 
     :param matters: ``(O, C, KH, KW)``.
     """
@@ -236,22 +237,23 @@ def balanced_projection(
     def project(w: Tensor) -> Kept:
         if joint and count == w.numel():
             return Kept.of(project_levels(w, optimal_scale(w, bits), bits))
-        if rows is not None and rows < len(w):
-            w = w * row_mask(w, count, rows)
-        places = w.reshape(matters.shape)
+        every = torch.ones(len(w), dtype=torch.bool, device=w.device)
+        bounded = rows is not None and rows < len(w)
+        living = row_mask(w, count, rows).flatten() if bounded and rows is not None else every
+        places = w.reshape(matters.shape)[living]
         if settings.curvature > 0:
-            ranked = (places * matters).square()
+            ranked = (places * matters[living]).square()
             places = places * balanced_mask(ranked, pattern, weights=count)
         if joint:
             q = balanced_joint_scale(places, count, bits, pattern)
-            return _shaped(keep_balanced_joint(places, count, q, bits, pattern), w)
-        return _shaped(keep_balanced(places, count, pattern), w)
+            kept = keep_balanced_joint(places, count, q, bits, pattern)
+        else:
+            kept = keep_balanced(places, count, pattern)
+        mask = torch.zeros(matters.shape, dtype=torch.bool, device=w.device)
+        mask[living] = kept.mask
+        return Kept(mask.reshape(w.shape), kept.values)
 
     return project
-
-
-def _shaped(kept: Kept, like: Tensor) -> Kept:
-    return Kept(kept.mask.reshape(like.shape), kept.values)
 
 
 def projected_accuracy(network: Network, z: Sequence[Kept], data: Images) -> float:
