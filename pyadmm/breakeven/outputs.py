@@ -73,7 +73,7 @@ def summary_row(result: BreakEven) -> list[Any]:
     """One line per layer and board; the reason why there is nothing is empty."""
     dense = result.dense
     return [
-        result.layer, result.board, result.ratio, result.pruned, result.storage, result.basis,
+        result.title, result.board, result.ratio, result.pruned, result.storage, result.basis,
         result.tool, result.version, result.board_clock_ns, result.weight_bits,
         result.activation_bits, dense.config.tile_rows, dense.config.groups, dense.cycles,
         dense.clock_estimate_ns, *dense.resources.values(), result.metric, "",
@@ -82,7 +82,7 @@ def summary_row(result: BreakEven) -> list[Any]:
 
 def curve_row(result: BreakEven, point: CurvePoint) -> list[Any]:
     """One line per point of a curve; what no fitting kernel has is empty."""
-    head = [result.layer, result.board, point.pruned, point.ratio, point.speedup]
+    head = [result.title, result.board, point.pruned, point.ratio, point.speedup]
     tail = [result.basis, result.tool, result.version, point.reason]
     sparse = point.sparse
     if sparse is None:
@@ -101,7 +101,7 @@ def markdown(results: Sequence[BreakEven], missing: Sequence[NotMeasured] = ()) 
     head += ["dense G×R", "sparse G×R", "limits LUT / FF / BRAM18"]
     rows = [
         [
-            result.layer,
+            result.title,
             result.board,
             "none" if result.ratio is None else f"{result.ratio:.2f}×",
             *(_cell(result.speedup_at(portion)) for portion in SHOWN_PORTIONS),
@@ -114,7 +114,7 @@ def markdown(results: Sequence[BreakEven], missing: Sequence[NotMeasured] = ()) 
     rows += [[gap.layer, gap.board, "no result"] + ["–"] * (len(head) - 3) for gap in missing]
     lines = [head, ["---"] * len(head), *rows]
     notes = [
-        f"* {result.layer} on {result.board}: {result.curve[-1].reason}"
+        f"* {result.title} on {result.board}: {result.curve[-1].reason}"
         for result in results
         if result.ratio is None and result.curve[-1].reason
     ]
@@ -159,7 +159,7 @@ def plot(results: Sequence[BreakEven]) -> Figure:
             *zip(*points, strict=True),
             marker="o",
             markersize=3,
-            label=f"{result.layer} on {result.board}: break-even {ratio}",
+            label=f"{result.title} on {result.board}: break-even {ratio}",
         )
         if result.pruned is not None:
             axes.plot(100 * result.pruned, 1, marker="D", color=line.get_color(), markersize=7)
@@ -224,7 +224,7 @@ def add_sheets(book: Any, results: Sequence[BreakEven]) -> None:
         last = first + len(result.curve) - 1
         chart.add_series(
             {
-                "name": f"{result.layer} on {result.board}",
+                "name": f"{result.title} on {result.board}",
                 "categories": ["Break-even curves", first, 2, last, 2],
                 "values": ["Break-even curves", first, 4, last, 4],
             }

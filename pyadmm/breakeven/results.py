@@ -91,6 +91,11 @@ class BreakEven:
     family: str = "sparse"
 
     @property
+    def title(self) -> str:
+        """The layer, and the family where it is not the usual one."""
+        return self.layer if self.family == "sparse" else f"{self.layer} ({self.family})"
+
+    @property
     def pruned(self) -> float | None:
         """The same as a pruned portion."""
         return None if self.ratio is None else 1 - 1 / self.ratio

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
+from typing import get_args
 
 from rich import box
 from rich.console import Console
@@ -26,6 +28,7 @@ from pyadmm.breakeven import (
 )
 from pyadmm.breakeven.outputs import SHOWN_PORTIONS
 from pyadmm.breakeven.post_route import at_routed_clocks
+from pyadmm.breakeven.search import PrunedFamily
 from pyadmm.cli.command import CHECK_FAILED, DONE, Command, out_option
 from pyadmm.eda.route_flow import RouteSettings
 from pyadmm.flow.config import FlowConfig, read_config
@@ -44,6 +47,7 @@ _EXAMPLES = """\
   pyadmm breakeven --board pynq-z2 --published alexnet           ADMM-NN's bits
   pyadmm breakeven --layer lenet5.conv2 --basis post-route --seeds 3
   pyadmm breakeven --all-boards --layer alexnet.conv4 --measure
+  pyadmm breakeven --layer lenet5.fc1 --family sparse balanced shared
 """
 
 
@@ -68,6 +72,10 @@ def _add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--preset", help=f"{', '.join(PRESETS)} (default quick)")
     parser.add_argument("--image-size", type=int, metavar="N", help="of one's own network")
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file, as for pyadmm run")
+    parser.add_argument(
+        "--family", nargs="+", choices=get_args(PrunedFamily), default=["sparse"],
+        help="kernels that compete with dense ones (default sparse); several for a comparison",
+    )  # fmt: skip
     parser.add_argument("--measure", action="store_true", help="measure anew, take no record")
     out_option(parser, "breakeven", "folder for the files")
     parser.add_argument("--logic-share", type=float, help="of the chip's LUTs, for a dense kernel")
@@ -91,9 +99,14 @@ def _execute(options: Namespace) -> int:
     results: list[BreakEven] = []
     missing: list[NotMeasured] = []
     for board, cases in boards:
-        for case in cases:
+        for case, family in product(cases, options.family):
             found = measurements(
-                [case], board, settings, measure=measure, anew=options.measure or not plain
+                [case],
+                board,
+                settings,
+                measure=measure,
+                family=family,
+                anew=options.measure or not plain,
             )
             records = list(found.results)
             for record in records:
@@ -132,7 +145,7 @@ def _cases(options: Namespace, board: str) -> Sequence[LayerCase]:
 def _line(result: BreakEven, origin: str) -> str:
     ratio = "none below 90 % pruned" if result.ratio is None else f"{result.ratio:.2f}x"
     return (
-        f"{result.layer} on {result.board}: break-even {ratio} "
+        f"{result.title} on {result.board}: break-even {ratio} "
         f"({result.basis}, {result.tool} {result.version}; {origin})"
     )
 
@@ -159,7 +172,7 @@ def _table(results: Sequence[BreakEven], missing: Sequence[NotMeasured]) -> Tabl
         speedups = (result.speedup_at(portion) for portion in SHOWN_PORTIONS)
         dense, limit = result.dense, result.dense.resources
         table.add_row(
-            result.layer,
+            result.title,
             result.board,
             result.storage,
             "none" if result.ratio is None else f"{result.ratio:.2f}x",
