@@ -62,8 +62,13 @@ def at_routed_clocks(
     point. Between two points of the curve the break-even is interpolated: cycles of a sparse kernel
     are proportional to the weights that are left.
 
-    :raises PyadmmError: for a record of another layer or board.
+    :raises PyadmmError: for a record of another layer or board, or of another family than sparse.
     """
+    if record.family != "sparse":
+        raise PyadmmError(
+            f"break-even {record.title}: only sparse and dense kernels are routed; use the basis "
+            "post-synthesis"
+        )
     if (record.name, record.board) != (case.spec.name, board.name):
         raise PyadmmError(
             f"break-even {record.layer} on {record.board}: not a record of {case.label} on "

@@ -310,7 +310,8 @@ class _Search:
         With weights on chip, falls back to the portion of 90 % where half of the weights are too
         many to be stored, and keeps a second kernel for portions that the first has no room for.
         """
-        portions = (MIDDLE, PORTIONS[-1]) if self.case.resident else (MIDDLE,)
+        both = self.case.resident or self.family != "sparse"
+        portions = (MIDDLE, PORTIONS[-1]) if both else (MIDDLE,)
         for portion in portions:
             shapes = self._shapes(self.family)
             if self.configs is None:
@@ -631,7 +632,8 @@ class _BalancedSearch(_Search):
     def _load(self, config: KernelConfig, pruned: float) -> _Load:
         """Exact cycles of the schedule in ``docs/kernels.md``."""
         steps, slots = self._steps(config, pruned), -(-self.spec.outputs // config.groups)
-        entries = steps * (slots if self.case.resident else 2) + 1  # the other groups' offset
+        entries = steps * (slots if self.case.resident else 2)
+        entries += entries & (entries - 1) != 0  # the other groups' words lie one address higher
         stage = self._stage(config, rounded_capacity(entries))
         cycles = self.blocks * stage.tiles * slots * (steps + selects_products(stage))
         form = stage.balanced_format

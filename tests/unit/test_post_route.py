@@ -139,6 +139,12 @@ def test_another_layers_record_is_refused() -> None:
         at_routed_clocks(WHOLE, CASE, load_board("kv260"), RouteSettings(), Router())
 
 
+def test_balanced_kernels_are_refused() -> None:
+    balanced = replace(WHOLE, family="balanced")
+    with pytest.raises(PyadmmError, match="only sparse and dense kernels are routed"):
+        at_routed_clocks(balanced, CASE, BOARD, RouteSettings(), Router())
+
+
 def test_streamed_layers_are_routed_as_one_convolution_group() -> None:
     case = layer_case("alexnet.conv4")
     parameters = kernel_parameters(kernel_stage(case, KernelConfig("dense", 1, 14), 3456))
