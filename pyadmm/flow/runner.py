@@ -71,6 +71,7 @@ def run(
     store = StepStore(session.run_dir)
     estimate = Estimate(works([step.name for step in steps], session.settings))
     reporter.plan(estimate)
+    _say_beforehand(session, [step.name for step in steps])
     with store.lock():
         runner = _Runner(session, store, reporter, estimate)
         for step in steps:
@@ -87,6 +88,15 @@ def run(
     if runner.failed:
         raise PyadmmError("; ".join(f"step {n}: {why}" for n, why in runner.failed.items()))
     return result
+
+
+def _say_beforehand(session: Session, steps: Sequence[str]) -> None:
+    """Say what tracing left out, and what will keep the network from hardware, before training."""
+    for note in session.notes:
+        session.reporter.warn(f"model: {note}")
+    said = session.obstacle() if "codegen" in steps else ""
+    if said:
+        session.reporter.warn(said)
 
 
 def follow(config: FlowConfig) -> None:

@@ -35,6 +35,7 @@ from pyadmm.eda.reports import SynthesisReport
 from pyadmm.eda.verilator import RtlSimulator
 from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.console import Reporter
+from pyadmm.flow.forecast import obstacle
 from pyadmm.flow.store import file_digest
 from pyadmm.flow.subject import Subject, resolve, teacher_of
 from pyadmm.hardware.boards import Board, load_board
@@ -93,6 +94,15 @@ class Session:
             self._require_classes(classes)
         if self.tutor is not None:
             _ = self.tutor_network  # what cannot be traced is refused before any training
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What tracing left out of the model."""
+        return self._traced.notes
+
+    def obstacle(self) -> str:
+        """Why the kernels or the board will not take the network; empty where they will."""
+        return obstacle(self._traced, self.settings, self.board)
 
     @cached_property
     def dataset(self) -> DataSet:

@@ -1,0 +1,78 @@
+"""What hardware will say about a network, asked before it is trained.
+
+The traced network is pruned and quantised in one shot, as the settings say and without any
+training. It classifies nothing, but its shapes, formats and numbers of weights are about those of
+the compressed network, so the kernels either take it or do not.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from pyadmm.admm.projections import top_mask
+from pyadmm.compression.schedule import keep, layer_targets
+from pyadmm.core.errors import PyadmmError
+from pyadmm.hardware.boards import Board, board_names, load_board
+from pyadmm.hardware.design_space import search
+from pyadmm.hardware.lowering import hardware_form
+from pyadmm.model import CompressedModel
+from pyadmm.network.activation_scales import calibrate
+from pyadmm.network.graph import Network
+from pyadmm.network.to_integer import snap_scales, to_compressed
+from pyadmm.settings import CompressSettings
+from pyadmm.training.data import Images
+
+MOST_WEIGHTS = 1 << 20
+"""Networks with more weights are not asked about: the answer would take minutes."""
+_IMAGES = 4
+
+
+def obstacle(network: Network, settings: CompressSettings, board: Board) -> str:
+    """Why the kernels or the board will not take ``network``, and which boards would; else ``""``.
+
+    The layer is named where one is the reason. What a board has room for is modelled.
+    """
+    if network.weights > MOST_WEIGHTS:
+        return ""
+    model = sketch(network, settings)
+    reason = _refusal(model, board)
+    if not reason:
+        return ""
+    others = [load_board(name) for name in board_names() if name != board.name]
+    fitting = [other.name for other in others if not _refusal(model, other)]
+    advice = f"it would fit {', '.join(fitting)}" if fitting else "no board here takes it"
+    return (
+        f"there will be no accelerator for {board.name} at a pruning ratio of "
+        f"{settings.pruning_ratio:g} (modelled): {reason}; {advice}"
+    )
+
+
+@torch.no_grad()
+def sketch(network: Network, settings: CompressSettings) -> CompressedModel:
+    """The integer model of ``network``, pruned to the ratios of ``settings`` by magnitude."""
+    pruned = network.fold_norms()
+    targets = layer_targets([s.facts.spec for s in pruned.layers.values()], settings)
+    for name, layer in pruned.layers.items():
+        ratio = targets[name].ratio or settings.pruning_ratio
+        layer.apply_mask(top_mask(layer.weight.abs(), keep(layer.facts.spec.weights, ratio)))
+        largest = float(layer.weight.abs().max()) or 1.0
+        scale = math.log(largest / (1 << (layer.facts.weight_bits - 1)))
+        layer.log_q = nn.Parameter(layer.weight.new_full((), scale))
+    noise = torch.Generator().manual_seed(0)
+    shape = (_IMAGES, *network.input.shape)
+    images = torch.randint(0, 256, shape, generator=noise).to(torch.uint8)
+    calibrate(pruned, Images(images, torch.zeros(_IMAGES, dtype=torch.int64)))
+    pruned.quantized = True
+    snap_scales(pruned, settings.mult_bits)
+    return hardware_form(to_compressed(pruned, "forecast"))
+
+
+def _refusal(model: CompressedModel, board: Board) -> str:
+    try:
+        search(model, board)
+    except PyadmmError as error:
+        return str(error)
+    return ""
