@@ -94,6 +94,10 @@ def load_own(place: str, data_dir: Path | None = None) -> DataSet | None:
         if named is None:
             raise PyadmmError("data idx: no folder is named; give --data-dir or PYADMM_DATA")
         return idx.load(Path(named).expanduser())
+    if data_dir is not None:
+        raise PyadmmError(
+            f"data {place}: names the place of the data already; leave --data-dir out"
+        )
     path = Path(place).expanduser()
     if path.suffix.lower() == ".npz":
         return arrays.load(path)

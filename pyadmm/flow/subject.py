@@ -96,7 +96,8 @@ def resolve(config: FlowConfig) -> Subject:
     folder = Path(config.data_dir) if config.data_dir else None
     data = config.data or (entry.data if entry else "imagefolder")
     if config.data is None and data == "mnist":
-        data = datasets.own_instead_of_mnist(folder) or data
+        own_folder = datasets.own_instead_of_mnist(folder)
+        data, folder = (data, folder) if own_folder is None else (own_folder, None)
     if data == "idx" or data not in datasets.NAMES:
         own = datasets.load_own(data, folder)
         if own is not None:

@@ -218,6 +218,11 @@ class Data:
     def split(cls, everything: Images) -> Data:
         """Training images with up to 5,000 held out to choose on, the same ones every time."""
         count = min(VALIDATION_IMAGES, len(everything) // VALIDATION_SHARE)
+        if count == 0:
+            raise PyadmmError(
+                f"data: {len(everything)} training images are too few: one in {VALIDATION_SHARE} "
+                f"is held out to choose on; give {VALIDATION_SHARE} or more"
+            )
         generator = torch.Generator().manual_seed(seed_of(0, "validation split"))
         order = torch.randperm(len(everything), generator=generator)
         held_out, kept = order[:count], order[count:]

@@ -10,6 +10,7 @@ import pytest
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.datasets import Encoding, arrays, load_own
+from pyadmm.training.data import Data, Images
 
 LABELS = np.arange(12) % 3
 
@@ -156,6 +157,17 @@ def test_files_that_are_none(file: Path) -> None:
     file.write_bytes(b"PK\3\4 and so on")
     with pytest.raises(PyadmmError, match="mine.npz: is no .npz file"):
         arrays.load(file)
+
+
+def test_the_place_is_named_once(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(PyadmmError, match="leave --data-dir out"):
+        load_own(str(write(file, X)), tmp_path)
+
+
+def test_a_handful_of_images_is_too_few_to_choose_on(file: Path) -> None:
+    found = arrays.load(write(file, X[:11], LABELS[:11]))
+    with pytest.raises(PyadmmError, match="11 training images are too few: .* give 12 or more"):
+        Data.split(Images.from_numpy(found.train_images, found.train_labels))
 
 
 def test_damaged_files_never_crash(file: Path) -> None:

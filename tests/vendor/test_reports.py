@@ -193,6 +193,22 @@ def test_cosim() -> None:
     assert report.as_synthesis("top").interval == CycleRange(121, 151, 132)
 
 
+def test_latency_and_interval_of_cosim_are_told_by_their_heads() -> None:
+    text = (HERE / "vivado_hls_2018.2_cosim.rpt").read_text()
+    usual = parse_text("usual.rpt", text)
+    swapped = parse_text(
+        "swapped.rpt",
+        text.replace("Latency", "?").replace("Interval", "Latency ").replace("?", "Interval"),
+    )
+    assert isinstance(usual, CosimReport)
+    assert isinstance(swapped, CosimReport)
+    for one, other in zip(usual.runs, swapped.runs, strict=True):
+        assert (one.latency, one.interval) == (other.interval, other.latency)
+        assert one.latency != one.interval
+    with pytest.raises(ReportError, match="no heads Latency and Interval"):
+        parse_text("odd.rpt", text.replace("Latency", "Cycles "))
+
+
 def test_failed_cosim_gives_no_latency() -> None:
     report = parse_report(HERE / "vitis_hls_2023.1_failed_cosim.rpt")
     assert isinstance(report, CosimReport)

@@ -10,6 +10,8 @@ from pyadmm.eda.parsers.source import Source
 from pyadmm.eda.parsers.tables import Table, read_tables
 from pyadmm.eda.reports import CycleRange, SynthesisReport
 
+_GROUPS = re.compile(r"^\|.*\b(Latency|Interval)\b.*\b(Latency|Interval)\b", re.MULTILINE)
+"""The heads over the two groups of three columns."""
 _HEAD_ROW = re.compile(r"^\+\s*RTL\s*\+\s*Status\s*\+", re.MULTILINE)
 
 
@@ -71,7 +73,8 @@ def parse_cosim(source: Source) -> CosimReport:
     table = next((table for table in read_tables(source) if _is_result(table)), None)
     if table is None:
         source.fail("RTL", "its table is missing, so the report is cut off or of another kind")
-    runs = [_run(source, row) for row in table.rows(source)]
+    places = _places(source)
+    runs = [_run(source, row, places) for row in table.rows(source)]
     if not runs:
         source.fail("RTL", "its table has no row, so the report is cut off")
     simulator = re.search(r"^Simulation tool\s*:\s*(\w+)", source.text, re.MULTILINE)
@@ -83,14 +86,22 @@ def _is_result(table: Table) -> bool:
     return table.heads[2:8] == ("min", "avg", "max", "min", "avg", "max")
 
 
-def _run(source: Source, row: tuple[str, ...]) -> CosimRun:
+def _places(source: Source) -> dict[str, slice]:
+    """The columns of latency and of interval, by the heads over them."""
+    groups = _GROUPS.search(source.text)
+    if groups is None or groups[1] == groups[2]:
+        source.fail("RTL", "its table has no heads Latency and Interval")
+    return {groups[1]: slice(2, 5), groups[2]: slice(5, 8)}
+
+
+def _run(source: Source, row: tuple[str, ...], places: dict[str, slice]) -> CosimRun:
     language, status = row[0].strip(), row[1].strip()
     total = row[8] if len(row) > 8 else ""
     return CosimRun(
         language=language,
         status=status,
-        latency=_span(source, f"{language} Latency", row[2:5]),
-        interval=_span(source, f"{language} Interval", row[5:8]),
+        latency=_span(source, f"{language} Latency", row[places["Latency"]]),
+        interval=_span(source, f"{language} Interval", row[places["Interval"]]),
         total_cycles=values.count(source, f"{language} Total Execution Time", total),
     )
 
