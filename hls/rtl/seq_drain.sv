@@ -75,12 +75,13 @@ module seq_drain #(
   // What belongs to the result is copied when it is chosen: then the group may finish its next tile, whose
   // result comes later than the last slice of this one. Only a wide result takes longer and holds the group.
   logic [7:0] tile_reg;
+  logic [SLICE_BITS-1:0] end_slice_reg;
   logic final_reg;
   logic [23:0] dest0_reg;
   logic [31:0] bias0_reg;
   logic [15:0] mult0_reg;
   logic [5:0] shift0_reg;
-  assign end_slice = slice_reg == (final_reg ? SLICE_BITS'(last_slices - 4'd1) : SLICE_BITS'(SLICES - 1));
+  assign end_slice = slice_reg == (final_reg ? end_slice_reg : SLICE_BITS'(SLICES - 1));
   assign last_slice = end_slice & (~wide | (plane_reg == 2'd3));
   assign next = ~active_reg | last_slice;
   assign slice = slice_reg;
@@ -105,6 +106,7 @@ module seq_drain #(
       end
       if (active_reg && last_slice && final_reg) odd_reg[group_reg] <= ~odd_reg[group_reg];
     end
+    end_slice_reg <= SLICE_BITS'(last_slices - 4'd1);
     if (next) begin
       group_reg <= pick;
       slice_reg <= '0;

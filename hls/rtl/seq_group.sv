@@ -108,7 +108,8 @@ module seq_group #(
   // Slots: two header words, then the entries of every tile.
   typedef enum logic [2:0] {IDLE, HEADER0, HEADER1, SETTLE0, SETTLE1, ENTRIES} state_t;
   state_t state_reg;
-  logic [15:0] count_reg, entry_reg;
+  logic [15:0] final_entry_reg, entry_reg;
+  logic [7:0] end_tile_reg;
   logic [BUFFER_BITS-1:0] start_reg;
   logic [23:0] dest_reg;
   logic [31:0] bias_reg;
@@ -127,8 +128,8 @@ module seq_group #(
   assign headed = |used[WORD_BITS:1];
   assign available = behind != 0;
   assign is_first = entry_reg == 0;
-  assign is_last = entry_reg == count_reg - 16'd1;
-  assign last_tile = tile_reg == tiles - 8'd1;
+  assign is_last = entry_reg == final_entry_reg;
+  assign last_tile = tile_reg == end_tile_reg;
   assign issue = (state_reg == ENTRIES) & available & ~bubble & ~(is_last & held_reg);
   assign busy = (state_reg != IDLE) | held_reg;
   assign waiting = ((state_reg == ENTRIES) & ~available) | ((state_reg == HEADER0) & ~headed);
@@ -173,7 +174,8 @@ module seq_group #(
     end
     // The first header word is there two cycles after HEADER0, the second one a cycle later.
     if (state_reg == SETTLE0) begin
-      count_reg <= word_out_reg[15:0];
+      final_entry_reg <= word_out_reg[15:0] - 16'd1;
+      end_tile_reg <= tiles - 8'd1;
       start_reg <= word_out_reg[16+:BUFFER_BITS];
       dest_reg <= word_out_reg[63:40];
       slot_reg <= header_reg;

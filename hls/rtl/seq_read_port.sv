@@ -37,6 +37,7 @@ module seq_read_port #(
   logic [CLIENT_BITS-1:0] turn_reg, pick;
   logic found, ask_valid_reg, ask_go, ask_inside;
   logic [31:0] ask_addr_reg;
+  logic [32:0] ask_end_reg;
   logic [4:0] ask_beats_reg;
   logic [CLIENT_BITS-1:0] ask_client_reg;
   logic [DEPTH_BITS:0] in_reg, out_reg;
@@ -53,7 +54,7 @@ module seq_read_port #(
       if (request_valid[c] && CLIENT_BITS'(c) > turn_reg) pick = CLIENT_BITS'(c);
   end
   assign room = (in_reg - out_reg) < (DEPTH_BITS + 1)'(2 ** DEPTH_BITS);
-  assign ask_inside = (ask_addr_reg < memory_bytes) & (memory_bytes - ask_addr_reg >= {24'd0, ask_beats_reg, 3'd0});
+  assign ask_inside = ask_end_reg <= {1'b0, memory_bytes};
   assign ask_go = ask_valid_reg & ask_inside & room & (~arvalid | arready) & ~clear;
   always_comb begin
     request_ready = '0;
@@ -65,6 +66,7 @@ module seq_read_port #(
     else if (ask_go) ask_valid_reg <= 1'b0;
     if (!ask_valid_reg) begin
       ask_addr_reg <= request_addr[32*pick+:32];
+      ask_end_reg <= {1'b0, request_addr[32*pick+:32]} + {25'd0, request_beats[5*pick+:5], 3'd0};
       ask_beats_reg <= request_beats[5*pick+:5];
       ask_client_reg <= pick;
       if (found) turn_reg <= pick;

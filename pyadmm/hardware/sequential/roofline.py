@@ -17,6 +17,8 @@ from pyadmm.model.integer import CompressedModel
 
 BASIS = "modelled"
 _BATCHES = (1, 2, 3, 4, 6, 8, 12, 16)
+_FILL_CYCLES = 150
+"""That a RUN takes to fill and empty the pipeline, about."""
 _HEADER_CYCLES = 5
 """Of a slot: two words of header and what follows them through the ring."""
 
@@ -142,7 +144,12 @@ def best_images(
     compiled = [
         compile_model(model, array, images) for images in range(1, most + 1) if images in _BATCHES
     ]
-    return min(compiled, key=lambda one: cycles_per_image(one, bytes_per_cycle))
+    return min(compiled, key=lambda one: _estimate(one, bytes_per_cycle))
+
+
+def _estimate(compiled: Compiled, bytes_per_cycle: float) -> float:
+    runs = sum(len(planned.runs) for planned in compiled.steps)
+    return cycles_per_image(compiled, bytes_per_cycle) + _FILL_CYCLES * runs / compiled.images
 
 
 def cycles_per_image(compiled: Compiled, bytes_per_cycle: float) -> float:
