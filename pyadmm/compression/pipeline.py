@@ -387,13 +387,16 @@ def compress(
     :param val_loader: the same, for every choice that is made on the way.
     :raises PyadmmError: before training for what is unsupported, unknown or impossible; during it
         if the loss is not finite. No other exception leaves it, but for those of ``progress``.
-    :warns UserWarning: where most of the accuracy is lost; it names the setting to relax.
+    :warns UserWarning: where most of the accuracy is lost; it names the setting to relax. And for
+        what tracing left out, such as a softmax at the end.
     """
     told = Told(progress)
     with only_ours("compress", told.failures):
         _require_arguments(model, config)
         data = Data(Images.of(train_loader), Images.of(val_loader))
         dense = to_network(model, config, _shape(data))
+        for note in dense.notes:
+            warnings.warn(f"model: {note}", stacklevel=2)
         data.require_labels(output_count(dense))
         common: dict[str, Any] = {
             "checkpoint_dir": None if checkpoint_dir is None else Path(checkpoint_dir),

@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyadmm import zoo
+from pyadmm.compression import pipeline
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model import InputSpec
 from pyadmm.model.types import QFormat
 from pyadmm.network.layers import AddStep, WeightedStep
 from pyadmm.network.trace import trace
+from pyadmm.settings import from_dict
 
 _BYTES = InputSpec((2, 9, 9), QFormat(8, False, 1 / 255))
 
@@ -394,3 +396,18 @@ def test_lines_are_maps_of_one_row() -> None:
     with torch.no_grad():
         expected = model(codes[:, :, 0] / 255)
         assert torch.allclose(trace(model, spec)(codes), expected, atol=1e-5)
+
+
+def test_compress_warns_of_what_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise PyadmmError("no training here")
+
+    monkeypatch.setattr(pipeline, "admm_phase", stop)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.LogSoftmax(1))
+    images, labels = torch.zeros(8, 1, 2, 2, dtype=torch.uint8), torch.arange(8) % 2
+    settings = from_dict({"preset": "quick", "pruning_ratio": 1.0})
+    with (
+        pytest.warns(UserWarning, match="LogSoftmax .* does not change the order; left out"),
+        pytest.raises(PyadmmError, match="no training here"),
+    ):
+        pipeline.compress(model, settings, [(images, labels)], [(images, labels)])
