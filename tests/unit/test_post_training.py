@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
@@ -50,8 +51,10 @@ from pyadmm.compression.post_training.sensitivity import (
 from pyadmm.compression.post_training.settings import PostTraining
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model import InputSpec
+from pyadmm.model.onnx import export_onnx, run_onnx
 from pyadmm.model.types import LayerSpec, QFormat
 from pyadmm.network.graph import Network
+from pyadmm.network.onnx_import import import_onnx
 from pyadmm.network.to_integer import to_compressed
 from pyadmm.network.trace import trace
 
@@ -264,7 +267,7 @@ def test_admm_reads_as_its_three_lines_and_converges() -> None:
     assert problem.objective(levels.weights) < 0.7 * problem.objective(plain.weights)
 
 
-@pytest.mark.parametrize(("sparsity", "bits"), product((0.0, 0.5, 0.8), (3, 4, 8)))
+@pytest.mark.parametrize(("sparsity", "bits"), [*product((0.0, 0.5, 0.8), (3, 4, 8))])
 @pytest.mark.parametrize("groups", [1, 6])
 def test_admm_is_better_than_magnitude_and_greedy(sparsity: float, bits: int, groups: int) -> None:
     inputs = 60 if groups == 1 else 9
@@ -494,3 +497,25 @@ def test_one_image_is_enough_to_run() -> None:
 def test_settings_are_checked(wrong: dict[str, Any]) -> None:
     with pytest.raises(PyadmmError, match="post-training"):
         PostTraining(**wrong)
+
+
+@pytest.mark.parametrize(("name", "bits"), [("ds_cnn", 8), ("ds_cnn", 4)])
+def test_a_shared_network_goes_from_its_file_to_integers_that_onnxruntime_computes(
+    name: str, bits: int
+) -> None:
+    """Calibrated on rows 0 … 199 of the keyword data; judged on other rows."""
+    folder = Path(os.environ.get("PYADMM_DATA_DIR") or "/nonexistent")
+    if not (folder / "networks" / f"{name}.onnx").is_file():
+        pytest.skip("PYADMM_DATA_DIR names no folder with networks/*.onnx")
+    pytest.importorskip("onnxruntime", reason="pip install 'pyadmm[export]'")
+    with np.load(folder / "kws" / "dev.npz") as held:
+        x, scale = held["x"], float(held["scale"])
+    spec = InputSpec((1, 49, 10), QFormat(9, True, scale), (83,), signed=True)
+    network = trace(import_onnx(folder / "networks" / f"{name}.onnx").module, spec)
+    calibration = Calibration.of(network, torch.from_numpy(x[:200]))
+    found, _ = compress_post_training(calibration, PostTraining(weight_bits=bits))
+    model = to_compressed(found, name)
+    integers = run_onnx(export_onnx(model), x[200:])
+    np.testing.assert_array_equal(model.run(x[200:250]), integers[:50])
+    dense = logits(calibration.network, torch.from_numpy(x[200:])).argmax(1).numpy()
+    assert np.mean(integers.argmax(1) == dense) >= 0.95
