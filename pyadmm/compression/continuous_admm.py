@@ -10,12 +10,12 @@ with ``crowding``, ``h`` is larger where ``Z`` has many entries, whose positions
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyadmm.admm.projections import (
     Kept,
@@ -88,6 +88,23 @@ def _active_channels(
     return network.shrink()
 
 
+class SquaredGradients:
+    """Running means of the squared gradients of some weights: their Fisher information, scaled.
+
+    :param means: by weight; all share one factor, which grows with the batches that were seen.
+    """
+
+    def __init__(self, weights: Sequence[nn.Parameter]) -> None:
+        self.weights = weights
+        self.means = [torch.zeros_like(w) for w in weights]
+
+    def observe(self) -> None:
+        """Count in the gradients that ``backward`` has left."""
+        gradients = [w.grad for w in self.weights if w.grad is not None]
+        torch._foreach_mul_(self.means, _MEMORY)
+        torch._foreach_addcmul_(self.means, gradients, gradients, value=1 - _MEMORY)
+
+
 class _Run:
     """The iteration: its network, its ADMM, the schedule of the target and the metric.
 
@@ -110,7 +127,7 @@ class _Run:
         self.batch = 0
         layers = network.layers.values()
         self.weights = [layer.weight for layer in layers]
-        self.squares = [torch.zeros_like(layer.mask) for layer in layers]
+        self.squares = SquaredGradients(self.weights)
         self.residuals = Residuals(0.0, 0.0, settings.admm.rho)
         self.admm = Admm(
             self.weights,
@@ -134,12 +151,12 @@ class _Run:
 
     def state_dict(self) -> dict[str, Any]:
         """What is neither the network's, the optimizer's nor ADMM's."""
-        return {"batch": self.batch, "squares": list(self.squares), **vars(self.residuals)}
+        return {"batch": self.batch, "squares": self.squares.means, **vars(self.residuals)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict`."""
         self.batch = int(state["batch"])
-        for own, saved in zip(self.squares, state["squares"], strict=True):
+        for own, saved in zip(self.squares.means, state["squares"], strict=True):
             own.copy_(saved)
         self.residuals = Residuals(state["primal"], state["dual"], state["rho"])
 
@@ -170,9 +187,7 @@ class _Run:
 
     def _before_step(self) -> None:
         """After ``backward``: measure, move ``Z`` and ``U`` if a W-step is over, add the penalty."""
-        gradients = [w.grad for w in self.weights if w.grad is not None]
-        torch._foreach_mul_(self.squares, _MEMORY)
-        torch._foreach_addcmul_(self.squares, gradients, gradients, value=1 - _MEMORY)
+        self.squares.observe()
         if self.batch % self.every == 0:
             self._z_and_u_step()
         self.batch += 1
@@ -195,7 +210,7 @@ class _Run:
 
     def _metric(self, i: int) -> Tensor:
         """``h`` of a layer."""
-        fisher, power = self.squares[i], self.settings.curvature
+        fisher, power = self.squares.means[i], self.settings.curvature
         mean = fisher[self.weights[i] != 0].mean()
         if power == 0:
             metric = (mean**_LAYER_POWER).expand_as(fisher)

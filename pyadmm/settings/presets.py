@@ -157,6 +157,7 @@ def _admm_nn(pruning_ratio: float, weight_bits: int, *layers: LayerTarget) -> Co
         retrain=TrainSettings(epochs=10, lr=2e-3),
         quantize=QuantizeSettings(epochs=15, lr=1e-3, freeze_from=0.2),
         distill=DistillSettings(weight=0.0),
+        sparse=True,
     )
 
 
