@@ -51,7 +51,8 @@ def candidates(case: LayerCase, dense: KernelConfig, family: str) -> list[Kernel
     single = size == [1, 1]
     most = channels if single or case.spec.kernel == (1, 1) else case.spec.kernel[1]
     windows = (1,) if family == "shared" else (2, 4) if single else (2, 3)
-    outputs = case.spec.outputs // (1 if case.resident else case.spec.groups)
+    blocks = 1 if case.resident else case.spec.groups  # which run one after the other
+    outputs, channels = case.spec.outputs // blocks, channels // blocks
     slots = {-(-outputs // groups): groups for groups in range(dense.groups, 0, -1)}
     fewer = sorted(slots.values(), reverse=True)
     kernels = [dense]
