@@ -126,8 +126,9 @@ module dma_write #(
   );
 
   // Beats into bursts. held counts the beats in the queue that belong to no burst yet.
-  typedef enum logic [1:0] {
+  typedef enum logic [2:0] {
     GATHER,
+    PLAN,
     ADDRESS,
     DATA,
     RESPONSE
@@ -135,14 +136,15 @@ module dma_write #(
   state_t state_reg;
   logic [28:0] next_reg;
   logic [4:0] burst_reg, to_boundary, burst;
-  logic all_here, issue, answered, broken, finished;
+  logic all_here, choose, issue, answered, broken, finished;
   logic [1:0] awaited;
   assign awaited = {push_reg, low_held_reg};
   assign to_boundary = 5'd16 - {1'b0, next_reg[3:0]};
   assign all_here = ~collecting_reg & awaited == 2'b00;
   assign burst = held_reg < (QUEUE_BITS + 1)'(to_boundary) ? held_reg[4:0] : to_boundary;
-  assign issue = state_reg == GATHER & active_reg & ~cancel & held_reg != '0
+  assign choose = state_reg == GATHER & active_reg & ~cancel & held_reg != '0
       & (held_reg >= (QUEUE_BITS + 1)'(to_boundary) | all_here);
+  assign issue = state_reg == PLAN;
   assign answered = state_reg == RESPONSE & bvalid;
   assign broken = answered & bresp[1];
   assign finished = state_reg == GATHER & active_reg & all_here & (held_reg == '0 | cancel);
@@ -168,17 +170,19 @@ module dma_write #(
     end else begin
       if (start) active_reg <= 1'b1;
       else if (finished || broken) active_reg <= 1'b0;
-      held_reg <= broken ? '0 : held_reg + (QUEUE_BITS + 1)'(push_reg) - (issue ? (QUEUE_BITS + 1)'(burst) : '0);
+      held_reg <= broken ? '0 : held_reg + (QUEUE_BITS + 1)'(push_reg) - (issue ? (QUEUE_BITS + 1)'(burst_reg) : '0);
       case (state_reg)
-        GATHER: if (issue) state_reg <= ADDRESS;
+        GATHER: if (choose) state_reg <= PLAN;
+        PLAN: state_reg <= ADDRESS;
         ADDRESS: if (awready) state_reg <= DATA;
         DATA: if (queue_pop && wlast) state_reg <= RESPONSE;
         RESPONSE: if (bvalid) state_reg <= GATHER;
+        default: state_reg <= GATHER;
       endcase
     end
     if (start) next_reg <= address[31:3];
     else if (queue_pop) next_reg <= next_reg + 29'd1;
-    if (issue) burst_reg <= burst;
+    if (state_reg == GATHER) burst_reg <= burst;
     else if (queue_pop) burst_reg <= burst_reg - 5'd1;
   end
 
