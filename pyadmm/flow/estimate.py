@@ -127,18 +127,26 @@ class Estimate:
     @property
     def left(self) -> float:
         """About how many seconds the run still takes."""
-        seconds = 0.0
-        for place, work in enumerate(self.work[self._at :]):
-            inside = self._inside(work) if place == 0 else 0.0
-            seconds += work.seconds * (1 - inside) * self._factor(work.epochs > 0)
-        return seconds
+        if self.step is None:
+            return 0.0
+        later = self.work[self._at + 1 :]
+        seconds = sum(work.seconds * self._factor(work.epochs > 0) for work in later)
+        if self.step.epochs:
+            inside = self._inside(self.step)
+            return seconds + self.step.seconds * (1 - inside) * self._factor(True)
+        return seconds + self._tool_left(self.step)
 
     def _inside(self, work: Work) -> float:
         """Share of the running step that is done; of a tool's step by its expected time."""
         if work.epochs:
             return min(self._epochs / work.epochs, 1.0)
-        expected = max(work.seconds * self._factor(False), 1e-9)
-        return min((self.clock() - self._since) / expected, 0.9)
+        elapsed = self.clock() - self._since
+        return elapsed / max(elapsed + self._tool_left(work), 1e-9)
+
+    def _tool_left(self, work: Work) -> float:
+        """Seconds that a tool still takes; one that runs over its time, a quarter of that again."""
+        elapsed = self.clock() - self._since
+        return max(work.seconds * self._factor(False) - elapsed, elapsed / 4)
 
     def _factor(self, training: bool) -> float:
         """Seconds that a nominal second takes here, from what is done of the same kind or at all."""
