@@ -9,6 +9,7 @@ concatenation is a sum of maps that are placed beside each other.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -44,7 +45,8 @@ def lowered(model: CompressedModel) -> CompressedModel:
     """
     names = {node.name for node in model.nodes}
     nodes = [part for node in model.nodes for part in _lowered(model, node, names)]
-    return replace(model, nodes=tuple(nodes))
+    same = len(nodes) == len(model.nodes) and all(map(operator.is_, nodes, model.nodes))
+    return model if same else replace(model, nodes=tuple(nodes))
 
 
 def _lowered(model: CompressedModel, node: Node, names: set[str]) -> Iterator[Node]:

@@ -669,7 +669,8 @@ class AddStep(_ScaledStep):
 
     def ratios(self, scales: Tensor) -> Tensor:
         """What the codes of both sources, of the given scales, are multiplied with."""
-        return scales * scales.new_tensor(self.facts.gains) / self.step_size
+        gained = [scale * gain for scale, gain in zip(scales, self.facts.gains, strict=True)]
+        return torch.stack(gained) / self.step_size
 
 
 class ConcatStep(_ScaledStep):

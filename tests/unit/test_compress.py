@@ -894,7 +894,7 @@ def test_distillation_is_cross_entropy_plus_scaled_divergence() -> None:
     [
         (torch.randn(4, 1, 8, 8), "float images must be bytes / 255"),
         (torch.full((4, 1, 8, 8), 2.0), "float images must be bytes / 255"),
-        (torch.zeros(4, 8, 8, dtype=torch.uint8), "images must be uint8 of shape"),
+        (torch.zeros(4, 8, 8, dtype=torch.uint8), "batches must be images \\(N, C, H, W\\)"),
     ],
 )
 def test_images_that_are_no_bytes_are_refused(images: torch.Tensor, message: str) -> None:
