@@ -14,6 +14,10 @@ from pyadmm.model import CompressedLayer, Requant
 from pyadmm.model.types import LayerSpec, QFormat, signed_bits
 
 _BRAM18_BITS = 18 * 1024
+LOGIC_SHARE = 0.35
+"""Share of the chip's LUTs and flip-flops that one layer's dense kernel may take."""
+MEMORY_SHARE = 0.8
+"""Share of the chip's block RAM."""
 SEED = 20190413
 """Of the random patterns: the same for every density, board and tool."""
 
@@ -39,6 +43,13 @@ class LayerCase:
     def label(self) -> str:
         """``alexnet.conv4``."""
         return f"{self.model}.{self.spec.name}" if self.model else self.spec.name
+
+    @property
+    def lane_luts(self) -> int:
+        """LUTs of a fabric lane, to within some 15 % (modelled)."""
+        digits = (self.weight_bits + 1) // 2
+        product = self.weight_bits + self.activation_bits
+        return self.acc_bits + round(0.95 * digits * product)
 
     @property
     def acc_bits(self) -> int:
@@ -99,21 +110,26 @@ class LayerFormat:
     activation_bits: int
 
 
-def network_cases(
-    name: str, layers: Sequence[LayerFormat], board: Board, memory_share: float = 0.8
-) -> tuple[LayerCase, ...]:
+def network_cases(name: str, layers: Sequence[LayerFormat], board: Board) -> tuple[LayerCase, ...]:
     """Every layer of any network, in order.
 
-    Weights stay on chip where those of the whole network, dense, fit ``memory_share`` of the
-    board's block RAM; else each layer has the chip to itself and streams its weights from DDR.
+    All layers share the chip, and their weights stay on it, where the dense weights fit
+    :data:`MEMORY_SHARE` of the block RAM and every layer has room for one row of lanes in its part of
+    :data:`LOGIC_SHARE` of the LUTs. Else each layer has the chip to itself and streams its weights.
     """
+
+    def cases(together: bool) -> tuple[LayerCase, ...]:
+        sharing = len(layers) if together else 1
+        return tuple(
+            LayerCase(name, layer.spec, layer.weight_bits, layer.activation_bits, together, sharing)
+            for layer in layers
+        )
+
     bits = sum(layer.spec.weights * (layer.weight_bits + 1) for layer in layers)
-    resident = bits <= memory_share * board.resources.bram18 * _BRAM18_BITS
-    sharing = len(layers) if resident else 1
-    return tuple(
-        LayerCase(name, layer.spec, layer.weight_bits, layer.activation_bits, resident, sharing)
-        for layer in layers
-    )
+    room = LOGIC_SHARE * board.resources.lut / len(layers)
+    widest = max(case.spec.output_shape[2] * case.lane_luts for case in cases(True))
+    memory = MEMORY_SHARE * board.resources.bram18 * _BRAM18_BITS
+    return cases(bits <= memory and widest <= room)
 
 
 def _conv(name: str, shape: tuple[int, int, int, int], size: int, **geometry: int) -> LayerSpec:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from pyadmm.breakeven.cases import SEED, LayerCase
+from pyadmm.breakeven.cases import LOGIC_SHARE, MEMORY_SHARE, SEED, LayerCase
 from pyadmm.breakeven.measure import (
     Measure,
     Measured,
@@ -33,9 +33,6 @@ SEARCH_VERSION = 2
 """Part of the digest of every record: raise it when the search or its cycle model changes."""
 PORTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Pruned portions of every curve (ADMM-NN figure 4); more are added around the crossing."""
-LOGIC_SHARE = 0.35
-"""Share of the chip's LUTs and flip-flops that one layer's dense kernel may take."""
-MEMORY_SHARE = 0.8
 _FINE_STEPS = 3
 MIDDLE = 0.5
 """The portion at which kernels are matched."""
@@ -238,6 +235,11 @@ class _Search:
             return [(math.inf, config) for config in shapes]
         guesses = {config: self._guess(config) for config in shapes}
         shapes = [config for config in shapes if guesses[config].fits(budget)]
+        if not guesses:
+            raise PyadmmError(
+                f"break-even {self.case.label} on {self.board.name}: not even one row of lanes "
+                f"fits its budget of {budget.lut:,.0f} LUTs (modelled)"
+            )
         if not shapes:
             smallest = min(guesses, key=lambda c: guesses[c].lut)
             raise PyadmmError(
@@ -528,7 +530,7 @@ class _Search:
     def _all_shapes(self, family: str) -> Iterator[KernelConfig]:
         _, rows, columns = self.spec.output_shape
         budget = self.settings.budget(self.board, self.case.layers_on_chip)
-        most_lanes = budget.lut / _lane_luts(self.case)
+        most_lanes = budget.lut / self.case.lane_luts
         for tile_rows in _useful_rows(rows):
             for groups in _useful_groups(self.spec.outputs):
                 if tile_rows * columns * groups > most_lanes:
@@ -567,7 +569,7 @@ class _Search:
         columns = self._shared_columns(stage)
         selection = row_bits * _mux_luts(min(rows, stage.banks)) + lane_bits * _mux_luts(columns)
         copies = stage.frame_copies
-        luts = stage.lanes * config.groups * _lane_luts(self.case)
+        luts = stage.lanes * config.groups * self.case.lane_luts
         luts += copies * (selection + _ENGINE_LUTS) + config.groups * _GROUP_LUTS
         luts += config.groups * self._own_choice_luts(stage)
         banks, depth_of_bank, bits = stage.frame_banks
@@ -662,7 +664,7 @@ class _BalancedSearch(_Search):
         if stage.config.family == "dense":
             return 0
         if selects_products(stage):
-            return stage.tile_rows * (stage.config.window - 1) * _lane_luts(self.case) // 2
+            return stage.tile_rows * (stage.config.window - 1) * self.case.lane_luts // 2
         return stage.lanes * stage.input.bits * _mux_luts(stage.config.window)
 
 
@@ -698,13 +700,6 @@ def _memory_halves(depth: int, width: int) -> int:
 def _middle_speedup(match: _Match) -> float:
     dense, sparse, _ = match
     return max((dense.time_us / point.time_us for point in sparse), default=0.0)
-
-
-def _lane_luts(case: LayerCase) -> int:
-    """LUTs of a fabric lane, to within some 15 %."""
-    digits = (case.weight_bits + 1) // 2
-    product = case.weight_bits + case.activation_bits
-    return case.acc_bits + round(0.95 * digits * product)
 
 
 def one_group(spec: LayerSpec) -> LayerSpec:

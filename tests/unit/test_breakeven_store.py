@@ -101,3 +101,6 @@ def test_cases_follow_the_network_and_the_board() -> None:
     assert [c.resident for c in network_cases("net", formats, BOARD)] == [False, False]
     assert [c.layers_on_chip for c in network_cases("net", formats, BOARD)] == [1, 1]
     assert [c.layers_on_chip for c in network_cases("net", formats[1:] * 2, BOARD)] == [2, 2]
+    wide = LayerSpec("w", "conv", (4, 4, 3, 3), (4, 32, 32), padding=1)
+    many = network_cases("net", [LayerFormat(wide, 4, 8)] * 20, BOARD)
+    assert {(c.resident, c.layers_on_chip) for c in many} == {(False, 1)}
