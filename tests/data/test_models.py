@@ -21,6 +21,8 @@ from pyadmm.model import CompressedModel
 from pyadmm.model.compact import compact
 from pyadmm.model.types import IntArray
 
+pytestmark = pytest.mark.slow
+
 MODELS = Path(__file__).parents[2] / "models"
 BESIDE = Path(__file__).parents[3] / "shared" / "data"
 ENTRIES: list[dict[str, Any]] = json.loads((MODELS / "manifest.json").read_text(encoding="utf-8"))

@@ -19,6 +19,8 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.training import devices
 from pyadmm.training.checkpoint import Checkpoint
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 STOP_AFTER = "retrain-1"
 

@@ -15,6 +15,8 @@ import torch.distributed as dist
 from pyadmm.core.errors import PyadmmError
 from pyadmm.training import distributed
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

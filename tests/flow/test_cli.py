@@ -99,15 +99,19 @@ def test_break_even_is_measured_for_lenet5_unless_told_otherwise() -> None:
     assert configuration(COMMAND.parser().parse_args([])).break_even is None
 
 
-def test_without_yosys_the_compression_has_no_floors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_yosys_only_the_records_at_hand_are_floors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def missing() -> str:
         raise MissingToolError("yosys: the package pyosys is not installed")
 
     monkeypatch.setattr(yosys, "tool_version", missing)
-    session = Session(FlowConfig(), Reporter())
-    assert session.floors == {}
+    monkeypatch.setenv("PYADMM_CACHE", str(tmp_path))
+    assert set(Session(FlowConfig(), Reporter()).floors) == {"conv1", "conv2", "fc1", "fc2"}
+    other = Session(FlowConfig(compress={"weight_bits": 5}), Reporter())
+    assert other.floors == {}
     with pytest.raises(MissingToolError, match="pyosys is not installed"):
-        _ = session.measured_break_even
+        _ = other.measured_break_even
 
 
 @pytest.mark.parametrize("config", [FlowConfig(), FlowConfig(model="alexnet", break_even=True)])

@@ -19,6 +19,8 @@ from pyadmm.eda.reports import SynthesisReport
 from pyadmm.report.record import load_record
 from tests.flow.driver import TINY, made_up_digits
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 300
 

@@ -26,9 +26,12 @@ from pyadmm.model.types import LayerSpec, QFormat
 from tests.hls.chains import Recipe, layer_spec, random_chain
 from tests.unit.models import U4, planned, random_images, random_lenet5
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("g++") is None, reason="csim needs g++: no generated C++ has been checked"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        shutil.which("g++") is None, reason="csim needs g++: no generated C++ has been checked"
+    ),
+]
 BOARD = load_board("pynq-z2")
 REPOSITORY = Path(__file__).resolve().parents[2]
 LENET5_KEPT = (250, 1750, 2600, 450)

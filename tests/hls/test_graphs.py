@@ -27,9 +27,12 @@ from tests.hls.graphs import (
 )
 from tests.unit.models import random_images
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("g++") is None, reason="csim needs g++: no generated C++ has been checked"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        shutil.which("g++") is None, reason="csim needs g++: no generated C++ has been checked"
+    ),
+]
 BOARD = load_board("pynq-z2")
 CASES: dict[str, Callable[[int], CompressedModel]] = {
     "residual": residual_network,

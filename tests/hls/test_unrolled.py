@@ -14,9 +14,12 @@ from pyadmm.eda.gxx import build_simulator
 from tests.rtl.designs import Design
 from tests.rtl.unrolled_designs import small_lenet, strides_padding_and_signs
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("g++") is None, reason="csim needs g++: no generated C++ has been checked"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        shutil.which("g++") is None, reason="csim needs g++: no generated C++ has been checked"
+    ),
+]
 
 
 @pytest.mark.parametrize(

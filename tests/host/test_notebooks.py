@@ -8,6 +8,8 @@ import pytest
 
 from pyadmm.deploy.simulated_board.stage import Stage, last_lines
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOKS = ["1_quick_start", "2_live_demo", "3_other_weights", "4_break_even"]
 DRAW = """
 import base64, datetime, io, json

@@ -16,6 +16,8 @@ from pyadmm.hardware.boards import Board, load_board
 from pyadmm.hardware.plan import KernelConfig, StagePlan
 from pyadmm.model.types import LayerSpec, Resources
 
+pytestmark = pytest.mark.slow
+
 SPEC = LayerSpec("c", "conv", (12, 6, 3, 3), (6, 7, 5), padding=1)
 CASE = LayerCase("", SPEC, 3, 4, resident=True)
 CONFIGS = (KernelConfig("dense", 2, 2), KernelConfig("sparse", 4, 1, 1))

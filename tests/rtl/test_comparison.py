@@ -17,6 +17,8 @@ from pyadmm.model.compact import compact
 from pyadmm.model.types import QFormat, Resources
 from tests.hls.chains import Recipe, random_chain
 
+pytestmark = pytest.mark.slow
+
 RECIPES = [
     Recipe(4, (3, 3), density=0.2, pool=(2, 2), output=QFormat(4, False)),
     Recipe(6, density=0.1, output=None),

@@ -15,6 +15,8 @@ from pyadmm.model import CompressedModel, InputSpec
 from pyadmm.model.types import QFormat
 from tests.hls.chains import Recipe, random_chain
 
+pytestmark = pytest.mark.slow
+
 
 def _model(seed: int) -> CompressedModel:
     recipes = [

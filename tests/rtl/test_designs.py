@@ -17,6 +17,8 @@ from pyadmm.model.types import QFormat
 from tests.hls.chains import Recipe
 from tests.rtl.designs import Design, balanced, dense, design, sparse
 
+pytestmark = pytest.mark.slow
+
 U8 = QFormat(8, False)
 Case = tuple[Design, Mapping[str, RtlOptions]]
 

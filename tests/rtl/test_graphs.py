@@ -25,6 +25,8 @@ from tests.hls.graphs import (
 )
 from tests.unit.models import random_images
 
+pytestmark = pytest.mark.slow
+
 BOARD = load_board("pynq-z2")
 CASES: dict[str, Callable[[int], CompressedModel]] = {
     "residual": residual_network,

@@ -17,6 +17,8 @@ from pyadmm.model import INPUT, Add, CompressedLayer, CompressedModel, InputSpec
 from pyadmm.model.types import LayerSpec
 from tests.unit.models import U4, planned, random_images, random_layer
 
+pytestmark = pytest.mark.slow
+
 NAMES = [
     ["0", "3", "1x1", "0.0", "logits"],
     ["in", "class", "input_", "module", "always"],

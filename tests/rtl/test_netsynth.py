@@ -24,6 +24,8 @@ from pyadmm.model.types import QFormat, Resources
 from tests.hls.chains import Recipe
 from tests.rtl.designs import Design, design, small_lenet, sparse
 
+pytestmark = pytest.mark.slow
+
 BOARD = load_board("pynq-z2")
 TOLERANCE = 0.05
 """Between the sum of the modules and the whole design in one run, LUT and FF."""

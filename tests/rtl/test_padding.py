@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from pyadmm.codegen.rtl import generate_rtl
 from pyadmm.eda.rtl_simulation import cosim
@@ -13,6 +14,8 @@ from pyadmm.model import InputSpec
 from pyadmm.model.types import QFormat
 from tests.hls.chains import Recipe
 from tests.rtl.designs import dense, design, sparse
+
+pytestmark = pytest.mark.slow
 
 
 def test_padded_and_strided_windows_are_bit_exact(simulators: Path) -> None:

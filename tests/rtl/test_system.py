@@ -25,6 +25,8 @@ from tests.host.models import small_model, small_pack, small_plan
 from .system_board import BUFFERS, CORE, DMA, SystemBoard
 from .system_design import chip_cells, empty_top, small_build
 
+pytestmark = pytest.mark.slow
+
 MODELS = (small_model(1, "first"), small_model(2, "second", 0.3))
 
 

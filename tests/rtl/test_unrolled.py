@@ -16,6 +16,8 @@ from pyadmm.hardware.weight_image import weight_image
 from tests.rtl.designs import Design
 from tests.rtl.unrolled_designs import small_lenet, strides_padding_and_signs
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("case", [small_lenet, strides_padding_and_signs])
 def test_logits_are_bit_exact(case: Callable[[], Design], simulators: Path) -> None:

@@ -21,6 +21,8 @@ from pyadmm.model.types import LayerSpec, QFormat
 from tests.sequential.conftest import SMALL
 from tests.sequential.networks import images_of, weighted
 
+pytestmark = pytest.mark.slow
+
 
 class Block(np.ndarray):  # type: ignore[type-arg]
     """Memory of the simulated board, as ``pynq.allocate`` gives it."""

@@ -29,6 +29,8 @@ from pyadmm.model.types import LayerSpec, QFormat
 from tests.sequential.conftest import SMALL
 from tests.sequential.networks import images_of, networks, weighted
 
+pytestmark = pytest.mark.slow
+
 _MEMORIES = [
     MemoryModel(),
     MemoryModel(latency=3),

@@ -48,6 +48,8 @@ from tests.unit.quarters import quarter_data as _data
 from tests.unit.quarters import quarter_images as _images
 from tests.unit.quarters import quarter_model as _model
 
+pytestmark = pytest.mark.slow
+
 torch.set_num_threads(1)
 
 

@@ -12,6 +12,8 @@ from pyadmm.flow.forecast import MOST_WEIGHTS, obstacle, sketch
 from pyadmm.hardware.boards import load_board
 from pyadmm.settings import from_dict
 
+pytestmark = pytest.mark.slow
+
 
 def _asked(model: nn.Module, shape: tuple[int, int, int], board: str = "pynq-z2", **more: object):
     settings = from_dict({"preset": "quick", **more})

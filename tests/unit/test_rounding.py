@@ -31,6 +31,8 @@ from tests.unit.quarters import quarter_data as _data
 from tests.unit.quarters import quarter_images as _images
 from tests.unit.quarters import quarter_model as _model
 
+pytestmark = pytest.mark.slow
+
 torch.set_num_threads(1)
 
 _TRAIN = {"lr": 5e-3, "batch_size": 32, "shift_pixels": 0}

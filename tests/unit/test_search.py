@@ -12,6 +12,8 @@ from pyadmm.hardware.design_space import SearchResult, search
 from pyadmm.hardware.mapping import plan_accelerator
 from tests.unit.models import random_lenet5
 
+pytestmark = pytest.mark.slow
+
 BOARD = load_board("pynq-z2")
 
 

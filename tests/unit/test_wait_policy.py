@@ -10,6 +10,8 @@ import pytest
 
 from benchmarks.wait_policy import measure
 
+pytestmark = pytest.mark.slow
+
 PROBE = """
 import os, sys
 import pyadmm

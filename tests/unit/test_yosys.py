@@ -14,6 +14,8 @@ from pyadmm.eda.reports import SynthesisReport
 from pyadmm.eda.yosys import Design, count_resources, synthesise, synthesise_all
 from pyadmm.hardware.boards import load_board
 
+pytestmark = pytest.mark.slow
+
 needs_pyosys = pytest.mark.skipif(
     importlib.util.find_spec("pyosys") is None,
     reason="SKIPPED, NOT PASSED: pyosys is not installed (pip install 'pyadmm[rtl]')",
