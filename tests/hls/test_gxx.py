@@ -20,6 +20,8 @@ from pyadmm.model import CompressedModel, InputSpec
 from tests.hls.chains import Recipe, random_chain
 from tests.unit.models import U4, random_images
 
+pytestmark = pytest.mark.slow
+
 needs_gxx = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
 

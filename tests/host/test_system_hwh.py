@@ -14,6 +14,8 @@ from pyadmm.hardware.boards import load_board
 from .conftest import run_json, stage_of
 from .models import small_design, small_model
 
+pytestmark = pytest.mark.slow
+
 DESIGN = small_design(small_model(1, "first"))
 VLNV = "pyadmm:rtl:pyadmm_top:1.0"
 

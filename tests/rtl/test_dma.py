@@ -37,6 +37,8 @@ from pyadmm.eda.system_simulation import (
 )
 from pyadmm.eda.verilator import lint, verilate
 
+pytestmark = pytest.mark.slow
+
 DMA = 0x40400000
 PAGE = Memory.PAGE
 FIRST, PAGES, BAD_PAGE = 0x1000_0000, 6, 4

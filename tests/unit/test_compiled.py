@@ -19,6 +19,8 @@ from pyadmm.settings import CompressSettings, from_dict
 from pyadmm.training.data import Data, Images
 from pyadmm.zoo.resnet import CifarBlock
 
+pytestmark = pytest.mark.slow
+
 torch.set_num_threads(1)
 _SHAPE = (3, 8, 8)
 

@@ -26,6 +26,8 @@ from pyadmm.training.augmentation import Augmentation, batches, distorted, shift
 from pyadmm.training.data import Data, Images
 from pyadmm.training.trainer import require_compilers
 
+pytestmark = pytest.mark.slow
+
 torch.set_num_threads(1)
 
 # images, channels, height, width, outputs, kernel, density

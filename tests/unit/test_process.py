@@ -11,6 +11,8 @@ import pytest
 from pyadmm.core.errors import ToolError
 from pyadmm.core.process import last_lines, run_tool
 
+pytestmark = pytest.mark.slow
+
 
 def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]

@@ -15,6 +15,8 @@ from pyadmm.compression.schedule import round_ratios
 from pyadmm.core.errors import PyadmmError
 from pyadmm.datasets import mnist
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def short_chain(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,8 @@ from pyadmm.network.layers import AddStep, WeightedStep
 from pyadmm.network.trace import trace
 from pyadmm.settings import from_dict
 
+pytestmark = pytest.mark.slow
+
 _BYTES = InputSpec((2, 9, 9), QFormat(8, False, 1 / 255))
 
 

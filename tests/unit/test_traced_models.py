@@ -23,6 +23,8 @@ from pyadmm.network.to_integer import snap_scales, to_compressed
 from pyadmm.network.trace import trace
 from pyadmm.training.data import Images
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (2, 9, 9)
 Forward = Callable[["Model", Tensor], Tensor]
 
