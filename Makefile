@@ -27,7 +27,7 @@ run: ## The main job: LeNet-5 on MNIST for pynq-z2
 test: lint docs ## All checks and all tests, as CI runs them
 	$(PYTEST)
 
-test-fast: ## The tests that take less than some seconds each: under two minutes
+test-fast: ## The tests that take less than some seconds each: about two minutes
 	$(PYTEST) -m "not slow"
 
 coverage: ## The fast tests with the share of lines that they run
