@@ -1,23 +1,62 @@
-"""MkDocs hook: the page of the command line is made from the commands themselves."""
+"""MkDocs hook: parts of pages that are made from the commands and from stored results.
+
+A page holds one of :data:`MARKS` where such a part belongs.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from pyadmm.breakeven.store import SHIPPED_FILE
 from pyadmm.cli.main import COMMANDS, command, usage
-
-MARK = "<!-- commands -->"
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the help of every command where a page has :data:`MARK`."""
-    if MARK not in markdown:
-        return markdown
+    """Replace every mark of :data:`MARKS` by the text that it stands for."""
+    for mark, text in MARKS.items():
+        if mark in markdown:
+            markdown = markdown.replace(mark, text())
+    return markdown
+
+
+def commands() -> str:
+    """The help of ``pyadmm`` and of every subcommand."""
     parts = [_block(usage())]
     parts += [
         f"## pyadmm {name}\n\n{_block(command(name).parser().format_help())}" for name in COMMANDS
     ]
-    return markdown.replace(MARK, "\n\n".join(parts))
+    return "\n\n".join(parts)
+
+
+def breakeven_records(lines: Iterable[str] | None = None) -> str:
+    """A table of the break-even records of the package: a row for a layer, a column for a board."""
+    if lines is None:
+        lines = SHIPPED_FILE.read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line)["record"] for line in lines]
+    boards = sorted({record["board"] for record in records})
+    found: dict[tuple[str, str, str], dict[str, str]] = {}
+    for record in records:
+        bits = f"{record['weight_bits']} / {record['activation_bits']}"
+        row = found.setdefault((record["layer"], bits, record["storage"]), {})
+        row[record["board"]] = "none" if record["ratio"] is None else f"{record['ratio']:.2f}×"
+    rows = [
+        [*key, *(row.get(board, "–") for board in boards)] for key, row in sorted(found.items())
+    ]
+    return _table(["layer", "bits of weights / activations", "weights", *boards], rows)
+
+
+MARKS: dict[str, Callable[[], str]] = {
+    "<!-- commands -->": commands,
+    "<!-- break-even records -->": breakeven_records,
+}
+"""The mark of each generated part and the function that makes its Markdown."""
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _block(text: str) -> str:

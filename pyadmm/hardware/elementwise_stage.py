@@ -1,7 +1,7 @@
 """Stages without weights: the sum of two frames, and pools that no weighted layer can take along.
 
 Such a stage reads row words and makes ``lanes`` output columns at a time, a window of ``kernel`` x
-``kernel`` values in as many cycles (``docs/kernels.md``, "Row stages"). A sum is a window of one.
+``kernel`` values in as many cycles (``docs/kernels.md``, "Elementwise stages"). A sum is a window of one.
 """
 
 from __future__ import annotations
