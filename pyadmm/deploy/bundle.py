@@ -330,5 +330,5 @@ def _readme(wheel: str, has_bitstream: bool) -> str:
         "    python -m host.selftest\n"
         "    python -m host.benchmark\n"
         "    pynq get-notebooks pyadmm -p $PYNQ_JUPYTER_NOTEBOOKS\n\n"
-        "`bundle/` is the same data in the open; docs/board.md of pyadmm explains each step.\n"
+        "`bundle/` is the same data in the open; docs/guide/on-the-board.md of pyadmm explains each step.\n"
     )

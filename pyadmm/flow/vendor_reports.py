@@ -1,6 +1,6 @@
 """Reports that the vendor's tools left in a run's build folders, for the next run of the flow.
 
-The flow never starts a vendor tool: ``docs/vitis.md`` says how. Where their reports are found, the
+The flow never starts a vendor tool: ``docs/guide/vendor-tools.md`` says how. Where their reports are found, the
 figures nearest to the chip take the place of the modelled ones.
 """
 
