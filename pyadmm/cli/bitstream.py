@@ -21,23 +21,41 @@ from pyadmm.hardware.boards import load_board
 from pyadmm.hardware.plan import BuildPlan
 
 _EXAMPLES = """\
-  pyadmm bitstream runs/my-run                     one seed
-  pyadmm bitstream runs/my-run --seeds 4 --jobs 2  the fastest of four
+  pyadmm bitstream runs/my-run                     routes one seed
+  pyadmm bitstream runs/my-run --seeds 4 --jobs 2  takes the fastest of four seeds
 """
 
 
 def _add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run up to 'deploy'")
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs: seeds 1 to N")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at once")
     parser.add_argument(
-        "--clock-ns", type=float, metavar="NS", help="period to aim at (default: the board's)"
+        "run", type=Path, metavar="RUN", help="folder of a run that completed the step 'deploy'"
     )
     parser.add_argument(
-        "--timeout", type=float, default=DEFAULT_TIMEOUT_S, metavar="S", help="of each run"
+        "--seeds",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of runs, with seeds 1 to N (default 1)",
     )
     parser.add_argument(
-        "--memory", type=float, default=DEFAULT_MEMORY_GIB, metavar="GIB", help="of each run"
+        "--jobs", type=int, default=1, metavar="N", help="parallel runs (default 1)"
+    )
+    parser.add_argument(
+        "--clock-ns", type=float, metavar="NS", help="target period in ns (default: the board's)"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=DEFAULT_TIMEOUT_S,
+        metavar="S",
+        help="time limit of each run in seconds",
+    )
+    parser.add_argument(
+        "--memory",
+        type=float,
+        default=DEFAULT_MEMORY_GIB,
+        metavar="GIB",
+        help="memory limit of each run",
     )
 
 
@@ -121,8 +139,9 @@ COMMAND = Command(
     _execute,
     "Put the RTL of a run into a whole Zynq-7000 chip (processor, DMA, bridge), map it with Yosys,\n"
     "place and route it with nextpnr-xilinx, write the .bit with project X-Ray's tools and the .hwh,\n"
-    "and add both to RUN/deploy/rtl. The manifest gets the routed clock. Exit status 1 where that is\n"
-    "slower than the board's. OPENXC7, OPENXC7_CHIPDB and PRJXRAY_DB_DIR say where the tools are.",
+    "and add both to RUN/deploy/rtl. The manifest gets the routed clock. The exit status is 1 if it is\n"
+    "slower than the board's. The variables OPENXC7, OPENXC7_CHIPDB and PRJXRAY_DB_DIR locate the\n"
+    "tools and their data.",
     _EXAMPLES,
 )
 

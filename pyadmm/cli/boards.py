@@ -15,14 +15,19 @@ from pyadmm.cli.command import DONE, Command, json_option
 from pyadmm.hardware.boards import Board, board_names, load_board
 
 _EXAMPLES = """\
-  pyadmm boards                  all boards that come with pyadmm
-  pyadmm boards my-board.json    check a board file of your own and show it
+  pyadmm boards                  lists all boards that come with pyadmm
+  pyadmm boards my-board.json    checks a board file of your own and shows it
 """
 _TABLE_WIDTH = 130
 
 
 def _add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("boards", nargs="*", metavar="BOARD", help="names or JSON files")
+    parser.add_argument(
+        "boards",
+        nargs="*",
+        metavar="BOARD",
+        help="names or JSON files (default: all that come with pyadmm)",
+    )
     json_option(parser)
 
 

@@ -41,13 +41,13 @@ _TABLE_WIDTH = 160
 
 
 _EXAMPLES = """\
-  pyadmm breakeven --board pynq-z2                               LeNet-5 as the preset quick has it
-  pyadmm breakeven --board pynq-z2 --model resnet20 --preset standard
-  pyadmm breakeven --board pynq-z2 --model my:net --image-size 64 --jobs 2
-  pyadmm breakeven --board pynq-z2 --published alexnet           ADMM-NN's bits
-  pyadmm breakeven --layer lenet5.conv2 --basis post-route --seeds 3
-  pyadmm breakeven --all-boards --layer alexnet.conv4 --measure
-  pyadmm breakeven --layer lenet5.fc1 --family sparse balanced shared
+  pyadmm breakeven --board pynq-z2                               LeNet-5 with the bits of preset quick
+  pyadmm breakeven --board pynq-z2 --model resnet20 --preset standard   a network of the zoo
+  pyadmm breakeven --board pynq-z2 --model my:net --image-size 64       your own network
+  pyadmm breakeven --board pynq-z2 --published alexnet           AlexNet with the bits of ADMM-NN
+  pyadmm breakeven --layer lenet5.conv2 --basis post-route --seeds 3    at routed clocks
+  pyadmm breakeven --all-boards --layer alexnet.conv4 --measure         ignores stored records
+  pyadmm breakeven --layer lenet5.fc1 --family sparse balanced shared   compares kernel families
 """
 
 
@@ -57,35 +57,57 @@ def _add_options(parser: ArgumentParser) -> None:
         "--model", help=f"{', '.join(zoo.names())}, or module:callable (default lenet5)"
     )
     which.add_argument(
-        "--published", choices=model_names(), help="all layers of a network with ADMM-NN's bits"
+        "--published",
+        choices=model_names(),
+        help="measure all layers of this network with the bits of ADMM-NN",
     )
     which.add_argument(
         "--layer", action="append", metavar="NETWORK.LAYER",
-        help="one of the published layers, such as alexnet.conv4; may be repeated",
+        help="measure one of these layers, such as alexnet.conv4; may be repeated",
     )  # fmt: skip
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--board", action="append", metavar="BOARD",
-        help="name or JSON file; may be repeated (default pynq-z2)",
+        help="name or JSON file of a board; may be repeated (default pynq-z2)",
     )  # fmt: skip
-    where.add_argument("--all-boards", action="store_true")
+    where.add_argument("--all-boards", action="store_true", help="measure for every board")
     parser.add_argument("--preset", help=f"{', '.join(PRESETS)} (default quick)")
-    parser.add_argument("--image-size", type=int, metavar="N", help="of one's own network")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file, as for pyadmm run")
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        metavar="N",
+        help="height and width of the images of your own network",
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="YAML file with options, as for pyadmm run"
+    )
     parser.add_argument(
         "--family", nargs="+", choices=get_args(PrunedFamily), default=["sparse"],
-        help="kernels that compete with dense ones (default sparse); several for a comparison",
+        help="families of sparse kernels to measure (default sparse)",
     )  # fmt: skip
-    parser.add_argument("--measure", action="store_true", help="measure anew, take no record")
+    parser.add_argument(
+        "--measure", action="store_true", help="measure every layer, even if a record exists"
+    )
     out_option(parser, "breakeven", "folder for the files")
-    parser.add_argument("--logic-share", type=float, help="of the chip's LUTs, for a dense kernel")
-    parser.add_argument("--jobs", type=int, help="synthesis runs at once (default: cores)")
+    parser.add_argument(
+        "--logic-share",
+        type=float,
+        metavar="SHARE",
+        help="share of the chip's LUTs for dense kernels",
+    )
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="parallel synthesis runs (default: number of cores)"
+    )
     parser.add_argument(
         "--basis", choices=("post-synthesis", "post-route"), default="post-synthesis",
-        help="post-route: both kernels of each layer routed with openXC7, for their clocks",
+        help="post-route: also route both kernels with openXC7 and use their routed clocks",
     )  # fmt: skip
-    parser.add_argument("--seeds", type=int, default=1, help="runs of each routed kernel")
-    parser.add_argument("--dask", metavar="tcp://HOST:PORT", help="a Dask scheduler to use instead")
+    parser.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="seeds of each routed kernel (default 1)"
+    )
+    parser.add_argument(
+        "--dask", metavar="tcp://HOST:PORT", help="run the synthesis on this Dask scheduler"
+    )
 
 
 def _execute(options: Namespace) -> int:
@@ -193,7 +215,7 @@ COMMAND = Command(
     _execute,
     "Synthesise dense and sparse kernels of every layer to find the pruning ratio above which the\n"
     "sparse one is faster on the same area. Records that come with pyadmm or were measured before\n"
-    "are taken as they are.",
+    "are reused.",
     _EXAMPLES,
 )
 

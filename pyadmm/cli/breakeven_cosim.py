@@ -12,20 +12,33 @@ from pyadmm.cli.command import CHECK_FAILED, DONE, Command
 from pyadmm.core.errors import PyadmmError
 
 _EXAMPLES = """\
+  pyadmm breakeven-cosim breakeven/breakeven.json                       simulates every record
   pyadmm breakeven-cosim breakeven/breakeven.json --layer alexnet.conv4 --pruned 0.9
 """
 
 
 def _add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("records", type=Path, metavar="FILE", help="breakeven.json")
-    parser.add_argument("--layer", help="one of its layers, such as alexnet.conv4 (default: all)")
     parser.add_argument(
-        "--pruned", type=float, action="append", help="portion pruned (default 0.5 and 0.9)"
+        "records", type=Path, metavar="FILE", help="breakeven.json, written by pyadmm breakeven"
+    )
+    parser.add_argument("--layer", metavar="NAME", help="one of its layers (default: all)")
+    parser.add_argument(
+        "--pruned",
+        type=float,
+        action="append",
+        metavar="PART",
+        help="pruned share of the weights; may be repeated (default 0.5 and 0.9)",
     )
     parser.add_argument(
-        "--outputs", type=int, default=28, help="output channels to simulate (default 28)"
+        "--outputs",
+        type=int,
+        default=28,
+        metavar="N",
+        help="simulate at most N output channels (default 28)",
     )
-    parser.add_argument("--images", type=int, default=3, help="random images (default 3)")
+    parser.add_argument(
+        "--images", type=int, default=3, metavar="N", help="number of random images (default 3)"
+    )
 
 
 def _execute(options: Namespace) -> int:
@@ -57,7 +70,7 @@ COMMAND = Command(
     _add_options,
     _execute,
     "Simulate the dense and the sparse kernel of break-even records and compare their cycles with\n"
-    "the schedule. Exit status 1 where they differ.",
+    "the schedule. The exit status is 1 if they differ.",
     _EXAMPLES,
 )
 

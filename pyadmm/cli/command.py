@@ -1,6 +1,6 @@
 """What all subcommands share: their parser, their exit status, their options.
 
-Exit status: 0 done; 1 a check failed; 2 an error; 3 a step was skipped for want of a tool;
+Exit status: 0 done; 1 a check failed; 2 an error; 3 a step was skipped because a tool is missing;
 130 interrupted. An error is one line on stderr and never a traceback, unless the environment
 variable ``PYADMM_TRACEBACK`` is set.
 """
@@ -20,7 +20,7 @@ from pyadmm.core.errors import CheckError, MissingToolError, PyadmmError
 DONE, CHECK_FAILED, ERROR, SKIPPED, INTERRUPTED = 0, 1, 2, 3, 130
 STATUS = """\
 exit status: 0 done; 1 a check failed (a logit differs, a design does not fit); 2 an error;
-3 a step was skipped for want of a tool; 130 interrupted"""
+3 a step was skipped because a tool is missing; 130 interrupted"""
 _TRACEBACK = "PYADMM_TRACEBACK"
 
 
@@ -36,13 +36,13 @@ class Parser(argparse.ArgumentParser):
 
 @dataclass(frozen=True)
 class Command:
-    """One subcommand.
+    """One subcommand of ``pyadmm``: its options, its work and its help.
 
     :param help: one line, also shown by ``pyadmm --help``.
     :param add_options: adds the command's options to its parser.
     :param execute: does the work and gives the exit status.
     :param description: what ``--help`` says below the usage; ``help`` if empty.
-    :param examples: whole command lines with a word on each.
+    :param examples: complete command lines, each with a comment.
     """
 
     name: str
@@ -74,7 +74,7 @@ def guarded(work: Callable[[], int]) -> int:
     try:
         return work()
     except KeyboardInterrupt:
-        print("interrupted; give the same command again to go on", file=sys.stderr)
+        print("interrupted; run the same command again to continue", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output left, such as ``head``
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -107,7 +107,7 @@ def _line(error: Exception) -> str:
 
 
 def board_option(parser: argparse.ArgumentParser, default: str | None = "pynq-z2") -> None:
-    """``--board``: one name or file."""
+    """``--board``: the name of a board, or a board file."""
     shown = "" if default is None else f" (default {default})"
     parser.add_argument(
         "--board", default=default, metavar="BOARD",
@@ -118,7 +118,10 @@ def board_option(parser: argparse.ArgumentParser, default: str | None = "pynq-z2
 def data_dir_option(parser: argparse.ArgumentParser) -> None:
     """``--data-dir``: where the data set lies."""
     parser.add_argument(
-        "--data-dir", type=Path, metavar="DIR", help="folder with the data set; also PYADMM_DATA"
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder with the data set (default: PYADMM_DATA)",
     )
 
 
@@ -132,5 +135,5 @@ def out_option(parser: argparse.ArgumentParser, default: str | None, what: str) 
 
 
 def json_option(parser: argparse.ArgumentParser) -> None:
-    """``--json``: machine-readable output."""
+    """``--json``: print machine-readable output."""
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")

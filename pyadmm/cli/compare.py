@@ -13,7 +13,8 @@ from pyadmm.eda.dense_baseline import compare
 from pyadmm.hardware.boards import load_board
 
 _EXAMPLES = """\
-  pyadmm compare models/lenet5-record-85.admm --images 20
+  pyadmm compare models/lenet5-record-85.admm --images 20          counts cycles on MNIST images
+  pyadmm compare my.admm --board kv260 --data random --images 20   works for any network
 """
 
 
@@ -32,7 +33,7 @@ def _execute(options: Namespace) -> int:
 
 COMMAND = Command(
     "compare",
-    "a sparse accelerator against all-dense ones on the same logic",
+    "compare a sparse accelerator with all-dense ones on the same LUTs",
     _add_options,
     _execute,
     "Simulate the sparse accelerator of a file and all-dense accelerators of the same network that\n"

@@ -25,9 +25,9 @@ from pyadmm.hardware.sequential.compiler import Compiled, compile_model
 from pyadmm.hardware.sequential.roofline import best_images, table
 
 _EXAMPLES = """\
-  pyadmm compile models/resnet20-cifar10.admm
-  pyadmm compile my.admm --images 4 --out build       four images per start of the program
-  pyadmm compile my.admm --simulate 8                 run eight images through the RTL, compare all
+  pyadmm compile models/resnet20-cifar10.admm         writes sequential/resnet20-cifar10.seq and .json
+  pyadmm compile my.admm --images 4 --out build       each start takes four images
+  pyadmm compile my.admm --simulate 8                 simulates eight images and compares all outputs
 """
 
 
@@ -35,9 +35,12 @@ def _add_options(parser: ArgumentParser) -> None:
     array = SequentialArray()
     parser.add_argument("file", type=Path, metavar="FILE", help="an .admm file")
     board_option(parser)
-    out_option(parser, "sequential", "folder of NAME.seq and NAME.json")
+    out_option(parser, "sequential", "folder for NAME.seq and NAME.json")
     parser.add_argument(
-        "--images", type=int, metavar="N", help="images per start; by default the roofline chooses"
+        "--images",
+        type=int,
+        metavar="N",
+        help="images per start of the program (default: chosen by the roofline model)",
     )
     parser.add_argument(
         "--groups", type=int, default=array.groups, metavar="G",
@@ -49,7 +52,7 @@ def _add_options(parser: ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--bytes-per-cycle", type=float, default=6.0, metavar="B",
-        help="what the memory port sustains, for the roofline and the simulation (default 6)",
+        help="sustained rate of the memory port, for the roofline model and the simulation (default 6)",
     )  # fmt: skip
     parser.add_argument(
         "--simulate", type=int, default=0, metavar="N",
@@ -105,7 +108,7 @@ def _simulate(compiled: Compiled, options: Namespace, board: Board) -> int:
 
 COMMAND = Command(
     "compile",
-    "make the program of an .admm file for the layer-sequential accelerator",
+    "compile an .admm file into a program of the layer-sequential accelerator",
     _add_options,
     _execute,
     examples=_EXAMPLES,

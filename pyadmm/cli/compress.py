@@ -35,7 +35,7 @@ from pyadmm.network.trace import trace
 from pyadmm.settings import InputSettings
 
 _EXAMPLES = """\
-  pyadmm compress net.onnx --calibration images.npz --post-training
+  pyadmm compress net.onnx --calibration images.npz --post-training   8 bits, no pruning
   pyadmm compress net.onnx --calibration pictures/ --post-training --sparsity 0.5 --weight-bits 4
   pyadmm compress net.onnx --calibration pictures/ --post-training --mean 128 --std 128
 """
@@ -54,29 +54,55 @@ def _add_options(parser: ArgumentParser) -> None:
     )  # fmt: skip
     add(
         "--calibration", type=Path, required=True, metavar="PATH",
-        help="images, as bytes, in an .npz file (x, and y if labels are known) or a folder",
+        help="images as bytes: an .npz file (x, and y if there are labels) or a folder of pictures",
     )  # fmt: skip
-    add("--images", type=int, default=_IMAGES, metavar="N", help=f"of them (default {_IMAGES})")
+    add(
+        "--images",
+        type=int,
+        default=_IMAGES,
+        metavar="N",
+        help=f"take at most N images (default {_IMAGES})",
+    )
     wanted = parser.add_mutually_exclusive_group()
-    wanted.add_argument("--sparsity", type=float, metavar="S", help="share of zeros (default 0)")
-    wanted.add_argument("--pruning-ratio", type=float, metavar="R", help="dense over kept weights")
-    add("--weight-bits", type=int, default=8, metavar="B", help="2 to 8 (default 8)")
-    add("--activation-bits", type=int, default=8, metavar="B", help="2 to 8 (default 8)")
-    add("--method", choices=METHODS, default=METHODS[0], help="default admm")
+    wanted.add_argument(
+        "--sparsity", type=float, metavar="S", help="share of zero weights, 0 to 1 (default 0)"
+    )
+    wanted.add_argument(
+        "--pruning-ratio", type=float, metavar="R", help="number of weights over kept weights"
+    )
+    add(
+        "--weight-bits", type=int, default=8, metavar="B",
+        help="bits of a weight, 2 to 8 (default 8)",
+    )  # fmt: skip
+    add(
+        "--activation-bits", type=int, default=8, metavar="B",
+        help="bits of an activation, 2 to 8 (default 8)",
+    )  # fmt: skip
+    add("--method", choices=METHODS, default=METHODS[0], help="pruning method (default admm)")
     add(
         "--finetune", type=int, default=0, metavar="EPOCHS",
-        help="distil from the dense network on the calibration images afterwards (default 0)",
+        help="then distil from the dense network on the calibration images (default 0 epochs)",
     )  # fmt: skip
-    add("--mean", default="0", metavar="M[,M,M]", help="of pixels 0 to 255 (default 0)")
+    add("--mean", default="0", metavar="M[,M,M]", help="mean of the pixels, 0 to 255 (default 0)")
     add(
         "--std", default="255", metavar="S[,S,S]",
-        help="the network reads (pixel - mean) / std (default 255: pixels in 0 to 1)",
+        help="divisor: the network reads (pixel - mean) / std (default 255, which gives 0 to 1)",
     )  # fmt: skip
     add("--bgr", action="store_true", help="the network reads blue, green, red")
-    add("--fit", choices=FITS, default=FITS[0], help="how pictures of a folder get their size")
-    add("--input-shape", metavar="C,H,W", help="where the file leaves it open")
-    add("--test", type=Path, metavar="FILE.npz", help="labelled images to measure the loss on")
-    add("--seed", type=int, default=0, help="of the sampled positions (default 0)")
+    add(
+        "--fit",
+        choices=FITS,
+        default=FITS[0],
+        help="how pictures of a folder are brought to the input size (default stretch)",
+    )
+    add("--input-shape", metavar="C,H,W", help="input shape, if the file leaves it open")
+    add(
+        "--test",
+        type=Path,
+        metavar="FILE.npz",
+        help="labelled images to measure the loss of accuracy",
+    )
+    add("--seed", type=int, default=0, help="seed of the sampled positions (default 0)")
     add("--out", type=Path, metavar="FILE", help="the .admm file to write (default NET.admm)")
 
 
@@ -223,12 +249,12 @@ def _measure(options: Namespace, calibration: Calibration, model: CompressedMode
 
 COMMAND = Command(
     "compress",
-    "compress a trained network from some images, without training",
+    "compress a trained ONNX network from a few hundred images, without training",
     _add_options,
     _execute,
-    "Prune and quantise a trained ONNX network layer by layer with ADMM, from some hundred images "
-    "without labels.\nThe result is an .admm file: an integer model for `pyadmm export` and the "
-    "accelerators. A run that was\ninterrupted goes on when the same command is given again.",
+    "Prune and quantise a trained ONNX network layer by layer with ADMM, from a few hundred\n"
+    "images without labels. The result is an .admm file: an integer model for `pyadmm export` and\n"
+    "for the accelerators. The same command continues an interrupted run.",
     _EXAMPLES,
 )
 

@@ -27,9 +27,9 @@ from pyadmm.hardware.plan import KernelConfig
 from pyadmm.model import CompressedModel
 
 _EXAMPLES = """\
-  pyadmm cosim models/lenet5-record-85.admm                 1,000 MNIST test images
-  pyadmm cosim my.admm --data random --images 50 --csim     any network, and its C++ as well
-  pyadmm cosim my.admm --board kv260 --stall 0.3 --json
+  pyadmm cosim models/lenet5-record-85.admm                 simulates 1,000 MNIST test images
+  pyadmm cosim my.admm --data random --images 50 --csim     works for any network; also runs the C++
+  pyadmm cosim my.admm --board kv260 --stall 0.3 --json     stalls both streams 30 % of the time
 """
 
 
@@ -38,20 +38,23 @@ def _add_options(parser: ArgumentParser) -> None:
     board_option(parser)
     image_options(parser, 1000)
     parser.add_argument(
-        "--stall", type=float, default=0.0, help="share of stalled stream cycles (default 0)"
+        "--stall",
+        type=float,
+        default=0.0,
+        help="share of cycles in which the streams stall, 0 to 1 (default 0)",
     )
     parser.add_argument(
         "--unrolled",
         action="store_true",
-        help="offer unrolled kernels, whose weights are constants of the hardware",
+        help="let the search use kernels whose weights are fixed in the hardware",
     )
     parser.add_argument(
         "--family",
         choices=("sparse", "dense", "balanced", "any"),
-        help="kernels of one family only, or any (default: sparse and dense)",
+        help="use kernels of one family only, or of any (default: sparse and dense)",
     )
     parser.add_argument(
-        "--csim", action="store_true", help="run the generated C++ as well, compiled with g++"
+        "--csim", action="store_true", help="also compile the generated C++ with g++ and run it"
     )
     json_option(parser)
 
@@ -135,7 +138,7 @@ COMMAND = Command(
     _add_options,
     _execute,
     "Generate the RTL accelerator of each file, simulate it with Verilator and compare every logit\n"
-    "with the integer model. Exit status 1 where one differs.",
+    "with the integer model. The exit status is 1 if any logit differs.",
     _EXAMPLES,
 )
 

@@ -17,18 +17,26 @@ from pyadmm.deploy.bundle import ModelPack, add_bitstream, add_model, read_bundl
 from pyadmm.model import CompressedModel
 
 _EXAMPLES = """\
-  pyadmm deploy runs/my-run/deploy/rtl --bitstream design.bit     its .hwh lies beside it
+  pyadmm deploy runs/my-run/deploy/rtl --bitstream design.bit     also takes design.hwh
   pyadmm deploy runs/my-run/deploy/rtl --add-model other.admm --name smaller
 """
 
 
 def _add_options(parser: ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="the deploy folder of a run")
-    parser.add_argument("--bitstream", type=Path, help=".bit to add, its .hwh beside it")
     parser.add_argument(
-        "--add-model", type=Path, help=".admm file to add, tested on the same images"
+        "--bitstream",
+        type=Path,
+        metavar="FILE",
+        help="the .bit to add; its .hwh is in the same folder",
     )
-    parser.add_argument("--name", help="name of the added model, by default the file's")
+    parser.add_argument(
+        "--add-model",
+        type=Path,
+        metavar="FILE",
+        help="the .admm file to add; the self-test checks it on the same images",
+    )
+    parser.add_argument("--name", help="name of the added model (default: that of its file)")
 
 
 def _execute(options: Namespace) -> int:

@@ -15,15 +15,17 @@ from pyadmm.core.files import write_atomic
 from pyadmm.model.onnx import CHECK_IMAGES, check, export_onnx, export_qonnx
 
 _EXAMPLES = """\
-  pyadmm export models/lenet5-record-85.admm lenet5.onnx
-  pyadmm export my.admm my.qonnx --qonnx --batch 8
+  pyadmm export models/lenet5-record-85.admm lenet5.onnx    integer graph for onnxruntime
+  pyadmm export my.admm my.qonnx --qonnx --batch 8          graph for FINN and other tools
 """
 
 
 def _add_options(parser: ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="FILE", help="an .admm file")
     parser.add_argument("out", type=Path, metavar="OUT", help="the .onnx file to write")
-    parser.add_argument("--qonnx", action="store_true", help="float tensors with Quant nodes")
+    parser.add_argument(
+        "--qonnx", action="store_true", help="write a QONNX graph: float tensors with Quant nodes"
+    )
     parser.add_argument(
         "--batch", type=int, default=1, help="batch size of the QONNX graph (default 1)"
     )

@@ -29,7 +29,7 @@ def image_options(parser: ArgumentParser, count: int) -> None:
     parser.add_argument(
         "--images", type=int, default=count, metavar="N", help=f"at most N images (default {count})"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of random images (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of random images (default 0)")
 
 
 def test_images(

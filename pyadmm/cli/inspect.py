@@ -19,15 +19,15 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.model import CompressedModel
 
 _EXAMPLES = """\
-  pyadmm inspect models/lenet5-record-85.admm
-  pyadmm inspect --check my.admm            only whether the file is whole
-  pyadmm inspect my.admm --json
+  pyadmm inspect models/lenet5-record-85.admm   shows layers and bytes
+  pyadmm inspect --check my.admm            only checks the file
+  pyadmm inspect my.admm --json             prints the same figures as JSON
 """
 
 
 def _add_options(parser: ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="an .admm file")
-    parser.add_argument("--check", action="store_true", help="check the file, show no tables")
+    parser.add_argument("--check", action="store_true", help="only check the file; print no tables")
     json_option(parser)
 
 
@@ -106,7 +106,7 @@ def _inspect(model: CompressedModel, data: bytes) -> None:
 
 COMMAND = Command(
     "inspect",
-    "show what an .admm file holds, or check that it is whole",
+    "show the content of an .admm file, or check it",
     _add_options,
     _execute,
     "Show the layers of a compressed network and what each part of its file takes in bytes.",

@@ -11,17 +11,20 @@ from pyadmm import __version__
 from pyadmm.cli.command import DONE, ERROR, STATUS, Command
 
 COMMANDS = {
-    "run": ("run", "the main job: compress a network, generate and verify its accelerator"),
-    "compress": ("compress", "compress a trained network from some images, without training"),
-    "inspect": ("inspect", "show what an .admm file holds, or check that it is whole"),
+    "run": ("run", "compress a network, generate its accelerator and verify it (the main job)"),
+    "compress": (
+        "compress",
+        "compress a trained ONNX network from a few hundred images, without training",
+    ),
+    "inspect": ("inspect", "show the content of an .admm file, or check it"),
     "export": ("export", "write an .admm file as an ONNX or QONNX graph"),
     "compile": (
         "compile",
-        "make the program of an .admm file for the layer-sequential accelerator",
+        "compile an .admm file into a program of the layer-sequential accelerator",
     ),
     "cosim": ("cosim", "simulate the accelerators of .admm files and compare every logit"),
-    "compare": ("compare", "a sparse accelerator against all-dense ones on the same logic"),
-    "route": ("route", "place and route a model's accelerator with openXC7, for its real clock"),
+    "compare": ("compare", "compare a sparse accelerator with all-dense ones on the same LUTs"),
+    "route": ("route", "place and route the accelerator of a model with openXC7 to get its clock"),
     "bitstream": (
         "bitstream",
         "build the bitstream of a run with openXC7 and add it to the bundle",
@@ -30,8 +33,8 @@ COMMANDS = {
     "breakeven": ("breakeven", "measure break-even pruning ratios by synthesis"),
     "breakeven-cosim": ("breakeven_cosim", "simulate the two kernels of a break-even record"),
     "deploy": ("deploy", "add a bitstream or a model to a bundle for the board"),
-    "report": ("report", "render the reports of a run again"),
-    "reports": ("vendor_reports", "show what a report of Vitis HLS or Vivado says"),
+    "report": ("report", "write the reports of a run again"),
+    "reports": ("vendor_reports", "read reports of Vitis HLS and Vivado"),
     "vendor": ("vendor", "run stages of the vendor tools, or their self-test"),
 }
 """Subcommand to its module in :mod:`pyadmm.cli` and one line of help."""
@@ -41,7 +44,7 @@ examples:
   pyadmm run --board pynq-z2                 LeNet-5 on MNIST, from training to the report
   pyadmm inspect models/lenet5-record-85.admm
   pyadmm cosim models/lenet5-record-85.admm --images 100
-  pyadmm COMMAND --help                      the options of a command, with examples"""
+  pyadmm COMMAND --help                      shows the options of a command, with examples"""
 
 
 def command(name: str) -> Command:

@@ -28,7 +28,7 @@ def _execute(options: Namespace) -> int:
 
 
 COMMAND = Command(
-    "report", "render the reports of a run again", _add_options, _execute, "", _EXAMPLES
+    "report", "write the reports of a run again", _add_options, _execute, "", _EXAMPLES
 )
 
 

@@ -18,8 +18,8 @@ from pyadmm.hardware.lowering import hardware_form
 from pyadmm.hardware.mapping import plan_accelerator
 
 _EXAMPLES = """\
-  pyadmm route models/lenet5-record-410-seed30.admm --share 0.16
-  pyadmm route model.admm --board pynq-z2 --seeds 3 --jobs 3 --keep routed
+  pyadmm route models/lenet5-record-410-seed30.admm --share 0.16             one seed, a small design
+  pyadmm route model.admm --board pynq-z2 --seeds 3 --jobs 3 --keep routed   median of three seeds
 """
 
 
@@ -28,22 +28,40 @@ def _add_options(parser: ArgumentParser) -> None:
     board_option(parser)
     parser.add_argument(
         "--share", type=float, default=CHIP_SHARE, metavar="PART",
-        help=f"part of the chip that the search may use (default {CHIP_SHARE:g})",
+        help=f"share of the chip that the search may use (default {CHIP_SHARE:g})",
     )  # fmt: skip
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs: seeds 1 to N")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at once")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of runs, with seeds 1 to N (default 1)",
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="parallel runs (default 1)"
+    )
     parser.add_argument(
         "--clock-ns", type=float, metavar="NS",
-        help="period to aim at and to judge by (default: the board's)",
+        help="target period in ns, which the result must meet (default: the board's)",
     )  # fmt: skip
     parser.add_argument(
-        "--timeout", type=float, default=DEFAULT_TIMEOUT_S, metavar="S", help="of each run"
+        "--timeout",
+        type=float,
+        default=DEFAULT_TIMEOUT_S,
+        metavar="S",
+        help="time limit of each run in seconds",
     )
     parser.add_argument(
-        "--memory", type=float, default=DEFAULT_MEMORY_GIB, metavar="GIB", help="of each run"
+        "--memory",
+        type=float,
+        default=DEFAULT_MEMORY_GIB,
+        metavar="GIB",
+        help="memory limit of each run",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the report as JSON")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep FASM and logs there")
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="keep FASM and logs in this folder"
+    )
 
 
 def _execute(options: Namespace) -> int:
@@ -86,12 +104,13 @@ def text(result: RouteResult, board: Board, clock_ns: float) -> str:
 
 COMMAND = Command(
     "route",
-    "place and route a model's accelerator with openXC7, for its real clock",
+    "place and route the accelerator of a model with openXC7 to get its clock",
     _add_options,
     _execute,
-    "Search the kernels of a file, map their RTL, place and route it between registers with\n"
-    "nextpnr-xilinx, and time every path over the routed wires. Exit status 1 where the median of\n"
-    "the seeds misses the clock. OPENXC7 and OPENXC7_CHIPDB say where the tool and its data are.",
+    "Choose kernels for an .admm file, synthesise their RTL, place and route it between registers\n"
+    "with nextpnr-xilinx, and time every path over the routed wires. The exit status is 1 if the\n"
+    "median of the seeds misses the clock. The variables OPENXC7 and OPENXC7_CHIPDB locate the tool\n"
+    "and its chip database.",
     _EXAMPLES,
 )
 

@@ -20,15 +20,14 @@ from pyadmm.training import devices, distributed
 _NOT_FIELDS = {"config", "dry_run"}
 _EXAMPLES = """\
   pyadmm run --board pynq-z2                     the default: LeNet-5 on MNIST, preset quick
-  pyadmm run --board pynq-z2 --preset standard   smaller and more accurate, up to an hour
-  pyadmm run --board kv260 --until csim          stop after a step
-  pyadmm run --model my:net --data-dir DIR --image-size 64   your own, on your pictures
+  pyadmm run --board pynq-z2 --preset standard   gives a smaller, more accurate file; up to an hour
+  pyadmm run --board kv260 --until csim          stops after a step
+  pyadmm run --model my:net --data pictures/ --image-size 64   takes your network and your data
   pyadmm run --config my.yaml --seed 3           options override the file
-  pyadmm run --board pynq-z2 --dry-run           show what would be done
-  torchrun --nproc-per-node 4 -m pyadmm.flow ... train with four processes
+  pyadmm run --board pynq-z2 --dry-run           shows what would be done
+  torchrun --nproc-per-node 4 -m pyadmm.flow ... trains with four processes
 
-A run that was interrupted goes on where it stopped when the same command is given again, and gives
-the same result.
+The same command continues an interrupted run where it stopped, with the same result.
 """
 
 
@@ -53,7 +52,9 @@ def _add_options(parser: ArgumentParser) -> None:
         f"(default {default.model})",
     )
     add(
-        "--weights", metavar="FILE", help="trained weights by name (a state_dict); not trained then"
+        "--weights",
+        metavar="FILE",
+        help="trained weights (a state_dict); dense training is skipped",
     )
     add(
         "--teacher",
@@ -64,27 +65,32 @@ def _add_options(parser: ArgumentParser) -> None:
     add(
         "--data", metavar="DATA",
         help=f"{', '.join(datasets.NAMES)}, or your own: FILE.npz (x_train, y_train, x_test, "
-        "y_test), a folder of pictures or of IDX files (default: what the model is made for)",
+        "y_test), a folder of pictures or of IDX files (default: the data set of the model)",
     )  # fmt: skip
-    add("--image-size", type=int, metavar="N", help="height and width to crop image folders to")
+    add(
+        "--image-size",
+        type=int,
+        metavar="N",
+        help="height and width that pictures of a folder are cropped to",
+    )
     add("--preset", help=f"{', '.join(settings.PRESETS)} (default {default.preset})")
     add("--config", type=Path, metavar="FILE", help="YAML file with any of these options")
-    add("--data-dir", metavar="DIR", help="folder with the data set; also PYADMM_DATA")
+    add("--data-dir", metavar="DIR", help="folder with the data set (default: PYADMM_DATA)")
     add("--out", metavar="DIR", help="run directory (default runs/MODEL-BOARD-PRESET-seedN)")
     add("--seed", type=int, help=f"seed of all random numbers (default {default.seed})")
     add("--device", help=f"{', '.join(devices.NAMES)}: where networks train (default cpu)")
-    add("--until", metavar="STEP", help="last step to run")
+    add("--until", metavar="STEP", help="stop after this step")
     add(
         "--break-even",
         action=BooleanOptionalAction,
         help="obey each layer's break-even pruning ratio; layers without a record are measured by "
-        "synthesis, about a minute each (default: for lenet5, whose table comes with pyadmm)",
+        "synthesis, about a minute each (default: only for lenet5, whose records come with pyadmm)",
     )
     add(
         "--measure",
         action="store_true",
         default=None,
-        help="measure every break-even anew, whatever record is at hand",
+        help="measure every break-even, even if a record exists",
     )
     add(
         "--hardware-aware",
@@ -92,8 +98,8 @@ def _add_options(parser: ArgumentParser) -> None:
         nargs="?",
         const=0.2,
         metavar="POINTS",
-        help="push the layers above break-even further, as long as short trials lose at most so "
-        "many points of validation accuracy (default 0.2; five trials, some minutes)",
+        help="prune the layers above break-even further, as long as short trials lose at most POINTS "
+        "points of validation accuracy (default 0.2; five trials, some minutes)",
     )
     add(
         "--synthesis",
@@ -110,16 +116,20 @@ def _add_options(parser: ArgumentParser) -> None:
         "--unrolled",
         action="store_true",
         default=None,
-        help="offer kernels whose weights are part of the hardware and cannot be loaded anew",
+        help="let the search use kernels whose weights are fixed in the hardware",
     )
     add(
         "--compare",
         action="store_true",
         default=None,
-        help="simulate all-dense accelerators on the same logic as well (some minutes); otherwise "
+        help="also simulate all-dense accelerators on the same LUTs (some minutes); otherwise "
         "their cycles are modelled",
     )
-    add("--dry-run", action="store_true", help="check the options, show the steps, do nothing")
+    add(
+        "--dry-run",
+        action="store_true",
+        help="check the options and show the steps, without running them",
+    )
 
 
 def configuration(options: Namespace) -> FlowConfig:
@@ -167,7 +177,7 @@ class _Run(Command):
 
 COMMAND = _Run(
     "run",
-    "the main job: compress a network, generate and verify its accelerator",
+    "compress a network, generate its accelerator and verify it (the main job)",
     _add_options,
     lambda options: _execute(options, []),
     _description(),

@@ -12,29 +12,32 @@ from pyadmm.eda.vendor.vivado import STAGES as VIVADO_STAGES
 from pyadmm.eda.vendor.vivado import build_bitstream
 
 _EXAMPLES = """\
-  pyadmm vendor selftest --board pynq-z2             try the tools on a tiny design
-  pyadmm vendor build runs/my-run/build/hls          all stages, HLS to bitstream
-  pyadmm vendor build runs/my-run/build/hls --stages csynth
+  pyadmm vendor selftest --board pynq-z2             tries the tools on a tiny design
+  pyadmm vendor build runs/my-run/build/hls          runs all stages, from HLS to the bitstream
+  pyadmm vendor build runs/my-run/build/hls --stages csynth   runs one stage
 """
 
 
 def _add_options(parser: ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
-    build = commands.add_parser("build", help="run stages in a build folder")
-    build.add_argument("folder", type=Path, metavar="DIR")
+    build = commands.add_parser("build", help="run the stages of a build folder")
+    build.add_argument("folder", type=Path, metavar="DIR", help="build/hls or build/rtl of a run")
     every = (*STAGES, *VIVADO_STAGES)
     build.add_argument(
         "--stages", nargs="+", choices=every, default=list(every), metavar="STAGE",
-        help=f"of {', '.join(every)} (default: all)",
+        help=f"stages to run: {', '.join(every)} (default: all)",
     )  # fmt: skip
     check = commands.add_parser(
-        "selftest", help="run every stage on a tiny design, pack the result"
+        "selftest", help="run every stage on a tiny design and pack the result"
     )
     out_option(check, "pyadmm-vendor-selftest", "folder for the result")
     board_option(check)
     for command in (build, check):
         command.add_argument(
-            "--timeout-s", type=float, default=DEFAULT_TIMEOUT_S, help="limit of each stage"
+            "--timeout-s",
+            type=float,
+            default=DEFAULT_TIMEOUT_S,
+            help="time limit of each stage in seconds",
         )
 
 

@@ -33,7 +33,7 @@ _EXAMPLES = """\
 
 
 def _add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="reports of the tools")
     json_option(parser)
 
 
@@ -177,10 +177,10 @@ def _span(least: float | None, most: float | None) -> str:
 
 COMMAND = Command(
     "reports",
-    "show what a report of Vitis HLS or Vivado says",
+    "read reports of Vitis HLS and Vivado",
     _add_options,
     _execute,
-    "Read reports of Vitis HLS, Vivado HLS and Vivado, any version that is known, and show them.",
+    "Read reports of Vitis HLS, Vivado HLS and Vivado of any known version and print a table.",
     _EXAMPLES,
 )
 
