@@ -33,7 +33,7 @@ _JOINT_SWEEPS = 20
 
 @dataclass(frozen=True)
 class BalancedPattern:
-    """A window-balanced set.
+    """A window-balanced constraint set: equally many weights in every window of a block of rows.
 
     :param window: places of a window, at least 1; 1 makes the rows of a block share all positions.
     :param lockstep: rows that keep equally many weights in each window, at least 1.

@@ -177,7 +177,7 @@ class Admm:
         return {"z": [z.dense() for z in self.z], "u": list(self.u), "rho": self.rho}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from :meth:`state_dict`."""
+        """Continue from the state that :meth:`state_dict` gave."""
         shapes = [tuple(w.shape) for w in self.weights]
         for name in ("z", "u"):
             if [tuple(t.shape) for t in state[name]] != shapes:

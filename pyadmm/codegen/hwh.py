@@ -79,7 +79,7 @@ class BlockDesign:
     tool: str = "simulated"
 
     def to_hwh(self) -> str:
-        """The XML text."""
+        """The XML text of the ``.hwh`` file."""
         root = Element("EDKSYSTEM", EDWVERSION="1.2", VIVADOVERSION=self.tool)
         SubElement(root, "SYSTEMINFO", ARCH="zynq", NAME=self.name)
         SubElement(root, "EXTERNALPORTS")

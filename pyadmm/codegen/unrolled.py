@@ -48,7 +48,7 @@ def rtl_stage_context(
     front: Mapping[str, int],
     interval: int,
 ) -> dict[str, Any]:
-    """Context of ``rtl_unrolled_stage.sv.j2``.
+    """The context of the template ``rtl_unrolled_stage.sv.j2``.
 
     :param source: the link that brings rows, with its widths; ``target``: the one that takes them.
     :param front: how rows arrive: ``IN_ROWS``, ``IN_ROW_OFFSET``, ``IN_PHASE_FIXED``.
@@ -144,7 +144,7 @@ def _scales(layer: CompressedLayer) -> Iterator[tuple[int, int]]:
 
 
 def rtl_graph_context(layer: CompressedLayer, stage: StagePlan) -> dict[str, Any]:
-    """Context of ``rtl_unrolled_graph.sv.j2``."""
+    """The context of the template ``rtl_unrolled_graph.sv.j2``."""
     graph = adder_graph(layer, stage.input)
     bits = {value: range_bits(*graph.range_of(value)) for value in graph.last_stage}
     taps = len(graph.taps)

@@ -174,6 +174,7 @@ def load(path: str | Path) -> CompressedModel:
 
 
 def read_bytes(path: Path) -> bytes:
+    """The bytes of the file ``path``, at most one more than a valid file may have."""
     try:
         with path.open("rb") as file:
             return file.read(FILE_LIMIT + 1)

@@ -77,6 +77,7 @@ class Encoder(Coder):
         self._marks: list[tuple[str, float]] = []
 
     def symbol(self, weights: Weights, symbol: int | None) -> int:
+        """Write ``symbol``, with probability proportional to its weight."""
         assert symbol is not None
         assert 0 <= symbol < len(weights)
         if len(weights) > 1:
@@ -86,6 +87,7 @@ class Encoder(Coder):
     def symbols(
         self, weights: Weights, count: int, symbols: NDArray[np.int32] | None
     ) -> NDArray[np.int32]:
+        """Write ``symbols``, all of one distribution."""
         assert symbols is not None
         assert len(symbols) == count
         if len(weights) > 1 and count:
@@ -93,6 +95,7 @@ class Encoder(Coder):
         return symbols
 
     def number(self, size: int, value: int | None) -> int:
+        """Write ``value``, one of ``size`` equally likely numbers."""
         assert value is not None
         assert 0 <= value < size <= 1 << _RAW_BITS
         if size > 1:
@@ -100,6 +103,7 @@ class Encoder(Coder):
         return value
 
     def mark(self, section: str) -> None:
+        """Count the following bits for ``section``."""
         self._marks.append((section, self._position()))
 
     def _position(self) -> float:
@@ -148,6 +152,7 @@ class Decoder(Coder):
         self._range = stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
 
     def symbol(self, weights: Weights, symbol: int | None) -> int:
+        """Read a symbol; the argument is ignored."""
         if len(weights) == 1:
             return 0
         return int(_guarded(lambda: self._range.decode(Categorical(weights, perfect=False))))
@@ -155,15 +160,17 @@ class Decoder(Coder):
     def symbols(
         self, weights: Weights, count: int, symbols: NDArray[np.int32] | None
     ) -> NDArray[np.int32]:
+        """Read ``count`` symbols of one distribution."""
         if len(weights) == 1 or count == 0:
             return np.zeros(count, np.int32)
         return _guarded(lambda: self._range.decode(Categorical(weights, perfect=False), count))
 
     def number(self, size: int, value: int | None) -> int:
+        """Read one of ``size`` equally likely numbers."""
         return 0 if size == 1 else int(_guarded(lambda: self._range.decode(Uniform(size))))
 
     def mark(self, section: str) -> None:
-        """Nothing: a decoder keeps no count."""
+        """Do nothing, because a decoder keeps no count."""
 
 
 def _guarded(decode: Callable[[], T]) -> T:
@@ -241,7 +248,7 @@ class Sizes:
         self._lengths = Adaptive(prior, step=4, spread=spread)
 
     def code(self, coder: Coder, value: int | None) -> int:
-        """Code one number.
+        """Code one number of at most the limit.
 
         :raises PyadmmError: where ``value``, or what is read, exceeds the limit.
         """

@@ -113,7 +113,7 @@ class Geometry:
 
     @property
     def rows(self) -> int:
-        """Output channels."""
+        """Number of output channels, ``O``."""
         return self.window[0]
 
     @property

@@ -1,4 +1,4 @@
-"""Where the files that travel with the package lie: kernels, templates, boards, host code.
+"""Location of the files that come with the package: kernels, templates, boards, host code.
 
 In a checkout they are folders beside ``pyadmm/``; in an installed wheel they are package data.
 """

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 
 class PyadmmError(ValueError):
-    """Something a user can mend: the message names subject, rule, value and remedy."""
+    """An error that the user can correct: the message names subject, rule, value and remedy."""
 
 
 class OutputError(PyadmmError, OSError):
-    """A file or folder cannot be written: the disk is full, read-only, or something is in the way."""
+    """A file or folder cannot be written: the disk is full or read-only, or another file is in the
+    way.
+    """
 
     def __str__(self) -> str:
         """The message alone, without the number that ``OSError`` puts before it."""
@@ -24,4 +26,4 @@ class MissingToolError(ToolError):
 
 
 class CheckError(PyadmmError):
-    """A check found what must not be: a logit differs, or a design does not fit."""
+    """A check failed: a logit differs, or a design does not fit."""

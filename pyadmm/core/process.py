@@ -25,7 +25,7 @@ _GRACE_S = 5.0
 
 @dataclass(frozen=True)
 class ToolRun:
-    """A finished run.
+    """A finished run of an external tool.
 
     :param output: standard output and standard error, in the order they were written.
     :param seconds: wall-clock time.
@@ -70,7 +70,7 @@ def run_tool(
     remedy: str = "",
     name: str | None = None,
 ) -> ToolRun:
-    """Run ``argv`` and wait; its whole output goes to ``log``.
+    """Run ``argv``, wait for it, and write its whole output to ``log``.
 
     :param timeout_s: after it the tool and all its children are ended.
     :param memory_mb: limit of the address space, MiB; ``None``: no limit.

@@ -190,7 +190,7 @@ def from_blocks(blocks: Tensor) -> Tensor:
 
 
 def max_pool(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
-    """``max_pool2d`` of blocks."""
+    """The maximum pool ``max_pool2d`` of maps in blocks."""
     return F.max_pool3d(x, (kernel, kernel, 1), (stride, stride, 1), (padding, padding, 0))
 
 

@@ -39,7 +39,7 @@ def notice(text: str) -> None:
 
 
 def sha256(data: bytes | bytearray | memoryview) -> str:
-    """Hexadecimal SHA-256."""
+    """The SHA-256 digest of ``data`` in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 

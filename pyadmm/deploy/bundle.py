@@ -172,6 +172,7 @@ def add_model(folder: Path, pack: ModelPack) -> BuildPlan:
 
 
 def read_bundle(folder: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The files of the bundle in ``folder`` by name, and its parsed manifest."""
     bundle = folder / BUNDLE
     try:
         files = {path.name: path.read_bytes() for path in sorted(bundle.iterdir())}

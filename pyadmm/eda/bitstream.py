@@ -37,7 +37,7 @@ _FRAME_DATA, _IDCODE = 0b00010, 0b01100
 
 @dataclass(frozen=True)
 class BitstreamTools:
-    """An installation.
+    """An installation of project X-Ray's bitstream tools.
 
     :param database: X-Ray's folder of the family, with a folder for every part.
     """

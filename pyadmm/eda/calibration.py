@@ -44,7 +44,7 @@ class Factor:
     samples: int
 
     def text(self) -> str:
-        """For people.
+        """The factor and its range as text.
 
         >>> Factor(0.5, 0.4, 0.625, 3).text()
         '× 0.5 (0.4 … 0.625 on 3 designs)'

@@ -67,7 +67,7 @@ class Comparison:
 
     @property
     def designs(self) -> tuple[ComparedDesign, ...]:
-        """All three."""
+        """The three designs: sparse, dense, and dense with compact shapes."""
         return self.sparse, self.dense, self.dense_compact
 
     def speedup(self, dense: ComparedDesign | None = None) -> float:

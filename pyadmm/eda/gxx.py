@@ -60,7 +60,7 @@ class Inference:
 
 @dataclass(frozen=True)
 class Simulator:
-    """A compiled testbench.
+    """A compiled testbench of an HLS accelerator.
 
     :param program: the executable.
     :param plan: the accelerator that it simulates.

@@ -39,7 +39,7 @@ class LiveProcess:
         self.close()
 
     def close(self) -> None:
-        """End the process."""
+        """End the process and close its pipes."""
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()

@@ -48,7 +48,7 @@ _HARNESS_PACKAGE = "clg400"
 
 @dataclass(frozen=True)
 class OpenXc7:
-    """An installation.
+    """An installation of openXC7's place and route.
 
     :param router: the program ``nextpnr-xilinx``.
     :param chip_database: of the part that is routed.
@@ -137,7 +137,7 @@ class RouteJob:
 
 @dataclass(frozen=True)
 class Routed:
-    """One routed design.
+    """One design, placed and routed with one seed.
 
     :param report: of stage ``post-route``; its clock is the slowest path between registers.
     :param seconds: of the tool's run.

@@ -40,7 +40,7 @@ _CLOCK, _RESET = "ap_clk", "ap_rst_n"
 
 @dataclass(frozen=True)
 class RouteSettings:
-    """How to route.
+    """Seeds, limits and clock target of a routing run.
 
     :param seeds: of the placer; every one is a run of its own.
     :param jobs: runs at once.

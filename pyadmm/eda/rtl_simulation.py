@@ -63,11 +63,11 @@ class LiveTop(LiveProcess):
         self.simulator = simulator
 
     def read(self, addr: int) -> int:
-        """An AXI4-Lite read."""
+        """Perform an AXI4-Lite read of a register."""
         return int(self._ask("<cI", b"R", addr)("<I")[0])
 
     def write(self, addr: int, value: int) -> None:
-        """An AXI4-Lite write."""
+        """Perform an AXI4-Lite write to a register."""
         self._ask("<cII", b"W", addr, value)("<I")
 
     def send(self, words: Words, last: bool = True) -> None:

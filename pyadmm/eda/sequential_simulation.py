@@ -140,12 +140,12 @@ class SequentialTop:
         self._command(struct.pack("<cII", b"X", seed, memory_bytes), 4)
 
     def read(self, register: int) -> int:
-        """A register."""
+        """Read a register of the accelerator."""
         value: int = struct.unpack("<I", self._command(struct.pack("<cI", b"R", register), 4))[0]
         return value
 
     def write(self, register: int, value: int) -> None:
-        """Write a register."""
+        """Write a register of the accelerator."""
         self._command(struct.pack("<cII", b"W", register, value), 4)
 
     def put(self, address: int, data: bytes) -> None:

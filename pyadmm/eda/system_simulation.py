@@ -60,7 +60,7 @@ class LiveSystem(LiveProcess):
         return self._ask("<cII", b"W", address, data.size, tail=data.tobytes())("<I")[0]
 
     def read(self, address: int) -> int:
-        """A register.
+        """Read a register through the processor's port.
 
         :raises ToolError: for an error response.
         """
@@ -69,7 +69,7 @@ class LiveSystem(LiveProcess):
         return int(words[0])
 
     def write(self, address: int, value: int) -> None:
-        """Set a register.
+        """Write a register through the processor's port.
 
         :raises ToolError: for an error response.
         """

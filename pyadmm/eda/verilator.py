@@ -94,7 +94,7 @@ def lint(sources: Sequence[Path], top: str, log: Path) -> None:
 
 @dataclass(frozen=True)
 class RtlSimulator:
-    """A compiled top.
+    """A compiled simulation of a generated top.
 
     :param program: the harness (``hls/cosim/harness.cpp``) with the Verilated top.
     :param plan: the accelerator that it simulates.
@@ -123,7 +123,7 @@ class Testbench:
 
     @property
     def text(self) -> str:
-        """The harness."""
+        """The C++ source of the harness."""
         return (asset_dir("hls") / "cosim" / self.harness).read_text(encoding="utf-8")
 
 

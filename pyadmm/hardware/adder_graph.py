@@ -51,7 +51,7 @@ class Sum:
 
     @property
     def bits(self) -> int:
-        """Two's-complement width."""
+        """Two's-complement width that holds every value of the sum."""
         return range_bits(self.low, self.high)
 
     @property
@@ -94,7 +94,7 @@ class AdderGraph:
         return found.low, found.high
 
     def stage_of(self, value: int) -> int:
-        """Pipeline stage from which on a value is there."""
+        """Pipeline stage from which on a value is available."""
         return 0 if value < len(self.taps) else self.sums[value - len(self.taps)].stage
 
     @cached_property
@@ -104,7 +104,7 @@ class AdderGraph:
 
     @cached_property
     def last_stage(self) -> dict[int, int]:
-        """The last pipeline stage in which each value is used; values that no one uses are absent.
+        """The last pipeline stage in which each value is used; values without a use are absent.
 
         The accumulators are read in stage :attr:`latency`.
         """

@@ -31,7 +31,7 @@ def windows_of(codes: IntArray, stage: StagePlan) -> Ints:
 
 
 def slots_of(counts: IntArray, groups: int) -> list[list[int]]:
-    """Output channels of every slot, one for each group, so that slots take few steps.
+    """Output channels of every slot, one per group, chosen such that slots take few steps.
 
     A slot starts with the channel of most weights; each further one adds the fewest steps (ties go
     to the lower channel). Only the last slot may lack channels. Of large layers the channels are

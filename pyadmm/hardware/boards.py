@@ -19,7 +19,7 @@ _RESOURCES = ("lut", "ff", "dsp", "bram18", "uram")
 
 @dataclass(frozen=True)
 class Board:
-    """What pyadmm must know of a board.
+    """Facts of a board that planning and reports need.
 
     :param part: full Xilinx part name, for example ``xc7z020clg400-1``.
     :param clock_mhz: clock of the programmable logic that designs aim at, MHz.
@@ -41,12 +41,12 @@ class Board:
 
     @property
     def clock_ns(self) -> float:
-        """Clock period, ns."""
+        """Clock period of the programmable logic, ns."""
         return 1e3 / self.clock_mhz
 
 
 def board_names() -> list[str]:
-    """Names of the boards at hand, sorted."""
+    """Names of the boards that come with pyadmm, sorted."""
     return sorted(path.stem for path in asset_dir("boards").glob("*.json"))
 
 

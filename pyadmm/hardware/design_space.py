@@ -81,17 +81,19 @@ class LayerKernel:
 
     @property
     def config(self) -> KernelConfig:
-        """The kernel."""
+        """Family, tile height, groups and storage of the kernel."""
         return self.stage.config
 
     @property
     def cost(self) -> float:
-        """What kernels of a layer are compared by."""
+        """The cost by which kernels of a layer are compared, in LUTs."""
         return _price(self.resources)
 
     @cached_property
     def reliefs(self) -> tuple[LayerKernel, ...]:
-        """The same kernel with fewer LUTs: its frame in block RAM, one more group in DSP blocks."""
+        """The same kernel with fewer LUTs: with its frame in block RAM, or one more group in DSP
+        blocks.
+        """
         return tuple(self._reliefs())
 
     def _reliefs(self) -> Iterator[LayerKernel]:
@@ -157,13 +159,13 @@ class Choice:
         return {name: kernel.config for name, kernel in self.kernels.items()}
 
     def exchanged(self, name: str, kernel: LayerKernel) -> Choice:
-        """The choice with another kernel of layer ``name``."""
+        """The choice with another kernel for layer ``name``."""
         return replace(self, kernels={**self.kernels, name: kernel})
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The best choice and what comes next.
+    """The best choice of the search and the runners-up.
 
     :param budget: the resources that the choice had to fit.
     """
@@ -285,7 +287,7 @@ def _cheapest(
 
 
 def _relieved(choice: Choice, budget: Resources) -> Choice:
-    """``choice`` with frames in block RAM and lanes in DSP blocks, as far as LUTs or FFs are short.
+    """Move frames to block RAM and lanes to DSP blocks, as far as LUTs or flip-flops are short.
 
     What saves most LUTs per share of the chip's other resources comes first.
     """
@@ -310,7 +312,7 @@ def _relieved(choice: Choice, budget: Resources) -> Choice:
 def _hastened(
     choice: Choice, options: Mapping[str, Sequence[LayerKernel]], budget: Resources
 ) -> Choice:
-    """``choice`` with faster kernels where they fit and are worth it: most cycles per LUT first."""
+    """Spend LUTs on latency: take faster kernels where they fit, most cycles per LUT first."""
     while True:
         ways: list[tuple[float, Choice]] = []
         for name, kernel in choice.kernels.items():

@@ -1,4 +1,4 @@
-"""Stages without weights: the sum of two frames, and pools that no weighted layer can take along.
+"""Stages without weights: the sum of two frames, and pools that no weighted stage computes.
 
 Such a stage reads row words and makes ``lanes`` output columns at a time, a window of ``kernel`` x
 ``kernel`` values in as many cycles (``docs/kernels.md``, "Elementwise stages"). A sum is a window of one.

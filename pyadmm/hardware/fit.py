@@ -11,7 +11,7 @@ from pyadmm.model.integer import (
 
 
 def fitted(model: CompressedModel, plan: AcceleratorPlan) -> CompressedModel:
-    """``model`` in the shapes of ``plan``: as it is, or compact and widened to them.
+    """``model`` in the shapes of ``plan``: unchanged, or compact and widened to them.
 
     :raises PyadmmError: where it has more live channels than the accelerator.
     """

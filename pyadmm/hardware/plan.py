@@ -126,22 +126,27 @@ class EntryFormat:
 
     @property
     def kw_lsb(self) -> int:
+        """Lowest bit of the field ``kw``, the kernel column."""
         return self.code_bits
 
     @property
     def kh_lsb(self) -> int:
+        """Lowest bit of the field ``kh``, the kernel row."""
         return self.kw_lsb + self.kw_bits
 
     @property
     def dc_lsb(self) -> int:
+        """Lowest bit of the field ``dc``, the channel advance."""
         return self.kh_lsb + self.kh_bits
 
     @property
     def mac_bit(self) -> int:
+        """Position of the bit ``mac``, which is 0 in a filler."""
         return self.dc_lsb + self.index_bits
 
     @property
     def last_bit(self) -> int:
+        """Position of the bit ``last``, which ends an output channel."""
         return self.mac_bit + 1
 
     @property
@@ -175,14 +180,17 @@ class BalancedFormat:
 
     @property
     def kh_lsb(self) -> int:
+        """Lowest bit of the field ``kh``, the kernel row."""
         return self.entry_bits + self.sub_bits
 
     @property
     def dc_lsb(self) -> int:
+        """Lowest bit of the field ``dc``, the channel advance."""
         return self.kh_lsb + self.kh_bits
 
     @property
     def last_bit(self) -> int:
+        """Position of the bit ``last``, which ends a slot."""
         return self.dc_lsb + self.index_bits
 
     @property
@@ -358,7 +366,7 @@ class StagePlan:
 
     @property
     def name(self) -> str:
-        """The layer's name."""
+        """The name of the layer that the stage computes."""
         return self.spec.name
 
     @property
@@ -368,12 +376,12 @@ class StagePlan:
 
     @property
     def groups(self) -> int:
-        """``G``."""
+        """Number of groups of lanes, ``G``."""
         return self.config.groups
 
     @property
     def tile_rows(self) -> int:
-        """``R``."""
+        """Output rows of a tile, ``R``."""
         return self.config.tile_rows
 
     @property

@@ -46,7 +46,7 @@ def encode_code(codes: IntArray, bits: int) -> NDArray[np.int64]:
 
 
 def decode_code(fields: IntArray, bits: int) -> NDArray[np.int64]:
-    """Inverse of :func:`encode_code`."""
+    """The level codes of fields; the inverse of :func:`encode_code`."""
     fields = fields.astype(np.int64)
     magnitude = (fields & ((1 << (bits - 1)) - 1)) + 1
     return np.asarray(np.where(fields >> (bits - 1) & 1, -magnitude, magnitude), np.int64)

@@ -189,10 +189,12 @@ class CompressedLayer:
 
     @property
     def name(self) -> str:
+        """The name of the layer."""
         return self.spec.name
 
     @property
     def sources(self) -> tuple[str, ...]:
+        """The names of the nodes that the layer reads."""
         return (self.source,)
 
     @property
@@ -373,7 +375,7 @@ class MaxPool(_Pool):
         self._set(name=name, source=source, kernel=kernel, stride=stride, padding=sides(padding))
 
     def run(self, inputs: Sequence[IntArray], x_magnitude: int) -> NDArray[np.int64]:
-        """Pooled integers."""
+        """The pooled integers ``(N, C, H_out, W_out)`` of one map."""
         x = inputs[0].astype(np.int64, copy=False)
         return _reduced(x, self.windows(x.shape[2:]), np.maximum)
 
@@ -450,7 +452,7 @@ class AvgPool(_Pool):
         return self._multiplied(self.counts(size))
 
     def run(self, inputs: Sequence[IntArray], x_magnitude: int) -> NDArray[np.int64]:
-        """Averaged integers."""
+        """The averaged and requantised integers ``(N, C, H_out, W_out)`` of one map."""
         x = inputs[0].astype(np.int64)
         total = _reduced(x, self.windows(x.shape[2:]), np.add)
         total = total * self.multipliers(x.shape[2:]) + (1 << (self.requant.shift - 1))
@@ -477,7 +479,7 @@ class Add:
         return inputs[0]
 
     def run(self, inputs: Sequence[IntArray], x_magnitude: int) -> NDArray[np.int64]:
-        """Requantised sum."""
+        """The requantised sum ``(N, C, H, W)`` of two maps."""
         a, b = (x.astype(np.int64) * m for x, m in zip(inputs, self.mult, strict=True))
         return self.output.saturate((a + b + (1 << (self.shift - 1))) >> self.shift)
 
@@ -510,7 +512,7 @@ class Concat:
         return sum(shape[0] for shape in inputs), *inputs[0][1:]
 
     def run(self, inputs: Sequence[IntArray], x_magnitude: int) -> NDArray[np.int64]:
-        """Requantised channels."""
+        """The requantised channels of all maps, one map after the other."""
         pairs = zip(inputs, self.requants, strict=True)
         return np.concatenate([requant.apply(x, self.output) for x, requant in pairs], 1)
 

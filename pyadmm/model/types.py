@@ -194,7 +194,7 @@ class LayerSpec:
 
     @property
     def output_shape(self) -> tuple[int, int, int]:
-        """``(O, H_out, W_out)``."""
+        """Shape of the output map, ``(O, H_out, W_out)``."""
         _, height, width = self.input_shape
         paddings = self.row_padding, self.column_padding
         facts = zip((height, width), paddings, self.kernel, self.stride, self.dilation, strict=True)
@@ -239,12 +239,12 @@ class QFormat:
 
     @property
     def lo(self) -> int:
-        """Smallest integer."""
+        """Smallest integer of the format."""
         return -(1 << (self.bits - 1)) if self.signed else 0
 
     @property
     def hi(self) -> int:
-        """Largest integer."""
+        """Largest integer of the format."""
         return (1 << (self.bits - self.signed)) - 1
 
     @property
@@ -253,7 +253,7 @@ class QFormat:
         return max(self.hi, -self.lo)
 
     def saturate(self, integers: IntArray) -> NDArray[np.int64]:
-        """``clamp(integers, lo, hi)``."""
+        """The integers clamped to ``lo … hi``, as int64."""
         return np.clip(integers, self.lo, self.hi).astype(np.int64, copy=False)
 
     def quantize(self, values: NDArray[np.floating]) -> NDArray[np.int64]:

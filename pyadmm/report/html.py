@@ -46,6 +46,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
+    """One row of a table of the page."""
+
     cells: tuple[Cell, ...]
     style: str = ""
 
@@ -76,6 +78,8 @@ class Tile:
 
 @dataclass(frozen=True)
 class Chart:
+    """One chart of the page with its title and caption."""
+
     title: str
     caption: str
     svg: Markup | None
@@ -190,7 +194,7 @@ def times(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Wall time.
+    """Wall time in words, with the unit that fits.
 
     >>> duration(2.04), duration(402.7), duration(4000)
     ('2.0 s', '6 min 43 s', '1 h 6 min')

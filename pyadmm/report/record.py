@@ -192,7 +192,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class LayerRecord:
-    """One weighted layer.
+    """What the run found about one weighted layer.
 
     :param kind: ``conv`` or ``linear``.
     :param weights: weights of the dense layer, biases not counted.
@@ -283,7 +283,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class FileRecord:
-    """The ``.admm`` file.
+    """Size and sections of the ``.admm`` file.
 
     :param bytes: size of the whole file.
     :param dense_bytes: the dense network as 32-bit floats, for the ratio.
@@ -328,12 +328,12 @@ class ResourceUse:
 
     @property
     def share(self) -> float | None:
-        """Used over limit."""
+        """Used amount over the limit of the chip."""
         return self.used.value / self.limit if self.used is not None and self.limit else None
 
     @property
     def over_model(self) -> float | None:
-        """Used over modelled."""
+        """Used amount over the modelled one."""
         if self.used is None or self.modelled is None or not self.modelled.value:
             return None
         return self.used.value / self.modelled.value
@@ -341,7 +341,7 @@ class ResourceUse:
 
 @dataclass(frozen=True)
 class Hardware:
-    """The accelerator.
+    """Clock, cycles and resources of the accelerator.
 
     :param target_clock_mhz: clock that the design aims at.
     :param clock_mhz: clock that it is found or estimated to reach.

@@ -21,7 +21,7 @@ OUR_COUNTS = "everything (file on disk)"
 
 @dataclass(frozen=True)
 class LiteratureRow:
-    """One published result.
+    """One published result of a network.
 
     :param loss_points: accuracy lost against the paper's dense network, percentage points.
     :param size_ratio: dense 32-bit size over compressed size, as far as ``counts`` says.

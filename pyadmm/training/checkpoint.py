@@ -44,7 +44,7 @@ def as_text(records: Sequence[EpochRecord]) -> str:
 
 
 def records_of(text: str) -> list[EpochRecord]:
-    """What :func:`as_text` wrote."""
+    """The epoch records in text that :func:`as_text` wrote."""
     return [EpochRecord(**record) for record in json.loads(text)]
 
 
@@ -55,9 +55,11 @@ Progress = Callable[[EpochRecord, int], None]
 class Stateful(Protocol):
     """What a checkpoint can hold: modules, optimizers, :class:`~pyadmm.admm.solver.Admm`."""
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        """The whole state, as plain data and tensors."""
 
-    def load_state_dict(self, state: Any, /) -> object: ...
+    def load_state_dict(self, state: Any, /) -> object:
+        """Continue from what :meth:`state_dict` gave."""
 
 
 class Checkpoint:
@@ -123,11 +125,11 @@ class Best:
             self.tensors = {k: v.detach().clone() for k, v in network.state_dict().items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Both fields."""
+        """The best accuracy and its tensors."""
         return {"accuracy": self.accuracy, "tensors": self.tensors}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`state_dict`."""
+        """Continue from what :meth:`state_dict` gave."""
         self.accuracy, self.tensors = state["accuracy"], state["tensors"]
 
 

@@ -56,7 +56,7 @@ class Images:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """``(C, H, W)``."""
+        """Shape of one image, ``(C, H, W)``."""
         channels, height, width = self.pool.shape[1:]
         return channels, height, width
 

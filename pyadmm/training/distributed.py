@@ -69,7 +69,7 @@ def _timeout(environment: Mapping[str, str]) -> float:
 
 
 def stop() -> None:
-    """Leave the group."""
+    """Leave the process group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
 

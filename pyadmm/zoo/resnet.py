@@ -90,7 +90,7 @@ class Bottleneck(nn.Module):
             self.downsample = nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``relu(shortcut(x) + F(x))``."""
+        """The block's output, ``relu(shortcut(x) + F(x))``."""
         y = F.relu(self.bn1(self.conv1(x)))
         y = self.bn3(self.conv3(F.relu(self.bn2(self.conv2(y)))))
         return F.relu(y + (x if self.downsample is None else self.downsample(x)))
@@ -125,7 +125,7 @@ def _bottlenecks(blocks: int, inputs: int, width: int, stride: int) -> nn.Sequen
 
 
 def resnet50() -> ResNet50:
-    """ResNet-50: 25,502,912 weights."""
+    """ResNet-50 with 25,502,912 weights (He et al. 2016)."""
     return ResNet50()
 
 

@@ -1,15 +1,35 @@
-"""The generated parts of the documentation, and what the pages promise."""
+"""The generated parts of the documentation, and the docstrings that its reference shows."""
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PACKAGES = (
+    "admm",
+    "cli",
+    "codegen",
+    "container",
+    "core",
+    "cpu_kernels",
+    "datasets",
+    "deploy",
+    "eda",
+    "hardware",
+    "model",
+    "report",
+    "training",
+    "zoo",
+)
+LEAST_WORDS = 4
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +67,47 @@ def test_every_mark_stands_in_a_page(hooks: ModuleType) -> None:
     for mark, text in hooks.MARKS.items():
         assert mark in pages
         assert text().startswith(("```text", "| "))
+
+
+def public_definitions(
+    body: list[ast.stmt], prefix: str = ""
+) -> Iterator[tuple[str, ast.FunctionDef | ast.ClassDef]]:
+    """Every public function, class and method with its qualified name."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield prefix + node.name, node
+            if isinstance(node, ast.ClassDef):
+                yield from public_definitions(node.body, f"{prefix}{node.name}.")
+
+
+def lacks_sentence(node: ast.FunctionDef | ast.ClassDef) -> bool:
+    """Whether the first paragraph of the docstring is no sentence of a few words."""
+    first = " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
+    return len(first.split()) < LEAST_WORDS or not first.endswith((".", ":"))
+
+
+@pytest.mark.parametrize(
+    ("docstring", "lacks"),
+    [
+        ("The kernel.", True),
+        ("The kernel of every layer, by name", True),
+        ("The kernel of every layer, by name.", False),
+        ("Cycles per image:\n\n* by layer", True),
+        ("Cycles of each image:\n\n* by layer", False),
+    ],
+)
+def test_a_sentence_has_some_words_and_a_stop(docstring: str, lacks: bool) -> None:
+    node = ast.parse(f"def f():\n    {docstring!r}").body[0]
+    assert isinstance(node, ast.FunctionDef)
+    assert lacks_sentence(node) == lacks
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_everything_public_has_a_docstring_that_says_something(package: str) -> None:
+    lacking = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in sorted((ROOT / "pyadmm" / package).rglob("*.py"))
+        for name, node in public_definitions(ast.parse(path.read_text(encoding="utf-8")).body)
+        if lacks_sentence(node)
+    ]
+    assert lacking == []

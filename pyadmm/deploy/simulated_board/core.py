@@ -77,7 +77,7 @@ class GoldenCore:
         return self._registers.get(offset, 0)
 
     def write(self, offset: int, value: int) -> None:
-        """An AXI-Lite write."""
+        """Perform an AXI-Lite write to a register."""
         if offset == AP_CTRL:
             if value & START and not self._running:
                 self._running = True
@@ -86,7 +86,7 @@ class GoldenCore:
             self._registers[offset] = value
 
     def push(self, words: Words) -> None:
-        """Offer input words."""
+        """Offer words to the input stream."""
         self._input = np.concatenate([self._input, words])
         self._try()
 
@@ -147,13 +147,13 @@ class FaultyCore:
     ident: int | None = None
 
     def read(self, offset: int) -> int:
-        """An AXI-Lite read."""
+        """Perform an AXI-Lite read of a register."""
         if offset == IDENT and self.ident is not None:
             return self.ident
         return self.core.read(offset)
 
     def write(self, offset: int, value: int) -> None:
-        """An AXI-Lite write."""
+        """Perform an AXI-Lite write to a register."""
         self.core.write(offset, value)
 
     def push(self, words: Words) -> None:

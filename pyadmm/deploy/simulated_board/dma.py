@@ -36,10 +36,10 @@ class StreamCore(Protocol):
     """The accelerator as the bus and the DMA see it."""
 
     def read(self, offset: int) -> int:
-        """An AXI-Lite read."""
+        """Perform an AXI-Lite read of a register."""
 
     def write(self, offset: int, value: int) -> None:
-        """An AXI-Lite write."""
+        """Perform an AXI-Lite write to a register."""
 
     def push(self, words: Words) -> None:
         """Offer words to the input stream; they wait there until the core takes them."""

@@ -21,11 +21,11 @@ class VerilatedCore:
         self._live = LiveTop(RtlSimulator(program, read_accelerator(bundle)))
 
     def read(self, offset: int) -> int:
-        """An AXI-Lite read."""
+        """Perform an AXI-Lite read of a register."""
         return self._live.read(offset)
 
     def write(self, offset: int, value: int) -> None:
-        """An AXI-Lite write."""
+        """Perform an AXI-Lite write to a register."""
         self._live.write(offset, value)
 
     def push(self, words: Words) -> None:

@@ -12,7 +12,7 @@ _BORDER = re.compile(r"\+[-+=]+\+")
 
 @dataclass(frozen=True)
 class Table:
-    """One table.
+    """One table of a text report.
 
     :param title: the nearest text line above it.
     :param heads: column names; header rows of the full width, joined per column.

@@ -69,5 +69,5 @@ class SequentialArray:
 
     @property
     def macs_per_cycle(self) -> int:
-        """Multiply-accumulates per cycle."""
+        """Multiply-accumulate operations per cycle of the whole array."""
         return self.groups * self.lanes

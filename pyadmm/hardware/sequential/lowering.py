@@ -369,7 +369,7 @@ class TapMap:
 
     @property
     def count(self) -> int:
-        """Number of taps."""
+        """Number of taps of the kernel."""
         return len(self.phase)
 
     @property

@@ -120,7 +120,7 @@ Descriptor: TypeAlias = Load | Run
 
 @dataclass(frozen=True)
 class Program:
-    """A compiled network.
+    """A network compiled for the layer-sequential array.
 
     :param image: bytes that the driver places at the base address; maps follow behind them.
     :param memory_bytes: of the whole allocation, program and maps.
