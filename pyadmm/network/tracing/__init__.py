@@ -1,0 +1,1 @@
+"""Which steps the operations of a traced module become, by kind of operation."""

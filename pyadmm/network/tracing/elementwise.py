@@ -1,0 +1,222 @@
+"""Sums, products with constants and activations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from pyadmm.network.exported import Arguments, operation
+from pyadmm.network.layers import (
+    NO_ACTIVATION,
+    Activation,
+    AddFacts,
+    AddStep,
+    PoolStep,
+    ShortcutStep,
+)
+from pyadmm.network.tracing.builder import Builder, Handler
+from pyadmm.network.tracing.normalisation import times
+from pyadmm.network.tracing.values import Value, positive, shape_of, shifts
+
+
+def _constant_or_sum(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
+    """``add`` or ``sub``, of two maps or of a map and a constant."""
+    sign = -1.0 if operation(node).rstrip("_") in ("sub", "rsub") else 1.0
+    sign *= float(arguments["alpha"])
+    first, second = arguments["self"], arguments["other"]
+    if operation(node) == "rsub":
+        first, second = second, first
+    if builder.is_value(first) and builder.is_value(second):
+        return _sum(builder, node, builder.read(first, node), builder.read(second, node), sign)
+    if builder.is_value(first):
+        return _with_constant(
+            builder, node, first, second, lambda c: (torch.ones_like(c), sign * c)
+        )
+    return _with_constant(builder, node, second, first, lambda c: (torch.full_like(c, sign), c))
+
+
+def _product(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
+    """``mul`` or ``div`` of a map and a constant."""
+    first, second = arguments["self"], arguments["other"]
+    divides = operation(node).startswith("div")
+    if builder.is_value(first) and builder.is_value(second):
+        raise builder.refused(node, "maps that depend on the input cannot be multiplied")
+    if divides and not builder.is_value(first):
+        raise builder.refused(node, "a constant cannot be divided by a map")
+    if not builder.is_value(first):
+        first, second = second, first
+    return _with_constant(
+        builder, node, first, second, lambda c: (1 / c if divides else c, torch.zeros_like(c))
+    )
+
+
+def _negated(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
+    return _with_constant(
+        builder, node, arguments["self"], -1.0, lambda c: (c, torch.zeros_like(c))
+    )
+
+
+def _with_constant(
+    builder: Builder,
+    node: fx.Node,
+    read: Any,
+    constant: Any,
+    of: Callable[[Tensor], tuple[Tensor, Tensor]],
+) -> Value:
+    value = builder.read(read, node)
+    constant = builder.values[constant] if isinstance(constant, fx.Node) else constant
+    gain, shift = of(_by_channel(builder, node, value, constant))
+    return builder.shaped(times(builder, value, node, gain, shift), node)
+
+
+def _by_channel(builder: Builder, node: fx.Node, value: Value, constant: Any) -> Tensor:
+    """A constant as one number for each channel (or value of a vector)."""
+    like = builder.listed.example
+    tensor = torch.as_tensor(constant, dtype=torch.float32, device=like.device)
+    shape = shape_of(node)
+    if shape != value.shape:
+        raise builder.refused(node, f"a constant makes shape {shape} of {value.shape}")
+    try:
+        rows = tensor.broadcast_to((1, *shape))[0].reshape(shape[0], -1)
+    except RuntimeError as error:
+        raise builder.refused(
+            node, f"a constant of shape {tuple(tensor.shape)} is not one per channel"
+        ) from error
+    if not rows.is_meta and not bool((rows == rows[:, :1]).all()):
+        raise builder.refused(node, "a constant must be one number, or one per channel")
+    return rows[:, 0].clone()
+
+
+def _sum(builder: Builder, node: fx.Node, a: Value, b: Value, sign: float) -> Value:
+    if a.shape != b.shape:
+        raise builder.refused(node, f"cannot add maps of shapes {a.shape}, {b.shape}")
+    if a.step == b.step and a.plain and b.plain:
+        twice = torch.full(
+            (builder.maps[a.step][0],), 1 + sign, device=builder.listed.example.device
+        )
+        return times(builder, replace(a, sole=False), node, twice, torch.zeros_like(twice))
+    if sign < 0:
+        channels = builder.maps[b.step][0]
+        factor = torch.full((channels,), sign, device=builder.listed.example.device)
+        b, sign = times(builder, b, node, factor, torch.zeros_like(factor)), 1.0
+    name = builder.name(node)
+    a, b = (builder.settled(v, node, f"{name}.{side}") for v, side in ((a, "a"), (b, "b")))
+    if builder.maps[a.step] != builder.maps[b.step]:
+        raise builder.refused(
+            node, f"cannot add views of maps of {builder.maps[a.step]} and {builder.maps[b.step]}"
+        )
+    step = AddStep(AddFacts(name, gains=(1.0, sign)))
+    return builder.shaped(builder.append(name, step, a, b), node)
+
+
+def _relu(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
+    return _activate(builder, node, builder.read(arguments["self"], node), Activation(relu=True))
+
+
+def _clamp(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
+    """ReLU6, Hardtanh and clamp."""
+    value = builder.read(arguments["self"], node)
+    if operation(node).rstrip("_") == "relu6":
+        low, high = 0.0, 6.0
+    else:
+        keys = ("min_val", "max_val") if "min_val" in arguments.values else ("min", "max")
+        low, high = (arguments[key] for key in keys)
+    if isinstance(low, fx.Node) or isinstance(high, fx.Node):
+        raise builder.refused(node, "must clamp to numbers, not to tensors")
+    if low is None and high is not None and not _negative(builder, value):
+        low = 0.0
+    if low == 0 and (high is None or high > 0):
+        return _activate(builder, node, value, Activation(True, high))
+    if low is not None and high is not None and low == -high and high > 0:
+        return _activate(builder, node, value, Activation(False, high))
+    raise builder.refused(
+        node, f"clamps to {low} … {high}; the lower end must be 0 or minus the upper end"
+    )
+
+
+def _negative(builder: Builder, value: Value) -> bool:
+    return value.gain is not None or builder.signed(value.step)
+
+
+def _activate(builder: Builder, node: fx.Node, value: Value, activation: Activation) -> Value:
+    """``value`` behind an activation: as part of its step, or as a step of its own."""
+    value = builder.shaped(value, node)
+    if value.gain is not None:
+        if activation == Activation(True) and positive(value.gain) and not shifts(value):
+            inner = replace(value, gain=None, shift=None, norm=None)
+            inner = _activate(builder, node, inner, activation)
+            return replace(inner, gain=value.gain, shift=value.shift)
+        return builder.affine_step(value, node, activation, builder.name(node))
+    if activation == Activation(True) and not builder.signed(value.step):
+        return value
+    step = builder.steps.get(value.step)
+    own = None if step is None or isinstance(step, ShortcutStep) else _activation(step)
+    joined = None if own is None else _joined(own, activation)
+    if value.sole and joined is not None and step is not None:
+        facts: Any = step.facts
+        step.facts = replace(facts, activation=joined)
+        return value
+    return builder.affine_step(value, node, activation, builder.name(node))
+
+
+def _leaky(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
+    """``slope * x + (1 - slope) * relu(x)``."""
+    value = builder.read(arguments["self"], node)
+    if operation(node).startswith("prelu"):
+        slopes = builder.tensor(arguments["weight"], node)
+        assert slopes is not None
+        if slopes.is_meta or bool((slopes != slopes[0]).any()):
+            raise builder.refused(node, "a PReLU must have one slope for all channels")
+        slope = float(slopes[0])
+    else:
+        slope = float(arguments["negative_slope"])
+    if not 0 <= slope < 1:
+        raise builder.refused(node, f"the slope below 0 must be 0 to 1, not {slope}")
+    if slope == 0:
+        return _activate(builder, node, value, Activation(True))
+    name = builder.name(node)
+    value = builder.settled(value, node)
+    if not builder.signed(value.step):
+        return builder.shaped(value, node)
+    part = replace(value, sole=False)
+    rectified = builder.affine_step(part, node, Activation(True), builder.free_name(f"{name}.relu"))
+    step = AddStep(AddFacts(name, gains=(slope, 1 - slope)))
+    return builder.shaped(builder.append(name, step, value, rectified), node)
+
+
+def _activation(step: Any) -> Activation | None:
+    """The activation of a step; ``None`` for those that take none."""
+    if isinstance(step, PoolStep) and step.facts.kind == "max":
+        return None
+    activation: Activation = step.facts.activation
+    return activation
+
+
+def _joined(first: Activation, second: Activation) -> Activation | None:
+    """One activation for two, if there is one."""
+    if first == NO_ACTIVATION:
+        return second
+    if first.relu and (second.relu or second.ceiling is not None):
+        limits = [a.ceiling for a in (first, second) if a.ceiling is not None]
+        return Activation(True, min(limits) if limits else None)
+    return first if first == second else None
+
+
+OPERATIONS: dict[str, Handler] = {
+    "relu": _relu,
+    "relu_": _relu,
+    **dict.fromkeys(("relu6", "relu6_", "hardtanh", "hardtanh_", "clamp", "clamp_"), _clamp),
+    "leaky_relu": _leaky,
+    "leaky_relu_": _leaky,
+    "prelu": _leaky,
+    **dict.fromkeys(("add", "add_", "sub", "sub_", "rsub"), _constant_or_sum),
+    "mul": _product,
+    "mul_": _product,
+    "div": _product,
+    "div_": _product,
+    "neg": _negated,
+}

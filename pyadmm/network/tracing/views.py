@@ -1,0 +1,223 @@
+"""Parts of maps, concatenation, padding, other shapes, and operations without effect."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import fx
+
+from pyadmm.model.types import Pair
+from pyadmm.network.exported import Arguments, calling_module, operation
+from pyadmm.network.layers import ConcatFacts, ConcatStep, ShortcutFacts, ShortcutStep
+from pyadmm.network.tracing.builder import Builder, Handler, output_map
+from pyadmm.network.tracing.values import NO_PADDING, Value, plus, shifts
+
+
+def _concat(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
+    read = [builder.read(part, node) for part in arguments["tensors"]]
+    rank = 1 + len(read[0].shape)
+    if arguments["dim"] % rank != 1:
+        raise builder.refused(
+            node, f"only channels can be concatenated, not dim {arguments['dim']}"
+        )
+    name = builder.name(node)
+    parts = [builder.settled(v, node, f"{name}.{i}") for i, v in enumerate(read)]
+    maps = [builder.maps[part.step] for part in parts]
+    if len({shape[1:] for shape in maps}) > 1:
+        raise builder.refused(node, f"joins maps of {', '.join(map(str, maps))}; sizes must agree")
+    signed = any(builder.signed(part.step) for part in parts)
+    step = ConcatStep(ConcatFacts(name, signed))
+    return builder.shaped(builder.append(name, step, *parts), node)
+
+
+def _slice(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
+    """Every n-th row or column, or some of the channels."""
+    value = builder.read(arguments["self"], node)
+    rank = 1 + len(value.shape)
+    axis = arguments["dim"] % rank
+    start, end, step = (arguments[key] for key in ("start", "end", "step"))
+    size = builder.listed.example.shape[0] if axis == 0 else value.shape[axis - 1]
+    start, end, step = slice(start, end, step).indices(size)
+    if (start, end, step) == (0, size, 1):
+        return value
+    if axis in (2, 3) and start == 0 and end == size and len(value.shape) == 3:
+        stride = (step, 1) if axis == 2 else (1, step)
+        return builder.shaped(_move(builder, node, value, stride=stride), node)
+    if axis == 1 and step == 1 and value.shape[0] == builder.maps[value.step][0]:
+        moved = _move(builder, node, value, before=-start, after=end - size)
+        return builder.shaped(moved, node)
+    raise builder.refused(
+        node,
+        "only channels, or every n-th row and column of a map from the first on, can be taken",
+    )
+
+
+def _split(builder: Builder, node: fx.Node, arguments: Arguments) -> list[Value]:
+    """Channels in parts."""
+    value = builder.read(arguments["self"], node)
+    if arguments["dim"] % (1 + len(value.shape)) != 1:
+        raise builder.refused(node, "only channels can be split")
+    arguments.taken.update(arguments.values)
+    parts, start = [], 0
+    for piece in node.meta["val"]:
+        end = start + int(piece.shape[1])
+        part = replace(value, sole=False)
+        moved = _move(builder, node, part, before=-start, after=end - value.shape[0])
+        parts.append(replace(moved, shape=tuple(piece.shape[1:])))
+        start = end
+    return parts
+
+
+def _getitem(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
+    parts, place = builder.values[arguments["list"]], arguments["place"]
+    if isinstance(parts, Value) and place == 0:  # values of a maximum, without their places
+        return builder.read(arguments["list"], node)
+    if not isinstance(parts, list):
+        raise builder.unsupported(node)
+    part: Value = parts[place]
+    return part
+
+
+def _move(
+    builder: Builder,
+    node: fx.Node,
+    value: Value,
+    *,
+    stride: Pair = (1, 1),
+    before: int = 0,
+    after: int = 0,
+) -> Value:
+    """Append a shortcut, or widen the one that it goes on."""
+    moves = bool(before or after)
+    if value.padding != NO_PADDING or (value.gain is not None and moves):
+        value = builder.settled(value, node)
+    step = builder.steps.get(value.step)
+    if isinstance(step, ShortcutStep) and value.sole:
+        facts = step.facts
+        if not moves:
+            rows, columns = (a * b for a, b in zip(facts.stride, stride, strict=True))
+            return _widened(builder, value, step, replace(facts, stride=(rows, columns)))
+        if (facts.before, facts.after, stride) == (0, 0, (1, 1)):
+            return _widened(builder, value, step, replace(facts, before=before, after=after))
+    facts = ShortcutFacts(builder.name(node), builder.maps[value.step], stride, before, after)
+    made = builder.append(facts.name, ShortcutStep(facts), replace(value, gain=None))
+    return replace(made, gain=value.gain, shift=value.shift)
+
+
+def _widened(builder: Builder, value: Value, step: ShortcutStep, facts: ShortcutFacts) -> Value:
+    step.facts = facts
+    builder.maps[step.name] = output_map(facts, [facts.input_shape])
+    return replace(value, shape=builder.maps[step.name])
+
+
+def _pad(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
+    """Zeros around a map, or channels of zeros before and after its own."""
+    value = builder.read(arguments["self"], node)
+    sizes = [*arguments["pad"], *[0] * 8][:8]
+    if arguments.get("mode", "constant") != "constant" or (arguments["value"] or 0) != 0:
+        raise builder.refused(node, "only zeros can be padded")
+    if len(value.shape) == 2 and builder.maps[value.step][1] == 1:  # a line has no rows
+        sizes = [*sizes[:2], 0, 0, *sizes[2:6]]
+    left, right, top, bottom, before, after, *rest = sizes
+    if min(left, right, top, bottom) < 0 or any(rest):
+        raise builder.refused(node, f"only rows, columns and channels can be padded, not {sizes}")
+    if before or after:
+        value = _move(builder, node, value, before=before, after=after)
+    if any((top, left, bottom, right)):
+        builder.map_of(value, node)
+        if shifts(value):
+            value = builder.settled_affine(value, node)
+        value = replace(value, padding=plus(value.padding, (top, left, bottom, right)))
+    return builder.shaped(value, node)
+
+
+def _same_values(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
+    """Another shape for the same values in the same order, or no effect at all."""
+    arguments.taken.update(arguments.values)
+    value = builder.read(node.all_input_nodes[0], node)
+    meta = node.meta["val"]
+    shape = tuple(meta.shape[1:])
+    if meta.shape[0] != len(builder.listed.example):
+        raise builder.refused(
+            node, f"gives shape {tuple(meta.shape)}; the batch must stay the first axis"
+        )
+    if not meta.is_floating_point():
+        raise builder.refused(node, f"makes values of type {meta.dtype}; leave them floats")
+    if value.padding != NO_PADDING and shape != value.shape:
+        value = builder.settled(value, node)
+    return replace(value, shape=shape)
+
+
+def _dropout(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
+    """No effect; one that is on in evaluation mode is switched off, with a note."""
+    if arguments["train"]:
+        builder.notes.append(
+            f"{operation(node)} is on in evaluation mode; it was left out (pass builder.training)"
+        )
+        node.args = (*node.args[:2], False)
+    return _same_values(builder, node, arguments)
+
+
+def _ending(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
+    """A softmax, sigmoid or tanh, which does not change the order of the logits."""
+    value = builder.read(arguments["self"], node)
+    arguments.taken.update(arguments.values)
+    dim = arguments.values.get("dim")
+    path, kind = calling_module(node)
+    what = kind.rpartition(".")[2] if kind.startswith("torch.nn.modules.") else operation(node)
+    if dim is not None and dim % (1 + len(value.shape)) != 1:
+        raise builder.refused(node, f"{what} must go over the classes, dim 1, not {dim}")
+    return replace(value, ended=f"{what} ({path})" if path else what)
+
+
+OPERATIONS: dict[str, Handler] = {
+    "cat": _concat,
+    "concat": _concat,
+    "slice": _slice,
+    "split": _split,
+    "split_with_sizes": _split,
+    "chunk": _split,
+    "getitem": _getitem,
+    "pad": _pad,
+    "constant_pad_nd": _pad,
+    **dict.fromkeys(
+        (
+            "view",
+            "reshape",
+            "flatten",
+            "unflatten",
+            "squeeze",
+            "unsqueeze",
+            "_unsafe_view",
+            "contiguous",
+            "clone",
+            "alias",
+            "detach",
+            "detach_",
+            "to",
+            "_to_copy",
+            "lift_fresh_copy",
+            "squeeze_",
+            "unsqueeze_",
+            "view_as",
+            "reshape_as",
+        ),
+        _same_values,
+    ),
+    **dict.fromkeys(
+        (
+            "dropout",
+            "dropout_",
+            "feature_dropout",
+            "feature_dropout_",
+            "alpha_dropout",
+            "alpha_dropout_",
+            "feature_alpha_dropout",
+            "feature_alpha_dropout_",
+        ),
+        _dropout,
+    ),
+    **dict.fromkeys(
+        ("log_softmax", "softmax", "sigmoid", "sigmoid_", "log_sigmoid", "tanh", "tanh_"), _ending
+    ),
+}
