@@ -328,12 +328,14 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 
 
 def built(name: str) -> nn.Module:
-    """A module with random statistics in its norms."""
+    """A module with the same random weights in every run, and random statistics in its norms."""
     torch.manual_seed(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = MODELS[name]()
-    for module in model.modules():
+    for module in model.modules():  # some layers are made when this file is imported
+        if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+            module.reset_parameters()
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.running_mean = torch.randn(module.num_features) / 3
             module.running_var = torch.rand(module.num_features) + 0.5
