@@ -59,7 +59,7 @@ class Transfer(NamedTuple):
 class Accelerator:
     """The loaded design; use it as a context manager, or call :meth:`close`.
 
-    :param bitfile: the ``.bit`` with its ``.hwh`` beside it; None takes the manifest's.
+    :param bitfile: the ``.bit``, with its ``.hwh`` in the same folder; None takes the manifest's.
     :param manifest: the bundle's folder or its ``manifest.json``.
     :param model: name of the weights to load, by default the first of the manifest.
     :param timeout_s: limit of every wait on the hardware, seconds.

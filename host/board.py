@@ -40,7 +40,7 @@ class Board(Protocol):
     files: tuple[str, ...]
 
     def open(self, bitfile: Path, manifest: Manifest) -> None:
-        """Configure the logic with ``bitfile``, whose ``.hwh`` lies beside it."""
+        """Configure the logic with ``bitfile``, whose ``.hwh`` is in the same folder."""
 
     def reload(self) -> None:
         """Configure the logic anew: everything in it starts from reset."""

@@ -30,7 +30,7 @@ class Curve:
     def speedup(self, pruned: float) -> float | None:
         """Speedup at a pruned portion, linear between the measured points.
 
-        None outside the curve and beside points where no sparse kernel fits.
+        None outside the curve and next to points where no sparse kernel fits.
         """
         for (x0, y0), (x1, y1) in zip(self.points, self.points[1:]):
             if x0 <= pruned <= x1 and y0 is not None and y1 is not None:

@@ -23,7 +23,7 @@ class AcceleratorIP(DefaultIP, AcceleratorControl):
 
     @property
     def manifest(self) -> Manifest:
-        """The manifest in force: the one assigned, else the one beside the bitstream."""
+        """The manifest in force: the one assigned, else the one in the bitstream's folder."""
         if self._manifest is None:
             bitfile = Path(self.device.bitfile_name)
             self._manifest = read_manifest(bitfile.with_name(MANIFEST_NAME))

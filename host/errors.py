@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class HostError(RuntimeError):
-    """Something the user of the board can mend."""
+    """An error that the user of the board can correct."""
 
 
 class ManifestError(HostError):

@@ -20,7 +20,7 @@ from pyadmm.core.errors import PyadmmError
 
 _JOINT_SWEEPS = 20
 _LARGE = 1 << 17
-"""From so many entries on, selection by sampling is faster than ``torch.topk``."""
+"""From this many entries on, selection by sampling is faster than ``torch.topk``."""
 _SAMPLE = 1 << 14
 CHUNK = 1 << 16
 """Entries of a long tensor that are worked on at a time, so that temporaries stay in the cache."""
@@ -180,7 +180,7 @@ def project_cardinality(w: Tensor, count: int) -> Tensor:
 def row_mask(w: Tensor, count: int, rows: int) -> Tensor:
     """Mask ``(O, 1, …)`` of the ``rows`` outputs that hold most of the ``count`` largest entries.
 
-    Fewer living outputs make positions cheap to store; the energy of the entries that would stay
+    Fewer active outputs make positions cheap to store; the energy of the entries that would stay
     anyway decides who lives.
     """
     energy = (w * top_mask(w, min(count, w.numel()), torch.abs)).square().flatten(1).sum(1)

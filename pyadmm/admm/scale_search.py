@@ -45,7 +45,7 @@ class Effort:
 class _At:
     """The nearest codes at some ``q``, falling: where each code ends in the magnitudes, and sums.
 
-    :param ends: ``(Q, levels - 1)``: so many magnitudes have at most the code of the column.
+    :param ends: ``(Q, levels - 1)``: this many magnitudes have at most the code of the column.
     """
 
     q: Floats
@@ -96,7 +96,7 @@ class _Magnitudes:
         return _At(q, ends, s1, s2)
 
     def _sums_before(self, ends: Counts) -> Floats:
-        """Sum of the first so many magnitudes."""
+        """For each entry of ``ends``, the sum of that many first magnitudes."""
         unique, back = np.unique(ends, return_inverse=True)
         sums = np.array(
             [self.values[e - e % self.block : e].sum(dtype=np.float64) for e in unique.tolist()]

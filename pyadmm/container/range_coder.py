@@ -237,7 +237,7 @@ class Sizes:
     """Whole numbers ``0 … limit``: an adaptive bit length, then the bits below the leading one.
 
     :param subject: what the numbers are, for the error message.
-    :param likely: so many bit lengths, from 0 on, are likely at first.
+    :param likely: this many bit lengths, from 0 on, are likely at first.
     """
 
     def __init__(self, subject: str, limit: int, spread: int = 1, likely: int = 0) -> None:

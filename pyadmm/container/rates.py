@@ -20,7 +20,7 @@ def position_bits(kept: NDArray[np.bool_]) -> NDArray[np.float64]:
 
     with a column's odds its occupied cells (in other rows), plus a share of its kernel's, plus
     one of four constants, as in :mod:`pyadmm.container.sparse`. Crowded rows and columns are cheap,
-    empty ones dear. What a row's first weight brings besides (bias, readers) is not counted.
+    empty ones expensive. Other costs of a row's first weight (bias, readers) are not counted.
 
     :param kept: occupancy ``(O, C, KH, KW)``, or ``(O, K)`` for a plain matrix.
     :returns: bits, of the same shape.

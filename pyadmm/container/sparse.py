@@ -7,7 +7,7 @@ Three ways, chosen per layer:
   before and from neighbours in the same kernel. Levels follow.
 * *by cells*, for small, rather dense layers: each cell with a probability from the density of the
   row before and from its neighbours in the kernel. Levels follow.
-* *static*, for large layers: dead rows and columns, then the gaps between non-zeros and their
+* *static*, for large layers: inactive rows and columns, then the gaps between non-zeros and their
   levels, each with one table of frequencies, in a few array operations.
 """
 
@@ -35,20 +35,20 @@ SYMBOL_LIMIT = 1 << 28
 
 _BY_ROWS, _BY_COLUMNS, _BY_CELLS, _STATIC = range(4)
 _CELL_LIMIT = 1 << 13
-"""Most cells, of channels that are alive, of a layer that is coded by cells."""
+"""Most cells, of active channels, of a layer that is coded by cells."""
 _CELL_WORK = 4
 _SMALL = 1 << 11
 """Layers with no more cells than that are expected to be coded by cells."""
 _PATTERNS = 32
 """Kinds of a cell's neighbourhood, see :func:`_pattern`."""
 _PATTERN_TRUST = 60
-"""A pattern's own density counts as much as the layer's after so many cells."""
+"""A pattern's own density counts as much as the layer's after this many cells."""
 _EVENNESS = (3, 10, 28, 80)
 """Constants of a cell's odds: the higher, the less a column's past says about its future."""
 _USUAL_EVENNESS = np.array([1.0, 2.0, 4.0, 1.0])
 _LARGE = 1 << 20
 _SIGN_TRUST = 10
-"""Magnitudes of one sign count as much as those of both after so many weights."""
+"""Magnitudes of one sign count as much as those of both after this many weights."""
 _UNIT = 1 << 16
 """Probability one."""
 _SURVIVAL_BITS = 20
@@ -176,7 +176,7 @@ def _usual(geometry: Geometry) -> int:
 
 
 def _long(geometry: Geometry) -> bool:
-    """Layers with far more inputs than outputs go by columns: their lines are the short ones."""
+    """Whether a layer is coded by columns, because it has far more inputs than outputs."""
     return geometry.taps == 1 and geometry.columns > 8 * geometry.rows
 
 
@@ -207,7 +207,7 @@ def _code_occupancy(
 def _used_channels(
     coder: Coder, geometry: Geometry, occupied: NDArray[np.bool_] | None
 ) -> NDArray[np.bool_]:
-    """The channels that are alive, and the dead ones that have weights all the same."""
+    """The active channels, and the inactive ones that nevertheless have weights."""
     dead = np.flatnonzero(~geometry.alive)
     odd = None
     if occupied is not None:
@@ -358,7 +358,7 @@ class _Stretch:
     ) -> list[int]:
         """Code ``count`` places in ``start … end - 1``.
 
-        :param alike: this is the first of so many lines with ``count`` non-zeros, sorted by their
+        :param alike: this is the first of this many lines with ``count`` non-zeros, sorted by their
             first places.
         :raises PyadmmError: where there are fewer cells than that.
         """

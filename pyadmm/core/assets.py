@@ -1,6 +1,6 @@
 """Location of the files that come with the package: kernels, templates, boards, host code.
 
-In a checkout they are folders beside ``pyadmm/``; in an installed wheel they are package data.
+In a checkout they are folders next to ``pyadmm/``; in an installed wheel they are package data.
 """
 
 from __future__ import annotations

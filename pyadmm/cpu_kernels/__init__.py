@@ -2,5 +2,5 @@
 
 :mod:`.convolution` and :mod:`.blocks` multiply with the non-zero weights only; :mod:`.images` moves
 training images; :mod:`.anneal` searches integers.
-The sources beside this file are compiled when they are first needed and kept in the cache folder.
+The sources in this folder are compiled on first use; programs are kept in the cache folder.
 """

@@ -1,4 +1,4 @@
-"""Labelled images: data sets by their name, or one's own by the place of the files."""
+"""Labelled images: known data sets by name, or your own data by path."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def shape_of(name: str, size: int | None = None, channels: int = 3) -> tuple[int
 
 
 def load(name: str, data_dir: Path | None, shape: tuple[int, int, int]) -> DataSet:
-    """Data set ``name`` from ``data_dir`` (``None``: where that data set is looked for).
+    """The data set ``name`` from ``data_dir``; ``None``: from where that data set is looked for.
 
     :param shape: of :func:`shape_of`.
     :raises PyadmmError: where it cannot be had, or is damaged.
@@ -74,7 +74,7 @@ def load(name: str, data_dir: Path | None, shape: tuple[int, int, int]) -> DataS
 
 
 def label_count(name: str, data_dir: Path | None) -> int | None:
-    """Classes of data set ``name``, without reading an image; ``None`` where nobody can say yet."""
+    """Number of classes of data set ``name``, without reading an image; ``None`` where it is unknown."""
     if name != "imagefolder":
         return _CLASSES
     if data_dir is None and not os.environ.get("PYADMM_DATA"):

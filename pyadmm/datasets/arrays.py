@@ -1,4 +1,4 @@
-"""One's own data in one file: ``FILE.npz`` with ``x_train``, ``y_train``, ``x_test``, ``y_test``.
+"""Your own data in one file: ``FILE.npz`` with ``x_train``, ``y_train``, ``x_test``, ``y_test``.
 
 Images are bytes, signed bytes, or floats that the file states the step of, of any shape
 ``(C, H, W)``: pictures, spectrograms, windows of a signal, feature vectors.

@@ -36,7 +36,7 @@ def read_calibration(
 
     :param shape: ``(C, H, W)``.
     :param fit: how pictures of a folder get their size: ``stretch``, or ``crop`` out of the middle.
-    :param limit: read at most so many.
+    :param limit: read at most this many images.
     :raises PyadmmError: for a path without images, images of another shape or type, or a picture
         that cannot be read.
     """

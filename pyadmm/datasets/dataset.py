@@ -1,4 +1,4 @@
-"""What every loader gives: labelled byte images, what their bytes mean, and what was left out."""
+"""The result of every loader: labelled byte images, the meaning of their bytes, and notes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class DataSet:
 
     @property
     def pictures(self) -> bool:
-        """Whether they are pictures, which may be moved a little and stay what they are."""
+        """Whether the data are pictures, which keep their class when they are shifted a little."""
         channels, height, width = self.shape
         return self.encoding is None and channels in (1, 3) and min(height, width) >= _SMALLEST
 

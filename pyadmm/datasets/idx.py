@@ -1,4 +1,4 @@
-"""Data sets in IDX files, MNIST's format: Fashion-MNIST, EMNIST, KMNIST and one's own.
+"""Data sets in IDX files, the format of MNIST: Fashion-MNIST, EMNIST, KMNIST and your own.
 
 The files are told by what their names say (``train`` or ``t10k``/``test``, ``images`` or
 ``labels``), because mirrors spell them in many ways: ``train-images.idx3-ubyte`` on Kaggle,

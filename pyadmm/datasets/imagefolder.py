@@ -1,4 +1,4 @@
-"""Folders of pictures, one per class, as ImageNet and many data sets of one's own are kept.
+"""Folders of pictures, one per class, as ImageNet and many other data sets are kept.
 
 ``train/CLASS/*.jpg`` and ``test/CLASS/*.jpg`` (or ``val``, ``valid``, ``validation``), pictures of
 a class in folders of their own too. Every picture is turned as its EXIF orientation says and
@@ -102,7 +102,7 @@ def classes_of(data_dir: Path | None) -> tuple[str, ...]:
 
 
 def is_one(folder: Path) -> bool:
-    """Whether ``folder`` looks like one: it, or the only folder in it, holds a folder ``train``."""
+    """Whether ``folder``, or the only folder in it, holds a folder ``train``."""
     return folder.is_dir() and bool(_named(_inner(folder), _TRAIN))
 
 
@@ -241,7 +241,7 @@ def _cached_pixels(
 
 @contextmanager
 def _alone(lock: Path) -> Iterator[None]:
-    """Wait until no other process fills the cache: those of one run all want the same file."""
+    """Wait until no other process of the run fills the cache."""
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -139,7 +139,7 @@ def write_deploy(folder: Path, plan: BuildPlan) -> None:
 
 
 def add_bitstream(folder: Path, bit: Path, clock_mhz: float | None = None) -> BuildPlan:
-    """The deploy folder with a bitstream that was built after it; ``.hwh`` lies beside ``bit``.
+    """The deploy folder with a bitstream that was built after it; its ``.hwh`` is in the same folder.
 
     :param clock_mhz: the fastest clock of the bitstream; the board then runs it no faster.
     :raises PyadmmError: if a file is missing or the folder holds no bundle.

@@ -27,7 +27,7 @@ _MAPPED = ("LUT", "INV", "MUXF", "CARRY", "FD", "LD", "SRL", "RAM", "URAM", "DSP
 
 
 def main(task: str, request_file: str) -> None:
-    """Do what the JSON ``request_file`` asks for; write ``result.json`` beside it."""
+    """Do what the JSON ``request_file`` asks for; write ``result.json`` to the same folder."""
     request_path = Path(request_file)
     request = json.loads(request_path.read_text(encoding="utf-8"))
     # Where the parent is killed, this child must not go on for minutes: Linux' PR_SET_PDEATHSIG.

@@ -1,4 +1,4 @@
-"""Search and synthesis in turn until the synthesised design fits the chip."""
+"""Area closure: search and synthesis in turn until the synthesised design fits the chip."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def search_and_synthesise(
     *,
     unrolled: bool = False,
 ) -> SearchResult:
-    """The search's kernels; searched again, with less, while synthesis finds that too much.
+    """Search kernels, synthesise them, and search again with a smaller budget while they are too
+    large.
 
     The model of the search is off by some per cent either way, and it fills its budget.
 
@@ -78,7 +79,7 @@ def require_fit(
 
 
 def _tightened(limit: Resources, need: Resources, modelled: Resources) -> Resources:
-    """The budget that makes up for what the model left out: smaller where synthesis needed more."""
+    """The budget that compensates for the error of the model: smaller where synthesis needed more."""
     return Resources(
         **{
             field.name: most * min(1.0, guess / used) if used else most

@@ -65,7 +65,7 @@ _REMEDIES: tuple[tuple[re.Pattern[str], str], ...] = (
 
 @dataclass(frozen=True)
 class BatchJob:
-    """One run of a tool.
+    """One run of a vendor's batch tool.
 
     :param folder: where it runs; ``log`` takes its output.
     :param stages: of ``build.tcl`` that have to end well.
@@ -83,7 +83,7 @@ class BatchJob:
 
 @dataclass(frozen=True)
 class BatchRun:
-    """A run that went well.
+    """A run that succeeded, with its stages.
 
     :param stages: the stages that reported their end, in order.
     """

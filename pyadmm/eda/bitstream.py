@@ -49,7 +49,7 @@ class BitstreamTools:
 
 @dataclass(frozen=True)
 class BitFacts:
-    """What a ``.bit`` holds.
+    """The facts that a ``.bit`` states.
 
     :param part: from its header.
     :param idcode: of the chip that it is for, as its configuration commands check it.

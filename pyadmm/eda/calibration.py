@@ -1,4 +1,4 @@
-"""Which report to trust, and what a report of a late stage teaches about estimates of earlier ones.
+"""Which report to trust, and how reports of a late stage correct estimates of an earlier one.
 
 HLS estimates of LUTs run about twice the routed figure, other stages err less; how much depends on
 tool, part and kernel. :func:`calibrate` measures it on designs for which both stages were run, and
@@ -30,7 +30,7 @@ _FIGURES = ("lut", "ff", "dsp", "bram18", "uram", CLOCK)
 
 @dataclass(frozen=True)
 class Factor:
-    """Later over earlier figure.
+    """The ratio of a later figure to an earlier one.
 
     :param factor: geometric mean of the ratios seen.
     :param low: smallest ratio seen, ``high`` the largest; ``None`` where only one was seen, which

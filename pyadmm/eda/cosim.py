@@ -1,4 +1,4 @@
-"""``pyadmm cosim MODEL.admm …``: models' RTL against their integers, on MNIST."""
+"""RTL simulation of a model on given kernels, as ``pyadmm cosim`` runs it."""
 
 from __future__ import annotations
 

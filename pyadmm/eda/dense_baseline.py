@@ -1,8 +1,8 @@
-"""``pyadmm compare MODEL.admm``: the sparse design against all-dense ones.
+"""``pyadmm compare MODEL.admm``: the sparse design against all-dense designs.
 
 The same network three times on the same logic: as the search maps it (zeros cost no cycle), with
 dense kernels on its original shapes (every zero is stored and multiplied), and with dense kernels
-on its compact shapes (what is left when only dead channels are removed). A dense design is the
+on its compact shapes (what is left when only inactive channels are removed). A dense design is the
 fastest that the search finds with the LUTs of the sparse one; flip-flops, DSP blocks and block RAM
 it may use as far as the board allows. The cycles of all three come from one source: the schedule
 (*modelled*), or simulation of all three on the same images, bit for bit (*cosim*).
@@ -33,7 +33,7 @@ class ComparedDesign:
 
     :param name: ``sparse``, ``dense`` or ``dense, compact``.
     :param kernels: per layer, what it was mapped to, in words.
-    :param resources: modelled, as the search reckons.
+    :param resources: modelled, as in the search.
     :param interval_cycles: between two images, mean.
     :param latency_cycles: of the first image.
     :param busy_cycles: per layer, cycles per image in which its engines work; modelled, between two
@@ -52,7 +52,7 @@ class ComparedDesign:
 class Comparison:
     """Sparse against dense on the same area; cycles are counted, resources modelled.
 
-    :param dense: on the network's own shapes; ``dense_compact`` without its dead channels.
+    :param dense: on the network's own shapes; ``dense_compact`` without its inactive channels.
     :param images: how many were simulated, with equal logits everywhere; 0 where cycles are
         modelled.
     """
@@ -171,7 +171,7 @@ def _design(
 
 @dataclass(frozen=True)
 class _Bench:
-    """What all designs are simulated on."""
+    """Board, images and expected logits on which all designs are simulated."""
 
     board: Board
     images: NDArray[np.uint8]

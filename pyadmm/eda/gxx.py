@@ -48,7 +48,7 @@ _RUN_MEMORY_MB = 8192
 
 @dataclass(frozen=True)
 class Inference:
-    """What one ``infer`` job gave.
+    """The results of one ``infer`` job.
 
     :param logits: int64 ``(N, classes)``.
     :param frames: integers of every frame by node name, ``(N, C, H, W)``; empty unless asked for.
@@ -72,7 +72,7 @@ class Simulator:
 
     @property
     def log(self) -> Path:
-        """What the compiler said."""
+        """The messages of the compiler."""
         return _log_of(self.program)
 
     def infer(

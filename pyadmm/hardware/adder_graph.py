@@ -1,7 +1,7 @@
 """Unrolled constants (kernel family 3): the weights of a layer as a pipelined graph of adders.
 
 The library da4ml finds the graph (distributed arithmetic with shared terms; Sun et al.,
-arXiv:2507.04535); this module turns it into integers with proven ranges, checks it against the
+arXiv:2507.04535); this module turns it into integers, derives their ranges, checks it against the
 weights, cuts it into pipeline stages and gives both back ends one list of additions.
 """
 

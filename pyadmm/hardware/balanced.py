@@ -17,7 +17,7 @@ from pyadmm.model import CompressedLayer
 from pyadmm.model.types import IntArray
 
 _MOST_COMPARISONS = 1 << 31
-"""Rows * rows * windows up to which similar rows are put together."""
+"""Rows * rows * windows up to which similar rows are combined."""
 Ints = NDArray[np.int64]
 
 

@@ -4,7 +4,7 @@ The kernels know square strides and paddings, pools without padding, and sums. H
 integer model can express beyond that becomes layers of ones and zeros, which cost entries but no
 new hardware: a dilated or unevenly padded kernel is a larger one with zeros, a padded maximum
 reads a padded copy, an average with padding is a depthwise convolution of ones, and a
-concatenation is a sum of maps that are placed beside each other.
+concatenation is a sum of maps that lie in different channels.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The network that hardware is made for: dead channels are no channels, every logit the same.
+"""The network that hardware is made for: without inactive channels, with the same logits.
 
 :func:`~pyadmm.model.folding.fold_dead` empties the channels that no logit depends on; :func:`compact` takes
 them out of the shapes, so that they cost no frame row, no entry, no tile and no drain cycle. A
@@ -85,7 +85,7 @@ def widen(model: CompressedModel, outputs: Mapping[str, int]) -> CompressedModel
 
 
 def _require_narrow(model: CompressedModel, node: Concat, sizes: Mapping[str, int]) -> None:
-    """Raise where a source has channels behind which those of the next source would have moved."""
+    """Raise where widening a source would shift the channels of the next source."""
     for source in node.sources:
         if sizes[source] != model.shape_of(source)[0]:
             raise PyadmmError(
@@ -110,7 +110,7 @@ def _kept(model: CompressedModel) -> dict[str, Flags]:
 
 
 def _share(model: CompressedModel, kept: Mapping[str, Flags]) -> bool:
-    """Make nodes that pass channels on keep the channels of their sources, and the other way round.
+    """Make nodes that pass channels on keep the channels of their sources, and vice versa.
 
     :returns: whether anything changed.
     """

@@ -1,4 +1,4 @@
-"""Folding what is constant: the same logits from fewer weights, neurons and biases.
+"""Constant folding: the same logits from fewer weights, neurons and biases.
 
 A channel that gives the same integer on every input (a filter without weights, a neuron that no
 input can wake) is worth no hardware and no bytes: what it adds to its readers moves into their
@@ -94,7 +94,7 @@ def _parts(node: Node, flags: Flags, shapes: Mapping[str, tuple[int, int, int]])
 
 
 def _amount(model: CompressedModel) -> tuple[int, int]:
-    """Weights and biases that are not zero: what falls with every round of folding."""
+    """Number of non-zero weights and biases, which falls with every round of folding."""
     return model.nnz, sum(int(np.count_nonzero(layer.bias)) for layer in model.layers)
 
 

@@ -120,7 +120,7 @@ class InputSpec:
 
     @property
     def dtype(self) -> np.dtype:
-        """Type of the data."""
+        """Type of the input data, ``uint8`` or ``int8``."""
         return np.dtype(np.int8 if self.signed else np.uint8)
 
     @property
@@ -322,7 +322,7 @@ class _Pool:
         return self.kernel[0], self.stride[0]
 
     def output_shape(self, inputs: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
-        """Shape of the output; raises where a window does not fit or lies beside the map."""
+        """Shape of the output; raises where a window does not fit or lies outside the map."""
         channels, *size = inputs[0]
         rows, columns = (self._positions(axis, size[axis]) for axis in (0, 1))
         ends = [self._span(a, size[a], p) for a, n in ((0, rows), (1, columns)) for p in (0, n - 1)]
@@ -601,7 +601,7 @@ class CompressedModel:
         images: NDArray[np.uint8] | NDArray[np.int8],
         most_integers: int = BATCH_INTEGERS,
     ) -> NDArray[np.int64]:
-        """Logits ``(N, classes)`` of byte ``images`` ``(N, C, H, W)``: THE golden reference.
+        """Logits ``(N, classes)`` of byte ``images`` ``(N, C, H, W)``: the golden reference.
 
         :param most_integers: held at once, 8 bytes each; images go through in batches.
         """
@@ -640,7 +640,7 @@ class CompressedModel:
         return float(np.mean(self.run(images).argmax(1) == labels))
 
     def without_scales(self) -> CompressedModel:
-        """The same integers with every ``weight_scale`` dropped to 1, which saves file bytes.
+        """The same integers with every ``weight_scale`` set to 1, which saves bytes of the file.
 
         The scales of all outputs are those that follow from it: logits in units of their own.
         """

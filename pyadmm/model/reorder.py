@@ -2,7 +2,7 @@
 
 The order of a hidden layer's channels is arbitrary: permuting them, and the inputs of whoever
 reads them, gives the same logits on every input. In sorted order the container need not spend
-bits on which channels are dead and on how many weights each of the others has.
+bits on which channels are inactive and on how many weights each of the others has.
 """
 
 from __future__ import annotations

@@ -360,7 +360,7 @@ def _decisions_table(record: RunRecord) -> Table:
         note="Break-even is the least pruning ratio at which the sparse kernel of the layer as "
         "trained is not slower than the dense one in the same area (ADMM-NN section 5.1). Planned: "
         "before hardware had its say. Small: ratio among the weights between channels that live; "
-        "dead channels make dense hardware smaller, too."
+        "inactive channels make dense hardware smaller, too."
         + (f" Trials of pushing further, by validation accuracy: {tried}." if tried else ""),
     )
 
@@ -372,7 +372,7 @@ def _decision_cells(layer: LayerRecord) -> tuple[Cell, ...]:
         Cell(layer.name),
         _cell(times(layer.planned)),
         _quantity(layer.break_even, "×{:.2f}"),
-        _cell(times(layer.ratio), "" if living is None else f"{times(living)} of living"),
+        _cell(times(layer.ratio), "" if living is None else f"{times(living)} of active"),
         Cell("below" if below else times(layer.over_break_even))
         if layer.over_break_even is not None
         else _cell(None),
@@ -411,7 +411,7 @@ def _designs_table(record: RunRecord) -> Table:
         numeric=frozenset(range(1, len(columns))),
         note="Small: how many times the sparse accelerator's figure. Dense: the fastest all-dense "
         "accelerator of the network as trained, zeros stored and multiplied, on at most the LUTs "
-        "of the sparse one; compact: of its shapes without dead channels. Layers: cycles per image "
+        "of the sparse one; compact: of its shapes without inactive channels. Layers: cycles per image "
         "in which a layer's kernel works.",
         empty="No comparison is recorded.",
     )

@@ -201,8 +201,8 @@ class LayerRecord:
     :param scales: real weight = code * scale; one value or one per output channel.
     :param parts: what the layer takes in the ``.admm`` file.
     :param break_even: least pruning ratio at which the hardware gains, and its basis.
-    :param planned: pruning ratio that was planned before hardware had its say.
-    :param living: weights between inputs and outputs that live; what the dense kernel would take.
+    :param planned: pruning ratio that was planned before break-even was considered.
+    :param living: weights between active inputs and outputs; what the dense kernel would take.
     :param decision: what the schedule chose, for example ``pruned`` or ``kept dense``.
     :param why: the reason, in words.
     """
@@ -244,7 +244,7 @@ class LayerRecord:
 
     @property
     def living_ratio(self) -> float | None:
-        """Living weights over those that are left: zeros that are not whole channels."""
+        """Weights between active channels over remaining weights: zeros that are not whole channels."""
         return self.living / self.nnz if self.living is not None and self.nnz else None
 
     @property

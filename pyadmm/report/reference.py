@@ -1,4 +1,4 @@
-"""Published figures that a report sets beside ours; the facts lie in ``reference/*.csv``.
+"""Published results that a report shows next to ours; the figures are in ``reference/*.csv``.
 
 What a figure counts differs from paper to paper, so every row says it (:attr:`counts`): the bits of
 the weights alone, weights and indices, or every byte of a file.

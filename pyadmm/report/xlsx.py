@@ -364,7 +364,7 @@ def _decisions(book: _Book, record: RunRecord) -> None:
         Column("Basis", 15),
         Column("Pruning ratio", 11, _RATIO),
         Column("Ratio over break-even", 12, "0.00"),
-        Column("Ratio among living weights", 12, _RATIO),
+        Column("Ratio among active weights", 12, _RATIO),
         Column("Decision", 26),
         Column("Why", 90),
     ]

@@ -1,4 +1,4 @@
-"""Images varied at random for training, batch by batch."""
+"""Random augmentation of training images, batch by batch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BOX_BITS = 16
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How images are varied at random, as in ``TrainSettings``.
+    """Which random augmentations images get, as in ``TrainSettings``.
 
     :param native: images are distorted by compiled code, on the CPU, which may round otherwise.
     """
@@ -34,12 +34,12 @@ class Augmentation:
 
     @classmethod
     def of(cls, train: TrainSettings, *, native: bool = False) -> Augmentation:
-        """That of a phase."""
+        """The augmentation that the settings of a phase ask for."""
         return cls(train.shift_pixels, train.flip, train.distort, train.cutmix, native)
 
     @property
     def more_than_shifts(self) -> bool:
-        """Whether images are varied by more than shifts."""
+        """Whether images are augmented by more than shifts."""
         return self.flip or self.distort > 0 or self.cutmix > 0
 
 
@@ -86,7 +86,9 @@ class Patches:
     def draw(
         cls, count: int, generator: torch.Generator, *, share: float, among: Tensor
     ) -> Patches:
-        """Of ``count`` images, a ``share`` of which get one; its area is 0 to 1, uniformly."""
+        """Draw patches for ``count`` images, of which a ``share`` get one; its area is uniform in 0
+        to 1.
+        """
         rows = among[torch.randint(len(among), (count,), generator=generator)]
         area, chance, *middle = torch.rand(4, count, generator=generator)
         half = torch.where(chance < share, area.sqrt() / 2, 0.0)
@@ -94,7 +96,7 @@ class Patches:
         return cls(rows, (ends.clamp(0, 1) * 2**_BOX_BITS).long())
 
     def to(self, device: torch.device) -> Patches:
-        """The same on another device, but for the rows."""
+        """The same patches on another device, without the rows."""
         return Patches(self.rows, self.box.to(device))
 
     def over(self, images: Tensor, places: Tensor) -> Tensor:
@@ -114,7 +116,7 @@ class Patches:
 
 @dataclass(frozen=True)
 class Moves:
-    """How every training image is moved, mirrored, distorted and patched in an epoch.
+    """The augmentation of every training image in one epoch: shift, mirror, distortion, patch.
 
     :param how: what of the following is done.
     :param shift: int64 ``(N,)``, as in :func:`shifted`.
@@ -135,7 +137,7 @@ class Moves:
     def draw(
         cls, count: int, generator: torch.Generator, how: Augmentation, among: Tensor
     ) -> Moves:
-        """Of ``count`` images; shifts do not depend on what else is done.
+        """Draw the augmentation of ``count`` images; shifts do not depend on what else is done.
 
         :param among: rows of the pool that patches are taken from.
         """
@@ -148,13 +150,13 @@ class Moves:
         return cls(how, shift, mirrored, maps, patches)
 
     def to(self, device: torch.device) -> Moves:
-        """The same on another device."""
+        """The same augmentation on another device."""
         patches = None if self.patches is None else self.patches.to(device)
         shift, mirrored = self.shift.to(device), self.mirrored.to(device)
         return Moves(self.how, shift, mirrored, self.maps.to(device), patches, self.key)
 
     def of(self, pool: Tensor, rows: Tensor, places: Tensor) -> Tensor:
-        """Images of ``pool``, moved as the ones at ``places`` are, on the moves' device."""
+        """Images of ``pool``, augmented like those at ``places``, on the device of the augmentation."""
         there = places.to(self.shift.device)
         images = self._moved(pool, rows, there)
         if self.patches is None:
@@ -205,7 +207,7 @@ def batches(
 
 
 def shifted(images: Tensor, pixels: int, shift: Tensor) -> Tensor:
-    """Images moved by ``shift`` (``0 … (2 pixels + 1)**2 - 1``, row-major), zeros moving in."""
+    """Images shifted by ``shift`` (``0 … (2 pixels + 1)**2 - 1``, row-major), with zeros from outside."""
     if pixels == 0:
         return images
     span = 2 * pixels + 1

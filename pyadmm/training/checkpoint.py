@@ -39,7 +39,7 @@ class EpochRecord:
 
 
 def as_text(records: Sequence[EpochRecord]) -> str:
-    """JSON for a checkpoint."""
+    """The records as JSON for a checkpoint."""
     return json.dumps([asdict(record) for record in records])
 
 
@@ -135,7 +135,7 @@ class Best:
 
 @dataclass(frozen=True)
 class Phase:
-    """Name and surroundings of a phase.
+    """Name, seed, start state and checkpoint of one training phase.
 
     :param step: name of the flow's step that it belongs to.
     :param start: whatever decides the phase's result besides ``seed``: settings, data, networks.
@@ -154,7 +154,7 @@ class Phase:
         parts: Mapping[str, Stateful],
         epoch: Callable[[int], tuple[dict[str, Any], bool]],
     ) -> list[EpochRecord]:
-        """Train, or go on training, for :attr:`epochs` epochs.
+        """Train for :attr:`epochs` epochs, or continue from the checkpoint.
 
         :param parts: everything that changes during the phase.
         :param epoch: trains one; gives the figures of its record, and whether to stop early.

@@ -1,4 +1,4 @@
-"""A training step's work on a GPU, recorded once and replayed: a CUDA graph.
+"""The work of a training step on a GPU, recorded once and replayed as a CUDA graph.
 
 A step on a small network is hundreds of kernels of some microseconds each, and starting them one by
 one takes longer than running them. A graph starts all of them at once.

@@ -21,7 +21,7 @@ EVALUATION_BYTES = 1 << 23
 """Of the images that are evaluated together: their maps take some hundred times as much."""
 VALIDATION_IMAGES = 5_000
 VALIDATION_SHARE = 12
-"""At most one in so many training images is held out, which matters for small data sets."""
+"""At most one training image in this many is held out, which matters for small data sets."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Images:
             yield self.at(rows), self.labels[rows]
 
     def evaluated_together(self, most: int) -> int:
-        """``most``, or as many images as :data:`EVALUATION_BYTES` hold."""
+        """Images per evaluation batch: ``most``, or as many as :data:`EVALUATION_BYTES` hold."""
         return max(1, min(most, EVALUATION_BYTES // math.prod(self.shape)))
 
     def take(self, rows: Tensor) -> Images:
@@ -235,7 +235,7 @@ class Data:
 
     @property
     def digests(self) -> tuple[str, str]:
-        """Of the training and of the validation images."""
+        """Digests of the training and of the validation images."""
         return self.train.digest, self.validation.digest
 
 

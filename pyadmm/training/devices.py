@@ -23,7 +23,7 @@ _BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 
 
 def choose(name: str, environment: Mapping[str, str] = os.environ) -> torch.device:
-    """The device of that name; of several processes on one machine each takes a GPU of its own.
+    """The device called ``name``; each process of a machine takes its own GPU.
 
     On a GPU products of float32 stay that: cuDNN would round to fewer bits (TF32) by default.
 

@@ -1,4 +1,4 @@
-"""The dense network, or a larger one, as the teacher of the pruned one."""
+"""Distillation: the dense network, or a larger one, is the teacher of the pruned one."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _MEAN = -1
 
 
 class Teacher:
-    """Logits of the dense network for training batches, computed once where memory allows.
+    """Teacher logits for training batches, computed once where memory allows.
 
-    :param views: an image's logits are the mean over all its shifts by up to so many pixels,
+    :param views: an image's logits are the mean over all its shifts by up to this many pixels,
         however it is mirrored or distorted.
     :param precision: of the products of ``network``, as in ``TrainSettings``.
     :param cache_bytes: of memory for logits; what does not fit is computed for every batch.
@@ -61,18 +61,20 @@ class Teacher:
 
     @torch.no_grad()
     def prepare_look(self, data: Images, look: Moves, looks: int) -> None:
-        """Compute the logits of all images as ``look`` shows them, if all ``looks`` fit."""
+        """Compute the logits of all images with the cached augmentation ``look``, if all ``looks``
+        fit.
+        """
         self._take_up(data)
         if self._fits(data, looks):
             self._complete(look.key, data, lambda part: self._seen(part, look))
 
     def _take_up(self, data: Images) -> None:
-        """Forget what is known of another pool."""
+        """Forget the logits of another pool."""
         if self._pool is not data.pool:
             self._pool, self._known, self._tables = data.pool, {}, {}
 
     def _fits(self, data: Images, times: int) -> bool:
-        """Whether the logits of all rows of the pool may be kept so many times."""
+        """Whether the logits of all rows of the pool may be kept this many times."""
         classes = self.network(self.encode(data.at(slice(1)))).shape[1]
         return times * len(data.pool) * classes * 4 <= self.cache_bytes
 

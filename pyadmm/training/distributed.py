@@ -30,7 +30,8 @@ _LOST = (
 
 
 def start(environment: Mapping[str, str] = os.environ, device: str = "cpu") -> bool:
-    """Join the processes that ``torchrun`` (or another launcher) started; whether there are some.
+    """Join the processes that ``torchrun`` (or another launcher) started; tells whether there are
+    some.
 
     :param device: where their networks are, as in :mod:`pyadmm.training.devices`.
     :raises PyadmmError: for incomplete variables, or where the others do not come.
@@ -51,7 +52,7 @@ def start(environment: Mapping[str, str] = os.environ, device: str = "cpu") -> b
 
 
 def _ended(*_: object) -> None:
-    """What ``torchrun`` does to the others when one process has failed: say so and end."""
+    """Report that another process failed, and end, when ``torchrun`` ends this one."""
     message = _LOST.format(rank=rank(), size=size(), reason="the launcher ended this one too")
     os.write(2, f"error: {message}\n".encode())
     os._exit(2)
@@ -116,7 +117,7 @@ def total(value: Tensor) -> Tensor:
 
 
 def average_buffers(module: nn.Module) -> None:
-    """Make what batch norms counted the mean over processes, so that all evaluate alike."""
+    """Average the statistics of batch norms over processes, so that all evaluate alike."""
     if size() == 1:
         return
     for buffer in module.buffers():

@@ -52,7 +52,7 @@ def _with_clear_errors(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor
 def require_compilers(
     device: torch.device, *, dynamo: bool, native: bool, annealing: bool = False
 ) -> None:
-    """Refuse before any training what would be refused at the first step.
+    """Refuse, before any training, what the first step would refuse.
 
     :param dynamo: :func:`compiled` will be needed.
     :param native: training will need :mod:`pyadmm.cpu_kernels`.
@@ -121,7 +121,7 @@ class EpochTrainer:
     def train(
         self, data: Images, seed: int, where: str, learning_rate: Callable[[float], float]
     ) -> float:
-        """One epoch; returns its mean loss.
+        """Train for one epoch; returns its mean loss.
 
         :raises PyadmmError: as soon as the loss is not finite.
         """
@@ -164,7 +164,7 @@ class EpochTrainer:
         return batches(data, self.batch_size, seed, how, device=self._device, look=look)
 
     def _look(self, data: Images, seed: int) -> Moves:
-        """That of the looks which an epoch's seed picks."""
+        """The cached augmentation that the seed of an epoch picks."""
         chosen = self.looks[seed % len(self.looks)]
         generator = torch.Generator().manual_seed(chosen)
         among = data.all_rows if self.among is None else self.among
@@ -173,7 +173,7 @@ class EpochTrainer:
         return replace(moves.to(self._device), key=key)
 
     def slopes(self, data: Images, seed: int) -> Iterator[int]:
-        """The images of every batch; its gradients, left in the parameters, are not followed."""
+        """Leave the gradients of every batch in the parameters, and yield its number of images."""
         for batch in self._batches(data, seed):
             self._gradients(batch, False)
             yield round(batch.counted / batch.weight)
@@ -217,7 +217,7 @@ class EpochTrainer:
         return distillation_loss(logits, batch.labels, goal, self.distill_weight, self.temperature)
 
     def _replayed(self, batch: Batch, fast: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
-        """:meth:`_backward` by a graph, which gives new gradients instead of adding to old ones."""
+        """As :meth:`_backward`, by a CUDA graph, which replaces gradients instead of adding to them."""
         if self._recorded is None:
 
             def function(images: Tensor, labels: Tensor, index: Tensor, shift: Tensor) -> Tensor:
@@ -237,7 +237,7 @@ def _require_finite(loss: float, where: str) -> None:
 
 
 def cosine(peak: float, done: float, warm: float = 0.05) -> float:
-    """Learning rate after the share ``done`` of a phase: short linear warm-up, then half a cosine.
+    """Learning rate after the share ``done`` of a phase: a short linear warm-up, then half a cosine.
 
     >>> [round(cosine(1.0, t), 3) for t in (0.0, 0.05, 0.525, 1.0)]
     [0.1, 1.0, 0.5, 0.0]

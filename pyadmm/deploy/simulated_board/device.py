@@ -94,7 +94,7 @@ class SimulatedDevice(Device):
     # What pynq asks of a device
 
     def get_bitfile_metadata(self, bitfile_name: str, partial: bool = False) -> Any:
-        """The parsed ``.hwh`` beside the bitstream."""
+        """The parsed ``.hwh`` of the bitstream, from the same folder."""
         hwh = Path(bitfile_name).with_suffix(".hwh")
         return RuntimeMetadataParser(Metadata(input=str(hwh)))
 

@@ -77,7 +77,7 @@ def _has_pynq(python: Path) -> bool:
 
 
 def _create(folder: Path) -> None:
-    """Make the environment beside its place and move it there when it is complete.
+    """Make the environment in a temporary folder and rename it when it is complete.
 
     A virtual environment cannot be renamed freely: its scripts carry its path, but its ``python``
     does not, and only that is used.

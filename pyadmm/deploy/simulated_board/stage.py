@@ -27,7 +27,7 @@ class Stage:
     """A folder from which host code runs on the simulated board.
 
     :param site: holds ``host`` as the wheel installs it, and pyadmm for the simulation itself.
-    :param bitfile: stands for the bitstream; its ``.hwh`` lies beside it.
+    :param bitfile: stands for the bitstream; its ``.hwh`` is in the same folder.
     """
 
     folder: Path

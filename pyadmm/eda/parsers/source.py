@@ -24,7 +24,7 @@ class Source:
     text: str
 
     def fail(self, field: str, problem: str) -> NoReturn:
-        """Raise the one error of a bad report."""
+        """Raise the one error of an unusable report."""
         raise ReportError(
             f"report {self.name}: field {field}: {problem}; run the tool again and pass its "
             f"complete, unedited report"

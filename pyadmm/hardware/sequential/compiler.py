@@ -56,7 +56,7 @@ _SLACK_WORDS = 32
 """Of an entry buffer: a burst under way and the next slot's header."""
 _PAGE = 64
 _SHORT_STRIPE, _SMALL_BLOCK = 16, 8
-"""Stripes of fewer tiles make a channelwise pass take some channels at a time, at least so many."""
+"""A channelwise pass with shorter stripes takes several channels at a time, at least the second."""
 
 
 @dataclass(frozen=True)
