@@ -277,16 +277,18 @@ class Accelerator:
         """Images that one run can hold."""
         return max(1, min(self.dma.max_bytes // (4 * self.manifest.output_words), MAX_BATCH))
 
-    def check_images(self, images: Any) -> NDArray[np.uint8]:
+    def check_images(self, images: Any) -> NDArray[Any]:
         """``images`` as ``(N, C, H, W)``; a single ``(C, H, W)`` becomes a batch of one.
 
         :raises InputError: for another type or shape.
         """
         shape = self.manifest.input_shape
-        if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        wanted = self.manifest.input_dtype
+        if not isinstance(images, np.ndarray) or images.dtype != wanted:
             kind = getattr(images, "dtype", type(images).__name__)
+            values = "0 … 255" if wanted == "uint8" else "-128 … 127"
             raise InputError(
-                f"images: must be a numpy array of uint8, not {kind}; 0 … 255, no /255"
+                f"images: must be a numpy array of {wanted}, not {kind}; {values}, no /255"
             )
         if images.shape == shape:
             images = images[np.newaxis]
@@ -296,8 +298,8 @@ class Accelerator:
             )
         return images
 
-    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """Integer logits ``(N, classes)`` of uint8 ``images`` ``(N, C, H, W)``.
+    def logits(self, images: NDArray[Any]) -> NDArray[np.int32]:
+        """Integer logits ``(N, classes)`` of ``images`` ``(N, C, H, W)`` of the manifest's type.
 
         :raises InputError: for images of another type or shape.
         :raises WeightsError: if no weights are loaded.
@@ -322,13 +324,15 @@ class Accelerator:
         )
         return results
 
-    def _infer(self, images: NDArray[np.uint8], results: NDArray[np.int32]) -> float:
+    def _infer(self, images: NDArray[Any], results: NDArray[np.int32]) -> float:
         count, words = len(images), self.manifest.input_words
         out_words = count * self.manifest.output_words
         with self.claimed():
             send = self.buffer("send", count * words)
             pixels = send[: count * words].view(np.uint8).reshape(count, 4 * words)
-            pixels[:, : self.manifest.image_bytes] = images.reshape(count, -1)
+            pixels[:, : self.manifest.image_bytes] = self.manifest.stream_bytes(images).reshape(
+                count, -1
+            )
             pixels[:, self.manifest.image_bytes :] = 0
             receive = self.buffer("receive", out_words)
             sent, received = Transfer(send, 4 * count * words), Transfer(receive, 4 * out_words)
@@ -336,11 +340,11 @@ class Accelerator:
             results[:] = receive[:out_words].view(np.int32).reshape(results.shape)
         return seconds
 
-    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.intp]:
+    def predict(self, images: NDArray[Any]) -> NDArray[np.intp]:
         """Class ``(N,)`` of each image: the largest logit, the first of equals."""
         return self.logits(images).argmax(1)
 
-    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def probabilities(self, images: NDArray[Any]) -> NDArray[np.float64]:
         """Softmax of the logits in real units: the shares ``(N, classes)`` for a display."""
         logits = self.logits(images)
         assert self.model is not None  # logits() refuses to run without weights

@@ -38,10 +38,12 @@ class Network:
         except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
             raise ManifestError(f"{model.network.path.name}: is not an .npz: {error}") from error
 
-    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Integer logits ``(N, classes)`` of uint8 ``images`` ``(N, C, H, W)``."""
+    def logits(self, images: NDArray[Any]) -> NDArray[np.int64]:
+        """Integer logits ``(N, classes)`` of ``images`` ``(N, C, H, W)`` of the manifest's type."""
         offset = np.array(self._manifest.input_offset, np.int64).reshape(1, -1, 1, 1)
-        x = (images.astype(np.int64) - offset) >> self._manifest.input_shift
+        x = (
+            self._manifest.stream_bytes(images).astype(np.int64) - offset
+        ) >> self._manifest.input_shift
         values = {_INPUT: np.clip(x, self._manifest.input_lo, self._manifest.input_hi)}
         name = _INPUT
         for node in self._nodes:

@@ -107,14 +107,15 @@ class FastPath:
         held = [buffer(name, words) for name, words in sizes.items()]
         return held[0] is self._send and held[1] is self._receive
 
-    def infer(self, image: NDArray[np.uint8]) -> FastResult:
-        """Classify one uint8 image ``(C, H, W)``.
+    def infer(self, image: NDArray[Any]) -> FastResult:
+        """Classify one image ``(C, H, W)`` of the manifest's type.
 
         :raises DmaError: or :class:`HardwareTimeout`, with the status in words; the accelerator
             recovers on its next run.
         """
         accelerator = self._accelerator
-        pixels = np.ascontiguousarray(accelerator.check_images(image)[0])
+        checked = accelerator.check_images(image)[0]
+        pixels = np.ascontiguousarray(accelerator.manifest.stream_bytes(checked))
         logits = np.empty(accelerator.manifest.output_words, np.int32)
         ns = (ctypes.c_uint64 * 2)()
         seen = ctypes.c_uint32()

@@ -12,9 +12,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .errors import ManifestError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 FORMAT = "pyadmm-manifest"
 VERSION = 1
@@ -79,7 +84,7 @@ class ModelFact:
 
     :param words: length of the weight image in 32-bit words.
     :param logit_scale: real value of one unit of the integer logits.
-    :param images: ``.npy`` of uint8 ``(N, C, H, W)``; ``logits`` int32 ``(N, classes)``;
+    :param images: ``.npy`` of ``(N, C, H, W)``; ``logits`` int32 ``(N, classes)``;
         ``labels`` int64 ``(N,)``.
     :param nodes: the network for :class:`host.cpu.Network`; its arrays are in ``network``.
     """
@@ -120,11 +125,12 @@ class DesignFact:
 class Manifest:
     """All that the driver knows about a bundle.
 
-    :param input_shape: ``(C, H, W)`` of an image, uint8.
+    :param input_shape: ``(C, H, W)`` of an image.
+    :param input_dtype: ``uint8``, or ``int8``, whose sign bits :meth:`stream_bytes` inverts.
     :param input_words: 32-bit words of one image on the input stream; ``output_words`` of one
         result on the output stream, which are the logits.
     :param input_offset: ``offset[c]`` and ``input_shift``, ``input_lo``, ``input_hi`` of
-        ``clamp((byte - offset[c]) >> shift, lo, hi)``, which the hardware applies.
+        ``clamp((byte - offset[c]) >> shift, lo, hi)``, which the hardware applies to these bytes.
     :param clock_index: number of the PS clock that feeds the design; ``clock_mhz`` its rate.
     """
 
@@ -132,6 +138,7 @@ class Manifest:
     board: str
     network: str
     input_shape: tuple[int, int, int]
+    input_dtype: str
     classes: int
     input_offset: tuple[int, ...]
     input_shift: int
@@ -152,6 +159,12 @@ class Manifest:
         """Bytes of an image before it is padded to whole words."""
         channels, height, width = self.input_shape
         return channels * height * width
+
+    def stream_bytes(self, images: NDArray[Any]) -> NDArray[np.uint8]:
+        """``images`` of type :attr:`input_dtype` as the bytes that the hardware reads."""
+        if self.input_dtype == "uint8":
+            return images
+        return images.view(np.uint8) ^ np.uint8(128)
 
     def model(self, name: str) -> ModelFact:
         """The model called ``name``."""
@@ -287,7 +300,7 @@ def _manifest(path: Path, document: _Fields) -> Manifest:
     network = document.text("network", name, "a printable name")
     entry = document.child("input")
     channels, height, width = entry.integers("shape", (3,), 1, _SIDE_LIMIT)
-    entry.choice("dtype", ("uint8",))
+    dtype = entry.choice("dtype", ("uint8", "int8"))
     offset = entry.integers("offset", (1, channels), 0, 255)
     shift = entry.integer("shift", 0, 7)
     lo, hi = (entry.integer(key, -256, 255) for key in ("lo", "hi"))
@@ -311,6 +324,7 @@ def _manifest(path: Path, document: _Fields) -> Manifest:
         board=board,
         network=network,
         input_shape=(channels, height, width),
+        input_dtype=dtype,
         classes=classes,
         input_offset=offset,
         input_shift=shift,

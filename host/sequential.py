@@ -76,19 +76,20 @@ class SequentialNetwork:
         """Images that one start takes."""
         return int(self.facts["images"])
 
-    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Outputs ``(N, outputs)`` of uint8 ``images`` ``(N, C, H, W)``; any number of them."""
+    def logits(self, images: NDArray[Any]) -> NDArray[np.int64]:
+        """Outputs ``(N, outputs)`` of ``images`` ``(N, C, H, W)``, bytes; any number of them."""
         shape = tuple(self.facts["input"]["image_shape"])
-        if images.dtype != np.uint8 or images.shape[1:] != shape:
+        dtype = np.dtype(self.facts["input"]["dtype"])
+        if images.dtype != dtype or images.shape[1:] != shape:
             raise InputError(
-                f"images must be uint8 of shape (N, {', '.join(map(str, shape))}), not "
+                f"images must be {dtype} of shape (N, {', '.join(map(str, shape))}), not "
                 f"{images.dtype} of shape {images.shape}"
             )
         size = self.images_per_run
         parts = []
         for first in range(0, len(images), size):
             part = images[first : first + size]
-            padded = np.zeros((size, *shape), np.uint8)
+            padded = np.zeros((size, *shape), dtype)
             padded[: len(part)] = part
             parts.append(self._run(padded)[: len(part)])
         outputs = int(np.prod(self.facts["output"]["shape"]))
@@ -108,7 +109,7 @@ class SequentialNetwork:
             found.append((ended, int(self.registers.read(PROFILE_WAITS))))
         return found
 
-    def _run(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    def _run(self, images: NDArray[Any]) -> NDArray[np.int64]:
         self._place(images)
         self.block.flush()
         self.registers.write(BASE, self.block.physical_address)
@@ -127,7 +128,7 @@ class SequentialNetwork:
         self.block.invalidate()
         return self._results()
 
-    def _place(self, images: NDArray[np.uint8]) -> None:
+    def _place(self, images: NDArray[Any]) -> None:
         """Quantise ``images`` and write them as the first pass reads them."""
         facts = self.facts["input"]
         offset = np.array(facts["offset"], np.int64).reshape(1, -1, 1, 1)

@@ -27,7 +27,8 @@ def _add_options(parser: ArgumentParser) -> None:
 def _execute(options: Namespace) -> int:
     model = container.load(options.model)
     images, _ = test_images(options, [model])
-    print(compare(model, load_board(options.board), images).table())
+    data = model.input.bytes_of(images)
+    print(compare(model, load_board(options.board), data).table())
     return DONE
 
 

@@ -93,7 +93,7 @@ def _simulate(compiled: Compiled, options: Namespace, board: Board) -> int:
         place(top, compiled)
         for _ in range(starts):
             shape = (compiled.images, *compiled.model.input.shape)
-            images = rng.integers(0, 256, shape).astype(np.uint8)
+            images = rng.integers(0, 256, shape, np.uint8).view(compiled.model.input.dtype)
             logits, result = infer(top, compiled, images)
             wrong += int(np.any(logits != compiled.model.run(images), axis=1).sum())
             cycles += result.cycles

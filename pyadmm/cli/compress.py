@@ -162,9 +162,10 @@ def _calibration(options: Namespace, imported: Imported) -> Calibration:
     mean, std = (_channels(n, getattr(options, n), shape[0]) for n in ("mean", "std"))
     scaled = tuple(m / 255 for m in mean), tuple(s / 255 for s in std)
     settings = InputSettings(bits=8, mean=scaled[0], std=scaled[1])
-    network = trace(plain.module, input_spec(settings, shape))
-    merge_normalisation(network, settings)
     found = read_calibration(options.calibration, shape, fit=options.fit, limit=options.images)
+    signed = found.images.dtype == np.int8
+    network = trace(plain.module, input_spec(settings, shape, signed=signed))
+    merge_normalisation(network, settings)
     if found.skipped:
         print(f"note: {found.skipped} files in {options.calibration} are no pictures")
     if len(found.images) < 32:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pyadmm import container
 from pyadmm.cli.command import CHECK_FAILED, DONE, Command, board_option, json_option
-from pyadmm.cli.images import image_options, test_images
+from pyadmm.cli.images import Bytes, image_options, test_images
 from pyadmm.codegen.hls import generate
 from pyadmm.eda import gxx
 from pyadmm.eda.cosim import simulate
@@ -29,6 +29,7 @@ from pyadmm.model import CompressedModel
 _EXAMPLES = """\
   pyadmm cosim models/lenet5-record-85.admm                 simulates 1,000 MNIST test images
   pyadmm cosim my.admm --data random --images 50 --csim     works for any network; also runs the C++
+  pyadmm cosim my.admm --data my.npz                        takes the images x_test (or x) of a file
   pyadmm cosim my.admm --board kv260 --stall 0.3 --json     stalls both streams 30 % of the time
 """
 
@@ -76,14 +77,15 @@ def _compare(
     original: CompressedModel,
     board: Board,
     options: Namespace,
-    images: NDArray[np.uint8],
+    images: Bytes,
 ) -> dict[str, Any]:
     """Simulate one model; what came out, as plain data."""
     model = hardware_form(original)
     found = search(model, board, family=options.family, unrolled=options.unrolled)
     stalls = (1, options.stall, options.stall) if options.stall else None
     golden = original.run(images)
-    result = simulate(model, board, found.configs, images, stalls)
+    data = original.input.bytes_of(images)
+    result = simulate(model, board, found.configs, data, stalls)
     facts: dict[str, Any] = {
         "model": name,
         "board": board.name,
@@ -96,7 +98,7 @@ def _compare(
         "busy_cycles": dict(result.busy_cycles),
     }
     if options.csim:
-        logits = _csim(model, board, found.configs, images)
+        logits = _csim(model, board, found.configs, data)
         facts["wrong_images_csim"] = int((logits != golden).any(1).sum())
         facts["wrong_images"] += facts["wrong_images_csim"]
     if not options.json:

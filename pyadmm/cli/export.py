@@ -37,6 +37,7 @@ def _execute(options: Namespace) -> int:
     graph = export_qonnx(model, options.batch) if options.qonnx else export_onnx(model)
     count = options.batch if options.qonnx else CHECK_IMAGES
     images = np.random.default_rng(0).integers(0, 256, (count, *model.input.shape), np.uint8)
+    images = images.view(model.input.dtype)
     status, said = DONE, f"logits equal the integer model's on {count} random images"
     try:
         check(model, graph, images, options.qonnx)

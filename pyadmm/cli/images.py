@@ -1,4 +1,4 @@
-"""Test images for commands that simulate: a data set, or random bytes of the model's shape."""
+"""Test images for commands that simulate: a data set, one's own, or random bytes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from pyadmm.datasets import mnist
 from pyadmm.model import CompressedModel
 
 RANDOM = "random"
+Bytes = NDArray[np.uint8] | NDArray[np.int8]
 
 
 def image_options(parser: ArgumentParser, count: int) -> None:
     """``--data``, ``--data-dir``, ``--images`` and ``--seed``."""
-    named = [name for name in datasets.NAMES if name not in ("imagefolder", "idx")]
     parser.add_argument(
-        "--data", choices=[*named, RANDOM],
-        help="images to simulate (default: mnist where the model takes 1 x 28 x 28 images, "
-        "else random bytes)",
+        "--data", metavar="DATA",
+        help=f"images to simulate: {', '.join(datasets.NAMES)}, {RANDOM}, or your own FILE.npz, "
+        "folder of pictures or of IDX files (default: mnist where the model takes 1 x 28 x 28 "
+        "images, else random bytes)",
     )  # fmt: skip
     data_dir_option(parser)
     parser.add_argument(
@@ -32,30 +33,25 @@ def image_options(parser: ArgumentParser, count: int) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of random images (default 0)")
 
 
-def test_images(
-    options: Namespace, models: Sequence[CompressedModel]
-) -> tuple[NDArray[np.uint8], str]:
+def test_images(options: Namespace, models: Sequence[CompressedModel]) -> tuple[Bytes, str]:
     """Images ``(N, C, H, W)`` that all ``models`` take, and where they are from.
 
-    :raises PyadmmError: where the models' shapes differ, or the data set has another shape.
+    :raises PyadmmError: where the models' inputs differ, or the data have another shape or type.
     """
-    shape = models[0].input.shape
+    first = models[0]
     for model in models:
-        if model.input.shape != shape:
+        if (model.input.shape, model.input.dtype) != (first.input.shape, first.input.dtype):
             raise PyadmmError(
-                f"{model.name}: takes images of shape {model.input.shape}, {models[0].name} of "
-                f"shape {shape}; give them in commands of their own"
+                f"{model.name}: takes {model.input.dtype} images of shape {model.input.shape}, "
+                f"{first.name} {first.input.dtype} of shape {first.input.shape}; give them in "
+                "commands of their own"
             )
     if options.images < 1:
         raise PyadmmError(f"--images must be at least 1, not {options.images}")
-    name = options.data or ("mnist" if shape == mnist.IMAGE_SHAPE else RANDOM)
+    name = options.data or ("mnist" if first.input.shape == mnist.IMAGE_SHAPE else RANDOM)
     if name == RANDOM:
         rng = np.random.default_rng(options.seed)
-        return rng.integers(0, 256, (options.images, *shape), np.uint8), "random bytes"
-    if datasets.shape_of(name) != shape:
-        raise PyadmmError(
-            f"data {name}: has images of shape {datasets.shape_of(name)}, but {models[0].name} "
-            f"takes {shape}; use --data {RANDOM}"
-        )
-    found = datasets.load(name, options.data_dir, shape)
-    return found.test_images[: options.images], f"{name} test images"
+        noise = rng.integers(0, 256, (options.images, *first.input.shape), np.uint8)
+        return noise.view(first.input.dtype), "random bytes"
+    found = datasets.load_test(name, options.data_dir, first.input.shape)
+    return found.as_read_by(first)[: options.images], f"test images of {found.source}"

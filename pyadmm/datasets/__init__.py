@@ -7,15 +7,17 @@ from pathlib import Path
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.datasets import arrays, cifar10, idx, imagefolder, mnist
-from pyadmm.datasets.dataset import DataSet, Encoding
+from pyadmm.datasets.dataset import DataSet, Encoding, TestSet
 
 __all__ = [
     "NAMES",
     "DataSet",
     "Encoding",
+    "TestSet",
     "label_count",
     "load",
     "load_own",
+    "load_test",
     "own_instead_of_mnist",
     "shape_of",
 ]
@@ -106,6 +108,33 @@ def load_own(place: str, data_dir: Path | None = None) -> DataSet | None:
     if not path.is_file() and path.parent.is_dir() and idx.find(path):
         return idx.load(path)
     raise _unknown(place)
+
+
+def load_test(place: str, data_dir: Path | None, shape: tuple[int, int, int]) -> TestSet:
+    """The test images of the data set or the place ``place``; of a file, its images alone.
+
+    :param shape: ``(C, H, W)`` that pictures of folders are brought to.
+    :raises PyadmmError: as :func:`load` and :func:`load_own`.
+    """
+    path = Path(place).expanduser()
+    if path.suffix.lower() == ".npz" and data_dir is None:
+        return arrays.load_test(path)
+    if place == "idx" or place not in NAMES:
+        own = load_own(place, data_dir)
+        if own is not None:
+            return own.test
+        place, data_dir = "imagefolder", path
+    if place == "imagefolder" and shape[1] != shape[2]:
+        raise PyadmmError(
+            f"data {data_dir}: pictures are cropped to squares, but the network takes {shape}; "
+            "give an .npz file"
+        )
+    elif place != "imagefolder" and shape_of(place) != shape:
+        raise PyadmmError(
+            f"data {place}: has images of shape {shape_of(place)}, but the network takes {shape}; "
+            "give your own data"
+        )
+    return load(place, data_dir, shape).test
 
 
 def own_instead_of_mnist(data_dir: Path | None) -> str | None:

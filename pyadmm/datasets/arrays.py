@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyadmm.core.errors import PyadmmError
-from pyadmm.datasets.dataset import DataSet, Encoding, checked_labels
+from pyadmm.datasets.dataset import DataSet, Encoding, TestSet, checked_labels
 
 _KEYS = {
     "x_train": ("x_train", "train_images"),
@@ -24,6 +24,10 @@ _KEYS = {
 _NEAR = 0.01
 """So near to a whole number of steps must a float be that is said to be one."""
 _COLOURS = 3
+
+_TEST_KEYS = (*_KEYS["x_test"], "x", "images", *_KEYS["x_train"])
+"""Images to run a network on, the first of them that the file has."""
+_LABEL_KEYS = {"x": "y", "images": "labels", "test_images": "test_labels"}
 
 Array = NDArray[np.generic]
 
@@ -72,6 +76,36 @@ def load(path: Path) -> DataSet:
         encoding=encoding,
         notes=notes + counted,
     )
+
+
+def load_test(path: Path) -> TestSet:
+    """Images ``(N, C, H, W)`` to run a network on, their labels if the file has some.
+
+    They are ``x_test``, else ``x`` or ``images``, else ``x_train``; signed ones are bytes with
+    offset 128, as :func:`load` gives them.
+
+    :raises PyadmmError: as :func:`load`.
+    """
+    subject = f"data {path}"
+    arrays = _read(path, subject)
+    key = next((key for key in _TEST_KEYS if key in arrays), None)
+    if key is None:
+        raise PyadmmError(
+            f"{subject}: has no array x_test or x, only {', '.join(sorted(arrays)) or 'nothing'}"
+        )
+    step = _step(arrays, subject)
+    encoding = _encoding(arrays[key], arrays[key], step, subject)
+    shaped, _ = _shaped(arrays[key], f"{subject}, {key}")
+    images = _codes(shaped, encoding, step, f"{subject}, {key}")
+    named = _LABEL_KEYS.get(key, key.replace("x_", "y_"))
+    if named not in arrays:
+        return TestSet(images, None, f"file {path}", path.stem, encoding)
+    labels, _, _ = checked_labels(arrays[named], arrays[named], subject)
+    if len(labels) != len(images):
+        raise PyadmmError(
+            f"{subject}: {key} has {len(images)} images, but {named} {len(labels)} labels"
+        )
+    return TestSet(images, labels, f"file {path}", path.stem, encoding)
 
 
 def _read(path: Path, subject: str) -> dict[str, Array]:

@@ -10,6 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyadmm.core.errors import PyadmmError
+from pyadmm.model import CompressedModel
+
+_SIGN = 128
+"""The byte that stands for 0 where data are signed."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,39 @@ class Encoding:
 
     offset: int = 0
     step: float = 1 / 255
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Images ``(N, C, H, W)`` uint8 to run a network on.
+
+    :param labels: ``(N,)``; ``None`` where nobody knows them.
+    """
+
+    __test__ = False  # no class of tests, whatever pytest thinks of its name
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None
+    source: str
+    name: str
+    encoding: Encoding | None = None
+
+    def as_read_by(self, model: CompressedModel) -> NDArray[np.uint8] | NDArray[np.int8]:
+        """The images, of the type that ``model`` reads.
+
+        :raises PyadmmError: where they have another shape, or a sign where the model has none.
+        """
+        if self.images.shape[1:] != model.input.shape:
+            raise PyadmmError(
+                f"data {self.name}: has images of shape {self.images.shape[1:]}, but {model.name} "
+                f"takes {model.input.shape}"
+            )
+        signed = self.encoding is not None and self.encoding.offset == _SIGN
+        if model.input.signed and not signed:
+            raise PyadmmError(
+                f"data {self.name}: has unsigned bytes, but {model.name} takes signed ones; give "
+                "int8 arrays in an .npz file"
+            )
+        return (self.images ^ np.uint8(_SIGN)).view(np.int8) if model.input.signed else self.images
 
 
 @dataclass(frozen=True)
@@ -56,6 +93,11 @@ class DataSet:
         """Whether the data are pictures, which keep their class when they are shifted a little."""
         channels, height, width = self.shape
         return self.encoding is None and channels in (1, 3) and min(height, width) >= _SMALLEST
+
+    @property
+    def test(self) -> TestSet:
+        """The test images."""
+        return TestSet(self.test_images, self.test_labels, self.source, self.name, self.encoding)
 
     @property
     def highest_label(self) -> int:

@@ -120,7 +120,12 @@ def load(named: Path) -> DataSet:
             f"{subject}: training and test images must have one shape, not {train.shape[1:]} and "
             f"{test.shape[1:]}"
         )
-    signed = arrays["train images"].dtype.kind == "i"
+    kinds = {str(arrays[f"{part} images"].dtype) for part in ("train", "test")}
+    if len(kinds) > 1:
+        raise PyadmmError(
+            f"{subject}: training and test images must both be signed or unsigned bytes"
+        )
+    signed = kinds == {"int8"}
     labels = checked_labels(arrays["train labels"], arrays["test labels"], subject)
     for part, images, classes in (("train", train, labels[0]), ("test", test, labels[1])):
         if len(images) != len(classes):

@@ -87,12 +87,13 @@ class Design:
 class ModelPack:
     """A model for the design, and images to test it with.
 
-    :param images: uint8 ``(N, C, H, W)``, N at least 1; their golden logits are computed here.
+    :param images: ``(N, C, H, W)`` of the model's input type, N at least 1; their golden logits are
+        computed here.
     :param labels: true classes ``(N,)``.
     """
 
     model: CompressedModel
-    images: NDArray[np.uint8]
+    images: NDArray[np.uint8] | NDArray[np.int8]
     labels: NDArray[np.integer]
 
     def __post_init__(self) -> None:
@@ -120,6 +121,8 @@ def plan_deploy(design: Design, packs: Sequence[ModelPack], curves: str | None =
         raise PyadmmError(f"deploy: two models of one name among {', '.join(names)}")
     files: dict[str, bytes] = {}
     models = [_add_model(files, design.plan, pack) for pack in packs]
+    for pack in packs[1:]:
+        _require_type(pack.model, str(packs[0].model.input.dtype))
     manifest = _manifest(design, packs[0].model, models)
     files[ACCELERATOR] = _json(accelerator_facts(design.plan))
     if curves is not None:
@@ -128,6 +131,15 @@ def plan_deploy(design: Design, packs: Sequence[ModelPack], curves: str | None =
         manifest["design"]["bitfile"] = _add_bitstream(files, design.bit, design.hwh)
     files[MANIFEST] = _json(manifest)
     return _deploy_files(files)
+
+
+def _require_type(model: CompressedModel, dtype: str) -> None:
+    """Refuse a model whose data the driver of the bundle would take for something else."""
+    if str(model.input.dtype) != dtype:
+        raise PyadmmError(
+            f"deploy: {model.name} takes {model.input.dtype} images, the bundle {dtype}; make a "
+            "bundle of its own"
+        )
 
 
 def write_deploy(folder: Path, plan: BuildPlan) -> None:
@@ -165,6 +177,7 @@ def add_model(folder: Path, pack: ModelPack) -> BuildPlan:
     files, manifest = read_bundle(folder)
     if any(model["name"] == pack.model.name for model in manifest["models"]):
         raise PyadmmError(f"deploy: the bundle already has a model {pack.model.name!r}; rename it")
+    _require_type(pack.model, manifest["input"]["dtype"])
     plan = read_accelerator(folder / BUNDLE)
     manifest["models"].append(_add_model(files, plan, pack))
     files[MANIFEST] = _json(manifest)
@@ -216,7 +229,7 @@ def _manifest(
         "network": model.name,
         "input": {
             "shape": list(plan.input.shape),
-            "dtype": "uint8",
+            "dtype": str(model.input.dtype),
             "offset": list(plan.input.offset),
             "shift": plan.input.shift,
             "lo": plan.input.format.lo,
@@ -257,7 +270,7 @@ def _add_model(files: dict[str, bytes], plan: AcceleratorPlan, pack: ModelPack) 
         offset += unit.weight_words
     arrays = io.BytesIO()
     np.savez_compressed(arrays, **_cpu_arrays(model))  # type: ignore[arg-type]
-    logits = model.run(pack.images).astype(np.int32)
+    logits = pack.model.run(pack.images).astype(np.int32)
     return {
         "name": name,
         "words": len(image),

@@ -35,6 +35,7 @@ def facts(compiled: Compiled) -> dict[str, Any]:
         "input": {
             **_map(first, compiled.input),
             "image_shape": list(entry.shape),
+            "dtype": str(entry.dtype),
             "offset": list(entry.offset),
             "shift": entry.shift,
             "low": entry.format.lo,

@@ -188,7 +188,10 @@ def place(top: SequentialTop, compiled: Compiled, base: int = 0) -> None:
 
 
 def infer(
-    top: SequentialTop, compiled: Compiled, images: NDArray[np.uint8], base: int = 0
+    top: SequentialTop,
+    compiled: Compiled,
+    images: NDArray[np.uint8] | NDArray[np.int8],
+    base: int = 0,
 ) -> tuple[NDArray[np.int64], SequentialResult]:
     """Logits of ``images``, as many as a run takes, by a program that :func:`place` has placed.
 

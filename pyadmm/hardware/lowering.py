@@ -4,7 +4,8 @@ The kernels know square strides and paddings, pools without padding, and sums. H
 integer model can express beyond that becomes layers of ones and zeros, which cost entries but no
 new hardware: a dilated or unevenly padded kernel is a larger one with zeros, a padded maximum
 reads a padded copy, an average with padding is a depthwise convolution of ones, and a
-concatenation is a sum of maps that lie in different channels.
+concatenation is a sum of maps that lie in different channels. The kernels read unsigned bytes;
+signed ones come with their sign bit inverted.
 """
 
 from __future__ import annotations
@@ -41,12 +42,15 @@ def hardware_form(model: CompressedModel) -> CompressedModel:
 def lowered(model: CompressedModel) -> CompressedModel:
     """``model`` in the operations of the kernels, as far as they can express it.
 
+    It takes what :meth:`~pyadmm.model.InputSpec.bytes_of` makes of the data of ``model``.
     What they cannot stays as it is; :func:`pyadmm.hardware.mapping.layer_links` names it.
     """
     names = {node.name for node in model.nodes}
     nodes = [part for node in model.nodes for part in _lowered(model, node, names)]
     same = len(nodes) == len(model.nodes) and all(map(operator.is_, nodes, model.nodes))
-    return model if same else replace(model, nodes=tuple(nodes))
+    if same and not model.input.signed:
+        return model
+    return replace(model, input=model.input.unsigned, nodes=tuple(nodes))
 
 
 def _lowered(model: CompressedModel, node: Node, names: set[str]) -> Iterator[Node]:

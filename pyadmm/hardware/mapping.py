@@ -93,8 +93,8 @@ def _require_supported(model: CompressedModel) -> None:
     reads = Counter(source for node in model.nodes for source in node.sources)
     if model.input.signed:
         raise PyadmmError(
-            f"model {model.name}: the kernels take unsigned bytes; give the data plus 128 and an "
-            "offset of 128"
+            f"model {model.name}: the kernels take unsigned bytes; give its hardware_form, which "
+            "takes the data with their sign bits inverted"
         )
     if not model.layers:
         raise PyadmmError(f"model {model.name}: the kernels need at least one weighted layer")

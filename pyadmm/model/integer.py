@@ -134,6 +134,16 @@ class InputSpec:
             return self
         return replace(self, offset=tuple(o + 128 for o in self.offset), signed=False)
 
+    def bytes_of(self, data: NDArray[np.uint8] | NDArray[np.int8]) -> NDArray[np.uint8]:
+        """Data of type :attr:`dtype` as :attr:`unsigned` takes them.
+
+        >>> InputSpec((1, 1, 1), QFormat(8, True), signed=True).bytes_of(np.int8([-128, 0, 127]))
+        array([  0, 128, 255], dtype=uint8)
+        """
+        if data.dtype != self.dtype:
+            raise PyadmmError(f"input: data must be {self.dtype}, not {data.dtype}")
+        return data.view(np.uint8) ^ np.uint8(128 if self.signed else 0)
+
     def quantize(self, images: NDArray[np.uint8] | NDArray[np.int8]) -> NDArray[np.int64]:
         """Network input integers of ``images`` of shape ``(N, C, H, W)`` and type :attr:`dtype`."""
         if images.dtype != self.dtype or images.shape[1:] != self.shape:

@@ -15,13 +15,19 @@ from pyadmm.settings import (
 )
 
 
-def input_spec(settings: InputSettings, shape: tuple[int, int, int]) -> InputSpec:
+def input_spec(
+    settings: InputSettings, shape: tuple[int, int, int], *, signed: bool = False
+) -> InputSpec:
     """How bytes become input integers; ``integer * format.scale`` is what the network sees.
+
+    :param signed: whether they are of type int8, as what ``settings`` says of them is.
 
     >>> input_spec(InputSettings(bits=4), (1, 28, 28)).format
     QFormat(bits=4, signed=False, scale=0.06666666666666667)
     >>> input_spec(InputSettings(bits=8, offset=(128,)), (1, 28, 28)).format.bits
     8
+    >>> input_spec(InputSettings(bits=8), (1, 28, 28), signed=True).format.lo
+    -128
     """
     shift = 8 - settings.bits
     offset, scale = settings.offset, settings.scale
@@ -29,13 +35,14 @@ def input_spec(settings: InputSettings, shape: tuple[int, int, int]) -> InputSpe
         _require_channels(settings, shape)
         offset = tuple(round(255 * mean) for mean in settings.mean)
         scale = len(settings.std) / sum(settings.std)
-    if any(offset):
-        lowest, highest = -max(offset) >> shift, (255 - min(offset)) >> shift
+    if any(offset) or signed:
+        least, most = (-128, 127) if signed else (0, 255)
+        lowest, highest = (least - max(offset)) >> shift, (most - min(offset)) >> shift
         bits = max((-lowest - 1).bit_length(), highest.bit_length()) + 1
         form = QFormat(bits, True, scale * 2**shift / 255)
     else:
         form = QFormat(settings.bits, False, scale / (2**settings.bits - 1))
-    return InputSpec(shape, form, offset, shift)
+    return InputSpec(shape, form, offset, shift, signed)
 
 
 def _require_channels(settings: InputSettings, shape: tuple[int, int, int]) -> None:

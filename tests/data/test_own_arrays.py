@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pyadmm.core.errors import PyadmmError
-from pyadmm.datasets import Encoding, arrays, load_own
+from pyadmm.datasets import Encoding, arrays, load_own, load_test
 from pyadmm.training.data import Data, Images
 
 LABELS = np.arange(12) % 3
@@ -194,3 +194,19 @@ def test_the_digest_is_of_the_content(file: Path, tmp_path: Path) -> None:
     assert arrays.load(write(file, changed)).digest != first
     assert arrays.load(write(file, X, (LABELS + 1) % 3)).digest != first
     assert arrays.load(write(file, X, scale=0.5)).digest != first
+
+
+def test_images_without_training_ones_and_without_labels(tmp_path: Path) -> None:
+    path = tmp_path / "some.npz"
+    x = np.arange(-8, 8, dtype=np.int8).reshape(4, 4)
+    np.savez(path, images=x)
+    found = load_test(str(path), None, (4, 1, 1))
+    assert found.labels is None
+    assert found.encoding == Encoding(128, 1 / 128)
+    np.testing.assert_array_equal(found.images[..., 0, 0], x.astype(int) + 128)
+    np.savez(path, x=x, y=np.arange(3))
+    with pytest.raises(PyadmmError, match="x has 4 images, but y 3 labels"):
+        load_test(str(path), None, (4, 1, 1))
+    np.savez(path, z=x)
+    with pytest.raises(PyadmmError, match="no array x_test or x, only z"):
+        load_test(str(path), None, (4, 1, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,14 @@ import pytest
 
 from pyadmm.core.errors import PyadmmError, ToolError
 from pyadmm.deploy import simulated_board as simboard
-from pyadmm.deploy.bundle import plan_deploy
+from pyadmm.deploy.bundle import ModelPack, add_model, plan_deploy
 from pyadmm.deploy.simulated_board import environment
 from pyadmm.deploy.simulated_board.run import STAND_IN_BASIS
 from pyadmm.deploy.simulated_board.stage import Stage
 from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.lowering import hardware_form
+from pyadmm.model import CompressedModel
+from pyadmm.model.types import QFormat
 
 from .models import small_design, small_model, small_pack
 
@@ -71,3 +75,25 @@ def test_ultrascale_boards_never_run_faster_than_timed(
     assert result.device == f"simulated {board}"
     wanted = load_board(board).clock_mhz
     assert 0.9 * wanted < result.clock_mhz <= wanted  # pynq alone would take 214 MHz for 200
+
+
+def signed_model() -> CompressedModel:
+    """The small model on int8 data."""
+    model = small_model(1, "signed")
+    return replace(model, input=replace(model.input, format=QFormat(8, True), signed=True))
+
+
+def test_signed_images_go_through_the_host_code(stage: Stage, tmp_path: Path) -> None:
+    model = signed_model()
+    rng = np.random.default_rng(7)
+    images = rng.integers(-128, 128, (12, *model.input.shape)).astype(np.int8)
+    golden = model.run(images)
+    pack = ModelPack(model, images, golden.argmax(1))
+    plan_deploy(small_design(hardware_form(model)), [pack]).write(tmp_path)
+    result = simboard.run(tmp_path, None, images, golden, pack.labels)
+    assert (result.images, result.wrong, result.equal) == (12, 0, True)
+    with pytest.raises(ToolError, match=r"must be a numpy array of int8, not uint8"):
+        simboard.run(tmp_path, None, images.view(np.uint8), golden)
+    unsigned = small_model(2, "second", 0.3)
+    with pytest.raises(PyadmmError, match="second takes uint8 images, the bundle int8"):
+        add_model(tmp_path, small_pack(unsigned))

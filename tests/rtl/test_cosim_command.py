@@ -87,3 +87,41 @@ def test_a_file_that_is_none_is_one_line_before_any_simulation(
     assert told.out == ""
     assert len(told.err.splitlines()) == 1
     assert "2.admm" in told.err
+
+
+def signed_file(folder: Path) -> Path:
+    """A network of int8 data, padded and pooled, with an offset."""
+    spec = InputSpec((2, 7, 6), QFormat(9, True), (-20, 7), signed=True)
+    recipes = [
+        Recipe(3, (3, 3), 2, padding=1, density=0.4, pool=(2, 2)),
+        Recipe(4, density=0.4, weight_bits=2, output=None),
+    ]
+    container.save(
+        random_chain("signed", spec, recipes, np.random.default_rng(5)), folder / "signed.admm"
+    )
+    return folder / "signed.admm"
+
+
+@pytest.mark.parametrize("family", ["sparse", "dense", "balanced"])
+def test_signed_data_of_ones_own_in_rtl_and_c(
+    here: Path, family: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    data = rng.integers(-128, 128, (20, 2, 7, 6)).astype(np.int8)
+    data[0], data[1] = -128, 127
+    np.savez(here / "windows.npz", x=data)
+    line = [str(signed_file(here)), "--csim", "--family", family, "--data"]
+    assert cosim.main([*line, str(here / "windows.npz")]) == 0
+    out = capsys.readouterr().out
+    assert "20 images, 0 with wrong logits; latency" in out
+    assert "csim: 20 images, 0 with wrong logits" in out
+    np.savez(here / "bytes.npz", x=data.view(np.uint8))
+    assert cosim.main([*line, str(here / "bytes.npz")]) == 2
+    assert "has unsigned bytes, but signed takes signed ones" in capsys.readouterr().err
+
+
+def test_a_file_of_another_shape_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(here / "small.npz", x_test=np.zeros((3, 1, 8, 8), np.uint8))
+    assert cosim.main([str(here / "1.admm"), "--data", str(here / "small.npz")]) == 2
+    said = capsys.readouterr().err
+    assert "data small: has images of shape (1, 8, 8), but tiny takes (1, 28, 28)" in said

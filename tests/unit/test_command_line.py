@@ -110,7 +110,7 @@ def test_cosim_of_any_network_says_whose_images(
     path = tmp_path / "m.admm"
     container.save(random_lenet5(), path)
     assert main(["cosim", str(path), "--data", "cifar10", "--images", "2"]) == ERROR
-    assert "use --data random" in capsys.readouterr().err
+    assert "but the network takes (1, 28, 28); give your own data" in capsys.readouterr().err
 
 
 def test_export_does_not_write_over_its_input(

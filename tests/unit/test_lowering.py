@@ -34,7 +34,7 @@ def test_any_model_keeps_its_logits(model: CompressedModel) -> None:
     except PyadmmError:  # a name or an accumulator that is at its limit already
         assume(False)
     images = random_data(np.random.default_rng(0), 3, model.input)
-    assert_array_equal(lower.run(images), model.run(images))
+    assert_array_equal(lower.run(model.input.bytes_of(images)), model.run(images))
     assert lower.nodes[-1].name == model.nodes[-1].name
     assert not any(isinstance(node, Concat) for node in lower.nodes)
     for layer in lower.layers:

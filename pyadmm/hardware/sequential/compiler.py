@@ -790,8 +790,10 @@ class Compiled:
     output: Place
     model: CompressedModel
 
-    def place_input(self, memory: NDArray[np.uint8], images: NDArray[np.uint8]) -> None:
-        """Write uint8 ``images`` ``(images, C, H, W)`` into ``memory`` as the first pass reads them."""
+    def place_input(
+        self, memory: NDArray[np.uint8], images: NDArray[np.uint8] | NDArray[np.int8]
+    ) -> None:
+        """Write ``images`` ``(images, C, H, W)`` into ``memory`` as the first pass reads them."""
         held = self.steps[0].step.sources[0]
         values = self.model.input.quantize(images)
         parts = [held.held.saturate(values)]
