@@ -4,7 +4,9 @@
 ``experiments/results/post_training.csv``; a row that is there is not measured again. The folder has
 ``networks/*.onnx`` and the data that these were made for (``docs/post_training.md`` says which).
 Accuracy is that of the integer model, computed by onnxruntime from its exported graph, whose logits
-are compared with the integer model's on some images. Calibration and test images are disjoint.
+are compared with the integer model's on some images. Calibration and test images are disjoint. With
+``--finetune EPOCHS`` the compressed networks are distilled afterwards; ``finetuned`` in the table is
+that number.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pyadmm import container
+from pyadmm.compression.post_training.finetune import finetune
 from pyadmm.compression.post_training.pipeline import (
     Calibration,
     Sensitivity,
@@ -44,6 +47,7 @@ from pyadmm.datasets.calibration import fitted
 from pyadmm.model import InputSpec
 from pyadmm.model.onnx import export_onnx, run_onnx
 from pyadmm.model.types import QFormat
+from pyadmm.network.graph import Network
 from pyadmm.network.onnx_import import import_onnx
 from pyadmm.network.to_integer import to_compressed
 from pyadmm.network.trace import trace
@@ -80,8 +84,8 @@ class Subject:
     data: Callable[[Path], Data]
 
 
-def _cifar10(folder: Path, calibration: int = 1000, test_images: int = 2500) -> Data:
-    """CIFAR-10: random training images to calibrate, the first test images."""
+def _cifar10(folder: Path, calibration: int = 1000, test_images: int = 10_000) -> Data:
+    """CIFAR-10: random training images to calibrate, the test images."""
     base = folder / "cifar10" / "cifar-10-batches-py"
 
     def read(name: str) -> tuple[Bytes, list[int]]:
@@ -177,9 +181,7 @@ class Runs:
         network = trace(imported.without_quantizers().module, subject.input)
         self.calibration = Calibration.of(network, torch.from_numpy(self.data.calibration[:images]))
         self.right = self._dense() == self.data.labels
-        began = time.process_time()
-        self.sensitivity: Sensitivity = measure_sensitivity(self.calibration, PostTraining())
-        self.shared_seconds = time.process_time() - began
+        self._sensitivity: dict[bool, tuple[Sensitivity, float]] = {}
 
     @torch.no_grad()
     def _dense(self) -> NDArray[np.int64]:
@@ -188,15 +190,30 @@ class Runs:
         logits = [network(network.encode(part)) for part in images.split(_BATCH)]
         return torch.cat(logits).argmax(1).numpy()
 
-    def row(self, settings: PostTraining) -> dict[str, Any]:
-        """Compress and measure."""
+    def _measured(self, settings: PostTraining) -> tuple[Sensitivity, float]:
+        """The sensitivity, with curves where weights are pruned, and the seconds that it took."""
+        pruned = settings.sparsity > 0
+        if pruned not in self._sensitivity:
+            began = time.process_time()
+            found = measure_sensitivity(self.calibration, settings)
+            self._sensitivity[pruned] = found, time.process_time() - began
+        return self._sensitivity[pruned]
+
+    def _compress(self, settings: PostTraining) -> tuple[Network, float, float]:
+        """The compressed network, seconds and megabytes."""
         _reset_peak()
+        sensitivity, spent = self._measured(settings)
         began = time.process_time()
-        network, _ = compress_post_training(
-            self.calibration, settings, sensitivity=self.sensitivity
-        )
-        seconds = time.process_time() - began + self.shared_seconds
-        peak = _peak_mb()
+        network, _ = compress_post_training(self.calibration, settings, sensitivity=sensitivity)
+        return network, time.process_time() - began + spent, _peak_mb()
+
+    def row(self, settings: PostTraining, epochs: int) -> dict[str, Any]:
+        """Compress and measure."""
+        network, seconds, peak = self._compress(settings)
+        if epochs > 0:
+            began = time.process_time()
+            network = finetune(network, self.calibration, epochs, settings.seed)
+            seconds, peak = seconds + time.process_time() - began, _peak_mb()
         model = to_compressed(network, re.sub(r"\W", "_", self.name))
         logits = _logits(model, self.data.test)
         right = logits.argmax(1) == self.data.labels
@@ -207,7 +224,7 @@ class Runs:
             "weight_bits": settings.weight_bits,
             "activation_bits": settings.activation_bits,
             "method": settings.method,
-            "finetuned": 0,
+            "finetuned": epochs,
             "dense_accuracy": f"{100 * self.right.mean():.2f}",
             "accuracy": f"{100 * right.mean():.2f}",
             "loss_points": f"{100 * difference.mean():.2f}",
@@ -261,6 +278,7 @@ def _write(out: Path, rows: Iterable[dict[str, Any]]) -> None:
             key=lambda r: (
                 order[r["network"]],
                 order[r["method"]],
+                int(r["finetuned"]),
                 -int(r["weight_bits"]),
                 int(r["sparsity_percent"]),
             ),
@@ -279,6 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--bits", nargs="+", default=[8, 4], type=int)
     parser.add_argument("--sparsities", nargs="+", default=list(SPARSITIES), type=int)
     parser.add_argument("--calibration", default=1000, type=int, help="images at most")
+    parser.add_argument("--finetune", default=0, type=int, metavar="EPOCHS")
     options = parser.parse_args(arguments)
     if options.data_dir is None:
         parser.error("give --data-dir or set PYADMM_DATA_DIR")
@@ -287,11 +306,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runs = None
         for method, bits, percent in product(options.methods, options.bits, options.sparsities):
             settings = PostTraining(percent / 100, bits, method=method)
-            wanted = name, str(percent), str(bits), method, "0"
+            wanted = name, str(percent), str(bits), method, str(options.finetune)
             if wanted in {_key(row) for row in _known(options.out)}:
                 continue
             runs = runs or Runs(name, options.data_dir, options.calibration)
-            row = runs.row(settings)
+            row = runs.row(settings, options.finetune)
             print(",".join(str(row[field]) for field in FIELDS), flush=True)
             _write(options.out, [*_known(options.out), row])
     return 0

@@ -127,6 +127,19 @@ class Network(nn.Module):
         """Every step of the float network with its real outputs, in order."""
         return self._real_steps(codes * self.input.format.scale)
 
+    def finish(self, values: Mapping[str, Tensor], name: str) -> Tensor:
+        """Real logits ``(N, classes)`` of the float network, from what its steps gave up to ``name``.
+
+        :param values: step -> real outputs, of all steps up to ``name`` that later ones read; they
+            stay as they are.
+        """
+        place = [step.name for step in self.chain].index(name) + 1
+        held = dict(values)
+        logits = held[name]
+        for step, inputs in self._inputs(held, place):
+            held[step.name] = logits = step(*inputs)
+        return logits.flatten(1)
+
     def _real_steps(self, x: Tensor) -> Iterator[tuple[Step, Tensor]]:
         """:meth:`walk` from real inputs, in blocks or not."""
         values: dict[str, Tensor] = {INPUT: x}
@@ -152,11 +165,11 @@ class Network(nn.Module):
             return False
         return len(x) % blocks.LANES == 0 or not (self.training and self.norms)
 
-    def _inputs(self, values: dict[str, Any]) -> Iterator[tuple[Step, list[Any]]]:
-        """Every step with what it reads; what nobody reads any more leaves ``values``."""
+    def _inputs(self, values: dict[str, Any], first: int = 0) -> Iterator[tuple[Step, list[Any]]]:
+        """Every step from ``first`` on and what it reads; what nobody reads later leaves ``values``."""
         chain = self.chain
         last_use = {s: i for i, step in enumerate(chain) for s in self.sources[step.name]}
-        for place, step in enumerate(chain):
+        for place, step in enumerate(chain[first:], first):
             sources = self.sources[step.name]
             inputs = [values[source] for source in sources]
             for source in {s for s in sources if last_use[s] == place}:

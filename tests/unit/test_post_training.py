@@ -45,6 +45,8 @@ from pyadmm.compression.post_training.sensitivity import (
     GRID,
     Curve,
     allocate,
+    divergences,
+    layers_to_prune,
     output_gradients,
     output_weights,
 )
@@ -313,19 +315,34 @@ def curve(weights: int, cost: float) -> Curve:
 def test_allocation_meets_the_target_and_prunes_what_is_cheap() -> None:
     curves = {"a": curve(1000, 1.0), "b": curve(9000, 1.0), "c": curve(500, 50.0)}
     for wanted in (0.3, 0.5, 0.9):
-        shares = allocate(curves, wanted, 0.97)
+        shares = allocate(curves, wanted * 10_500, 0.97)
         total = sum(curves[name].weights * share for name, share in shares.items())
         assert total == pytest.approx(wanted * 10_500, abs=60)
         assert shares["b"] > shares["a"] >= shares["c"]
-    assert set(allocate(curves, 0.0, 0.97).values()) == {0.0}
 
 
 def test_allocation_obeys_break_even() -> None:
     curves = {"a": curve(1000, 30.0), "b": curve(9000, 1.0), "c": curve(500, 1.0)}
-    shares = allocate(curves, 0.6, 0.97, {"a": 2.0, "b": 1.5, "c": 4.0})
+    shares = allocate(curves, 0.6 * 10_500, 0.97, {"a": 2.0, "b": 1.5, "c": 4.0})
     for name, ratio in (("a", 2.0), ("b", 1.5), ("c", 4.0)):
         assert shares[name] == 0 or 1 / (1 - shares[name]) >= ratio - 1e-9
     assert shares["b"] > 0.5
+
+
+def test_a_curve_goes_through_what_was_measured_and_rises_as_a_power_before_it() -> None:
+    measured = Curve(100, (0.0, 0.1, 0.8, 3.0, 9.0))
+    np.testing.assert_allclose(measured.at(GRID), measured.costs)
+    between = measured.at([0.0, 0.01, 0.15, 0.3, 0.4, 0.6, 0.7, 0.85, 0.9])
+    assert (np.diff(between) > 0).all()
+    np.testing.assert_allclose(measured.at([0.15]), 0.1 / 8)  # 2 ** 3 from 0.3 to 0.6
+    falling = Curve(100, (0.0, 0.2, 0.1, 0.3, 0.4))  # a measurement with noise
+    assert (np.diff(falling.at(np.linspace(0, 0.97, 50))) >= 0).all()
+
+
+def test_the_smallest_layers_stay_dense() -> None:
+    weights = {"first": 60, "depthwise": 30, "wide": 9000, "last": 910}
+    assert layers_to_prune(weights) == ["wide", "last"]
+    assert layers_to_prune({"a": 5, "b": 5}) == ["a", "b"]
 
 
 # --- networks ------------------------------------------------------------------------------------
@@ -427,11 +444,52 @@ def test_an_interrupted_run_goes_on_with_the_same_bits(tmp_path: Path) -> None:
 
 def test_sensitivity_needs_no_labels_and_ranks_outputs() -> None:
     calibration = calibrated()
-    sensitivity = measure_sensitivity(calibration, PostTraining())
+    sensitivity = measure_sensitivity(calibration, PostTraining(sparsity=0.5))
     for name, layer in calibration.network.layers.items():
         assert sensitivity.rows[name].numel() == layer.facts.spec.outputs
         costs = sensitivity.curves[name].costs
         assert costs[0] == 0 < costs[2] < costs[-1]
+    assert not measure_sensitivity(calibration, PostTraining()).curves
+
+
+def branched_network() -> nn.Module:
+    class Branched(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Conv2d(3, 6, 3, padding=1)
+            self.left = nn.Conv2d(6, 6, 3, padding=1)
+            self.right = nn.Conv2d(6, 6, 1)
+            self.head = nn.Linear(6, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(x).relu()
+            y = (self.left(x) + self.right(x)).relu() + x
+            return self.head(y.mean((2, 3)))
+
+    torch.manual_seed(2)
+    return Branched()
+
+
+def test_divergences_are_those_of_the_network_with_one_layer_changed() -> None:
+    """Against whole passes, in a network whose maps are read twice."""
+    network = trace(branched_network(), SPEC).fold_norms()
+    shown = images(7)
+
+    def halves(name: str) -> list[tuple[Tensor, Tensor]]:
+        step = network.layers[name]
+        return [(factor * step.weight.detach(), step.bias.detach() + 1) for factor in (0.5, 1)]
+
+    found = divergences(network, shown, halves, ["left", "right", "head"])
+    assert list(found) == ["left", "right", "head"]
+    wanted = logits(network, shown).log_softmax(1)
+    for name, costs in found.items():
+        for (weight, bias), cost in zip(halves(name), costs, strict=True):
+            other = network.copy()
+            other.layers[name].weight.data.copy_(weight)
+            other.layers[name].bias.data.copy_(bias)
+            changed = logits(other, shown).log_softmax(1)
+            divergence = (wanted.exp() * (wanted - changed)).sum(1).mean()
+            assert cost == pytest.approx(float(divergence), rel=1e-3, abs=1e-6)
 
 
 def test_output_gradients_are_the_fisher_information() -> None:

@@ -33,11 +33,13 @@ from pyadmm.compression.post_training.moments import (
     samples_per_image,
     ungrouped,
 )
-from pyadmm.compression.post_training.problem import Levels, Problem
+from pyadmm.compression.post_training.problem import Levels
 from pyadmm.compression.post_training.sensitivity import (
     GRID,
     Curve,
     allocate,
+    divergences,
+    layers_to_prune,
     output_gradients,
     output_weights,
 )
@@ -51,6 +53,7 @@ from pyadmm.network.layers import ShortcutStep, Step, WeightedStep
 from pyadmm.training.seeds import seed_of
 
 _SCALE_IMAGES = 32
+_SENSITIVITY_IMAGES = 64
 _SCALE_VALUES = 1 << 17
 _BIAS_FRACTION_BITS = 6
 
@@ -106,49 +109,62 @@ class Calibration:
 class Sensitivity:
     """What the allocation of weights is decided by.
 
+    :param curves: of the layers that may be pruned; none where no weight has to become 0.
     :param rows: per layer, how much each output matters, ``(g, 1, O/g)``, mean 1.
     """
 
     curves: dict[str, Curve]
     rows: dict[str, Tensor]
 
+    def shares(self, network: Network, settings: PostTraining) -> dict[str, float]:
+        """Sparsity of every layer of ``network``."""
+        shares = dict.fromkeys(network.layers, 0.0)
+        if settings.sparsity > 0:
+            zeros = settings.sparsity * network.weights
+            shares |= allocate(self.curves, zeros, settings.most_sparse, settings.break_even)
+        return shares
+
 
 def measure_sensitivity(calibration: Calibration, settings: PostTraining) -> Sensitivity:
     """Prune every layer of the dense network alone, at each sparsity of the grid.
 
-    The squared error of each output, weighted by the Fisher information of the outputs, is what
-    the loss rises by to second order. One pass forward for all layers' moments, one backward.
+    What that does to the network's classes is measured on images that the pruned weights were not
+    fitted to. The smallest layers stay dense. One pass forward and one backward, and as many ends of
+    passes forward as there are layers and sparsities.
     """
     network, images = calibration.network, calibration.images
     gradients = output_gradients(network, images, settings.seed)
+    rows = {
+        name: output_weights(gradients[name], step.facts.spec.groups)
+        for name, step in network.layers.items()
+    }
+    if settings.sparsity <= 0:
+        return Sensitivity({}, rows)
     moments = _dense_moments(calibration, settings.seed)
-    curves, rows = {}, {}
-    for name, step in network.layers.items():
-        spec = step.facts.spec
-        rows[name] = output_weights(gradients[name], spec.groups)
-        dense = grouped(spec, step.weight.detach())
-        folds = moments.pop(name)
-        share = choose_damping(folds, dense, 0.5)
-        problem = problem_of(folds.first, dense, share, 8)
-        problem = replace(problem, rows=rows[name].to(problem.target))
-        weights = gradients[name].double().reshape(spec.groups, 1, -1)
-        other = folds.second if folds.second.count else folds.first
-        judged = replace(
-            problem_of(other, dense, 0.0, 8),
-            target=dense.to(problem.target),
-            rows=weights.to(problem.target),
-        )
-        costs = tuple(_cost(problem, judged, s, spec.weights) for s in GRID)
-        curves[name] = Curve(spec.weights, costs)
+    weights = {name: step.facts.spec.weights for name, step in network.layers.items()}
+
+    def pruned(name: str) -> list[tuple[Tensor, Tensor]]:
+        return _pruned_versions(network.layers[name], moments.pop(name), rows[name])
+
+    others = images[1::2] if len(images) > 1 else images
+    stride = -(-len(others) // _SENSITIVITY_IMAGES)
+    measured = divergences(network, others[::stride], pruned, layers_to_prune(weights))
+    curves = {name: Curve(weights[name], (0.0, *costs)) for name, costs in measured.items()}
     return Sensitivity(curves, rows)
 
 
-def _cost(problem: Problem, judged: Problem, sparsity: float, size: int) -> float:
-    """Loss to second order of weights pruned by ``problem``, on the images of ``judged``."""
-    if sparsity == 0:
-        return 0.0
-    pruned = replace(problem, count=max(1, round((1 - sparsity) * size)))
-    return max(judged.objective(solve_greedy(pruned).weights.to(judged.target)), 0.0) / 2
+def _pruned_versions(step: WeightedStep, folds: Folds, rows: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Weights and biases of a layer at the sparsities of the grid, fitted to half of the images."""
+    spec = step.facts.spec
+    dense, bias = grouped(spec, step.weight.detach()), step.bias.detach()
+    problem = problem_of(folds.first, dense, choose_damping(folds, dense, 0.5), 8)
+    found = []
+    for sparsity in GRID[1:]:
+        count = max(1, round((1 - sparsity) * spec.weights))
+        levels = solve_greedy(replace(problem, count=count, rows=rows.to(problem.target)))
+        weight = ungrouped(spec, levels.weights).to(dense)
+        found.append((weight, folds.first.bias(bias, levels.weights)))
+    return found
 
 
 def _dense_moments(calibration: Calibration, seed: int) -> dict[str, Folds]:
@@ -175,8 +191,9 @@ def _dense_moments(calibration: Calibration, seed: int) -> dict[str, Folds]:
 
 
 def _images_at_once(network: Network) -> int:
+    """An even number: every other image belongs to the same half."""
     largest = max(math.prod(step.facts.spec.output_shape) for step in network.layers.values())
-    return max(1, (1 << 23) // largest)
+    return 2 * max(1, (1 << 22) // largest)
 
 
 def _positions(step: WeightedStep, images: int, seed: int, place: int) -> Tensor:
@@ -206,9 +223,7 @@ def compress_post_training(
     if sensitivity is None:
         with torch.enable_grad():
             sensitivity = measure_sensitivity(calibration, settings)
-    shares = allocate(
-        sensitivity.curves, settings.sparsity, settings.most_sparse, settings.break_even
-    )
+    shares = sensitivity.shares(dense, settings)
     network = _prepared(dense, settings)
     store = _Store(state, calibration, settings, shares)
     frontier = Frontier(dense, calibration.images)

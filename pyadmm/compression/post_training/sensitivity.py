@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyadmm.model import INPUT
 from pyadmm.network.graph import Network
 from pyadmm.network.layers import WeightedStep
 from pyadmm.training.seeds import seed_of
@@ -19,8 +20,11 @@ from pyadmm.training.seeds import seed_of
 Array = NDArray[np.float64]
 _IMAGES = 96
 _BATCH = 8
-GRID = (0.0, 0.25, 0.5, 0.625, 0.75, 0.85, 0.92, 0.97)
-"""Sparsities at which each layer's error is measured."""
+GRID = (0.0, 0.3, 0.6, 0.85, 0.97)
+"""Sparsities at which the divergence that a layer causes is measured."""
+_LEFT_DENSE = 0.01
+"""Share of all weights that the smallest layers hold together: they stay dense."""
+_LEAST_COST = 1e-9
 _STEPS = 60
 """Of the bisection for the price of a weight."""
 
@@ -74,42 +78,102 @@ def output_weights(gradients: Tensor, groups: int) -> Tensor:
     return (root / mean).clamp(min=0.05).reshape(groups, 1, -1)
 
 
+@torch.no_grad()
+def divergences(
+    network: Network,
+    images: Tensor,
+    pruned: Callable[[str], Sequence[tuple[Tensor, Tensor]]],
+    names: Sequence[str],
+) -> dict[str, tuple[float, ...]]:
+    """What each layer alone does to the network's classes, for some of its pruned versions.
+
+    It is the mean Kullback-Leibler divergence of the network's classes from those with the layer's
+    other weights. The maps in front of a layer are computed once for all its versions.
+
+    :param network: of floats, without norms.
+    :param images: bytes ``(N, C, H, W)``.
+    :param pruned: gives the weights and biases of a layer's versions by its name.
+    :param names: of the layers.
+    """
+    values = {INPUT: network.encode(images) * network.input.format.scale}
+    wanted = network(network.encode(images)).log_softmax(1)
+    found: dict[str, tuple[float, ...]] = {}
+    last_use = {s: step.name for step in network.chain for s in network.sources[step.name]}
+    for step in network.chain:
+        inputs = [values[source] for source in network.sources[step.name]]
+        own = step(*inputs)
+        for source in network.sources[step.name]:
+            if last_use[source] == step.name:
+                values.pop(source, None)
+        if isinstance(step, WeightedStep) and step.name in names:
+            costs = []
+            for weight, bias in pruned(step.name):
+                other = step.facts.activation(step.pooled_product(inputs[0], weight, bias))
+                logits = network.finish(values | {step.name: other}, step.name).log_softmax(1)
+                costs.append(_divergence(wanted, logits))
+            found[step.name] = tuple(costs)
+        values[step.name] = own
+    return found
+
+
+def _divergence(wanted: Tensor, found: Tensor) -> float:
+    return float(F.kl_div(found, wanted, reduction="batchmean", log_target=True))
+
+
+def layers_to_prune(weights: Mapping[str, int]) -> list[str]:
+    """All layers but the smallest, which hold one per cent of the weights together.
+
+    What they would give is little, and the layers that hold few weights need them most.
+
+    :param weights: of each layer.
+    """
+    left = _LEFT_DENSE * sum(weights.values())
+    chosen = []
+    for name in sorted(weights, key=lambda name: weights[name]):
+        left -= weights[name]
+        if left < 0:
+            chosen.append(name)
+    return [name for name in weights if name in chosen]
+
+
 @dataclass(frozen=True)
 class Curve:
     """What a layer costs by its sparsity.
 
     :param weights: of the layer.
-    :param costs: loss to second order at each sparsity of :data:`GRID`.
+    :param costs: divergence of the network's classes at each sparsity of :data:`GRID`.
     """
 
     weights: int
     costs: tuple[float, ...]
 
     def at(self, sparsity: Sequence[float] | Array) -> Array:
-        """Costs in between: by the logarithm, linear up to the first sparsity of the grid."""
-        wanted = np.asarray(sparsity)
-        logs = np.log(np.maximum(self.costs[1:], 1e-30))
-        steep = np.exp(np.interp(wanted, GRID[1:], logs))
-        flat = np.interp(wanted, GRID, self.costs)
-        return np.asarray(np.where(wanted < GRID[1], flat, steep))
+        """Costs in between: powers of the sparsity through the measured points."""
+        wanted = np.log(np.maximum(sparsity, 1e-6))
+        costs = np.log(np.maximum.accumulate(np.maximum(self.costs[1:], _LEAST_COST)))
+        known = np.log(GRID[1:])
+        found = np.interp(wanted, known, costs)
+        power = (costs[1] - costs[0]) / (known[1] - known[0])
+        below = costs[0] + max(power, 1.0) * (wanted - known[0])
+        curve = np.exp(np.where(wanted < known[0], below, found))
+        return np.asarray(np.where(np.asarray(sparsity) > 0, curve, 0.0))
 
 
 def allocate(
     curves: Mapping[str, Curve],
-    sparsity: float,
+    zeros: float,
     most: float,
     break_even: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
-    """Each layer's sparsity, so that all together reach ``sparsity`` at the least total cost.
+    """Each layer's sparsity, so that all together have ``zeros`` at the least total cost.
 
     Every layer chooses by the same price of a weight, which is found by bisection. A layer with a
     break-even ratio is dense or at least that sparse.
 
+    :param curves: of the layers that may be pruned.
+    :param zeros: weights that become 0, in all these layers.
     :param most: sparsity of no layer is larger.
     """
-    if sparsity <= 0:
-        return dict.fromkeys(curves, 0.0)
-    total = sum(curve.weights for curve in curves.values())
     options = {n: _options(most, (break_even or {}).get(n, 1.0)) for n in curves}
     costs = {name: curve.at(options[name]) for name, curve in curves.items()}
 
@@ -121,8 +185,8 @@ def allocate(
     for _ in range(_STEPS):
         middle = (low + high) / 2
         pruned = sum(curves[n].weights * s for n, s in chosen(math.exp(middle)).items())
-        low, high = (middle, high) if pruned < sparsity * total else (low, middle)
-    return _trimmed(curves, chosen(math.exp(high)), sparsity * total, break_even or {})
+        low, high = (middle, high) if pruned < zeros else (low, middle)
+    return _trimmed(curves, chosen(math.exp(high)), zeros, break_even or {})
 
 
 def _options(most: float, ratio: float) -> Array:
