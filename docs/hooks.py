@@ -6,11 +6,14 @@ A page holds one of :data:`MARKS` where such a part belongs.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pyadmm.breakeven.store import SHIPPED_FILE
 from pyadmm.cli.main import COMMANDS, command, usage
+
+_ROLE = re.compile(r":(?:mod|class|meth|func|attr|data|exc):<code>(?:~[\w.]*\.)?([^<]*)</code>")
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -19,6 +22,11 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
         if mark in markdown:
             markdown = markdown.replace(mark, text())
     return markdown
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Show the last part of a name instead of a Sphinx role, such as ``:class:`~a.B```."""
+    return _ROLE.sub(r"<code>\1</code>", html)
 
 
 def commands() -> str:
@@ -39,12 +47,13 @@ def breakeven_records(lines: Iterable[str] | None = None) -> str:
     found: dict[tuple[str, str, str], dict[str, str]] = {}
     for record in records:
         bits = f"{record['weight_bits']} / {record['activation_bits']}"
-        row = found.setdefault((record["layer"], bits, record["storage"]), {})
+        place = {"resident": "on chip", "streamed": "in DDR"}[record["storage"]]
+        row = found.setdefault((record["layer"], bits, place), {})
         row[record["board"]] = "none" if record["ratio"] is None else f"{record['ratio']:.2f}×"
     rows = [
         [*key, *(row.get(board, "–") for board in boards)] for key, row in sorted(found.items())
     ]
-    return _table(["layer", "bits of weights / activations", "weights", *boards], rows)
+    return _table(["layer", "weight / activation bits", "weights", *boards], rows)
 
 
 MARKS: dict[str, Callable[[], str]] = {

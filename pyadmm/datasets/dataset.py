@@ -96,7 +96,7 @@ class DataSet:
 
     @property
     def test(self) -> TestSet:
-        """The test images."""
+        """The test images with their labels and encoding."""
         return TestSet(self.test_images, self.test_labels, self.source, self.name, self.encoding)
 
     @property

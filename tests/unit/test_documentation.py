@@ -57,9 +57,14 @@ def test_break_even_records_are_a_row_a_layer_and_a_column_a_board(hooks: Module
         json.dumps({"record": {**record, "layer": "net.conv", "board": "b", "ratio": 1.0}}),
     ]
     assert hooks.breakeven_records(lines).splitlines()[2:] == [
-        "| net.conv | 3 / 4 | resident | – | 1.00× |",
-        "| net.fc | 3 / 4 | resident | none | 2.50× |",
+        "| net.conv | 3 / 4 | on chip | – | 1.00× |",
+        "| net.fc | 3 / 4 | on chip | none | 2.50× |",
     ]
+
+
+def test_a_role_becomes_the_last_part_of_its_name(hooks: ModuleType) -> None:
+    html = "<p>:class:<code>~pyadmm.model.Requant</code> and :meth:<code>Images.of</code></p>"
+    assert hooks.on_page_content(html) == "<p><code>Requant</code> and <code>Images.of</code></p>"
 
 
 def test_every_mark_stands_in_a_page(hooks: ModuleType) -> None:
