@@ -13,7 +13,7 @@ from pyadmm.eda.dense_baseline import compare
 from pyadmm.hardware.boards import load_board
 
 _EXAMPLES = """\
-  pyadmm compare models/lenet5-record-85.admm --images 20          counts cycles on MNIST images
+  pyadmm compare models/lenet5-quick-seed0.admm --images 20          counts cycles on MNIST images
   pyadmm compare my.admm --board kv260 --data random --images 20   works for any network
 """
 

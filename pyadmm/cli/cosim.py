@@ -27,7 +27,7 @@ from pyadmm.hardware.plan import KernelConfig
 from pyadmm.model import CompressedModel
 
 _EXAMPLES = """\
-  pyadmm cosim models/lenet5-record-85.admm                 simulates 1,000 MNIST test images
+  pyadmm cosim models/lenet5-quick-seed0.admm                 simulates 1,000 MNIST test images
   pyadmm cosim my.admm --data random --images 50 --csim     works for any network; also runs the C++
   pyadmm cosim my.admm --data my.npz                        takes the images x_test (or x) of a file
   pyadmm cosim my.admm --board kv260 --stall 0.3 --json     stalls both streams 30 % of the time

@@ -19,7 +19,7 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.model import CompressedModel
 
 _EXAMPLES = """\
-  pyadmm inspect models/lenet5-record-85.admm   shows layers and bytes
+  pyadmm inspect models/lenet5-quick-seed0.admm   shows layers and bytes
   pyadmm inspect --check my.admm            only checks the file
   pyadmm inspect my.admm --json             prints the same figures as JSON
 """

@@ -42,8 +42,8 @@ COMMANDS = {
 _EXAMPLES = """\
 examples:
   pyadmm run --board pynq-z2                 LeNet-5 on MNIST, from training to the report
-  pyadmm inspect models/lenet5-record-85.admm
-  pyadmm cosim models/lenet5-record-85.admm --images 100
+  pyadmm inspect models/lenet5-quick-seed0.admm
+  pyadmm cosim models/lenet5-quick-seed0.admm --images 100
   pyadmm COMMAND --help                      shows the options of a command, with examples"""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from pyadmm import container
 from pyadmm.cli.command import CHECK_FAILED, ERROR, INTERRUPTED, SKIPPED, guarded
-from pyadmm.cli.main import COMMANDS, command, main
+from pyadmm.cli.main import COMMANDS, command, main, usage
 from pyadmm.core.errors import CheckError, MissingToolError, PyadmmError
 from tests.unit.models import random_lenet5
 
@@ -24,6 +25,15 @@ def test_help_of_every_command_teaches(name: str, capsys: pytest.CaptureFixture[
     assert f"usage: pyadmm {name}" in text
     assert f"  pyadmm {name} " in text.partition("examples:")[2]
     assert "exit status: 0 done" in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_models_of_the_examples_exist(name: str) -> None:
+    root = Path(__file__).parents[2]
+    for model in re.findall(
+        r"models/[\w.-]+\.admm", command(name).parser().format_help() + usage()
+    ):
+        assert (root / model).is_file(), model
 
 
 @pytest.mark.parametrize("name", COMMANDS)
