@@ -49,7 +49,7 @@ _IDENT_TEMPLATE = "ident.hpp.j2"
 def generate(
     model: CompressedModel, plan: AcceleratorPlan, images: NDArray[np.uint8] | None = None
 ) -> BuildPlan:
-    """The build of ``model`` on the accelerator ``plan``.
+    """The HLS C++ build of ``model`` on the accelerator ``plan``.
 
     :param images: uint8 ``(N, C, H, W)`` vectors for the testbench; ``None``: a few random ones.
     :raises PyadmmError: where the model does not fit the plan.

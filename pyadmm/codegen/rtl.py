@@ -126,7 +126,7 @@ def generate_rtl(
     options: Mapping[str, RtlOptions] | None = None,
     model: CompressedModel | None = None,
 ) -> BuildPlan:
-    """The RTL build of ``plan``.
+    """The SystemVerilog build of the accelerator ``plan``.
 
     :param options: by layer name; a layer that is not named takes the defaults.
     :param model: its weight image goes into the build's data.

@@ -158,12 +158,16 @@ def decode(data: bytes) -> CompressedModel:
 
 
 def save(model: CompressedModel, path: str | Path) -> None:
-    """Write ``model`` to ``path``, atomically."""
+    """Write ``model`` to the ``.admm`` file ``path``, atomically.
+
+    :raises PyadmmError: for a model beyond the limits of the format.
+    :raises OutputError: where the file cannot be written.
+    """
     write_atomic(Path(path), encode(model))
 
 
 def load(path: str | Path) -> CompressedModel:
-    """Read the model in file ``path``.
+    """Read the model in the ``.admm`` file ``path``.
 
     :raises PyadmmError: naming the file, where it cannot be read or is no valid file.
     """

@@ -25,7 +25,7 @@ def simulate(
     images: NDArray[np.uint8],
     stalls: tuple[int, float, float] | None = None,
 ) -> CosimResult:
-    """Simulate the RTL of ``model`` on the kernels ``configs``, its weights loaded first.
+    """Simulate the RTL of ``model`` on ``board`` with the kernels ``configs``; weights are loaded first.
 
     :param images: uint8 ``(N, C, H, W)``.
     :param stalls: seed, share of stalled input cycles, share of stalled output cycles.

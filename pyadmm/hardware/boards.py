@@ -21,7 +21,12 @@ _RESOURCES = ("lut", "ff", "dsp", "bram18", "uram")
 class Board:
     """Facts of a board that planning and reports need.
 
+    :param name: name of the board, which is the name of its file.
     :param part: full Xilinx part name, for example ``xc7z020clg400-1``.
+    :param family: ``zynq7000`` or ``zynqmp``.
+    :param vendor: who makes the board.
+    :param board_part: name of its board files in Vivado.
+    :param processor: cores and their clock, in words.
     :param clock_mhz: clock of the programmable logic that designs aim at, MHz.
     :param resources: of the whole chip.
     :param memory_bandwidth_mb_s: peak bandwidth of the processor's DDR memory, MB/s.

@@ -237,8 +237,8 @@ def search(
 
     :param family: kernels of one family only: ``sparse``, ``dense`` or ``balanced``; ``any`` of
         them. ``None``: sparse and dense ones.
-    :param unrolled: offer unrolled kernels too, whose weights are part of the hardware and cannot
-        be loaded; the last layer stays loadable.
+    :param unrolled: also consider unrolled kernels, whose weights are part of the hardware and
+        cannot be loaded; the last layer stays loadable.
     :param budget: resources to stay within; ``None``: ``share`` of the chip.
     :raises PyadmmError: where nothing fits: resource, need, limit, and the largest part that fits.
     """

@@ -62,7 +62,7 @@ class Requant:
             raise PyadmmError(f"requantise: shift must be 1 to {SHIFT_LIMIT}, not {self.shift}")
 
     def apply(self, acc: IntArray, output: QFormat) -> NDArray[np.int64]:
-        """Requantise accumulators of shape ``(N, O, …)``.
+        """Requantise accumulators ``acc`` of shape ``(N, O, …)`` to the format ``output``.
 
         >>> Requant((3,), 2).apply(np.array([[-5, 1, 2, 100]]), QFormat(4, False)).tolist()
         [[0, 1, 2, 15]]
@@ -83,7 +83,9 @@ class Requant:
         return unit * 2.0**self.shift / self.mult[0]
 
     def channel_scales(self, first: float, outputs: int) -> tuple[float, ...]:
-        """Weight scales of all channels, given that of channel 0: their outputs have one step.
+        """Weight scales of all ``outputs`` channels, given the scale ``first`` of channel 0.
+
+        All channels have one output step.
 
         Exact, whatever the order of the channels, where a scale per unit of ``mult`` is a float32.
 
@@ -99,7 +101,12 @@ class InputSpec:
     """How the data ``(N, C, H, W)``, one byte a value, become the network's input integers.
 
     ``x = saturate((byte - offset[c]) >> shift)``. The data are ``uint8`` or, with ``signed``,
-    ``int8``. :attr:`unsigned` tells what is the same for a board, which knows no sign.
+    ``int8``. :attr:`unsigned` is the equivalent for the hardware, which has no signed bytes.
+
+    :param shape: ``(C, H, W)`` of one image.
+    :param format: number format of the input integers.
+    :param offset: one value for all channels, or one per channel.
+    :param shift: arithmetic right shift, 0 to 7.
     """
 
     shape: tuple[int, int, int]
@@ -135,7 +142,7 @@ class InputSpec:
         return replace(self, offset=tuple(o + 128 for o in self.offset), signed=False)
 
     def bytes_of(self, data: NDArray[np.uint8] | NDArray[np.int8]) -> NDArray[np.uint8]:
-        """Data of type :attr:`dtype` as :attr:`unsigned` takes them.
+        """``data`` of type :attr:`dtype` as the bytes that :attr:`unsigned` takes.
 
         >>> InputSpec((1, 1, 1), QFormat(8, True), signed=True).bytes_of(np.int8([-128, 0, 127]))
         array([  0, 128, 255], dtype=uint8)
@@ -160,10 +167,13 @@ class InputSpec:
 class CompressedLayer:
     """One convolution or linear layer in integers.
 
+    :param spec: name, kind and shapes of the layer.
     :param source: name of the node that feeds it (:data:`INPUT` for the network's input).
     :param codes: level codes of shape ``spec.weight_shape``, 0 where pruned.
     :param weight_bits: ``n``; codes lie in ``±1 … ±2**(n-1)``.
     :param bias: integers of shape ``(O,)`` at accumulator scale.
+    :param requant: how accumulators become outputs.
+    :param output: number format of the outputs.
     :param weight_scale: ``q``, real weight = code * q; one value or one per output channel.
     """
 
@@ -233,7 +243,11 @@ class CompressedLayer:
         return np.asarray(magnitudes.sum(1, dtype=np.int64))
 
     def output_shape(self, inputs: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
-        """Shape of the output; raises where the source does not fit."""
+        """Shape ``(O, H_out, W_out)`` of the output.
+
+        :param inputs: shape ``(C, H, W)`` of the source, as the only entry.
+        :raises PyadmmError: where it is not the input shape of the layer.
+        """
         if inputs[0] != self.spec.input_shape:
             raise PyadmmError(
                 f"layer {self.name}: expects {self.spec.input_shape}, "
@@ -242,16 +256,23 @@ class CompressedLayer:
         return self.spec.output_shape
 
     def run(self, inputs: Sequence[IntArray], x_magnitude: int) -> NDArray[np.int64]:
-        """Outputs ``(N, O, H_out, W_out)`` of the input integers ``(N, C, H, W)``."""
+        """Outputs ``(N, O, H_out, W_out)`` of the layer, int64.
+
+        :param inputs: the input integers ``(N, C, H, W)``, as the only entry.
+        :param x_magnitude: bound of their absolute values.
+        """
         acc = self.accumulate(inputs[0], x_magnitude)
         return self.requant.apply(acc, self.output)
 
     def accumulate(self, x: IntArray, x_magnitude: int) -> NDArray[np.int64]:
-        """Exact accumulators, bias included.
+        """Exact accumulators ``(N, O, H_out, W_out)``, bias included, int64.
 
         The products are summed in floating point of a width that holds every partial sum as an
-        exact integer (``accumulator_magnitude`` proves it), so the result is integer arithmetic at
-        the speed of the BLAS.
+        exact integer (``accumulator_magnitude`` bounds them), so the result is integer arithmetic
+        at the speed of the BLAS.
+
+        :param x: input integers ``(N, C, H, W)``.
+        :param x_magnitude: bound of their absolute values.
         """
         exact32 = self.accumulator_magnitude(x_magnitude) < _FLOAT32_EXACT
         dtype = np.float32 if exact32 else np.float64
@@ -532,7 +553,15 @@ Node: TypeAlias = CompressedLayer | MaxPool | AvgPool | Add | Concat
 
 @dataclass(frozen=True)
 class CompressedModel:
-    """A network in integers: nodes in topological order, the last one gives the logits."""
+    """A network in integers.
+
+    :param name: name of the network, for files and messages.
+    :param input: shape and encoding of the data.
+    :param nodes: layers, pools, sums and concatenations in topological order; the last node gives
+        the logits.
+    :raises PyadmmError: for a name that occurs twice, a source that is no earlier node, shapes that
+        do not fit, or an accumulator that is too wide.
+    """
 
     name: str
     input: InputSpec
@@ -586,7 +615,10 @@ class CompressedModel:
         return self.format_of(node.source) if isinstance(node, MaxPool) else node.output
 
     def accumulator_bits(self, name: str) -> int:
-        """Two's-complement width that no input can overflow, requantising included."""
+        """Two's-complement width of the accumulators of layer ``name`` that no input can overflow.
+
+        The intermediate result of requantisation is included.
+        """
         layer = self.layer(name)
         magnitude = layer.accumulator_magnitude(self.format_of(layer.source).max_magnitude)
         return signed_bits(magnitude)

@@ -51,7 +51,7 @@ CHECK_IMAGES = 16
 
 
 def export_onnx(model: CompressedModel) -> bytes:
-    """The integer form: byte ``images`` ``(N, C, H, W)`` in, int64 ``logits`` ``(N, O)`` out.
+    """``model`` in integer form: byte ``images`` ``(N, C, H, W)`` in, int64 ``logits`` ``(N, O)`` out.
 
     :raises PyadmmError: for a layer with more weights than its products can be summed exactly.
     :raises MissingToolError: without the package ``onnx``.
@@ -60,7 +60,7 @@ def export_onnx(model: CompressedModel) -> bytes:
 
 
 def export_qonnx(model: CompressedModel, batch: int = 1) -> bytes:
-    """The QONNX form: float32 ``images`` of byte values in, float32 integer ``logits`` out.
+    """``model`` in QONNX form: float32 ``images`` of byte values in, float32 integer ``logits`` out.
 
     :param batch: the graph's fixed batch size, which QONNX tools want to know.
     :raises PyadmmError: for a layer whose accumulators can pass ``2**24``.
