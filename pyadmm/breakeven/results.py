@@ -63,12 +63,19 @@ class BreakEven:
     """Break-even pruning ratio of one layer on one board.
 
     :param layer: network and layer, such as ``alexnet.conv4``.
-    :param name: of the layer in its network.
+    :param name: name of the layer in its network.
+    :param board: name of the board.
     :param ratio: least pruning ratio at which sparse is not slower than dense on the same area;
         ``None`` where it is slower over the whole curve.
+    :param metric: what is compared, in words.
     :param basis: stage of the tool run behind the areas and clocks.
+    :param tool: the tool that measured, and its ``version``.
+    :param board_clock_ns: clock period of the board, ns.
     :param storage: ``resident``: all weights on chip; ``streamed``: loaded from DDR while it runs.
+    :param weight_bits: bits of a level, and ``activation_bits`` of an input of the layer.
     :param dense: the best dense kernel found for the budget; its resources are the area limit.
+    :param curve: sparse kernel and speedup at each pruned portion.
+    :param notes: remarks on how the figures were found.
     :param family: ``sparse`` (positions anywhere), ``balanced`` (window-balanced patterns) or
         ``shared`` (the channels of a slot share all positions).
     """
@@ -92,18 +99,18 @@ class BreakEven:
 
     @property
     def title(self) -> str:
-        """The layer, and the family where it is not the usual one."""
+        """The layer, and the family unless it is ``sparse``."""
         return self.layer if self.family == "sparse" else f"{self.layer} ({self.family})"
 
     @property
     def pruned(self) -> float | None:
-        """The same as a pruned portion."""
+        """The break-even as a pruned portion, ``1 - 1 / ratio``."""
         return None if self.ratio is None else 1 - 1 / self.ratio
 
     def speedup_at(self, pruned: float) -> float | None:
-        """Speedup at a pruned portion that is on the curve.
+        """Speedup at the portion ``pruned`` of the curve; ``None`` where no sparse kernel fits.
 
-        :raises PyadmmError: where it is not.
+        :raises PyadmmError: where the curve has no such point.
         """
         for point in self.curve:
             if abs(point.pruned - pruned) < 1e-9:
@@ -111,13 +118,13 @@ class BreakEven:
         raise PyadmmError(f"break-even {self.layer}: the curve has no point at {pruned}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """The record as plain data for JSON."""
         plain: dict[str, Any] = schema.to_plain(self)
         return plain
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> BreakEven:
-        """Inverse of :meth:`to_dict`.
+        """The record that :meth:`to_dict` turned into ``raw``.
 
         :raises PyadmmError: for data of another form; it names the field.
         """
@@ -126,7 +133,7 @@ class BreakEven:
 
 @dataclass(frozen=True)
 class NotMeasured:
-    """A layer and board without a result.
+    """A layer and a board without a result.
 
     :param reason: for a kernel that does not fit: resource, need, limit; or what a tool said.
     """
@@ -147,7 +154,7 @@ def to_json(results: tuple[BreakEven, ...]) -> str:
 
 
 def from_json(text: str) -> tuple[BreakEven, ...]:
-    """Inverse of :func:`to_json`.
+    """The records in text that :func:`to_json` wrote.
 
     :raises PyadmmError: for text of another form.
     """

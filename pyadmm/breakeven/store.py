@@ -73,10 +73,13 @@ def measurements(
 ) -> Measurements:
     """The break-even of every case on ``board``, measured only where no record is at hand.
 
-    :param measure: of the open flow by default.
+    :param cases: the layers (:func:`~pyadmm.breakeven.model_cases`, or one
+        :func:`~pyadmm.breakeven.layer_case`).
+    :param settings: share of the chip and pruned portions; ``None``: the defaults.
+    :param measure: runs the synthesis; ``None``: Yosys on this machine.
     :param family: the kernels that compete with dense ones.
-    :param anew: measure every layer, whatever is at hand.
-    :param progress: is told the label of every layer that is measured, before it is.
+    :param anew: measure every layer, even if a record exists.
+    :param progress: called with the label of every layer before it is measured.
     :raises MissingToolError: where a layer has to be measured and Yosys is missing.
     """
     settings = settings or Settings()

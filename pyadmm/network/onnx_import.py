@@ -66,7 +66,7 @@ class Imported:
 
 
 def import_onnx(path: Path | str, input_shape: Sequence[int] | None = None) -> Imported:
-    """Read the network of an ONNX file, with external data in the same folder, if any.
+    """Read the network in the ONNX file ``path``, with external data in the same folder, if any.
 
     :param input_shape: ``(C, H, W)``, where the file leaves some of it open.
     :raises PyadmmError: for a file that is damaged or incomplete, or an operator that is not

@@ -79,9 +79,10 @@ Watch = Callable[[LayerReport, int], None]
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Byte images ``(N, C, H, W)`` that a network is compressed with, checked.
+    """A network and the checked images that it is compressed with; make it by :meth:`of`.
 
-    :param network: of floats; norms are folded.
+    :param network: the traced network in floats, with folded norms.
+    :param images: uint8 or int8 ``(N, C, H, W)``.
     """
 
     network: Network
@@ -89,7 +90,10 @@ class Calibration:
 
     @classmethod
     def of(cls, network: Network, images: Tensor) -> Calibration:
-        """:raises PyadmmError: for images of another type or shape, or none."""
+        """The calibration of ``network`` on ``images`` ``(N, C, H, W)``.
+
+        :raises PyadmmError: for images of another type or shape, or none.
+        """
         shape = network.input.shape
         if images.ndim != 4 or tuple(images.shape[1:]) != shape or len(images) == 0:
             raise PyadmmError(
@@ -214,10 +218,12 @@ def compress_post_training(
     state: Path | None = None,
     watch: Watch | None = None,
 ) -> tuple[Network, list[LayerReport]]:
-    """A quantised copy of the calibration's network, at the wanted sparsity, and what was done.
+    """Compress the network of ``calibration`` as ``settings`` ask, layer by layer.
 
-    :param sensitivity: of :func:`measure_sensitivity`; measured here where it is needed.
-    :param state: folder that keeps solved layers: the same call goes on there and gives the same.
+    :param sensitivity: result of :func:`measure_sensitivity`; ``None``: it is measured.
+    :param state: folder for solved layers; the same call continues from them with the same result.
+    :param watch: called with the report of every solved layer and the number of layers.
+    :returns: the quantised network, and a report for every layer.
     """
     dense = calibration.network
     if sensitivity is None:

@@ -12,17 +12,18 @@ METHODS = ("admm", "magnitude", "greedy")
 
 @dataclass(frozen=True)
 class PostTraining:
-    """Settings of :func:`~pyadmm.compression.post_training.pipeline.compress_post_training`.
+    """Settings of a compression without training.
 
     :param sparsity: share of all weights that becomes 0.
-    :param weight_bits: of the levels of all layers.
-    :param method: ``admm``, or ``magnitude`` or ``greedy`` to compare it with.
+    :param weight_bits: bits of the levels of all layers, 2 to 8.
+    :param activation_bits: bits of the outputs of all layers, 2 to 8.
+    :param method: ``admm``; ``magnitude`` and ``greedy`` are for comparison.
     :param damping: share of a layer's mean input variance that holds weights where they were; by
         default chosen for each layer by cross validation over the images.
-    :param most_sparse: no layer becomes sparser.
+    :param most_sparse: largest share of zeros of a layer.
     :param break_even: least pruning ratio, by layer, from which on a sparse kernel is faster; a
         layer is dense or has at least this ratio.
-    :param seed: of the sampled positions.
+    :param seed: seed of the sampled positions.
     """
 
     sparsity: float = 0.0
