@@ -379,16 +379,23 @@ def compress(
     checkpoint_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> CompressedModel:
-    """Compress a trained ``model``: the integer model that ADMM, retraining and quantisation give.
+    """Prune and quantise the trained ``model`` with ADMM, and return the integer model.
 
-    :param model: made of the layers that :mod:`pyadmm.network.trace` lists; not changed. All training is
-        done on the device that it is on.
+    A ``UserWarning`` tells when most of the accuracy is lost, with the setting to relax, and what
+    tracing left out, such as a softmax at the end.
+
+    :param model: a module of the operations that :mod:`pyadmm.network.trace` lists. It is not
+        changed. Training runs on the device that it is on.
+    :param config: all settings; :func:`pyadmm.settings.preset` and :func:`pyadmm.settings.from_dict`
+        make them.
     :param train_loader: batches ``(images, labels)``, or :class:`Images`; see :meth:`Images.of`.
-    :param val_loader: the same, for every choice that is made on the way.
-    :raises PyadmmError: before training for what is unsupported, unknown or impossible; during it
-        if the loss is not finite. No other exception leaves it, but for those of ``progress``.
-    :warns UserWarning: where most of the accuracy is lost; it names the setting to relax. And for
-        what tracing left out, such as a softmax at the end.
+    :param val_loader: the same, for every choice during the compression.
+    :param name: name of the network.
+    :param checkpoint_dir: folder for the state of every phase, from which the same call continues;
+        ``None``: nothing is kept.
+    :param progress: called with the record of every epoch and the number of epochs of its phase.
+    :raises PyadmmError: before training for what is unsupported, unknown or impossible; during
+        training if the loss is not finite. Other exceptions come only from ``progress``.
     """
     told = Told(progress)
     with only_ours("compress", told.failures):

@@ -37,19 +37,20 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class FlowConfig:
-    """One run of the flow.
+    """The options of one run (``pyadmm run``).
 
-    :param board: name of a file in ``boards/``, or the path of one's own board file (``*.json``).
-    :param model: a network of the zoo, ``lenet5`` for example, or ``module:callable`` that gives
-        one's own ``torch.nn.Module``.
-    :param weights: file of its trained weights (a ``state_dict``); ``None``: it is trained first.
+    :param board: name of a board that comes with pyadmm, or the path of your board file (``*.json``).
+    :param model: a network of the zoo, ``lenet5`` for example, or ``module:callable`` that returns
+        your own ``torch.nn.Module``.
+    :param weights: file of trained weights (a ``state_dict``); ``None``: the network is trained.
     :param teacher: a larger network, named like ``model``, whose logits are distilled; ``None``:
         the dense network is its own teacher.
     :param teacher_weights: file of the teacher's trained weights.
     :param data: data set: a name, a ``.npz`` file, or a folder of pictures or IDX files; ``None``:
-        that of the zoo's network, ``imagefolder`` for one's own.
+        that of the zoo's network, ``imagefolder`` for your own.
     :param image_size: height and width of the images of an image folder.
     :param preset: how much compression and time: ``quick``, ``standard`` or ``record``.
+    :param seed: seed of all random numbers.
     :param device: where networks train: ``cpu``, or ``cuda`` for a GPU (one for each process).
     :param data_dir: folder with the data set; ``None``: ``PYADMM_DATA``, cache, mirrors.
     :param out: run directory; ``None``: ``runs/<model>-<board>-<preset>-seed<seed>``.
@@ -57,15 +58,15 @@ class FlowConfig:
     :param break_even: find the break-even ratio of every layer first, and obey it; ``None``: only
         for LeNet-5, whose table comes with the package. Layers without a record are measured by
         synthesis, which takes about a minute each.
-    :param measure: measure every break-even anew, whatever record is at hand.
-    :param hardware_aware: points of validation accuracy that pushing layers beyond the preset's
-        ratios may cost in short trials (ADMM-NN Figure 5); ``None``: they are not pushed.
+    :param measure: measure every break-even, even if a record exists.
+    :param hardware_aware: points of validation accuracy that pruning layers beyond the preset's
+        ratios may cost in short trials (ADMM-NN, figure 5); ``None``: no trials.
     :param synthesis: synthesise the RTL of the whole accelerator.
     :param simulate_board: end with inference on the simulated board.
-    :param unrolled: offer kernels whose weights are constants of the hardware: faster and smaller,
-        but no other model can be loaded.
-    :param compare: count the cycles of all-dense accelerators by simulation, which are modelled
-        otherwise.
+    :param unrolled: let the search use kernels whose weights are constants of the hardware: faster
+        and smaller, but no other model can be loaded.
+    :param compare: count the cycles of all-dense accelerators by simulation; otherwise they are
+        modelled.
     :param compress: settings of the preset to override, as in a YAML file's ``compress:``.
     """
 
@@ -93,12 +94,12 @@ class FlowConfig:
 
     @property
     def model_name(self) -> str:
-        """The model's name in the names of files."""
+        """The name of the model in the names of files."""
         return self.model.replace(":", "-").replace("/", "-")
 
     @property
     def run_dir(self) -> Path:
-        """Where this run keeps everything."""
+        """The folder of all files of this run."""
         board = Path(self.board).stem if self.board.endswith(".json") else self.board
         name = f"{self.model_name}-{board}-{self.preset}-seed{self.seed}"
         return Path(self.out) if self.out else Path("runs") / name

@@ -208,7 +208,10 @@ PRESETS: dict[str, CompressSettings] = {
 
 
 def preset(name: str) -> CompressSettings:
-    """The settings called ``name``."""
+    """The settings of the preset ``name``.
+
+    :raises PyadmmError: for an unknown name; it lists the known ones.
+    """
     if name not in PRESETS:
         raise PyadmmError(f"preset {name!r} is unknown; choose one of: {', '.join(PRESETS)}")
     return PRESETS[name]

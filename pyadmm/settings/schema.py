@@ -23,13 +23,22 @@ def override(base: CompressSettings, values: Mapping[str, Any], source: str) -> 
 
 
 def from_dict(values: Mapping[str, Any], source: str = "settings") -> CompressSettings:
-    """Settings from plain data; ``preset: NAME`` in it chooses what missing fields default to."""
+    """The settings in plain data.
+
+    :param values: fields of :class:`CompressSettings` by name, as in a YAML file; ``preset: NAME``
+        chooses the preset that missing fields are taken from.
+    :param source: how errors call the data.
+    :raises PyadmmError: for an unknown field or a value that is not allowed; it names the field.
+    """
     values = dict(values)
     return _override(preset(values.pop("preset", "quick")), values, source)
 
 
 def load_settings(path: Path) -> CompressSettings:
-    """Settings from a YAML file."""
+    """The settings in the YAML file ``path``; see :func:`from_dict`.
+
+    :raises PyadmmError: for a file that cannot be read, or a bad field; it names both.
+    """
     values = read_yaml(path, "settings")
     if not isinstance(values, dict):
         raise PyadmmError(f"settings {path}: must be a mapping, such as 'pruning_ratio: 85'")

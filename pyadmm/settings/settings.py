@@ -35,16 +35,20 @@ def _check_optimizer(where: str, optimizer: str) -> None:
 
 @dataclass(frozen=True)
 class LayerTarget:
-    """What the layers whose name matches ``pattern`` (``fnmatch``) are compressed to.
+    """Targets of the layers whose name matches ``pattern`` (``fnmatch``).
 
-    ``None`` leaves the choice to the global settings; the last matching entry that says something
-    decides.
+    ``None`` leaves the choice to the global settings. Of several matching entries, the last one
+    with a value decides.
 
     :param ratio: pruning ratio, dense weights over weights that are left; 1 keeps the layer dense.
+    :param weight_bits: ``n`` of the ``2**n`` levels, 1 to 8.
+    :param activation_bits: bits of the outputs, 1 to 8.
     :param outputs: most output channels (filters, neurons) that may keep weights.
     :param bias_fraction_bits: a bias is a multiple of ``2**-f`` output steps (``f`` may be
         negative: of several steps); fewer bits make a smaller file.
-    :param sparsity: ``unstructured`` or ``balanced``, where the weights that stay may be.
+    :param sparsity: pattern of the remaining weights, ``unstructured`` or ``balanced``.
+    :param window: positions of a window of a balanced pattern.
+    :param lockstep: output channels with equally many weights in each window.
     """
 
     pattern: str
@@ -75,10 +79,12 @@ class InputSettings:
     ``x = (byte - offset) * scale / 255``, cut to ``bits`` by a right shift of ``8 - bits``. A
     network trained on pixels in 0 … 1 has the defaults ``offset`` 0, ``scale`` 1.
 
+    :param bits: width of the network's input.
     :param offset: one byte, or one per channel.
+    :param scale: factor of the pixels.
     :param mean: with ``std``, a normalisation ``(byte / 255 - mean) / std`` per channel that the
-        network was trained with, as torchvision writes it. It is merged into the first layer, what
-        is left of a byte becomes ``offset`` and ``scale``. Not together with these two.
+        network was trained with, as torchvision writes it. It is merged into the first layer; the
+        remainder becomes ``offset`` and ``scale``, which must then keep their defaults.
     """
 
     bits: int = 4
@@ -98,18 +104,22 @@ class InputSettings:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """One plain training phase: one learning-rate arc from ``lr`` to nothing.
+    """One plain training phase, in which the learning rate falls from ``lr`` to 0.
 
+    :param epochs: number of passes over the training images.
+    :param lr: highest learning rate, after a short warm-up.
+    :param batch_size: images of a step, those of all processes together.
     :param shift_pixels: images are shifted at random by at most this many pixels.
+    :param weight_decay: factor of the optimizer's weight decay.
     :param precision: of products: ``float32``, or ``bfloat16`` (sums and weights stay float32),
         which is faster and gives other weights; float32 where the processor cannot multiply it.
         With ``sparse`` products stay float32, and the maps between layers are kept in bfloat16.
     :param flip: images are mirrored left to right, at random.
     :param optimizer: ``adam``, or ``sgd`` with Nesterov's momentum of 0.9, for networks with norms.
-    :param distort: images are turned, stretched and sheared a little, at random: seen through
-        ``I + E``, the entries of ``E`` uniform in ``-distort … distort``.
-    :param cutmix: share of the images of which a random rectangle is covered by that of another one.
-        Only the teacher knows what that shows: needs ``distill``'s weight 1 and views 0.
+    :param distort: images are turned, stretched and sheared at random by the linear map ``I + E``,
+        the entries of ``E`` uniform in ``-distort … distort``.
+    :param cutmix: share of the images in which a rectangle of another image covers a part. Only the
+        teacher can label them, so ``distill`` must have weight 1 and views 0.
     """
 
     epochs: int
@@ -136,7 +146,10 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class QuantizeSettings(TrainSettings):
-    """Retraining with quantised weights and activations, the weights frozen in rounds.
+    """Retraining with quantised weights and activations; weights are frozen in rounds.
+
+    ``epochs``, ``lr``, ``batch_size``, ``shift_pixels``, ``weight_decay``, ``precision``, ``flip``,
+    ``optimizer``, ``distort`` and ``cutmix`` are as in :class:`TrainSettings`.
 
     :param freeze_from: share of the epochs after which freezing starts; 1 freezes nothing. From
         there to the last epoch, a growing share of the weights, those nearest to their level, stays
@@ -171,7 +184,8 @@ class AdmmSettings:
     """ADMM: ``rounds`` of progressive pruning, each some iterations and a masked retraining.
 
     An iteration is one epoch on ``f(W) + sum rho/2 |W - Z + U|^2``, then ``Z = proj(W + U)``, then
-    ``U += W - Z``.
+    ``U += W - Z`` (ADMM-NN, section 3). ``lr``, ``batch_size``, ``shift_pixels``, ``precision``,
+    ``flip``, ``optimizer``, ``distort`` and ``cutmix`` are as in :class:`TrainSettings`.
 
     :param first_ratio: global pruning ratio of the first round; the rounds between it and the
         target grow geometrically.
@@ -343,9 +357,10 @@ class PolishSettings:
     What comes out is kept if its loss on moved training images is lower (large neighbourhood
     search: Shaw, CP 1998).
 
-    :param cycles: how often; 0 leaves the network as it is.
+    :param cycles: number of cycles; 0 leaves the network unchanged.
     :param epochs: training in a cycle; after each, weights settle, after the last one all of them.
-    :param share: of the weights that leave their levels in a cycle.
+    :param share: share of the weights that leave their levels in a cycle.
+    :param lr: highest learning rate of a cycle.
     """
 
     cycles: int = 0
@@ -364,6 +379,8 @@ class PolishSettings:
 class DistillSettings:
     """Distillation from the dense network: ``(1 - weight) CE + weight T^2 KL(dense | pruned)``.
 
+    :param weight: weight of the teacher in the loss, 0 to 1.
+    :param temperature: ``T``, which softens the logits.
     :param views: an image's goal is the mean of the dense network's logits over all shifts of it by
         at most this many pixels; 0 takes the logits of the image as it is trained on.
     :param looks: number of cached augmentations of every image, one of which an epoch uses, so
@@ -393,40 +410,45 @@ class DistillSettings:
 
 @dataclass(frozen=True)
 class CompressSettings:
-    """Everything that decides a compression.
+    """All settings of a compression.
 
-    :param pruning_ratio: global target, shared out over the layers that have no ratio of their own.
-    :param weight_bits: ``n`` of the ``2**n`` levels, for layers that do not say.
-    :param activation_bits: width of hidden activations, for layers that do not say.
-    :param bias_fraction_bits: a bias is a multiple of ``2**-f`` output steps, for layers that do
-        not say.
+    A setting of a layer (``weight_bits`` to ``lockstep`` below) holds for all layers for which
+    ``layers`` has no other value.
+
+    :param pruning_ratio: global target; layers without their own ratio share it.
+    :param weight_bits: ``n`` of the ``2**n`` levels.
+    :param activation_bits: width of hidden activations.
+    :param bias_fraction_bits: a bias is a multiple of ``2**-f`` output steps.
     :param mult_bits: significant bits of a requantiser's multiplier.
-    :param sparsity: where the weights that stay may be, for layers that do not say: anywhere
-        (``unstructured``), or in a pattern that an array in lock step runs without gaps
-        (``balanced``, :mod:`pyadmm.admm.balanced`).
-    :param window: places of a window of a balanced pattern, for layers that do not say.
-    :param lockstep: output channels that keep equally many weights in each window of a balanced
-        pattern, for layers that do not say.
-    :param filters_kept: most of a hidden convolution's filters that may keep weights, as a share;
-        fewer living filters train faster and make positions cheaper to store.
+    :param sparsity: pattern of the remaining weights: ``unstructured``, or ``balanced``, which an
+        array in lock step runs without gaps (:mod:`pyadmm.admm.balanced`).
+    :param window: positions of a window of a balanced pattern.
+    :param lockstep: output channels with equally many weights in each window.
+    :param filters_kept: largest share of a hidden convolution's filters that may keep weights;
+        fewer active filters train faster and make positions cheaper to store.
     :param neurons_kept: the same for a hidden linear layer.
-    :param break_even: layer -> least pruning ratio at which its hardware gains.
+    :param seed: seed of all random numbers.
+    :param input: encoding of the network's input.
+    :param layers: targets of single layers.
+    :param break_even: layer -> least pruning ratio at which its sparse hardware pays off.
     :param dense: training of the dense network.
-    :param continuous: one ADMM in which the target tightens, in place of the rounds of ``admm``.
-    :param exchange: of weights between ADMM and ``retrain``.
+    :param continuous: one uninterrupted ADMM instead of the rounds of ``admm``.
+    :param exchange: regrowing of pruned weights between ADMM and ``retrain``.
     :param retrain: masked retraining after ADMM, float.
     :param quantize_norms: masked retraining with quantised weights while batch norms still learn,
         for networks that have some; after it they are folded.
     :param quantize: masked retraining with quantised weights and activations.
-    :param rounding: takes the place of both, for small pruned networks; needs a C++ compiler.
-    :param polish: search over the levels after that.
-    :param most_bytes: of the ``.admm`` file; in the end the least useful weights go until it is no
-        larger, and the scales of the weights, which only reports read. 0: no limit.
+    :param rounding: second-order rounding instead of both, for small pruned networks; needs a C++
+        compiler.
+    :param polish: local search over the levels after that.
+    :param most_bytes: largest size of the ``.admm`` file. The least useful weights are removed
+        until it fits, and so are the scales of the weights, which only reports read. 0: no limit.
+    :param distill: distillation from the dense network or a larger teacher.
     :param compiled: float phases after ``dense`` run through ``torch.compile``, which is faster on
-        networks with norms and sums, needs a C++ compiler and gives other roundings.
-    :param sparse: on the CPU, phases after ``dense`` multiply by non-zero weights only, and distort
-        images in compiled code; some times faster on pruned networks, needs a C++ compiler and
-        gives other roundings (of real numbers; integers are the same).
+        networks with norms and sums, needs a C++ compiler and rounds differently.
+    :param sparse: on the CPU, phases after ``dense`` multiply only by non-zero weights and distort
+        images in compiled code. This is several times faster on pruned networks, needs a C++
+        compiler, and rounds real numbers differently; integers are the same.
     """
 
     pruning_ratio: float = 85.0

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib.util
+import inspect
 import json
+import pydoc
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -116,3 +121,39 @@ def test_everything_public_has_a_docstring_that_says_something(package: str) -> 
         if lacks_sentence(node)
     ]
     assert lacking == []
+
+
+def in_the_reference() -> list[str]:
+    pages = ("api.md", "settings.md")
+    text = "".join((DOCS / "reference" / page).read_text(encoding="utf-8") for page in pages)
+    return re.findall(r"^::: (\S+)", text, re.MULTILINE)
+
+
+def parameters(thing: Any) -> list[str]:
+    """Fields of a data class, arguments of a function; none of a plain class or a module."""
+    if dataclasses.is_dataclass(thing):
+        return [field.name for field in dataclasses.fields(thing) if field.name[0] != "_"]
+    if inspect.isfunction(thing):
+        return [name for name in inspect.signature(thing).parameters if name not in ("self", "cls")]
+    return []
+
+
+def with_methods(name: str) -> Iterator[tuple[str, Any]]:
+    thing = pydoc.locate(name)
+    assert thing is not None, name
+    yield name, thing
+    if inspect.isclass(thing):
+        for key, value in vars(thing).items():
+            if not key.startswith("_"):
+                yield f"{name}.{key}", getattr(value, "__func__", value)
+
+
+@pytest.mark.parametrize("name", in_the_reference())
+def test_the_reference_describes_every_parameter(name: str) -> None:
+    missing = [
+        f"{full}: {parameter}"
+        for full, thing in with_methods(name)
+        for parameter in parameters(thing)
+        if not re.search(rf"\b{parameter}\b", inspect.getdoc(thing) or "")
+    ]
+    assert missing == []
