@@ -112,16 +112,23 @@ class Network(nn.Module):
             if logits.ndim == blocks.BLOCKS:
                 logits = blocks.from_blocks(logits)
             return logits.flatten(1)[: len(codes)]
-        scale = codes.new_full((), self.input.format.scale)
         first = blocks.to_blocks(codes) if self._blocked(codes) else codes
-        values: dict[str, Coded] = {INPUT: (first, scale)}
-        for step, inputs in self._inputs(values):
-            values[step.name] = step.forward_codes(*inputs)
-        logits, scale = values[step.name]
+        for _, found in self.walk_codes(first):
+            logits, scale = found
         if logits.ndim == blocks.BLOCKS:
             logits = blocks.from_blocks(logits)
-        real = logits if gives_logits(step) else logits * scale
+        real = logits if gives_logits(self.chain[-1]) else logits * scale
         return real.flatten(1)[: len(codes)]
+
+    def walk_codes(self, codes: Tensor) -> Iterator[tuple[Step, Coded]]:
+        """Every step of the quantised network with its codes and their scale, in order.
+
+        The last step may give real logits (:func:`gives_logits`).
+        """
+        values: dict[str, Coded] = {INPUT: (codes, codes.new_full((), self.input.format.scale))}
+        for step, inputs in self._inputs(values):
+            values[step.name] = step.forward_codes(*inputs)
+            yield step, values[step.name]
 
     def walk(self, codes: Tensor) -> Iterator[tuple[Step, Tensor]]:
         """Every step of the float network with its real outputs, in order."""

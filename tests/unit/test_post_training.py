@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyadmm.compression.post_training.conditioning import SHARES, choose_damping
-from pyadmm.compression.post_training.finetune import divergence, finetune
+from pyadmm.compression.post_training.finetune import augmented, divergence, finetune
 from pyadmm.compression.post_training.methods import METHODS, admm
 from pyadmm.compression.post_training.moments import (
     Folds,
@@ -507,20 +507,49 @@ def test_finetuning_brings_the_outputs_closer_and_keeps_zeros() -> None:
     calibration = calibrated(100)
     settings = PostTraining(sparsity=0.85, weight_bits=4)
     before, _ = compress_post_training(calibration, settings)
-    after = finetune(before, calibration, 15)
+    after = finetune(before, calibration, 40)
     assert divergence(after, calibration) < 0.95 * divergence(before, calibration)
     for name, layer in after.layers.items():
         assert not layer.weight_codes()[before.layers[name].mask == 0].any()
-    again = finetune(before, calibration, 15)
+    again = finetune(before, calibration, 40)
     assert torch.equal(logits(after, images(3)), logits(again, images(3)))
     assert to_compressed(after, "small").nnz <= before.nnz
 
 
-def test_finetuning_that_does_not_help_changes_nothing() -> None:
-    calibration = calibrated(30)
+def test_finetuning_that_does_not_help_on_images_held_out_changes_nothing() -> None:
+    """Every eighth image judges; of a network that is nearly exact nothing better can be learned."""
+    calibration = calibrated(32)
     before, _ = compress_post_training(calibration, PostTraining())
-    after = finetune(before, calibration, 1)
-    assert divergence(after, calibration) <= divergence(before, calibration)
+    judges = Calibration.of(calibration.network, calibration.images[::8])
+    for epochs in (1, 3):
+        after = finetune(before, calibration, epochs)
+        assert after is before or divergence(after, judges) < divergence(before, judges)
+
+
+def test_augmented_images_are_bytes_that_repeat_and_stay_within_what_there_was() -> None:
+    shown = images(12)
+    large = F.interpolate(shown.float(), (64, 64), mode="bilinear").to(torch.uint8)
+    for part in (shown, shown[:, :1], large):
+        found = augmented(part, torch.Generator().manual_seed(4))
+        again = augmented(part, torch.Generator().manual_seed(4))
+        assert found.dtype == torch.uint8
+        assert found.shape == part.shape
+        assert torch.equal(found, again)
+        assert not torch.equal(found, part)
+        assert part.min() <= found.min()
+        assert found.max() <= part.max()
+
+
+def test_the_quantised_walk_ends_with_the_networks_logits() -> None:
+    calibration = calibrated(8)
+    network, _ = compress_post_training(calibration, PostTraining(weight_bits=4))
+    codes = network.encode(calibration.images)
+    walked = dict(network.walk_codes(codes))
+    assert [step.name for step in walked] == [step.name for step in network.chain]
+    last, scale = walked[network.chain[-1]]
+    torch.testing.assert_close(last * scale, network(codes))
+    first, _ = walked[network.chain[0]]
+    assert torch.equal(first, first.round())
 
 
 @pytest.mark.parametrize(
