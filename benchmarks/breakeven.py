@@ -33,7 +33,7 @@ def show(result: BreakEven) -> None:
 
 
 def main() -> None:
-    """Run and print."""
+    """Measure the break-even of the layers and print it."""
     board_name = sys.argv[1] if len(sys.argv) > 1 else "pynq-z2"
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PYADMM_CACHE"] = str(Path(folder))

@@ -65,7 +65,7 @@ class SlowestPath:
 
     @property
     def period(self) -> float:
-        """All together."""
+        """The sum of all parts of the path, ns."""
         return self.launch + self.logic + self.wires
 
     @property

@@ -44,7 +44,7 @@ def literature() -> list[tuple[str, int, float]]:
 
 
 def main() -> None:
-    """Write the plot."""
+    """Write the plot of error against bytes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("records", type=Path, help="folder of the record command")
     parser.add_argument("output", type=Path, help="an .svg or .png file")

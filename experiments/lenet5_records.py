@@ -83,7 +83,7 @@ class RecordFile:
 
     @property
     def facts_path(self) -> Path:
-        """The JSON file."""
+        """The JSON file with the facts of the record."""
         return self.path.with_suffix(".json")
 
     def facts(self) -> dict[str, Any] | None:

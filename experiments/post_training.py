@@ -208,7 +208,7 @@ class Runs:
         return network, time.process_time() - began + spent, _peak_mb()
 
     def row(self, settings: PostTraining, epochs: int) -> dict[str, Any]:
-        """Compress and measure."""
+        """Compress one network with one setting and measure it."""
         network, seconds, peak = self._compress(settings)
         if epochs > 0:
             began = time.process_time()

@@ -71,7 +71,7 @@ class AcceleratorControl:
         return bool(self._read("ap_ctrl") & IDLE)
 
     def start(self, mode: str, count: int = 0) -> None:
-        """Start a run.
+        """Start a run in the mode that was set.
 
         :param mode: ``infer``, ``load`` or ``read_back``.
         :param count: images of the run, for ``infer``.

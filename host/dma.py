@@ -35,7 +35,7 @@ STATUS_WORDS = {
 
 
 class Registers(Protocol):
-    """Mapped 32-bit registers."""
+    """A block of mapped 32-bit registers."""
 
     def read(self, offset: int) -> int:
         """The register at byte ``offset``."""
@@ -91,11 +91,11 @@ class DmaChannel:
 
     @property
     def status(self) -> int:
-        """The DMASR value."""
+        """The value of the status register DMASR."""
         return self._registers.read(self._base + STATUS)
 
     def start(self, address: int, nbytes: int, deadline: Deadline) -> None:
-        """Begin one transfer.
+        """Begin one transfer of ``nbytes`` bytes.
 
         :param address: physical address of the memory.
         :param nbytes: bytes to send, or room for the packet to receive.

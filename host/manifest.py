@@ -103,7 +103,7 @@ class ModelFact:
 
 @dataclass(frozen=True)
 class DesignFact:
-    """The bitstream's design.
+    """The design of the bitstream, as the manifest describes it.
 
     :param digest: sha256 of the build plan; ``ident`` is its first 32 bits.
     :param kernel: ``hls`` or ``rtl``.

@@ -30,7 +30,7 @@ class PynqBoard:
         self._overlay: Any = None
 
     def open(self, bitfile: Path, manifest: Manifest) -> None:
-        """Configure the logic."""
+        """Configure the logic with the bitstream and set its clock."""
         self._bitfile, self._manifest = bitfile, manifest
         overlay = pynq.Overlay(str(bitfile), download=False, device=self.device)
         for index, clock in overlay.clock_dict.items():

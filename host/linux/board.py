@@ -128,7 +128,7 @@ class LinuxBoard:
         return KernelClock(self.root, self._design.family, index).run(mhz)
 
     def allocate(self, words: int) -> Buffer:
-        """Contiguous memory."""
+        """A physically contiguous buffer of the kernel."""
         if self._region is None:
             self._region = find_region(self.root)
         return self._region.allocate(words)

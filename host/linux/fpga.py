@@ -15,7 +15,7 @@ _OPERATING = "operating"
 
 
 class FpgaManager:
-    """``/sys/class/fpga_manager/fpga0``.
+    """The FPGA manager of the kernel, ``/sys/class/fpga_manager/fpga0``.
 
     :param root: ``/``, or a folder that stands for it.
     :raises HostError: where the kernel has no fpga_manager.
