@@ -21,7 +21,7 @@ import torch
 from experiments import lenet5_records as record
 from pyadmm import container, zoo
 from pyadmm.compression.byte_budget import smallest
-from pyadmm.compression.phase import Surroundings, moved_loss
+from pyadmm.compression.phase import PhaseContext, augmented_loss
 from pyadmm.compression.pipeline import (
     PhaseResult,
     admm_phase,
@@ -75,8 +75,8 @@ def _ways(settings: CompressSettings) -> Iterator[tuple[str, CompressSettings]]:
 
 
 def _row(result: PhaseResult, settings: CompressSettings, data: Data, seconds: float) -> str:
-    around = Surroundings("benchmark", settings, data, None, None, None)
-    loss = moved_loss(result.network, settings.quantize, around)
+    context = PhaseContext("benchmark", settings, data, None, None, None)
+    loss = augmented_loss(result.network, settings.quantize, context)
     integer = to_integer(result.network, data, record.MODEL)
     size = len(container.encode(smallest(integer.model)))
     right = 100 * integer.validation_accuracy
@@ -99,8 +99,8 @@ def main() -> None:
     for seed in record.parse_seeds(options.seeds):
         settings = _settings(seed, options.weight_bits)
         network = _pruned(settings, data)
-        around = Surroundings("benchmark", settings, data, None, None, None)
-        floats = moved_loss(network, settings.quantize, around)
+        context = PhaseContext("benchmark", settings, data, None, None, None)
+        floats = augmented_loss(network, settings.quantize, context)
         print(f"| {seed} | {network.nnz:,} | (floats) | {floats:.4f} | | | |", flush=True)
         for name, chosen in _ways(settings):
             begin = time.perf_counter()

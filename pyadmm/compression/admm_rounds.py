@@ -26,16 +26,12 @@ from pyadmm.admm.projections import (
     row_mask,
 )
 from pyadmm.admm.solver import Admm, Projection, Residuals
-from pyadmm.compression.budgets import counts_of, weighted_by
+from pyadmm.compression.budgets import counts_of, pruning_targets, weighted_by
 from pyadmm.compression.importance import importance
-from pyadmm.compression.phase import Surroundings, make_optimizer, train_masked
-from pyadmm.compression.schedule import (
-    Target,
-)
+from pyadmm.compression.phase import PhaseContext, PhaseResult, make_optimizer, train_masked
+from pyadmm.compression.schedule import Target, round_ratios
 from pyadmm.network.graph import Network
-from pyadmm.settings import (
-    AdmmSettings,
-)
+from pyadmm.settings import AdmmSettings, CompressSettings
 from pyadmm.training import distributed
 from pyadmm.training.checkpoint import (
     Checkpoint,
@@ -77,23 +73,81 @@ class _Round:
         return projections
 
 
-def whole_round(
+class AdmmRounds:
+    """ADMM in progressive rounds.
+
+    Each round: allocate the weights over the layers, ADMM, project for good, cut off inactive
+    channels, retrain what is left. The last one may project onto levels as well. Rounds to ratios
+    that the network has passed are left out.
+    """
+
+    name = "admm"
+
+    def wanted(self, network: Network, settings: CompressSettings) -> bool:
+        """Where no uninterrupted ADMM takes its place."""
+        return settings.continuous.epochs == 0
+
+    def run(self, network: Network, context: PhaseContext) -> PhaseResult:
+        """The pruned network."""
+        settings, admm = context.settings, context.settings.admm
+        targets, decisions = pruning_targets(network, settings, context.data)
+        ratios = round_ratios(admm.first_ratio, settings.pruning_ratio, admm.rounds)
+        records: list[EpochRecord] = []
+        status = []
+        done = network.weights / network.nnz
+        for number, ratio in enumerate(ratios):
+            if 1 < done >= ratio < ratios[-1]:
+                continue
+            joint = admm.joint and number == len(ratios) - 1 and admm.iterations > 0
+            of_round = context.named(f"{number + 1}")
+            epochs, outcome, network = _whole_round(network, targets, ratio, joint, of_round)
+            records += epochs
+            status.append(outcome)
+        return PhaseResult(network, records, tuple(status), decisions)
+
+
+class AdmmToLevels:
+    """ADMM that pulls the weights that are left to levels (ADMM-NN section 3.4.2).
+
+    The mask stays as it is; the weights end near levels, not at them.
+    """
+
+    name = "admm-levels"
+
+    def wanted(self, network: Network, settings: CompressSettings) -> bool:
+        """Where the settings give it iterations."""
+        return settings.admm.level_iterations > 0
+
+    def run(self, network: Network, context: PhaseContext) -> PhaseResult:
+        """The same network, its weights nearer to levels."""
+        settings = context.settings.admm
+        layers = network.layers.values()
+        projections = [_levels(layer.mask > 0, layer.facts.weight_bits) for layer in layers]
+        weights = [layer.weight for layer in layers]
+        admm = Admm(weights, projections, settings.rho, settings.growth)
+        bits = [layer.facts.weight_bits for layer in layers]
+        phase = context.phase(settings.level_iterations, network, settings, bits)
+        records, outcome = _iterate(network, admm, context, phase, network.nnz)
+        return PhaseResult(network, records, (outcome,))
+
+
+def _whole_round(
     network: Network,
     targets: Mapping[str, Target],
     ratio: float,
     joint: bool,
-    around: Surroundings,
+    context: PhaseContext,
 ) -> tuple[list[EpochRecord], str, Network]:
     """ADMM to ``ratio``, then masked retraining of what is left: epochs, outcome, network.
 
     A round that is finished is taken from its checkpoint as a whole; those of its phases, several
     times as large, are deleted.
 
-    :param around: named by the round's number.
+    :param context: named by the round's number.
     """
-    settings = around.settings
+    settings = context.settings
     whole, pruning, retraining = (
-        replace(around, name=f"{part}-{around.name}") for part in ("round", "admm", "retrain")
+        context.named(f"{part}-{context.name}") for part in ("round", "admm", "retrain")
     )
     kept = whole.phase(0, network, settings.admm, ratio, joint, targets).checkpoint
     ended = kept.load()
@@ -101,7 +155,7 @@ def whole_round(
         _forget(pruning, retraining)  # a run that was killed in between has not
         after = Network.from_state(ended["network"]).to(device_of(network))
         return records_of(ended["records"]), ended["outcome"], after
-    matters = importance(network, around.data.train, settings.seed, settings.admm.curvature)
+    matters = importance(network, context.data.train, settings.seed, settings.admm.curvature)
     counts = counts_of(network, targets, settings, ratio, weighted_by(network, matters))
     kernels = {name: layer.facts.spec.kernel for name, layer in network.layers.items()}
     aim = _Round(counts, matters, targets, joint, kernels)
@@ -113,17 +167,17 @@ def whole_round(
     return records, outcome, network
 
 
-def _forget(*phases: Surroundings) -> None:
+def _forget(*phases: PhaseContext) -> None:
     """Delete the checkpoints of phases that a finished round stands for."""
     for phase in phases:
         Checkpoint(phase.folder, phase.name, "").remove()
 
 
 def _admm_round(
-    network: Network, aim: _Round, around: Surroundings
+    network: Network, aim: _Round, context: PhaseContext
 ) -> tuple[list[EpochRecord], str]:
     """ADMM on ``network`` in place, ending with the hard projection."""
-    settings = around.settings.admm
+    settings = context.settings.admm
     layers = network.layers
     projections = aim.projections(settings)
     if settings.iterations == 0:
@@ -132,26 +186,11 @@ def _admm_round(
         return [], "magnitude"
     weights = [layer.weight for layer in layers.values()]
     admm = Admm(weights, projections, settings.rho, settings.growth)
-    phase = around.phase(settings.iterations, network, settings, *vars(aim).values())
-    records, outcome = _iterate(network, admm, around, phase, sum(aim.counts.values()))
+    phase = context.phase(settings.iterations, network, settings, *vars(aim).values())
+    records, outcome = _iterate(network, admm, context, phase, sum(aim.counts.values()))
     for layer, z in zip(layers.values(), admm.z, strict=True):
         layer.apply_mask(z.mask)
     return records, outcome
-
-
-def admm_levels(network: Network, around: Surroundings) -> tuple[list[EpochRecord], str]:
-    """ADMM that pulls the weights that are left to levels, in place (ADMM-NN section 3.4.2).
-
-    The mask stays as it is; the weights end near levels, not at them.
-    """
-    settings = around.settings.admm
-    layers = network.layers.values()
-    projections = [_levels(layer.mask > 0, layer.facts.weight_bits) for layer in layers]
-    weights = [layer.weight for layer in layers]
-    admm = Admm(weights, projections, settings.rho, settings.growth)
-    bits = [layer.facts.weight_bits for layer in layers]
-    phase = around.phase(settings.level_iterations, network, settings, bits)
-    return _iterate(network, admm, around, phase, network.nnz)
 
 
 def _levels(mask: Tensor, bits: int) -> Projection:
@@ -165,34 +204,34 @@ def _levels(mask: Tensor, bits: int) -> Projection:
 
 
 def _iterate(
-    network: Network, admm: Admm, around: Surroundings, phase: Phase, nnz: int
+    network: Network, admm: Admm, context: PhaseContext, phase: Phase, nnz: int
 ) -> tuple[list[EpochRecord], str]:
     """Iterations of ``admm`` until both residuals are small: their records, and how it ended.
 
     The learning rate restarts in every iteration (ADMM-NN section 3.3).
     """
-    settings = around.settings.admm
+    settings = context.settings.admm
     plain = replace(settings.retraining, epochs=1)
     optimizer = make_optimizer([{"params": list(network.trainable())}], plain)
-    trainer = around.trainer(network, plain, optimizer, admm.add_penalty_gradient)
+    trainer = context.trainer(network, plain, optimizer, admm.add_penalty_gradient)
 
     def w_step(number: int) -> float:
-        where = f"{around.name}, iteration {number}"
+        where = f"{context.name}, iteration {number}"
         seed = phase.epoch_seed(number)
         network.train()
-        loss = trainer.train(around.data.train, seed, where, lambda d: cosine(settings.lr, d))
+        loss = trainer.train(context.data.train, seed, where, lambda d: cosine(settings.lr, d))
         network.eval()
         return loss
 
     def iteration(number: int) -> tuple[dict[str, Any], bool]:
         loss = w_step(number)  # W := argmin f(W) + rho/2 |W - Z + U|^2
-        moved = admm.z_and_u_step()  # Z := proj(W + U); U := U + W - Z
+        residuals = admm.z_and_u_step()  # Z := proj(W + U); U := U + W - Z
         if distributed.size() > 1:
             held = [(z.mask, z.values) for z in admm.z]
             distributed.agree("the projection Z", digest_of(held))
-        right = projected_accuracy(network, admm.z, around.data.validation)
-        figures = {"loss": loss, "val_accuracy": right, "nnz": nnz, **vars(moved)}
-        return figures, moved.below(settings.tolerance)
+        right = projected_accuracy(network, admm.z, context.data.validation)
+        figures = {"loss": loss, "val_accuracy": right, "nnz": nnz, **vars(residuals)}
+        return figures, residuals.below(settings.tolerance)
 
     parts: dict[str, Stateful] = {"network": network, "optimizer": optimizer, "admm": admm}
     records = phase.run(parts, iteration)
@@ -204,7 +243,7 @@ def _iterate(
 def _projection(
     count: int, target: Target, matters: Tensor, joint: bool, settings: AdmmSettings
 ) -> Projection:
-    """The projection of one layer: cardinality, living outputs, and levels if ``joint``."""
+    """The projection of one layer: cardinality, active outputs, and levels if ``joint``."""
     bits, rows = target.weight_bits, target.outputs
 
     def project(w: Tensor) -> Kept:
@@ -239,10 +278,10 @@ def balanced_projection(
             return Kept.of(project_levels(w, optimal_scale(w, bits), bits))
         every = torch.ones(len(w), dtype=torch.bool, device=w.device)
         bounded = rows is not None and rows < len(w)
-        living = row_mask(w, count, rows).flatten() if bounded and rows is not None else every
-        places = w.reshape(matters.shape)[living]
+        active = row_mask(w, count, rows).flatten() if bounded and rows is not None else every
+        places = w.reshape(matters.shape)[active]
         if settings.curvature > 0:
-            ranked = (places * matters[living]).square()
+            ranked = (places * matters[active]).square()
             places = places * balanced_mask(ranked, pattern, weights=count)
         if joint:
             q = balanced_joint_scale(places, count, bits, pattern)
@@ -250,7 +289,7 @@ def balanced_projection(
         else:
             kept = keep_balanced(places, count, pattern)
         mask = torch.zeros(matters.shape, dtype=torch.bool, device=w.device)
-        mask[living] = kept.mask
+        mask[active] = kept.mask
         return Kept(mask.reshape(w.shape), kept.values)
 
     return project

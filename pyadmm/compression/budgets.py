@@ -79,7 +79,7 @@ def planned_ratios(network: Network, settings: CompressSettings, data: Data) -> 
     return {name: network.layers[name].facts.spec.weights / counts[name] for name in counts}
 
 
-def living_weights(network: Network, settings: CompressSettings) -> dict[str, int]:
+def active_weights(network: Network, settings: CompressSettings) -> dict[str, int]:
     """Weights of the outputs that may live, by layer."""
     specs = {name: layer.facts.spec for name, layer in network.layers.items()}
     most = {name: target.outputs for name, target in targets_of(network, settings).items()}
@@ -89,16 +89,17 @@ def living_weights(network: Network, settings: CompressSettings) -> dict[str, in
     }
 
 
-def respect_break_even(
-    network: Network, targets: dict[str, Target], settings: CompressSettings, data: Data
-) -> tuple[dict[str, Target], list[Decision]]:
+def pruning_targets(
+    network: Network, settings: CompressSettings, data: Data
+) -> tuple[dict[str, Target], tuple[Decision, ...]]:
     """Targets whose layers are dense or have ``ratio >= break_even``, and why.
 
     Only dense and raised layers get a ratio of their own: the rounds know better than the plan how
     the others should share what is left.
     """
+    targets = targets_of(network, settings)
     if not settings.break_even:
-        return targets, []
+        return targets, ()
     weights = {name: layer.facts.spec.weights for name, layer in network.layers.items()}
     ratios = planned_ratios(network, settings, data)
     decisions = plan_ratios(
@@ -106,7 +107,7 @@ def respect_break_even(
         ratios,
         settings.break_even,
         settings.pruning_ratio,
-        living=living_weights(network, settings),
+        active=active_weights(network, settings),
     )
     obeying = {
         d.layer: replace(targets[d.layer], ratio=d.ratio)
@@ -114,7 +115,7 @@ def respect_break_even(
         else replace(targets[d.layer], least=d.floor or 1.0)
         for d in decisions
     }
-    return obeying, decisions
+    return obeying, tuple(decisions)
 
 
 def targets_of(network: Network, settings: CompressSettings) -> dict[str, Target]:
@@ -122,7 +123,7 @@ def targets_of(network: Network, settings: CompressSettings) -> dict[str, Target
 
 
 def fixed_layers(network: Network, settings: CompressSettings) -> list[str]:
-    """Layers whose number of weights an exchange must not change."""
+    """Layers whose number of weights regrowing must not change."""
     targets = targets_of(network, settings)
     bound = bool(settings.break_even)
     return [name for name, target in targets.items() if bound or target.ratio is not None]

@@ -1,4 +1,4 @@
-"""Trimming: a network loses its least useful weights until its file is small enough."""
+"""Pruning to a byte budget: the least useful weights go until the file is small enough."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from pyadmm import container
-from pyadmm.compression.fisher import file_bits, slopes_of, some_of
-from pyadmm.compression.phase import Surroundings
+from pyadmm.compression.fisher import file_bits, gradient_statistics, some_of
+from pyadmm.compression.phase import PhaseContext, PhaseResult
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model import CompressedModel
 from pyadmm.model.reorder import sort_channels
 from pyadmm.network.activation_scales import calibrate
 from pyadmm.network.graph import Network
 from pyadmm.network.to_integer import snap_scales, to_compressed
+from pyadmm.settings import CompressSettings
 from pyadmm.training.seeds import seed_of
 
 _ROOM = 0.95
@@ -27,18 +28,64 @@ def smallest(model: CompressedModel) -> CompressedModel:
     return sort_channels(model.without_scales())
 
 
-def trim(network: Network, most_bytes: int, name: str, around: Surroundings) -> None:
+class PruningToBytes:
+    """A quantised network loses its least useful weights until its file fits."""
+
+    name = "trim"
+
+    def wanted(self, network: Network, settings: CompressSettings) -> bool:
+        """Where the settings limit the file."""
+        return settings.most_bytes > 0
+
+    def run(self, network: Network, context: PhaseContext) -> PhaseResult:
+        """The same network with fewer weights."""
+        prune_to_budget(network, context.settings.most_bytes, context)
+        return PhaseResult(network)
+
+
+class PruningBeforeLevels:
+    """A float network loses weights until the file of its nearest levels would fit.
+
+    What goes before the training at levels is made up for by the others, unlike what
+    :class:`PruningToBytes` takes after it. Some bytes are left free, as training makes the file
+    larger.
+    """
+
+    name = "trim-before-levels"
+
+    def wanted(self, network: Network, settings: CompressSettings) -> bool:
+        """Where the settings limit the file and weights are trained at levels before activations."""
+        levels = bool(network.norms) and settings.rounding.candidates == 0
+        return levels and settings.most_bytes > 0
+
+    def run(self, network: Network, context: PhaseContext) -> PhaseResult:
+        """The same network, whose weight scales are fitted, with fewer weights.
+
+        :raises PyadmmError: if what has to stay does not fit.
+        """
+        settings = context.settings
+        nearest = network.fold_norms()
+        calibrate(nearest, context.data.train)
+        nearest.quantized = True
+        snap_scales(nearest, settings.mult_bits)
+        prune_to_budget(nearest, int(_ROOM * settings.most_bytes), context)
+        for layer, pruned in zip(network.layers.values(), nearest.layers.values(), strict=True):
+            layer.apply_mask(pruned.mask)
+        return PhaseResult(network)
+
+
+def prune_to_budget(network: Network, most_bytes: int, context: PhaseContext) -> None:
     """Prune ``network``, in place, until the file of its :func:`smallest` form fits.
 
     The weights of least ``w^2 F`` a bit go, ``F`` being the Fisher information on some training
     images; nothing is trained again.
 
-    :param name: of the model, which the file holds.
     :raises PyadmmError: if what has to stay does not fit.
     """
+    name = context.model_name
     if _size(network, name) <= most_bytes:
         return
-    order = _least_first(network, around)
+    order = _least_first(network, context)
     masks = torch.cat([layer.mask.flatten() for layer in network.layers.values()])
 
     def fits_without(count: int) -> bool:
@@ -57,36 +104,17 @@ def trim(network: Network, most_bytes: int, name: str, around: Surroundings) -> 
         layer.frozen.mul_(layer.mask)
 
 
-def trim_before_levels(network: Network, name: str, around: Surroundings) -> None:
-    """Prune the float ``network``, in place, until the file of its nearest levels would fit.
-
-    What goes before the training at levels is made up for by the others, unlike what :func:`trim`
-    takes after it. Some bytes are left free, as training makes the file larger.
-
-    :param network: its weight scales are fitted.
-    :raises PyadmmError: if what has to stay does not fit.
-    """
-    settings = around.settings
-    nearest = network.fold_norms()
-    calibrate(nearest, around.data.train)
-    nearest.quantized = True
-    snap_scales(nearest, settings.mult_bits)
-    trim(nearest, int(_ROOM * settings.most_bytes), name, around)
-    for layer, trimmed in zip(network.layers.values(), nearest.layers.values(), strict=True):
-        layer.apply_mask(trimmed.mask)
-
-
 @torch.no_grad()
-def _least_first(network: Network, around: Surroundings) -> Tensor:
+def _least_first(network: Network, context: PhaseContext) -> Tensor:
     """Places of the weights that may go, least useful first, in all masks put together.
 
     The most useful weight of a layer stays, and so does all of a layer that break-even keeps dense.
     """
-    settings = around.settings
-    seed = seed_of(settings.seed, around.name)
-    images = some_of(around.data.train, seed)
+    settings = context.settings
+    seed = seed_of(settings.seed, context.name)
+    images = some_of(context.data.train, seed)
     with torch.enable_grad():
-        found = slopes_of(network, images, settings.quantize, around, seed, pruned=False)
+        found = gradient_statistics(network, images, settings.quantize, context, seed, pruned=False)
     scores = []
     for name, layer in network.layers.items():
         weight = layer.weight_codes() * layer.row_q

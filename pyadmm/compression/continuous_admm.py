@@ -28,14 +28,15 @@ from pyadmm.admm.projections import (
 )
 from pyadmm.admm.solver import Admm, Projection, Residuals
 from pyadmm.compression.admm_rounds import balanced_projection, projected_accuracy
-from pyadmm.compression.budgets import counts_of, weighted_by
+from pyadmm.compression.budgets import counts_of, pruning_targets, weighted_by
 from pyadmm.compression.fisher import FISHER_FLOOR
 from pyadmm.compression.importance import importance
-from pyadmm.compression.phase import Surroundings, make_optimizer
+from pyadmm.compression.phase import PhaseContext, PhaseResult, make_optimizer
 from pyadmm.compression.schedule import Target
 from pyadmm.network.graph import Network
+from pyadmm.settings import CompressSettings
 from pyadmm.training import distributed
-from pyadmm.training.checkpoint import EpochRecord, Stateful
+from pyadmm.training.checkpoint import Stateful
 from pyadmm.training.seeds import digest_of
 from pyadmm.training.trainer import cosine
 
@@ -45,40 +46,46 @@ _LAYER_POWER = 0.25
 """Of a layer's mean Fisher information, where all of its weights count alike."""
 
 
-def continuous_admm(
-    network: Network, targets: Mapping[str, Target], around: Surroundings
-) -> tuple[list[EpochRecord], str, Network]:
-    """ADMM from the first pruning ratio to the last: epochs, outcome, pruned network.
+class ContinuousAdmm:
+    """ADMM from the first pruning ratio to the last, without an interruption."""
 
-    :param network: not changed.
-    """
-    settings = around.settings
-    run = _Run(_active_channels(network, targets, around), targets, around)
-    phase = around.phase(
-        settings.continuous.epochs,
-        network,
-        settings.admm,
-        settings.continuous,
-        settings.pruning_ratio,
-        targets,
-    )
+    name = "admm"
 
-    def epoch(number: int) -> tuple[dict[str, Any], bool]:
-        return run.epoch(number, phase.epoch_seed(number)), False
+    def wanted(self, network: Network, settings: CompressSettings) -> bool:
+        """Where the settings give it epochs."""
+        return settings.continuous.epochs > 0
 
-    records = phase.run(run.parts, epoch)
-    last = records[-1]
-    ended = Residuals(last.primal or 0.0, last.dual or 0.0, last.rho or 0.0)
-    return records, ended.verdict(settings.admm.tolerance), run.pruned()
+    def run(self, network: Network, context: PhaseContext) -> PhaseResult:
+        """The pruned network."""
+        settings = context.settings
+        targets, decisions = pruning_targets(network, settings, context.data)
+        run = _Run(_active_channels(network, targets, context), targets, context)
+        phase = context.phase(
+            settings.continuous.epochs,
+            network,
+            settings.admm,
+            settings.continuous,
+            settings.pruning_ratio,
+            targets,
+        )
+
+        def epoch(number: int) -> tuple[dict[str, Any], bool]:
+            return run.epoch(number, phase.epoch_seed(number)), False
+
+        records = phase.run(run.parts, epoch)
+        last = records[-1]
+        ended = Residuals(last.primal or 0.0, last.dual or 0.0, last.rho or 0.0)
+        outcome = ended.verdict(settings.admm.tolerance)
+        return PhaseResult(run.pruned(), records, (outcome,), decisions)
 
 
 def _active_channels(
-    network: Network, targets: Mapping[str, Target], around: Surroundings
+    network: Network, targets: Mapping[str, Target], context: PhaseContext
 ) -> Network:
     """``network`` without the outputs that may not stay: those whose weights matter least."""
-    settings = around.settings
+    settings = context.settings
     network = network.copy()
-    matters = importance(network, around.data.train, settings.seed, settings.admm.curvature)
+    matters = importance(network, context.data.train, settings.seed, settings.admm.curvature)
     first = min(settings.admm.first_ratio, settings.pruning_ratio)
     weighted = weighted_by(network, matters)
     counts = counts_of(network, targets, settings, first, weighted)
@@ -113,15 +120,15 @@ class _Run:
     """
 
     def __init__(
-        self, network: Network, targets: Mapping[str, Target], around: Surroundings
+        self, network: Network, targets: Mapping[str, Target], context: PhaseContext
     ) -> None:
-        settings = around.settings
-        self.network, self.targets, self.around = network, targets, around
+        settings = context.settings
+        self.network, self.targets, self.context = network, targets, context
         self.settings, self.tightening = settings.admm, settings.continuous
         plain = replace(settings.admm.retraining, epochs=1)
         self.optimizer = make_optimizer([{"params": list(network.trainable())}], plain)
-        self.trainer = around.trainer(network, plain, self.optimizer, self._before_step)
-        batches = math.ceil(len(around.data.train) / settings.admm.batch_size)
+        self.trainer = context.trainer(network, plain, self.optimizer, self._before_step)
+        batches = math.ceil(len(context.data.train) / settings.admm.batch_size)
         self.batches = batches * self.tightening.epochs
         self.every = max(1, batches // self.tightening.updates)
         self.batch = 0
@@ -162,18 +169,18 @@ class _Run:
 
     def epoch(self, number: int, seed: int) -> dict[str, Any]:
         """Train one epoch; its figures."""
-        around = self.around
+        context = self.context
         self.network.train()
         loss = self.trainer.train(
-            around.data.train,
+            context.data.train,
             seed,
-            f"{around.name}, epoch {number}",
+            f"{context.name}, epoch {number}",
             lambda d: self._rate(number, d),
         )
         self.network.eval()
         if number + 1 == self.tightening.epochs:
             self._z_and_u_step()
-        right = projected_accuracy(self.network, self.admm.z, around.data.validation)
+        right = projected_accuracy(self.network, self.admm.z, context.data.validation)
         nnz = sum(int(z.mask.sum()) for z in self.admm.z)
         return {"loss": loss, "val_accuracy": right, "nnz": nnz, **vars(self.residuals)}
 
@@ -225,7 +232,7 @@ class _Run:
 
     def _counts(self, metrics: Mapping[str, Tensor]) -> dict[str, int]:
         """Weights that each layer may keep now: the projection onto a number for the network."""
-        settings = self.around.settings
+        settings = self.context.settings
         done = min(1.0, self.batch / (self.tightening.ramp * self.batches))
         first = min(self.settings.first_ratio, settings.pruning_ratio)
         ratio = first * (settings.pruning_ratio / first) ** done

@@ -1,4 +1,4 @@
-"""Slopes of the loss, and what weights cost in the file: what exchanging and trimming go by."""
+"""GradientStatistics of the loss, and what weights cost in the file: what exchanging and trimming go by."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pyadmm.compression.phase import Surroundings, make_optimizer
+from pyadmm.compression.phase import PhaseContext, make_optimizer
 from pyadmm.container.rates import position_bits
 from pyadmm.network.graph import Network
 from pyadmm.network.layers import WeightedStep
@@ -21,7 +21,7 @@ _SOME = 20_000
 
 
 @dataclass(frozen=True)
-class Slopes:
+class GradientStatistics:
     """Of the loss in every weight: mean and Fisher information, by layer."""
 
     mean: dict[str, Tensor]
@@ -35,16 +35,16 @@ def some_of(images: Images, seed: int, count: int = _SOME) -> Images:
     return images.take(torch.randperm(len(images), generator=generator)[:count])
 
 
-def slopes_of(
+def gradient_statistics(
     network: Network,
     images: Images,
     train: TrainSettings,
-    around: Surroundings,
+    context: PhaseContext,
     seed: int,
     *,
     pruned: bool = True,
-) -> Slopes:
-    """Slopes on ``images``, moved as they are when the network trains on them with ``train``.
+) -> GradientStatistics:
+    """GradientStatistics on ``images``, moved as they are when the network trains on them with ``train``.
 
     :param pruned: whether those of pruned weights are wanted; products by non-zeros leave them out.
     """
@@ -52,12 +52,12 @@ def slopes_of(
     layers = network.layers
     weights = {name: layer.weight for name, layer in layers.items()}
     optimizer = make_optimizer([{"params": list(network.trainable())}], small)
-    trainer = around.trainer(network, small, optimizer)
-    network.sparse = around.settings.sparse and not pruned
+    trainer = context.trainer(network, small, optimizer)
+    network.sparse = context.settings.sparse and not pruned
     mean = {name: torch.zeros_like(layer.mask) for name, layer in layers.items()}
     squares = {name: torch.zeros_like(layer.mask) for name, layer in layers.items()}
     batches = 0
-    for size in trainer.slopes(images, seed):
+    for size in trainer.gradients(images, seed):
         batches += 1
         for name, weight in weights.items():
             assert weight.grad is not None
@@ -68,7 +68,7 @@ def slopes_of(
         spread = squares[name] - mean[name].square() * len(images)
         own = (spread / batches).clamp_(min=0)
         fisher[name] = own + FISHER_FLOOR * own[layer.mask > 0].mean()
-    return Slopes(mean, fisher, len(images))
+    return GradientStatistics(mean, fisher, len(images))
 
 
 def file_bits(layer: WeightedStep) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
 from pyadmm.compression.fisher import some_of
-from pyadmm.compression.phase import Surroundings
+from pyadmm.compression.phase import PhaseContext
 from pyadmm.core.errors import PyadmmError
 from pyadmm.network.graph import Network
 from pyadmm.settings import TrainSettings
@@ -90,11 +90,11 @@ class Variables:
 
 
 def curvature(
-    network: Network, count: int, train: TrainSettings, around: Surroundings, seed: int
+    network: Network, count: int, train: TrainSettings, context: PhaseContext, seed: int
 ) -> Tensor:
     """Gauss-Newton matrix ``E[J' M J]`` on moved training images, float64 ``(V, V)``, on the CPU.
 
-    ``J`` are the slopes of an image's logits in the :class:`Variables` of ``network`` (in floats),
+    ``J`` are the gradients of an image's logits in the :class:`Variables` of ``network`` (in floats),
     ``M`` is the curvature of the loss in the logits, of which labels and teacher do not matter
     (Schraudolph, Neural Computation 2002). A random vector of covariance ``M`` for each image takes
     the place of a root of it (as in curvature propagation: Martens et al., ICML 2012).
@@ -107,18 +107,18 @@ def curvature(
     network = network.copy()
     network.quantized = network.levels = network.sparse = False
     variables = Variables.of(network)
-    slopes = _slopes(network, variables)
+    gradients = _gradients_along(network, variables)
     weights = sum(layer.weight.numel() + layer.bias.numel() for layer in network.layers.values())
     size = max(1, min(_BATCH, _GRADIENTS // weights))
-    distill = around.settings.distill
-    soft = distill.weight if around.teacher is not None else 0.0
+    distill = context.settings.distill
+    soft = distill.weight if context.teacher is not None else 0.0
     device = device_of(network)
-    images = some_of(around.data.train, seed, count)
+    images = some_of(context.data.train, seed, count)
     normals = _normals(network, images, seed_of(seed, "roots"))
     places = torch.empty(len(images.pool), dtype=torch.int64)
     places[images.rows(torch.arange(len(images)))] = torch.arange(len(images))
     total = torch.zeros(2 * (len(variables.are_weights),), dtype=torch.float64)
-    how = Augmentation.of(train, native=around.settings.sparse)
+    how = Augmentation.of(train, native=context.settings.sparse)
     for batch in batches(images, size, seed, how, device=device):
         codes = network.encode(batch.images)
         with torch.no_grad():
@@ -126,19 +126,19 @@ def curvature(
         hard_normal, soft_normal = normals[:, places[batch.index.cpu()]].to(logits)
         roots = (1 - soft) ** 0.5 * _root(logits, hard_normal)
         roots += soft**0.5 * _root(logits / distill.temperature, soft_normal)
-        rows = slopes(codes, roots)
+        rows = gradients(codes, roots)
         total += rows.T @ rows * (batch.counted / len(codes))
     matrix = distributed.total(total) / len(images)
     if not 0 < float(matrix.trace()) < math.inf:
         raise PyadmmError(
-            f"{around.name}: no weight matters to the loss of the network that is to be rounded; "
+            f"{context.name}: no weight matters to the loss of the network that is to be rounded; "
             "prune less, or train longer before"
         )
     return matrix
 
 
-def _slopes(network: Network, variables: Variables) -> Callable[[Tensor, Tensor], Tensor]:
-    """Function of codes and vectors: of each image, the slope of its vector times its logits."""
+def _gradients_along(network: Network, variables: Variables) -> Callable[[Tensor, Tensor], Tensor]:
+    """Function of codes and vectors: of each image, the gradient of its vector times its logits."""
     layers = {name: (f"{at}.weight", f"{at}.bias") for name, at in _prefixes(network).items()}
     known = dict(network.named_parameters())
     parameters = {name: known[name].detach() for both in layers.values() for name in both}
@@ -149,11 +149,11 @@ def _slopes(network: Network, variables: Variables) -> Callable[[Tensor, Tensor]
 
     of_each = vmap(grad(along), in_dims=(None, 0, 0))
 
-    def slopes(codes: Tensor, vectors: Tensor) -> Tensor:
+    def gradients(codes: Tensor, vectors: Tensor) -> Tensor:
         found = of_each(parameters, codes, vectors)
         return variables.gather({n: (found[w], found[b]) for n, (w, b) in layers.items()})
 
-    return slopes
+    return gradients
 
 
 def _prefixes(network: Network) -> dict[str, str]:

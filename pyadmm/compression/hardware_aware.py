@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pyadmm.admm.projections import project_cardinality, row_mask
-from pyadmm.compression.budgets import living_weights, planned_ratios
+from pyadmm.compression.budgets import active_weights, planned_ratios
 from pyadmm.compression.pipeline import admm_phase, retrain
 from pyadmm.compression.schedule import (
     Cycles,
@@ -44,7 +44,7 @@ LARGEST_FACTOR = 4.0
 
 
 @dataclass(frozen=True)
-class Pushed:
+class RatioPlan:
     """What the search decided.
 
     :param settings: the given ones with the ratios that were decided.
@@ -61,7 +61,7 @@ def plan(
     settings: CompressSettings,
     data: Data,
     speed: Callable[[CompressedModel], float] | None = None,
-) -> Pushed:
+) -> RatioPlan:
     """Settings whose layers obey ``settings.break_even`` and keep the total; without trials.
 
     :param speed: cycles between two images that a model's accelerator takes.
@@ -72,13 +72,13 @@ def plan(
         planned_ratios(network, settings, data),
         settings.break_even,
         settings.pruning_ratio,
-        living=living_weights(network, settings),
+        active=active_weights(network, settings),
         cycles=_judge(network, settings, data, speed),
     )
-    return Pushed(_fixed(settings, decisions), tuple(decisions), ())
+    return RatioPlan(_fixed(settings, decisions), tuple(decisions), ())
 
 
-def push(
+def raise_ratios(
     network: Network,
     settings: CompressSettings,
     data: Data,
@@ -87,7 +87,7 @@ def push(
     speed: Callable[[CompressedModel], float] | None = None,
     checkpoint_dir: Path | None = None,
     progress: Progress | None = None,
-) -> Pushed:
+) -> RatioPlan:
     """Ratios that obey ``settings.break_even`` and are as large as the accuracy allows.
 
     :param loss: share of the validation images that pushing may lose, against the restored ratios
@@ -106,14 +106,14 @@ def push(
         return known[key]
 
     ratios = planned_ratios(network, settings, data)
-    living = living_weights(network, settings)
+    active = active_weights(network, settings)
     search = partial(
         search_hardware_aware,
         weights,
         ratios,
         settings.break_even,
         evaluate,
-        living=living,
+        active=active,
         cycles=_judge(network, settings, data, speed),
     )
     restored = search(least_accuracy=0.0, steps=0)
@@ -123,7 +123,7 @@ def push(
         steps=SEARCH_STEPS,
     )
     final = pinned(settings, weights, {d.layer: d.ratio for d in found.decisions})
-    return Pushed(final, tuple(found.decisions), tuple(found.trials))
+    return RatioPlan(final, tuple(found.decisions), tuple(found.trials))
 
 
 def pinned(

@@ -1,4 +1,4 @@
-"""Polish: a search over the levels of a network whose quantised training is over."""
+"""Local search over the levels of a network whose quantised training is over."""
 
 from __future__ import annotations
 
@@ -7,55 +7,63 @@ from typing import Any
 
 import torch
 
-from pyadmm.compression.phase import Surroundings, make_optimizer, moved_loss
+from pyadmm.compression.phase import PhaseContext, PhaseResult, augmented_loss, make_optimizer
 from pyadmm.network.graph import Network
-from pyadmm.settings import PolishSettings
-from pyadmm.training.checkpoint import EpochRecord
+from pyadmm.settings import CompressSettings, PolishSettings
 from pyadmm.training.data import accuracy
 from pyadmm.training.seeds import seed_of
 from pyadmm.training.trainer import cosine
 
 
-def polish(network: Network, settings: PolishSettings, around: Surroundings) -> list[EpochRecord]:
-    """Large neighbourhood search over the levels of ``network``, in place; scales stay."""
-    for layer in network.layers.values():
-        layer.freeze(1.0)
-        layer.hold_frozen()
-    quantizing = around.settings.quantize
-    phase = around.phase(settings.cycles, network, settings, quantizing)
-    least: float | None = None
+class LocalSearch:
+    """Large neighbourhood search over the levels of a quantised network; scales stay."""
 
-    def cycle(number: int) -> tuple[dict[str, Any], bool]:
-        nonlocal least
-        least = moved_loss(network, quantizing, around) if least is None else least
-        candidate = network.copy()
-        _train_freed(candidate, settings, around, phase.epoch_seed(number))
-        loss = moved_loss(candidate, quantizing, around)
-        if loss < least:
-            network.load_state_dict(candidate.state_dict())
-            least = loss
-        right = accuracy(lambda x: network(network.encode(x)), around.data.validation)
-        return {"loss": least, "val_accuracy": right, "nnz": network.nnz}, False
+    name = "polish"
 
-    return phase.run({"network": network}, cycle)
+    def wanted(self, network: Network, settings: CompressSettings) -> bool:
+        """Where the settings give it cycles."""
+        return settings.polish.cycles > 0
+
+    def run(self, network: Network, context: PhaseContext) -> PhaseResult:
+        """The same network at levels of no larger loss."""
+        for layer in network.layers.values():
+            layer.freeze(1.0)
+            layer.hold_frozen()
+        settings, quantizing = context.settings.polish, context.settings.quantize
+        phase = context.phase(settings.cycles, network, settings, quantizing)
+        least: float | None = None
+
+        def cycle(number: int) -> tuple[dict[str, Any], bool]:
+            nonlocal least
+            least = augmented_loss(network, quantizing, context) if least is None else least
+            candidate = network.copy()
+            _train_freed(candidate, settings, context, phase.epoch_seed(number))
+            loss = augmented_loss(candidate, quantizing, context)
+            if loss < least:
+                network.load_state_dict(candidate.state_dict())
+                least = loss
+            right = accuracy(lambda x: network(network.encode(x)), context.data.validation)
+            return {"loss": least, "val_accuracy": right, "nnz": network.nnz}, False
+
+        return PhaseResult(network, phase.run({"network": network}, cycle))
 
 
 def _train_freed(
-    network: Network, settings: PolishSettings, around: Surroundings, seed: int
+    network: Network, settings: PolishSettings, context: PhaseContext, seed: int
 ) -> None:
     """Free a random share of the weights, train them, and settle some of them after every epoch."""
     layers = network.layers.values()
     for layer in layers:
         stays = torch.rand(layer.mask.shape) >= settings.share
         layer.frozen.mul_(stays.to(layer.frozen))
-    train = replace(around.settings.quantize, lr=settings.lr, epochs=settings.epochs)
+    train = replace(context.settings.quantize, lr=settings.lr, epochs=settings.epochs)
     optimizer = make_optimizer([{"params": list(network.trainable())}], train)
-    trainer = around.trainer(network, train, optimizer)
+    trainer = context.trainer(network, train, optimizer)
     for epoch in range(settings.epochs):
         trainer.train(
-            around.data.train,
+            context.data.train,
             seed_of(seed, epoch),
-            f"{around.name}, epoch {epoch}",
+            f"{context.name}, epoch {epoch}",
             lambda done, epoch=epoch: cosine(settings.lr, (epoch + done) / settings.epochs),  # type: ignore[misc]
         )
         for layer in layers:

@@ -1,14 +1,15 @@
-"""What the phases of a compression share: their surroundings, their optimizer, masked training."""
+"""The interface of a compression's phases, and what they share: context, optimizer, masked training."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
+from pyadmm.compression.schedule import Decision
 from pyadmm.network.graph import Network
 from pyadmm.settings import CompressSettings, QuantizeSettings, TrainSettings
 from pyadmm.training.augmentation import Augmentation
@@ -25,11 +26,13 @@ _LATE_SHARE = 8
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class PhaseContext:
     """What a phase is told besides its network.
 
-    :param name: of the phase, and of its checkpoint.
+    :param name: of the phase and of its checkpoint. Random numbers are drawn by it, so it stays as
+        it is: with another name a phase gives other weights.
     :param folder: of checkpoints; ``None`` keeps none.
+    :param model_name: of the model, which the file holds whose size the settings may limit.
     """
 
     name: str
@@ -38,11 +41,17 @@ class Surroundings:
     teacher: Teacher | None
     folder: Path | None
     progress: Progress | None
+    model_name: str = "model"
+
+    def named(self, name: str) -> PhaseContext:
+        """The same for the phase ``name``."""
+        return replace(self, name=name)
 
     def phase(self, epochs: int, network: Network, *extra: object) -> Phase:
         """The resumable phase that starts from ``network``; ``extra`` decides its result too."""
-        tutor = self.teacher
-        teacher = None if tutor is None else (tutor.network.state_dict(), tutor.views)
+        teacher = None
+        if self.teacher is not None:
+            teacher = self.teacher.network.state_dict(), self.teacher.views
         settings = self.settings
         method = settings.distill, settings.compiled, *(["sparse"] if settings.sparse else [])
         start = (*method, self.data.digests, network.state(), teacher, *extra)
@@ -91,6 +100,56 @@ class Surroundings:
         )
 
 
+@dataclass(frozen=True)
+class PhaseResult:
+    """A network after one or several phases.
+
+    :param records: of every epoch.
+    :param status: how each run of ADMM ended.
+    :param decisions: what the schedule decided about the layers' pruning ratios.
+    """
+
+    network: Network
+    records: list[EpochRecord] = field(default_factory=list)
+    status: tuple[str, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+
+
+class CompressionPhase(Protocol):
+    """One phase of a compression, from one network to the next."""
+
+    @property
+    def name(self) -> str:
+        """As :attr:`PhaseContext.name`."""
+
+    def wanted(self, network: Network, settings: CompressSettings) -> bool:
+        """Whether ``settings`` ask for the phase, and ``network`` has what it works on."""
+
+    def run(self, network: Network, context: PhaseContext) -> PhaseResult:
+        """Its result; ``network`` may be changed in place."""
+
+
+def run_phases(
+    phases: Sequence[CompressionPhase], network: Network, context: PhaseContext
+) -> PhaseResult:
+    """The result of all ``phases`` that are wanted, one after the other.
+
+    :param network: not changed.
+    """
+    result = PhaseResult(network.copy())
+    for phase in phases:
+        if not phase.wanted(result.network, context.settings):
+            continue
+        ended = phase.run(result.network, context.named(phase.name))
+        result = PhaseResult(
+            ended.network,
+            result.records + ended.records,
+            result.status + ended.status,
+            result.decisions + ended.decisions,
+        )
+    return result
+
+
 @dataclass
 class Held:
     """A network that is replaced by others in the course of a phase, as a part of a checkpoint."""
@@ -106,7 +165,9 @@ class Held:
         self.network = Network.from_state(state).to(device_of(self.network))
 
 
-def train_masked(network: Network, train: TrainSettings, around: Surroundings) -> list[EpochRecord]:
+def train_masked(
+    network: Network, train: TrainSettings, context: PhaseContext
+) -> list[EpochRecord]:
     """Train ``network`` in place under its masks; the best of the last epochs is kept.
 
     Only the last ones compete: before, the learning rate is high, and the best of many noisy
@@ -117,20 +178,20 @@ def train_masked(network: Network, train: TrainSettings, around: Surroundings) -
         scales = {"params": list(network.scales()), "weight_decay": 0.0}
         groups.append(scales)
     optimizer = make_optimizer(groups, train)
-    trainer = around.trainer(network, train, optimizer)
+    trainer = context.trainer(network, train, optimizer)
     best = Best()
-    phase = around.phase(train.epochs, network, train)
+    phase = context.phase(train.epochs, network, train)
 
     def epoch(number: int) -> tuple[dict[str, Any], bool]:
         network.train()
         loss = trainer.train(
-            around.data.train,
+            context.data.train,
             phase.epoch_seed(number),
-            f"{around.name}, epoch {number}",
+            f"{context.name}, epoch {number}",
             lambda done: cosine(train.lr, (number + done) / train.epochs),
         )
         network.eval()
-        right = accuracy(lambda x: network(network.encode(x)), around.data.validation)
+        right = accuracy(lambda x: network(network.encode(x)), context.data.validation)
         if isinstance(train, QuantizeSettings):
             for layer in network.layers.values():
                 layer.freeze(train.frozen_share(number))
@@ -145,12 +206,12 @@ def train_masked(network: Network, train: TrainSettings, around: Surroundings) -
 
 
 @torch.no_grad()
-def moved_loss(network: Network, train: TrainSettings, around: Surroundings) -> float:
+def augmented_loss(network: Network, train: TrainSettings, context: PhaseContext) -> float:
     """Mean loss on all training images, moved as ``train`` says and in the same way every time."""
-    trainer = around.trainer(
+    trainer = context.trainer(
         network, train, make_optimizer([{"params": network.trainable()}], train)
     )
-    return trainer.loss(around.data.train, seed_of(around.settings.seed, around.name))
+    return trainer.loss(context.data.train, seed_of(context.settings.seed, context.name))
 
 
 def make_optimizer(groups: list[dict[str, Any]], train: TrainSettings) -> torch.optim.Optimizer:

@@ -1,7 +1,8 @@
 """The compression pipeline: dense training, ADMM rounds, masked retraining, quantisation, integers.
 
-Every phase is a function of its network, the settings and the data, resumable through
-``checkpoint_dir``. :func:`compress` calls them in turn for a model that is already trained.
+The phases share one interface (:class:`~pyadmm.compression.phase.CompressionPhase`); the tuples
+:data:`PRUNING`, :data:`RETRAINING` and :data:`QUANTIZATION` say which follow each other. Each is
+resumable through ``checkpoint_dir``. :func:`compress` runs all of them for a trained model.
 """
 
 from __future__ import annotations
@@ -15,27 +16,35 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyadmm.compression.admm_rounds import admm_levels, whole_round
+from pyadmm.compression.admm_rounds import AdmmRounds, AdmmToLevels
 from pyadmm.compression.boundary import Told, only_ours
-from pyadmm.compression.budgets import fixed_layers, respect_break_even, targets_of
-from pyadmm.compression.byte_budget import smallest, trim, trim_before_levels
+from pyadmm.compression.budgets import targets_of
+from pyadmm.compression.byte_budget import PruningBeforeLevels, PruningToBytes, smallest
 from pyadmm.compression.collapse import collapse
-from pyadmm.compression.continuous_admm import continuous_admm
-from pyadmm.compression.local_search import polish
-from pyadmm.compression.phase import Surroundings, make_optimizer, train_masked
-from pyadmm.compression.regrow import exchange
-from pyadmm.compression.schedule import (
-    Decision,
-    round_ratios,
+from pyadmm.compression.continuous_admm import ContinuousAdmm
+from pyadmm.compression.local_search import LocalSearch
+from pyadmm.compression.phase import (
+    CompressionPhase,
+    PhaseContext,
+    PhaseResult,
+    make_optimizer,
+    run_phases,
 )
-from pyadmm.compression.second_order_rounding import round_weights
+from pyadmm.compression.regrow import Regrowth
+from pyadmm.compression.second_order_rounding import SecondOrderRounding
+from pyadmm.compression.training_phases import (
+    FoldedNorms,
+    LevelTraining,
+    MaskedRetraining,
+    QuantizedTraining,
+    WeightScales,
+)
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model import CompressedModel
-from pyadmm.network.activation_scales import calibrate
 from pyadmm.network.graph import Network
 from pyadmm.network.input_encoding import channel_gain, input_spec, merge_normalisation
 from pyadmm.network.layers import ShortcutStep, Step, WeightedStep
-from pyadmm.network.to_integer import snap_scales, to_compressed
+from pyadmm.network.to_integer import to_compressed
 from pyadmm.network.trace import LOGIT_BITS, trace
 from pyadmm.settings import (
     CompressSettings,
@@ -53,21 +62,19 @@ from pyadmm.training.devices import device_of
 from pyadmm.training.distillation import Teacher
 from pyadmm.training.trainer import EpochTrainer, cosine, require_compilers
 
-
-@dataclass(frozen=True)
-class PhaseResult:
-    """A network after a phase, the record of each epoch, and how each run of ADMM in it ended."""
-
-    network: Network
-    records: list[EpochRecord]
-    status: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class AdmmResult(PhaseResult):
-    """After ADMM: also what the schedule decided."""
-
-    decisions: tuple[Decision, ...] = ()
+PRUNING: tuple[CompressionPhase, ...] = (AdmmRounds(), ContinuousAdmm())
+RETRAINING: tuple[CompressionPhase, ...] = (Regrowth(), MaskedRetraining())
+QUANTIZATION: tuple[CompressionPhase, ...] = (
+    AdmmToLevels(),
+    WeightScales(),
+    PruningBeforeLevels(),
+    LevelTraining(),
+    FoldedNorms(),
+    SecondOrderRounding(),
+    QuantizedTraining(),
+    LocalSearch(),
+    PruningToBytes(),
+)
 
 
 @dataclass(frozen=True)
@@ -245,39 +252,17 @@ def admm_phase(
     checkpoint_dir: Path | None = None,
     progress: Progress | None = None,
     teacher: Network | Teacher | None = None,
-) -> AdmmResult:
+) -> PhaseResult:
     """Prune ``network`` by ADMM: in one run whose target tightens, or in progressive rounds.
 
-    The end of either may project onto levels as well. Each round: allocate the weights over the
-    layers, ADMM, project for good, cut off dead channels, retrain what is left. ``network`` (not
-    changed) may be pruned already: what it lost stays lost, and rounds to ratios that it has passed
-    are left out.
+    ``network`` (not changed) may be pruned already: what it lost stays lost.
 
     :param teacher: whose logits are distilled, ``network`` itself by default. A :class:`Teacher`
         keeps its logits, so one that several phases share computes them once.
     """
-    admm = settings.admm
-    tutor = _teacher(network if teacher is None else teacher, settings)
-    targets = targets_of(network, settings)
-    targets, decisions = respect_break_even(network, targets, settings, data)
-    if settings.continuous.epochs:
-        around = Surroundings("admm", settings, data, tutor, checkpoint_dir, progress)
-        records, ended, current = continuous_admm(network, targets, around)
-        return AdmmResult(current, records, (ended,), tuple(decisions))
-    ratios = round_ratios(admm.first_ratio, settings.pruning_ratio, admm.rounds)
-    records = []
-    status = []
-    current = network.copy()
-    done = network.weights / network.nnz
-    for number, ratio in enumerate(ratios):
-        if 1 < done >= ratio < ratios[-1]:
-            continue
-        around = Surroundings(f"{number + 1}", settings, data, tutor, checkpoint_dir, progress)
-        joint = admm.joint and number == len(ratios) - 1 and admm.iterations > 0
-        epochs, outcome, current = whole_round(current, targets, ratio, joint, around)
-        records += epochs
-        status.append(outcome)
-    return AdmmResult(current, records, tuple(status), tuple(decisions))
+    own = _teacher(network if teacher is None else teacher, settings)
+    context = PhaseContext("", settings, data, own, checkpoint_dir, progress)
+    return run_phases(PRUNING, network, context)
 
 
 def retrain(
@@ -289,22 +274,10 @@ def retrain(
     progress: Progress | None = None,
     teacher: Network | Teacher | None = None,
 ) -> PhaseResult:
-    """Masked retraining in floats, after an exchange of weights if ``settings`` want one.
-
-    Layers with a pruning ratio of their own keep their number of weights, and all layers do where
-    there are break-even pruning ratios.
-    """
-    current = network.copy()
-    surroundings = Surroundings(
-        "retrain", settings, data, _teacher(teacher, settings), checkpoint_dir, progress
-    )
-    records: list[EpochRecord] = []
-    if settings.exchange.cycles:
-        fixed = fixed_layers(current, settings)
-        exchanging = replace(surroundings, name="exchange")
-        current, records = exchange(current, settings.exchange, fixed, exchanging)
-    records += train_masked(current, settings.retrain, surroundings)
-    return PhaseResult(current, records)
+    """Masked retraining in floats, after weights were regrown if ``settings`` want that."""
+    own = _teacher(teacher, settings)
+    context = PhaseContext("", settings, data, own, checkpoint_dir, progress)
+    return run_phases(RETRAINING, network, context)
 
 
 def quantize(
@@ -321,44 +294,14 @@ def quantize(
 
     If ``settings`` want it, ADMM pulls the weights to levels first. While batch norms still learn,
     only the weights are at their levels. Then the norms are folded, and the network computes with
-    the very integers of the chip. If ``settings`` want a rounding, it takes the place of both;
-    polishing may follow.
+    the very integers of the chip. If ``settings`` want a rounding, it takes the place of both; a
+    local search may follow.
 
     :param name: of the model, which the file holds whose size ``settings`` may limit.
     """
-    current = network.copy()
-    surroundings = Surroundings(
-        "quantize-norms", settings, data, _teacher(teacher, settings), checkpoint_dir, progress
-    )
-    records: list[EpochRecord] = []
-    status: tuple[str, ...] = ()
-    if settings.admm.level_iterations:
-        records, ended = admm_levels(current, replace(surroundings, name="admm-levels"))
-        status = (ended,)
-    for layer in current.layers.values():
-        layer.fit_weight_scale()
-    rounds = settings.rounding.candidates > 0
-    if current.norms:
-        if not rounds:
-            if settings.most_bytes:
-                trim_before_levels(current, name, replace(surroundings, name="trim-before-levels"))
-            current.levels = True
-            records += train_masked(current, settings.quantize_norms, surroundings)
-        current = current.fold_norms()
-    if rounds:
-        rounding = replace(surroundings, name="rounding")
-        current, tried = round_weights(current, settings.rounding, rounding, name)
-        records += tried
-    else:
-        calibrate(current, data.train)
-        current.quantized = True
-        records += train_masked(current, settings.quantize, replace(surroundings, name="quantize"))
-        snap_scales(current, settings.mult_bits)
-    if settings.polish.cycles:
-        records += polish(current, settings.polish, replace(surroundings, name="polish"))
-    if settings.most_bytes:
-        trim(current, settings.most_bytes, name, replace(surroundings, name="trim"))
-    return PhaseResult(current, records, status)
+    own = _teacher(teacher, settings)
+    context = PhaseContext("", settings, data, own, checkpoint_dir, progress, name)
+    return run_phases(QUANTIZATION, network, context)
 
 
 def to_integer(network: Network, data: Data, name: str = "model") -> IntegerResult:

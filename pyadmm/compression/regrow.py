@@ -1,6 +1,6 @@
-"""Exchange: weights that matter little make room for others that would matter more.
+"""Regrowing: weights that matter little make room for others that would matter more.
 
-ADMM rounds only ever take weights away, so a position that was given up early is lost. An exchange
+ADMM rounds only ever take weights away, so a position that was given up early is lost. A cycle
 gives some back: those of the steepest loss (RigL: Evci et al. 2020, section 3), by what a Newton
 step along each would gain; then it prunes as many by what their loss would cost (optimal brain
 damage: LeCun et al. 1990). Gain and cost are per bit that the position costs in the file.
@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 
 from pyadmm.admm.projections import top_mask
-from pyadmm.compression.fisher import Slopes, file_bits, slopes_of, some_of
-from pyadmm.compression.phase import Held, Surroundings, make_optimizer
+from pyadmm.compression.budgets import fixed_layers
+from pyadmm.compression.fisher import GradientStatistics, file_bits, gradient_statistics, some_of
+from pyadmm.compression.phase import Held, PhaseContext, PhaseResult, make_optimizer
 from pyadmm.compression.schedule import allocate
 from pyadmm.network.graph import Network
 from pyadmm.network.layers import WeightedStep
-from pyadmm.settings import ExchangeSettings, TrainSettings
+from pyadmm.settings import CompressSettings, ExchangeSettings, TrainSettings
 from pyadmm.training import distributed
-from pyadmm.training.checkpoint import EpochRecord
 from pyadmm.training.data import accuracy
 from pyadmm.training.seeds import digest_of, seed_of
 
@@ -32,33 +32,42 @@ _LAST_RATE = 0.2
 """Learning rate of a cycle's last epoch, relative to its first one's."""
 
 
-def exchange(
-    network: Network, settings: ExchangeSettings, fixed: Collection[str], around: Surroundings
-) -> tuple[Network, list[EpochRecord]]:
-    """A network with other weights, and the record of each cycle.
+class Regrowth:
+    """Cycles of regrowing and pruning, on a network of floats.
 
-    :param network: of floats; not changed.
-    :param fixed: layers that keep their number of weights. The others share theirs, or as many as
-        the pruning ratio lets them have if that is more (fewer where channels die).
+    Layers with a pruning ratio of their own keep their number of weights, and all layers do where
+    there are break-even pruning ratios. The others share theirs, or as many as the pruning ratio
+    lets them have if that is more (fewer where channels become inactive).
     """
-    held = Held(network.copy())
-    sizes = _sizes(network, fixed, around.settings.pruning_ratio)
-    phase = around.phase(settings.cycles, network, settings, around.settings.retrain, sizes)
 
-    def cycle(number: int) -> tuple[dict[str, Any], bool]:
-        held.network, loss = _cycle(held.network, sizes, settings, around, phase.epoch_seed(number))
-        current = held.network
-        if distributed.size() > 1:
-            distributed.agree("the exchanged weights", digest_of(current.state()["tensors"]))
-        right = accuracy(lambda x: current(current.encode(x)), around.data.validation)
-        return {"loss": loss, "val_accuracy": right, "nnz": current.nnz}, False
+    name = "exchange"
 
-    records = phase.run({"network": held}, cycle)
-    return held.network, records
+    def wanted(self, network: Network, settings: CompressSettings) -> bool:
+        """Where the settings give it cycles."""
+        return settings.exchange.cycles > 0
+
+    def run(self, network: Network, context: PhaseContext) -> PhaseResult:
+        """A network with other weights; a record tells of each cycle."""
+        settings, regrow = context.settings, context.settings.exchange
+        held = Held(network)
+        sizes = _sizes(network, fixed_layers(network, settings), settings.pruning_ratio)
+        phase = context.phase(regrow.cycles, network, regrow, settings.retrain, sizes)
+
+        def cycle(number: int) -> tuple[dict[str, Any], bool]:
+            seed = phase.epoch_seed(number)
+            held.network, loss = _cycle(held.network, sizes, regrow, context, seed)
+            current = held.network
+            if distributed.size() > 1:
+                distributed.agree("the regrown weights", digest_of(current.state()["tensors"]))
+            right = accuracy(lambda x: current(current.encode(x)), context.data.validation)
+            return {"loss": loss, "val_accuracy": right, "nnz": current.nnz}, False
+
+        records = phase.run({"network": held}, cycle)
+        return PhaseResult(held.network, records)
 
 
 def _sizes(network: Network, fixed: Collection[str], ratio: float) -> dict[tuple[str, ...], int]:
-    """Groups of layers that exchange weights with each other, and the weights of each group."""
+    """Groups of layers that share a number of weights, and that number."""
     layers = network.layers
     sizes: dict[tuple[str, ...], int]
     sizes = {(name,): layers[name].nnz for name in layers if name in fixed}
@@ -73,47 +82,53 @@ def _cycle(
     network: Network,
     sizes: Mapping[tuple[str, ...], int],
     settings: ExchangeSettings,
-    around: Surroundings,
+    context: PhaseContext,
     seed: int,
 ) -> tuple[Network, float]:
     """Grow, train, prune in steps and train after each; the network and its last mean loss."""
-    train = replace(around.settings.retrain, lr=settings.lr)
-    slopes = slopes_of(network, around.data.train, train, around, seed_of(seed, "grow"))
+    train = replace(context.settings.retrain, lr=settings.lr)
+    statistics = gradient_statistics(
+        network, context.data.train, train, context, seed_of(seed, "grow")
+    )
     for group, size in sizes.items():
-        _grow(network, group, round(size * (1 + settings.share)), slopes)
-    loss = _train(network, train, settings.grow_epochs, around, seed_of(seed, "grown"))
+        _grow(network, group, round(size * (1 + settings.share)), statistics)
+    loss = _train(network, train, settings.grow_epochs, context, seed_of(seed, "grown"))
     for step in range(settings.prune_epochs):
         done = (step + 1) / settings.prune_epochs
-        part = some_of(around.data.train, seed_of(seed, "some", step))
-        slopes = slopes_of(network, part, train, around, seed_of(seed, "prune", step), pruned=False)
+        part = some_of(context.data.train, seed_of(seed, "some", step))
+        statistics = gradient_statistics(
+            network, part, train, context, seed_of(seed, "prune", step), pruned=False
+        )
         for group, size in sizes.items():
-            _prune(network, group, round(size * (1 + settings.share * (1 - done))), slopes)
+            _prune(network, group, round(size * (1 + settings.share * (1 - done))), statistics)
         network = network.shrink()
         slower = replace(train, lr=train.lr * (1 - (1 - _LAST_RATE) * step / settings.prune_epochs))
-        loss = _train(network, slower, 1, around, seed_of(seed, "pruned", step))
+        loss = _train(network, slower, 1, context, seed_of(seed, "pruned", step))
     return network, loss
 
 
 def _train(
-    network: Network, train: TrainSettings, epochs: int, around: Surroundings, seed: int
+    network: Network, train: TrainSettings, epochs: int, context: PhaseContext, seed: int
 ) -> float:
     """Some epochs under the masks at one learning rate; the mean loss of the last one."""
     optimizer = make_optimizer([{"params": list(network.trainable())}], train)
-    trainer = around.trainer(network, train, optimizer)
+    trainer = context.trainer(network, train, optimizer)
     loss = 0.0
     network.train()
     for epoch in range(epochs):
-        where = f"{around.name}, epoch {epoch}"
-        loss = trainer.train(around.data.train, seed_of(seed, epoch), where, lambda _: train.lr)
+        where = f"{context.name}, epoch {epoch}"
+        loss = trainer.train(context.data.train, seed_of(seed, epoch), where, lambda _: train.lr)
     network.eval()
     return loss
 
 
 @torch.no_grad()
-def _grow(network: Network, group: tuple[str, ...], size: int, slopes: Slopes) -> None:
+def _grow(
+    network: Network, group: tuple[str, ...], size: int, statistics: GradientStatistics
+) -> None:
     """Give ``group`` pruned weights back, up to ``size`` weights in all; they start at 0."""
     layers = {name: network.layers[name] for name in group}
-    scores = {name: _gain(name, layer, slopes) for name, layer in layers.items()}
+    scores = {name: _gain(name, layer, statistics) for name, layer in layers.items()}
     useful = sum(int(torch.count_nonzero(score > 0)) for score in scores.values())
     count = min(useful, max(0, size - sum(layer.nnz for layer in layers.values())))
     chosen = top_mask(torch.cat([score.flatten() for score in scores.values()]), count)
@@ -122,22 +137,26 @@ def _grow(network: Network, group: tuple[str, ...], size: int, slopes: Slopes) -
         layer.mask.copy_(layer.mask.maximum(part.reshape(layer.mask.shape).to(layer.mask)))
 
 
-def _gain(name: str, layer: WeightedStep, slopes: Slopes) -> Tensor:
+def _gain(name: str, layer: WeightedStep, statistics: GradientStatistics) -> Tensor:
     """By how much each pruned weight would lower the loss, per bit; no more than 0 for others."""
-    mean, fisher = slopes.mean[name], slopes.fisher[name]
-    gain = (mean.square() - fisher / slopes.images) / (2 * fisher)  # less what noise alone gives
+    mean, fisher = statistics.mean[name], statistics.fisher[name]
+    gain = (mean.square() - fisher / statistics.images) / (
+        2 * fisher
+    )  # less what noise alone gives
     return torch.where(layer.mask > 0, torch.zeros_like(gain), gain / file_bits(layer))
 
 
 @torch.no_grad()
-def _prune(network: Network, group: tuple[str, ...], size: int, slopes: Slopes) -> None:
+def _prune(
+    network: Network, group: tuple[str, ...], size: int, statistics: GradientStatistics
+) -> None:
     """Take the weights that matter least from ``group``, down to ``size`` weights."""
     layers = {name: network.layers[name] for name in group}
     total = min(size, sum(layer.nnz for layer in layers.values()))
     scores = {
         name: torch.where(
             layer.mask > 0,
-            slopes.fisher[name] * layer.weight.square() / (2 * file_bits(layer)),
+            statistics.fisher[name] * layer.weight.square() / (2 * file_bits(layer)),
             torch.full_like(layer.mask, -1.0),
         )
         for name, layer in layers.items()

@@ -173,7 +173,7 @@ class Decision:
     :param ratio: pruning ratio that is planned; of a dense layer, what its dead outputs leave: 1
         where all of them live.
     :param floor: its break-even pruning ratio; ``None`` where it is unknown.
-    :param dense: whether its living outputs keep all their weights.
+    :param dense: whether its active outputs keep all their weights.
     :param fixed: whether ``ratio`` is what the layer gets. Else the rounds of ADMM share out anew
         what the fixed layers leave of the total.
     """
@@ -197,7 +197,7 @@ def plan_ratios(
     floors: Mapping[str, float],
     total_ratio: float | None = None,
     *,
-    living: Mapping[str, int] | None = None,
+    active: Mapping[str, int] | None = None,
     cycles: Cycles | None = None,
 ) -> list[Decision]:
     """Make ``dense or ratio >= break_even`` hold (ADMM-NN Figure 5, the restoring step).
@@ -211,11 +211,11 @@ def plan_ratios(
     :param weights: layer -> weights of the dense layer.
     :param ratios: layer -> pruning ratio without regard to hardware.
     :param floors: layer -> break-even pruning ratio (some layers may be missing).
-    :param living: layer -> weights of the outputs that may live; ``None``: all of them.
+    :param active: layer -> weights of the outputs that may live; ``None``: all of them.
     :param cycles: judges plans; ``None``: layers below are never raised for speed.
     :raises PyadmmError: if the total cannot be reached.
     """
-    whole = {name: 1.0 if living is None else weights[name] / living[name] for name in ratios}
+    whole = {name: 1.0 if active is None else weights[name] / active[name] for name in ratios}
 
     def planned(raised: Mapping[str, str]) -> list[Decision]:
         return _within_total(weights, ratios, floors, total_ratio, whole=whole, raised=raised)
@@ -256,7 +256,7 @@ def _within_total(
 ) -> list[Decision]:
     """The decisions with ``raised`` layers at their floor, and more of them if the total needs it.
 
-    :param whole: layer -> pruning ratio at which its living outputs keep all their weights.
+    :param whole: layer -> pruning ratio at which its active outputs keep all their weights.
     :param raised: layer -> why.
     """
     raised = dict(raised)
@@ -295,7 +295,7 @@ def _restore(
         else:
             why = f"stays dense: {ratio:.3g} is below its break-even of {floor:.3g}"
             if whole[name] > 1:
-                why += f"; its living outputs keep all their weights, {1 / whole[name]:.0%} of all"
+                why += f"; its active outputs keep all their weights, {1 / whole[name]:.0%} of all"
             decisions.append(Decision(name, ratio, whole[name], floor, why, dense=True, fixed=True))
     return decisions
 
@@ -358,7 +358,7 @@ def search_hardware_aware(
     least_accuracy: float,
     largest_factor: float = 4.0,
     steps: int = _SEARCH_STEPS,
-    living: Mapping[str, int] | None = None,
+    active: Mapping[str, int] | None = None,
     cycles: Cycles | None = None,
 ) -> Search:
     """ADMM-NN Figure 5: prune; restore layers under break-even; push the others by binary search.
@@ -366,10 +366,10 @@ def search_hardware_aware(
     :param evaluate: compresses to some ratios and gives the validation accuracy.
     :param least_accuracy: that a candidate must have.
     :param largest_factor: by which the pruned layers may be pushed at most.
-    :param living: as for :func:`plan_ratios`; ``cycles`` too.
+    :param active: as for :func:`plan_ratios`; ``cycles`` too.
     :raises PyadmmError: if the restored ratios themselves miss ``least_accuracy``.
     """
-    restored = plan_ratios(weights, ratios, floors, living=living, cycles=cycles)
+    restored = plan_ratios(weights, ratios, floors, active=active, cycles=cycles)
 
     def candidate(factor: float) -> list[Decision]:
         why = f"pushed {factor:.3g}x further, accuracy allows it"

@@ -16,17 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyadmm.compression.byte_budget import trim
+from pyadmm.compression.byte_budget import prune_to_budget
 from pyadmm.compression.gauss_newton import Variables, curvature
-from pyadmm.compression.phase import Held, Surroundings, moved_loss
+from pyadmm.compression.phase import Held, PhaseContext, PhaseResult, augmented_loss
 from pyadmm.cpu_kernels.anneal import anneal
 from pyadmm.network.activation_scales import calibrate
 from pyadmm.network.graph import Network
 from pyadmm.network.layers import WeightedStep
 from pyadmm.network.to_integer import snap_scales, with_input_scales
-from pyadmm.settings import RoundingSettings
+from pyadmm.settings import CompressSettings
 from pyadmm.training import distributed
-from pyadmm.training.checkpoint import EpochRecord
 from pyadmm.training.data import accuracy
 from pyadmm.training.seeds import digest_of, seed_of
 
@@ -43,68 +42,90 @@ _COOLED = 1e-3
 _BIAS_LIMIT = 1 << 20
 
 
-def round_weights(
-    network: Network, settings: RoundingSettings, around: Surroundings, name: str
-) -> tuple[Network, list[EpochRecord]]:
-    """The best of some roundings, quantised, and the record of each try.
+class SecondOrderRounding:
+    """The best of some roundings of a float network without norms, its weight scales fitted.
 
     Where the file may only have so many bytes, weights that would not fit are dropped before, and
     the others make up for them too.
-
-    :param network: of floats, without norms, its weight scales fitted; not changed.
-    :param name: of the model, which the file holds.
-    :raises PyadmmError: where it has too many weights.
-    :raises ToolError: where the search cannot be compiled.
     """
-    held = Held(network.copy())  # a float network before the first try
-    Variables.of(network)  # too many are refused before any work
-    train = around.settings.quantize
-    chosen = around.settings
-    limits = chosen.mult_bits, chosen.most_bytes, dict(chosen.break_even), name
-    phase = around.phase(settings.candidates, network, settings, train, *limits)
-    least = math.inf
-    matrix, dropped = torch.empty(0), torch.empty(0)
 
-    def candidate(number: int) -> tuple[dict[str, Any], bool]:
-        nonlocal least, matrix, dropped
-        if not len(matrix):
-            seed = seed_of(around.settings.seed, around.name, "curvature")
-            matrix = curvature(network, settings.images, train, around, seed)
-            dropped = _dropped(network, matrix, settings.damping, around, name)
-            if held.network.quantized:
-                least = moved_loss(held.network, train, around)
-        damping = settings.damping * _DAMPINGS[number % len(_DAMPINGS)]
+    name = "rounding"
+
+    def wanted(self, network: Network, settings: CompressSettings) -> bool:
+        """Where the settings give it candidates."""
+        return settings.rounding.candidates > 0
+
+    def run(self, network: Network, context: PhaseContext) -> PhaseResult:
+        """The best one, quantised; a record tells of each try.
+
+        :raises PyadmmError: where the network has too many weights.
+        :raises ToolError: where the search cannot be compiled.
+        """
+        Variables.of(network)  # too many are refused before any work
+        settings, train = context.settings.rounding, context.settings.quantize
+        tries = _Tries(network, context)
+        chosen = context.settings
+        limits = chosen.mult_bits, chosen.most_bytes, dict(chosen.break_even), context.model_name
+        phase = context.phase(settings.candidates, network, settings, train, *limits)
+
+        def candidate(number: int) -> tuple[dict[str, Any], bool]:
+            return tries.candidate(number, phase.epoch_seed(number)), False
+
+        records = phase.run({"network": tries.held}, candidate)
+        return PhaseResult(tries.held.network, records)
+
+
+class _Tries:
+    """The roundings of one network, and the best so far; the curvature is measured when needed."""
+
+    def __init__(self, network: Network, context: PhaseContext) -> None:
+        self.network, self.context = network, context
+        self.held = Held(network.copy())  # a float network before the first try
+        self.least = math.inf
+        self.matrix, self.dropped = torch.empty(0), torch.empty(0)
+
+    def candidate(self, number: int, seed: int) -> dict[str, Any]:
+        """One more rounding; figures of the best one."""
+        context, train = self.context, self.context.settings.quantize
+        if not len(self.matrix):
+            self._measure()
+        damping = context.settings.rounding.damping * _DAMPINGS[number % len(_DAMPINGS)]
         rounded = _rounded(
-            network,
-            matrix,
+            self.network,
+            self.matrix,
             damping,
-            dropped=dropped,
-            around=around,
-            seed=phase.epoch_seed(number),
+            dropped=self.dropped,
+            context=context,
+            seed=seed,
         )
         if distributed.size() > 1:
             distributed.agree("the rounded weights", digest_of(rounded.state()["tensors"]))
-        loss = moved_loss(rounded, train, around)
-        if loss < least:
-            held.network, least = rounded, loss
-        best = held.network
-        right = accuracy(lambda x: best(best.encode(x)), around.data.validation)
-        return {"loss": least, "val_accuracy": right, "nnz": best.nnz}, False
+        loss = augmented_loss(rounded, train, context)
+        if loss < self.least:
+            self.held.network, self.least = rounded, loss
+        best = self.held.network
+        right = accuracy(lambda x: best(best.encode(x)), context.data.validation)
+        return {"loss": self.least, "val_accuracy": right, "nnz": best.nnz}
 
-    records = phase.run({"network": held}, candidate)
-    return held.network, records
+    def _measure(self) -> None:
+        """The curvature, what the file has no room for, and the loss of what a checkpoint held."""
+        context, train = self.context, self.context.settings.quantize
+        settings = context.settings.rounding
+        seed = seed_of(context.settings.seed, context.name, "curvature")
+        self.matrix = curvature(self.network, settings.images, train, context, seed)
+        self.dropped = _dropped(self.network, self.matrix, settings.damping, context)
+        if self.held.network.quantized:
+            self.least = augmented_loss(self.held.network, train, context)
 
 
-def _dropped(
-    network: Network, matrix: Tensor, damping: float, around: Surroundings, name: str
-) -> Tensor:
+def _dropped(network: Network, matrix: Tensor, damping: float, context: PhaseContext) -> Tensor:
     """Which variables do not fit into the bytes of the file, bool ``(V,)``."""
     variables = Variables.of(network)
     dropped = torch.zeros_like(variables.are_weights)
-    if around.settings.most_bytes:
-        seed = seed_of(around.settings.seed, around.name, "size")
-        rounded = _rounded(network, matrix, damping, dropped=dropped, around=around, seed=seed)
-        trim(rounded, around.settings.most_bytes, name, around)
+    if context.settings.most_bytes:
+        seed = seed_of(context.settings.seed, context.name, "size")
+        rounded = _rounded(network, matrix, damping, dropped=dropped, context=context, seed=seed)
+        prune_to_budget(rounded, context.settings.most_bytes, context)
         left = {n: (la.mask, torch.ones_like(la.bias)) for n, la in rounded.layers.items()}
         dropped = variables.gather(left) == 0
     return dropped
@@ -117,7 +138,7 @@ def _rounded(
     damping: float,
     *,
     dropped: Tensor,
-    around: Surroundings,
+    context: PhaseContext,
     seed: int,
 ) -> Network:
     """``network`` at levels: scales first, with biases that need none, then all there is.
@@ -129,9 +150,9 @@ def _rounded(
     damped = matrix + torch.diag(damping * diagonal + _FLOOR * diagonal.mean())
     rounded = network.copy()
     heat = _fit_scales(rounded, variables, damped, dropped, seed)
-    calibrate(rounded, around.data.train)
+    calibrate(rounded, context.data.train)
     rounded.quantized = True
-    snap_scales(rounded, around.settings.mult_bits)
+    snap_scales(rounded, context.settings.mult_bits)
     lattice = _Lattice.of(rounded, variables, variables.gather(_values(network))).without(dropped)
     codes = lattice.nearest(variables.gather(_values(rounded)))
     codes = lattice.search(codes, damped, heat, _SWEEPS, seed_of(seed, "all"))
@@ -162,7 +183,7 @@ class _Lattice:
         for step, scale in with_input_scales(network):
             if isinstance(step, WeightedStep):
                 unit = step.log_q.detach().exp() * scale
-                bias_step = (unit * step.bias_grain(unit)).expand_as(step.bias)
+                bias_step = (unit * step.bias_step(unit)).expand_as(step.bias)
                 steps[step.name] = step.row_q.detach().expand_as(step.weight), bias_step
                 limits[step.name] = _limits(step)
         weights = variables.are_weights
@@ -186,10 +207,10 @@ class _Lattice:
 
     def search(self, codes: Tensor, matrix: Tensor, heat: float, sweeps: int, seed: int) -> Tensor:
         """Better multiples than ``codes``, or those."""
-        slope = matrix @ (self.steps * codes - self.start)
+        gradient = matrix @ (self.steps * codes - self.start)
         return anneal(
             matrix,
-            slope,
+            gradient,
             self.steps,
             codes,
             limit=self.limit,

@@ -24,8 +24,9 @@ from pyadmm.codegen.rtl import generate_rtl
 from pyadmm.compression import hardware_aware
 from pyadmm.compression import pipeline as compression
 from pyadmm.compression.byte_budget import smallest
-from pyadmm.compression.hardware_aware import Pushed
-from pyadmm.compression.pipeline import AdmmResult, IntegerResult, PhaseResult
+from pyadmm.compression.hardware_aware import RatioPlan
+from pyadmm.compression.phase import PhaseResult
+from pyadmm.compression.pipeline import IntegerResult
 from pyadmm.core.errors import MissingToolError, PyadmmError, ToolError
 from pyadmm.core.files import cache_dir
 from pyadmm.datasets import DataSet
@@ -81,7 +82,7 @@ class Session:
             seed=config.seed,
         )
         self.subject: Subject = resolve(config)
-        self.tutor: Subject | None = teacher_of(config, self.subject)
+        self.teacher_subject: Subject | None = teacher_of(config, self.subject)
         self.device = devices.choose(config.device)
         self._unsynthesised: ToolError | None = None
         self.settings = replace(self.settings, input=self._input_settings(), **self._unmoved())
@@ -92,8 +93,8 @@ class Session:
         classes = self.subject.label_count(config.data_dir)
         if classes is not None:
             self._require_classes(classes)
-        if self.tutor is not None:
-            _ = self.tutor_network  # what cannot be traced is refused before any training
+        if self.teacher_subject is not None:
+            _ = self.teacher_network  # what cannot be traced is refused before any training
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -171,14 +172,14 @@ class Session:
     @cached_property
     def teacher(self) -> Teacher:
         """Whose logits are distilled, in all phases: what it keeps of them is computed once."""
-        network = self.network if self.tutor is None else self.tutor_network
+        network = self.network if self.teacher_subject is None else self.teacher_network
         return compression.shared_teacher(network, self.settings)
 
     @cached_property
-    def tutor_network(self) -> Network:
+    def teacher_network(self) -> Network:
         """The other network, traced."""
-        assert self.tutor is not None
-        model = self.tutor.module().to(self.device)
+        assert self.teacher_subject is not None
+        model = self.teacher_subject.module().to(self.device)
         return compression.to_teacher(model, self.settings, self.subject.shape)
 
     @cached_property
@@ -224,25 +225,25 @@ class Session:
         """The settings that all phases after the dense one take: they know the floors."""
         if not self.floors and self.config.hardware_aware is None:
             return self.settings
-        return self.pushed.settings
+        return self.ratio_plan.settings
 
     @cached_property
-    def pruned(self) -> AdmmResult:
+    def pruned(self) -> PhaseResult:
         result = compression.admm_phase(
             self.network, self.final_settings, self.data, **self._distilled
         )
         if self.final_settings is self.settings:
             return result
-        return replace(result, decisions=self.pushed.decisions)
+        return replace(result, decisions=self.ratio_plan.decisions)
 
     @cached_property
-    def pushed(self) -> Pushed:
-        """The ratios that obey break-even; pushed as far as short trials allow, where asked for."""
+    def ratio_plan(self) -> RatioPlan:
+        """The ratios that obey break-even; raised as far as short trials allow, where asked for."""
         constrained = replace(self.settings, break_even=self.floors)
         loss = self.config.hardware_aware
         if loss is None:
             return hardware_aware.plan(self.network, constrained, self.data, self._cycles)
-        return hardware_aware.push(
+        return hardware_aware.raise_ratios(
             self.network,
             constrained,
             self.data,
@@ -376,10 +377,10 @@ class Session:
     @property
     def teacher_facts(self) -> list[str]:
         """Digest of the teacher, its weights included, where it is another network."""
-        if self.tutor is None:
+        if self.teacher_subject is None:
             return []
-        network = self.tutor_network
-        return [model_digest(self.tutor.source, network, network)]
+        network = self.teacher_network
+        return [model_digest(self.teacher_subject.source, network, network)]
 
     def dense_validation_accuracy(self) -> float:
         """Share of the validation images that the dense float network gets right."""

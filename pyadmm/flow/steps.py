@@ -141,15 +141,15 @@ def _prune(session: Session) -> Outcome:
         "status": list(result.status),
         "decisions": [asdict(decision) for decision in result.decisions],
     }
-    pushed = ""
+    trials = ""
     if session.config.hardware_aware is not None:
-        facts["trials"] = list(session.pushed.trials)
-        pushed = f"; {len(session.pushed.trials)} trials of pushing further"
+        facts["trials"] = list(session.ratio_plan.trials)
+        trials = f"; {len(session.ratio_plan.trials)} trials of pushing further"
     left = sum(layer.nnz for layer in network.layers.values())
     text = f"{left:,} of {session.network.weights:,} weights left; ADMM rounds: " + ", ".join(
         result.status
     )
-    return Outcome(text + pushed, facts)
+    return Outcome(text + trials, facts)
 
 
 def _retrain(session: Session) -> Outcome:

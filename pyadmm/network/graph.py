@@ -4,7 +4,7 @@ One :class:`Network` goes through the whole pipeline. While ``quantized`` is off
 float network; when on, activations are integer codes and every step does in floats what
 :mod:`pyadmm.model` does in integers. Batch norms train on in the float network and are folded into
 their layers before it is quantised (:meth:`Network.fold_norms`). Dead channels can be cut off
-(:meth:`Network.shrink`), which makes later epochs cheaper; index buffers remember where the living
+(:meth:`Network.shrink`), which makes later epochs cheaper; index buffers remember where the active
 ones were.
 """
 

@@ -447,7 +447,7 @@ class WeightedStep(nn.Module):
         return snapped_ratios(ratio.reshape(-1), _RATIO_BITS).reshape(ratio.shape)
 
     def channel_multipliers(self, scale: Tensor) -> tuple[tuple[int, ...], int]:
-        """Multipliers of the living channels and their shift, where each channel has its own."""
+        """Multipliers of the active channels and their shift, where each channel has its own."""
         ratio = self.log_q.exp() * scale / self.step_size
         return multipliers(ratio, _RATIO_BITS)
 
@@ -473,7 +473,7 @@ class WeightedStep(nn.Module):
         spatial = self.facts.spec.kind == "conv" and values.ndim == 1
         return values.reshape(-1, *[1] * (dims - 2)) if spatial else values
 
-    def bias_grain(self, unit: Tensor) -> Tensor:
+    def bias_step(self, unit: Tensor) -> Tensor:
         """What biases are whole multiples of, in integers of accumulator ``unit``."""
         step = _LOGIT_STEP if self.facts.last else self.step_size.detach()
         shift = torch.floor(torch.log2(step / unit.detach())) - self.facts.bias_fraction_bits
@@ -481,9 +481,9 @@ class WeightedStep(nn.Module):
 
     def bias_codes(self, unit: Tensor) -> Tensor:
         """The bias in integers of accumulator ``unit``, with trailing zeros where harmless."""
-        grain = self.bias_grain(unit)
+        step = self.bias_step(unit)
         smooth = self.bias / unit
-        return straight_through(round_half_up(smooth.detach() / grain) * grain, smooth)
+        return straight_through(round_half_up(smooth.detach() / step) * step, smooth)
 
     def apply_mask(self, mask: Tensor) -> None:
         """Prune where ``mask`` is 0, for good."""
@@ -548,7 +548,7 @@ class WeightedStep(nn.Module):
         return norm_factor(self.norm)
 
     def select(self, outputs: Tensor, inputs: Tensor) -> WeightedStep:
-        """A copy with only these living output and input channels (positions, not names)."""
+        """A copy with only these active output and input channels (positions, not names)."""
         weight = self.as_windows(self.weight.detach())[outputs][:, inputs]
         mask = self.as_windows(self.mask)[outputs][:, inputs]
         shape: tuple[int, ...] = (len(outputs), -1)

@@ -41,10 +41,10 @@ def _living(producer: WeightedStep, consumer: WeightedStep, constants: Tensor) -
     made = producer.as_windows(producer.mask).flatten(1).any(1)
     read = consumer.as_windows(consumer.mask).any(2).any(0)
     foldable = constants == 0 if any(consumer.facts.spec.padding) else torch.ones_like(made)
-    living = read & (made | ~foldable)
-    if not bool(living.any()):
-        living[0] = True
-    return living
+    active = read & (made | ~foldable)
+    if not bool(active.any()):
+        active[0] = True
+    return active
 
 
 def _without_inputs(consumer: WeightedStep, keep: Tensor, constants: Tensor) -> WeightedStep:

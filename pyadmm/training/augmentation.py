@@ -56,7 +56,7 @@ class Batch:
     :param varied: whether images may be more than shifted, so that their logits are not kept.
     :param weight: of these images in the mean over the batch of all processes.
     :param counted: images that they stand for in sums over all processes.
-    :param key: of the :class:`Moves` that they were moved by.
+    :param key: of the :class:`AugmentationSample` that they were moved by.
     """
 
     images: Tensor
@@ -115,7 +115,7 @@ class Patches:
 
 
 @dataclass(frozen=True)
-class Moves:
+class AugmentationSample:
     """The augmentation of every training image in one epoch: shift, mirror, distortion, patch.
 
     :param how: what of the following is done.
@@ -136,7 +136,7 @@ class Moves:
     @classmethod
     def draw(
         cls, count: int, generator: torch.Generator, how: Augmentation, among: Tensor
-    ) -> Moves:
+    ) -> AugmentationSample:
         """Draw the augmentation of ``count`` images; shifts do not depend on what else is done.
 
         :param among: rows of the pool that patches are taken from.
@@ -149,22 +149,24 @@ class Moves:
             patches = Patches.draw(count, generator, share=how.cutmix, among=among)
         return cls(how, shift, mirrored, maps, patches)
 
-    def to(self, device: torch.device) -> Moves:
+    def to(self, device: torch.device) -> AugmentationSample:
         """The same augmentation on another device."""
         patches = None if self.patches is None else self.patches.to(device)
         shift, mirrored = self.shift.to(device), self.mirrored.to(device)
-        return Moves(self.how, shift, mirrored, self.maps.to(device), patches, self.key)
+        return AugmentationSample(
+            self.how, shift, mirrored, self.maps.to(device), patches, self.key
+        )
 
     def of(self, pool: Tensor, rows: Tensor, places: Tensor) -> Tensor:
         """Images of ``pool``, augmented like those at ``places``, on the device of the augmentation."""
         there = places.to(self.shift.device)
-        images = self._moved(pool, rows, there)
+        images = self._augmented(pool, rows, there)
         if self.patches is None:
             return images
-        others = self._moved(pool, self.patches.rows[places], there)
+        others = self._augmented(pool, self.patches.rows[places], there)
         return torch.where(self.patches.over(images, there), others, images)
 
-    def _moved(self, pool: Tensor, rows: Tensor, places: Tensor) -> Tensor:
+    def _augmented(self, pool: Tensor, rows: Tensor, places: Tensor) -> Tensor:
         shift, pixels = self.shift[places], self.how.shift_pixels
         if self.how.native and self.how.distort:
             images = moved(pool.contiguous(), rows, shift, pixels, self.maps[places])
@@ -185,25 +187,25 @@ def batches(
     how: Augmentation = PLAIN,
     *,
     device: torch.device = CPU,
-    look: Moves | None = None,
+    sample: AugmentationSample | None = None,
 ) -> Iterator[Batch]:
     """All of ``data`` once; ``seed`` decides their order and what ``how`` does to each.
 
     :param device: where they go, batch by batch; the random numbers are the same everywhere.
-    :param look: of all rows of the pool, instead of moves that ``seed`` decides.
+    :param sample: of all rows of the pool, instead of one that ``seed`` decides.
     """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(data), generator=generator)
-    moves = look or Moves.draw(len(data), generator, how, data.all_rows)
-    moves, labels, varied = moves.to(device), data.labels.to(device), how.more_than_shifts
+    drawn = sample or AugmentationSample.draw(len(data), generator, how, data.all_rows)
+    drawn, labels, varied = drawn.to(device), data.labels.to(device), how.more_than_shifts
     for whole in order.split(size):
         chosen, weight = distributed.share(whole)
         rows = data.rows(chosen)
-        which = chosen if look is None else rows
-        images, shift = moves.of(data.pool, rows, which), moves.shift[which.to(device)]
+        which = chosen if sample is None else rows
+        images, shift = drawn.of(data.pool, rows, which), drawn.shift[which.to(device)]
         index, places = rows.to(device), chosen.to(device)
         counted = weight * len(whole)
-        yield Batch(images, labels[places], index, shift, varied, weight, counted, moves.key)
+        yield Batch(images, labels[places], index, shift, varied, weight, counted, drawn.key)
 
 
 def shifted(images: Tensor, pixels: int, shift: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyadmm.training.augmentation import Batch, Moves, shifted
+from pyadmm.training.augmentation import AugmentationSample, Batch, shifted
 from pyadmm.training.data import EVALUATION_BATCH, Images
 from pyadmm.training.devices import rounds_products
 
@@ -60,13 +60,11 @@ class Teacher:
             self._complete(shift_pixels, data, lambda part: self._shifted(part, shift_pixels))
 
     @torch.no_grad()
-    def prepare_look(self, data: Images, look: Moves, looks: int) -> None:
-        """Compute the logits of all images with the cached augmentation ``look``, if all ``looks``
-        fit.
-        """
+    def prepare_sample(self, data: Images, sample: AugmentationSample, count: int) -> None:
+        """Compute the logits of all images as ``sample`` shows them, if ``count`` samples fit."""
         self._take_up(data)
-        if self._fits(data, looks):
-            self._complete(look.key, data, lambda part: self._seen(part, look))
+        if self._fits(data, count):
+            self._complete(sample.key, data, lambda part: self._logits_of_sample(part, sample))
 
     def _take_up(self, data: Images) -> None:
         """Forget the logits of another pool."""
@@ -110,10 +108,10 @@ class Teacher:
         ]
         return torch.cat([self._asked(part) for part in parts])
 
-    def _seen(self, data: Images, look: Moves) -> Tensor:
+    def _logits_of_sample(self, data: Images, sample: AugmentationSample) -> Tensor:
         size = data.evaluated_together(EVALUATION_BATCH)
         parts = data.all_rows.split(size)
-        images = (look.of(data.pool, part, part) for part in parts)
+        images = (sample.of(data.pool, part, part) for part in parts)
         return torch.cat([self._asked(self.encode(part)) for part in images])
 
     def _asked(self, codes: Tensor, network: Callable[[Tensor], Tensor] | None = None) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pyadmm.core.errors import PyadmmError
 from pyadmm.cpu_kernels.build import library
 from pyadmm.training import distributed
-from pyadmm.training.augmentation import PLAIN, Augmentation, Batch, Moves, batches
+from pyadmm.training.augmentation import PLAIN, Augmentation, AugmentationSample, Batch, batches
 from pyadmm.training.cuda_graph import Captured
 from pyadmm.training.data import Images
 from pyadmm.training.devices import rounds_products
@@ -84,7 +84,8 @@ class EpochTrainer:
         last one of an epoch may be smaller and is not worth another compilation.
     :param captured: whole batches go through one recorded CUDA graph.
     :param native: ``forward`` is compiled code, which multiplies in float32 whatever ``precision``.
-    :param looks: seeds of the moves that an epoch's images may get; none: new ones in every epoch.
+    :param cached_seeds: seeds of the augmentations that an epoch's images may get; none: new ones in
+        every epoch.
     :param among: rows of the pool that patches are taken from; ``None``: those of the epoch.
     """
 
@@ -103,7 +104,7 @@ class EpochTrainer:
     compiled: bool = False
     captured: bool = False
     native: bool = False
-    looks: Sequence[int] = ()
+    cached_seeds: Sequence[int] = ()
     among: Tensor | None = None
     _rounded: bool = field(default=False, init=False)
     _fast: list[Callable[[Tensor], Tensor]] = field(default_factory=list, init=False)
@@ -129,8 +130,8 @@ class EpochTrainer:
         total = torch.zeros((), device=device)
         steps = math.ceil(len(data) / self.batch_size)
         if self.compiled and not self._fast:
-            tutors = [] if self.teacher is None else [self.teacher.network]
-            self._fast = compiled(self.forward, *tutors)
+            teachers = [] if self.teacher is None else [self.teacher.network]
+            self._fast = compiled(self.forward, *teachers)
         whole = 0
         for step, batch in enumerate(self._batches(data, seed)):
             whole = whole or len(batch.images)
@@ -154,25 +155,25 @@ class EpochTrainer:
 
     def _batches(self, data: Images, seed: int) -> Iterator[Batch]:
         """The images of an epoch, once the teacher knows what it can know of them before."""
-        look = self._look(data, seed) if self.looks else None
+        sample = self._cached_sample(data, seed) if self.cached_seeds else None
         how = self.augmentation
-        if self.teacher is not None and look is not None:
+        if self.teacher is not None and sample is not None:
             if not self.captured:  # A graph asks it anew for every batch.
-                self.teacher.prepare_look(data, look, len(self.looks))
+                self.teacher.prepare_sample(data, sample, len(self.cached_seeds))
         elif self.teacher is not None and (self.teacher.views > 0 or not how.more_than_shifts):
             self.teacher.prepare(data, how.shift_pixels)
-        return batches(data, self.batch_size, seed, how, device=self._device, look=look)
+        return batches(data, self.batch_size, seed, how, device=self._device, sample=sample)
 
-    def _look(self, data: Images, seed: int) -> Moves:
+    def _cached_sample(self, data: Images, seed: int) -> AugmentationSample:
         """The cached augmentation that the seed of an epoch picks."""
-        chosen = self.looks[seed % len(self.looks)]
+        chosen = self.cached_seeds[seed % len(self.cached_seeds)]
         generator = torch.Generator().manual_seed(chosen)
         among = data.all_rows if self.among is None else self.among
-        moves = Moves.draw(len(data.pool), generator, self.augmentation, among)
+        drawn = AugmentationSample.draw(len(data.pool), generator, self.augmentation, among)
         key = chosen, self.augmentation, digest_of(among) if self.augmentation.cutmix else None
-        return replace(moves.to(self._device), key=key)
+        return replace(drawn.to(self._device), key=key)
 
-    def slopes(self, data: Images, seed: int) -> Iterator[int]:
+    def gradients(self, data: Images, seed: int) -> Iterator[int]:
         """Leave the gradients of every batch in the parameters, and yield its number of images."""
         for batch in self._batches(data, seed):
             self._gradients(batch, False)
@@ -207,12 +208,14 @@ class EpochTrainer:
         return loss.detach()
 
     def _loss(self, batch: Batch, fast: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
-        forward, tutor = [*fast, None, None][:2]
+        forward, teacher_forward = [*fast, None, None][:2]
         codes = self.encode(batch.images)
         goal = None
         with torch.autocast(codes.device.type, torch.bfloat16, enabled=self._rounded):
             if self.teacher is not None:
-                goal = self.teacher.logits(batch, codes, self.augmentation.shift_pixels, tutor)
+                goal = self.teacher.logits(
+                    batch, codes, self.augmentation.shift_pixels, teacher_forward
+                )
             logits = (forward or self.forward)(codes).float()
         return distillation_loss(logits, batch.labels, goal, self.distill_weight, self.temperature)
 

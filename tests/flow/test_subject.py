@@ -156,7 +156,7 @@ def test_another_network_can_be_the_teacher(here: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(
-    ("method", "distill"), [("prepare", {"views": 1}), ("prepare_look", {"looks": 1})]
+    ("method", "distill"), [("prepare", {"views": 1}), ("prepare_sample", {"looks": 1})]
 )
 def test_the_logits_of_a_teacher_are_computed_once_for_all_phases(
     here: Path, monkeypatch: pytest.MonkeyPatch, method: str, distill: dict[str, int]

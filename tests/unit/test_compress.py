@@ -19,12 +19,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import pyadmm
 from pyadmm import container
-from pyadmm.compression import admm_rounds
+from pyadmm.compression import admm_rounds, regrow
 from pyadmm.compression import pipeline as compression
-from pyadmm.compression import regrow as exchange
 from pyadmm.compression.byte_budget import smallest
-from pyadmm.compression.fisher import slopes_of
-from pyadmm.compression.phase import Surroundings
+from pyadmm.compression.fisher import gradient_statistics
+from pyadmm.compression.phase import PhaseContext
 from pyadmm.compression.pipeline import (
     admm_phase,
     quantize,
@@ -527,11 +526,11 @@ def test_what_an_exchange_brings_back_lowers_the_loss_most() -> None:
         logits = network(network.encode(data.train.images))
         return torch.nn.functional.cross_entropy(logits, data.train.labels)
 
-    around = Surroundings("exchange", settings, data, None, None, None)
-    slopes = slopes_of(network, data.train, settings.retrain, around, 1)
+    context = PhaseContext("exchange", settings, data, None, None, None)
+    statistics = gradient_statistics(network, data.train, settings.retrain, context, 1)
     (mean,) = torch.autograd.grad(loss(), [layer.weight])
-    torch.testing.assert_close(slopes.mean["7"], mean)
-    exchange._grow(network, ("7",), layer.nnz + 4, slopes)
+    torch.testing.assert_close(statistics.mean["7"], mean)
+    regrow._grow(network, ("7",), layer.nnz + 4, statistics)
     back = (layer.mask - bare).nonzero().tolist()
     assert len(back) == 4
 
@@ -539,7 +538,7 @@ def test_what_an_exchange_brings_back_lowers_the_loss_most() -> None:
         """By one Newton step along one weight."""
         with torch.no_grad():
             before = float(loss())
-            step = slopes.mean["7"][row, column] / slopes.fisher["7"][row, column]
+            step = statistics.mean["7"][row, column] / statistics.fisher["7"][row, column]
             layer.weight[row, column] -= step
             after = float(loss())
             layer.weight[row, column] += step

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from pyadmm.compression.pipeline import AdmmResult, admm_phase, to_network, train_dense
+from pyadmm.compression.phase import PhaseResult
+from pyadmm.compression.pipeline import admm_phase, to_network, train_dense
 from pyadmm.settings import CompressSettings, from_dict
 from pyadmm.training.checkpoint import Checkpoint
 from pyadmm.training.seeds import digest_of
@@ -41,7 +42,7 @@ def _settings(**continuous: Any) -> CompressSettings:
     )
 
 
-def _pruned(settings: CompressSettings, folder: Path | None = None) -> AdmmResult:
+def _pruned(settings: CompressSettings, folder: Path | None = None) -> PhaseResult:
     model, data = quarter_model(), quarter_data()
     train_dense(model, settings, data)
     return admm_phase(to_network(model, settings, _SHAPE), settings, data, checkpoint_dir=folder)

@@ -10,7 +10,14 @@ import torch
 from torch import nn
 
 from pyadmm.compression.budgets import planned_ratios
-from pyadmm.compression.hardware_aware import LARGEST_FACTOR, Pushed, forecast, pinned, plan, push
+from pyadmm.compression.hardware_aware import (
+    LARGEST_FACTOR,
+    RatioPlan,
+    forecast,
+    pinned,
+    plan,
+    raise_ratios,
+)
 from pyadmm.compression.pipeline import admm_phase, to_network
 from pyadmm.compression.schedule import keep
 from pyadmm.network.graph import Network
@@ -57,35 +64,35 @@ def settings() -> CompressSettings:
 
 
 @pytest.fixture(scope="module")
-def pushed(network: Network, data: Data, tmp_path_factory: pytest.TempPathFactory) -> Pushed:
+def ratio_plan(network: Network, data: Data, tmp_path_factory: pytest.TempPathFactory) -> RatioPlan:
     """With a loss of 1 every push is accepted."""
     folder: Path = tmp_path_factory.mktemp("trials")
-    found = push(network, settings(), data, loss=1.0, checkpoint_dir=folder)
+    found = raise_ratios(network, settings(), data, loss=1.0, checkpoint_dir=folder)
     assert len(list(folder.glob("trial-*"))) == len(found.trials)
     return found
 
 
 def test_layers_under_break_even_are_restored_and_the_others_pushed(
-    pushed: Pushed, network: Network, data: Data
+    ratio_plan: RatioPlan, network: Network, data: Data
 ) -> None:
     before = planned_ratios(network, settings(), data)
-    decisions = {decision.layer: decision for decision in pushed.decisions}
+    decisions = {decision.layer: decision for decision in ratio_plan.decisions}
     assert decisions["0"].ratio == 1
     assert "below its break-even of 30" in decisions["0"].reason
-    factor = max(factor for factor, _ in pushed.trials)
+    factor = max(factor for factor, _ in ratio_plan.trials)
     assert LARGEST_FACTOR / 2 < factor < LARGEST_FACTOR
     assert decisions["3"].ratio == pytest.approx(before["3"] * factor)
     assert "pushed" in decisions["3"].reason
 
 
 def test_the_compression_that_follows_has_the_ratios_found(
-    pushed: Pushed, network: Network, data: Data
+    ratio_plan: RatioPlan, network: Network, data: Data
 ) -> None:
-    layers = admm_phase(network, pushed.settings, data).network.layers
-    for decision in pushed.decisions:
+    layers = admm_phase(network, ratio_plan.settings, data).network.layers
+    for decision in ratio_plan.decisions:
         layer = layers[decision.layer]
         assert layer.nnz <= max(1, int(layer.facts.spec.weights / decision.ratio + 1e-6))
-    assert pushed.settings.break_even == {}
+    assert ratio_plan.settings.break_even == {}
 
 
 def test_pinned_settings_have_the_total_of_their_ratios() -> None:

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from pyadmm import container
 from pyadmm.compression import gauss_newton as curved
-from pyadmm.compression.byte_budget import smallest, trim
+from pyadmm.compression.byte_budget import prune_to_budget, smallest
 from pyadmm.compression.gauss_newton import Variables, curvature
-from pyadmm.compression.phase import Surroundings, moved_loss
+from pyadmm.compression.phase import PhaseContext, augmented_loss
 from pyadmm.compression.pipeline import admm_phase, quantize, to_integer, to_network, train_dense
 from pyadmm.core.errors import PyadmmError
 from pyadmm.cpu_kernels.anneal import anneal
@@ -59,8 +59,8 @@ def _pruned(settings: CompressSettings, *, norm: bool = False) -> Network:
     return admm_phase(to_network(model, settings, (1, 8, 8)), settings, _data()).network
 
 
-def _around(settings: CompressSettings) -> Surroundings:
-    return Surroundings("rounding", settings, _data(), None, None, None)
+def _context(settings: CompressSettings) -> PhaseContext:
+    return PhaseContext("rounding", settings, _data(), None, None, None)
 
 
 # --- the search ----------------------------------------------------------------------------------
@@ -140,10 +140,10 @@ def test_the_curvature_is_that_of_the_loss_in_the_logits(soft: float, temperatur
     settings = _settings(distill={"weight": soft, "temperature": temperature})
     network = _pruned(settings)
     data = Data(_images(1000, 3), _images(10, 4))
-    around = Surroundings("rounding", settings, data, None, None, None)
+    context = PhaseContext("rounding", settings, data, None, None, None)
     if soft:
-        around = replace(around, teacher=Teacher(network, network.encode))
-    draws = [curvature(network, 1000, settings.quantize, around, seed) for seed in range(20)]
+        context = replace(context, teacher=Teacher(network, network.encode))
+    draws = [curvature(network, 1000, settings.quantize, context, seed) for seed in range(20)]
     found = torch.stack(draws).mean(0)
     wanted = _exact(network, data.train.images, temperature if soft else 1.0)
     assert torch.equal(found, found.T)
@@ -182,11 +182,11 @@ def test_a_rounding_is_better_than_the_nearest_levels(norm: bool) -> None:
     losses = [r.loss for r in result.records]
     assert [r.phase for r in result.records] == ["rounding"] * 2
     assert losses == sorted(losses, reverse=True)
-    around = _around(settings)
-    assert moved_loss(rounded, settings.quantize, around) == losses[-1]
+    context = _context(settings)
+    assert augmented_loss(rounded, settings.quantize, context) == losses[-1]
     folded = network.fold_norms()
-    trained = moved_loss(folded, settings.quantize, around)
-    nearest = moved_loss(_nearest(network, settings), settings.quantize, around)
+    trained = augmented_loss(folded, settings.quantize, context)
+    nearest = augmented_loss(_nearest(network, settings), settings.quantize, context)
     assert losses[-1] - trained < 0.7 * (nearest - trained)
     assert rounded.nnz == network.nnz
     for name, layer in rounded.layers.items():
@@ -253,7 +253,7 @@ def test_what_a_small_file_leaves_out_is_made_up_for() -> None:
     for layer in fitting.layers.values():
         assert torch.equal(layer.frozen, layer.weight_codes())
     trimmed = free.copy()
-    trim(trimmed, most, "quarters", _around(budget))
-    around = _around(settings)
-    losses = [moved_loss(n, settings.quantize, around) for n in (free, fitting, trimmed)]
+    prune_to_budget(trimmed, most, replace(_context(budget), model_name="quarters"))
+    context = _context(settings)
+    losses = [augmented_loss(n, settings.quantize, context) for n in (free, fitting, trimmed)]
     assert losses[1] - losses[0] < 0.7 * (losses[2] - losses[0])

@@ -130,12 +130,12 @@ def test_layers_below_break_even_stay_dense() -> None:
 
 def test_dead_outputs_of_a_dense_layer_stay_dead() -> None:
     ratios = {"conv1": 5.0, "conv2": 18.8, "fc1": 500.0, "fc2": 14.0}
-    living = {**_WEIGHTS, "conv1": 11 * 25, "conv2": 28 * 500}
-    decisions = plan_ratios(_WEIGHTS, ratios, {"conv1": 6.0, "conv2": 2.2}, 165, living=living)
+    active = {**_WEIGHTS, "conv1": 11 * 25, "conv2": 28 * 500}
+    decisions = plan_ratios(_WEIGHTS, ratios, {"conv1": 6.0, "conv2": 2.2}, 165, active=active)
     chosen = {d.layer: d for d in decisions}
     assert chosen["conv1"].dense
     assert keep(500, chosen["conv1"].ratio) == 275
-    assert "its living outputs keep all their weights, 55% of all" in chosen["conv1"].reason
+    assert "its active outputs keep all their weights, 55% of all" in chosen["conv1"].reason
     assert not chosen["conv2"].dense
     total = sum(keep(_WEIGHTS[name], decision.ratio) for name, decision in chosen.items())
     assert 0.98 * 430_500 / 165 <= total <= 430_500 / 165
