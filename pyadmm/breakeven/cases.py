@@ -9,6 +9,7 @@ import numpy as np
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.boards import Board
+from pyadmm.hardware.cost import fabric_lane
 from pyadmm.hardware.plan import KernelConfig, StagePlan
 from pyadmm.model import CompressedLayer, Requant
 from pyadmm.model.types import LayerSpec, QFormat, signed_bits
@@ -45,11 +46,9 @@ class LayerCase:
         return f"{self.model}.{self.spec.name}" if self.model else self.spec.name
 
     @property
-    def lane_luts(self) -> int:
-        """LUTs of a fabric lane, to within some 15 % (modelled)."""
-        digits = (self.weight_bits + 1) // 2
-        product = self.weight_bits + self.activation_bits
-        return self.acc_bits + round(0.95 * digits * product)
+    def lane_luts(self) -> float:
+        """LUTs of a fabric lane (modelled)."""
+        return fabric_lane(self.stage(KernelConfig("dense", 1, 1), 1, 1)).lut
 
     @property
     def acc_bits(self) -> int:

@@ -20,7 +20,7 @@ from pyadmm.breakeven.results import METRIC, BreakEven, CurvePoint, KernelPoint
 from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.balanced import program_of, windows_of
 from pyadmm.hardware.boards import Board
-from pyadmm.hardware.cost import dense_engine_cycles
+from pyadmm.hardware.cost import dense_engine_cycles, kernel_resources
 from pyadmm.hardware.plan import KernelConfig, StagePlan, index_width, selects_products
 from pyadmm.hardware.weight_image import Positions, assign_groups
 from pyadmm.model import CompressedLayer
@@ -29,7 +29,7 @@ from pyadmm.model.types import IntArray, LayerSpec, Resources
 PrunedFamily = Literal["sparse", "balanced", "shared"]
 _WINDOWS, _FOLDS = (2, 3, 4), (2, 4)
 """Places of a window of a kernel row, and of a window of single pixels' channels."""
-SEARCH_VERSION = 2
+SEARCH_VERSION = 3
 """Part of the digest of every record: raise it when the search or its cycle model changes."""
 PORTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Pruned portions of every curve (ADMM-NN figure 4); more are added around the crossing."""
@@ -41,7 +41,6 @@ _SPARSE_TRIALS = 2
 _SPARSE_SHAPES = 8
 _RIVALS = 1
 _GUESS_ERROR = 1.1
-_ENGINE_LUTS, _GROUP_LUTS = 130, 60
 _CROSSING_STEPS = 3
 _CROSSING_PORTIONS = (0.02, 0.05, 0.15, 0.25, 0.35, 0.45)
 """Around which a balanced kernel's crossing is likely to lie."""
@@ -531,8 +530,8 @@ class _Search:
         _, rows, columns = self.spec.output_shape
         budget = self.settings.budget(self.board, self.case.layers_on_chip)
         most_lanes = budget.lut / self.case.lane_luts
-        for tile_rows in _useful_rows(rows):
-            for groups in _useful_groups(self.spec.outputs):
+        for tile_rows in _useful_sizes(rows):
+            for groups in _useful_sizes(self.spec.outputs):
                 if tile_rows * columns * groups > most_lanes:
                     continue
                 if family != "dense":
@@ -545,15 +544,6 @@ class _Search:
         bits = min(2, index_width(self.spec.input_shape[0]))
         yield KernelConfig("sparse", tile_rows, groups, bits)
 
-    def _shared_columns(self, stage: StagePlan) -> int:
-        """Choices of the column multiplexer in front of the multipliers."""
-        return 1 if selects_products(stage) else stage.spec.kernel[1]
-
-    def _own_choice_luts(self, stage: StagePlan) -> int:
-        """LUTs by which each group chooses among the places of a window."""
-        del stage
-        return 0
-
     def _guess(self, config: KernelConfig, pruned: float = MIDDLE) -> Resources:
         """A rough area, only to decide what is worth a synthesis run.
 
@@ -562,20 +552,7 @@ class _Search:
         words = self._dense_entries(config)
         if config.family != "dense":
             words = math.ceil(words * (1 - pruned))
-        depth = rounded_capacity(words)
-        stage = self._stage(config, depth)
-        rows, _ = self.spec.kernel
-        row_bits, lane_bits = stage.tile_rows * stage.row_bits, stage.lanes * stage.input.bits
-        columns = self._shared_columns(stage)
-        selection = row_bits * _mux_luts(min(rows, stage.banks)) + lane_bits * _mux_luts(columns)
-        copies = stage.frame_copies
-        luts = stage.lanes * config.groups * self.case.lane_luts
-        luts += copies * (selection + _ENGINE_LUTS) + config.groups * _GROUP_LUTS
-        luts += config.groups * self._own_choice_luts(stage)
-        banks, depth_of_bank, bits = stage.frame_banks
-        frame = banks * copies * _memory_halves(depth_of_bank, bits)
-        weights = config.groups * _memory_halves(depth, stage.weight_word_bits)
-        return Resources(lut=luts, bram18=frame + weights)
+        return kernel_resources(self._stage(config, rounded_capacity(words)))
 
 
 def kernel_stage(case: LayerCase, config: KernelConfig, entries: int) -> StagePlan:
@@ -656,17 +633,6 @@ class _BalancedSearch(_Search):
         steps = [self._steps(option, PORTIONS[-1]) for option in options]
         return next(c for c, n in zip(options, steps, strict=True) if n <= 1.01 * min(steps))
 
-    def _shared_columns(self, stage: StagePlan) -> int:
-        return stage.spec.kernel[1] if stage.config.window == 1 else stage.sub_windows
-
-    def _own_choice_luts(self, stage: StagePlan) -> int:
-        """Places chosen in front of the multipliers, or the further products behind them."""
-        if stage.config.family == "dense":
-            return 0
-        if selects_products(stage):
-            return stage.tile_rows * (stage.config.window - 1) * self.case.lane_luts // 2
-        return stage.lanes * stage.input.bits * _mux_luts(stage.config.window)
-
 
 def busy_cycles(counts: IntArray, groups: int, pause: bool) -> list[int]:
     """Cycles that every group of a sparse kernel works on one tile of all its channels.
@@ -678,23 +644,6 @@ def busy_cycles(counts: IntArray, groups: int, pause: bool) -> list[int]:
         int(counts[members].sum()) + pause * len(members)
         for members in assign_groups(counts, groups)
     ]
-
-
-def _mux_luts(choices: int) -> int:
-    """6-input LUTs of a one-bit multiplexer; each takes in three more choices."""
-    return math.ceil((choices - 1) / 3)
-
-
-def _memory_halves(depth: int, width: int) -> int:
-    """18 Kb block RAMs of one memory, by the best of their shapes; none for a shallow one."""
-    if depth <= 64:
-        return 0
-    return min(
-        math.ceil(width / bits) * math.ceil(depth * bits / 18 / 1024)
-        if bits >= 9
-        else math.ceil(width / bits) * math.ceil(depth * bits / 16 / 1024)
-        for bits in (1, 2, 4, 9, 18, 36)
-    )
 
 
 def _middle_speedup(match: _Match) -> float:
@@ -711,14 +660,9 @@ def one_group(spec: LayerSpec) -> LayerSpec:
     )
 
 
-def _useful_rows(rows: int) -> list[int]:
-    """Tile heights that need fewer tiles than the next smaller one."""
-    return sorted({math.ceil(rows / tiles) for tiles in range(1, rows + 1)})
-
-
-def _useful_groups(outputs: int) -> list[int]:
-    """Numbers of groups that need fewer slots than the next smaller one."""
-    return sorted({math.ceil(outputs / slots) for slots in range(1, outputs + 1)})
+def _useful_sizes(count: int) -> list[int]:
+    """Tile heights, or numbers of groups, that need fewer steps for ``count`` than smaller ones."""
+    return sorted({math.ceil(count / steps) for steps in range(1, count + 1)})
 
 
 def _wins(point: CurvePoint) -> bool:

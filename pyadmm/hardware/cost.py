@@ -21,8 +21,8 @@ from pyadmm.model.types import Resources
 BASIS = "modelled"
 _LUTRAM_DEPTH = 64
 """Memories up to this depth count as LUT RAM: 4 LUTs hold 64 words of 3 bits or 32 of 6."""
-_BRAM18_BITS = 18 * 1024
-_BRAM18_PORT_BITS = 36
+_BRAM18_SHAPES = (1, 16384), (2, 8192), (4, 4096), (9, 2048), (18, 1024), (36, 512)
+"""Widths of a RAMB18E1 and the words that it holds then (UG473, table 1-8)."""
 _URAM_DEPTH = 4096
 _URAM_PORT_BITS = 72
 _LUT_PRODUCT_BITS = 10
@@ -167,9 +167,9 @@ def memory_resources(depth: int, bits: int, block: bool = False) -> Resources:
         return Resources()
     if storage_impl(depth) == "lutram" and not block:
         return Resources(lut=4 * -(-bits // (6 if depth <= _LUTRAM_DEPTH // 2 else 3)))
-    by_width = -(-bits // _BRAM18_PORT_BITS)
-    by_bits = -(-depth * bits // _BRAM18_BITS)
-    return Resources(bram18=max(by_width, by_bits))
+    return Resources(
+        bram18=min(-(-bits // width) * -(-depth // words) for width, words in _BRAM18_SHAPES)
+    )
 
 
 def ultra_resources(depth: int, bits: int) -> Resources:
@@ -192,7 +192,12 @@ def stage_resources(stage: StagePlan) -> Resources:
     """Modelled resources of ``stage``: frame, engines, weight memories, drain."""
     if stage.constants is not None:
         return unrolled_resources(stage, stage.constants)
-    return _frame(stage) + _engines(stage) + _drain(stage)
+    return kernel_resources(stage) + _drain(stage)
+
+
+def kernel_resources(stage: StagePlan) -> Resources:
+    """Modelled resources of what reads weights: frame, engines, weight memories; no drain."""
+    return _frame(stage) + _engines(stage)
 
 
 def frame_words(stage: StagePlan) -> int:
@@ -234,7 +239,7 @@ def _engines(stage: StagePlan) -> Resources:
     dsp_groups = stage.config.dsp_groups
     tiles = Resources(ff=stage.lanes * stage.acc_bits + _shared_copies(stage))
     tiles = tiles.scaled(stage.groups)
-    fabric = _fabric_lane(stage).scaled(stage.lanes * (stage.groups - dsp_groups))
+    fabric = fabric_lane(stage).scaled(stage.lanes * (stage.groups - dsp_groups))
     if balanced:
         choice = stage.lanes * stage.input.bits * _mux_luts(stage.config.window)
         bits = stage.balanced_format.bits - stage.balanced_format.entry_bits
@@ -252,7 +257,7 @@ def _shared_copies(stage: StagePlan) -> int:
     return stage.tile_rows * controls + window
 
 
-def _fabric_lane(stage: StagePlan) -> Resources:
+def fabric_lane(stage: StagePlan) -> Resources:
     """One multiply-accumulate in LUTs: radix-4 digits of the weight, adders, accumulator."""
     digits = (stage.weight_bits + 1) // 2
     product = stage.weight_bits + stage.input.bits

@@ -684,7 +684,7 @@ def _looking(
     optimizer = torch.optim.SGD(list(network.trainable()), lr=0.0)
     how = Augmentation(1, flip=True, distort=0.1, cutmix=cutmix)
     return EpochTrainer(
-        network, network.encode, optimizer, 16, how, teacher, looks=looks, among=among
+        network, network.encode, optimizer, 16, how, teacher, cached_seeds=looks, among=among
     )
 
 
