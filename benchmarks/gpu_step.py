@@ -20,6 +20,7 @@ from pyadmm import zoo
 from pyadmm.compression import pipeline as compression
 from pyadmm.core.errors import PyadmmError
 from pyadmm.network.activation_scales import calibrate
+from pyadmm.network.execution import Numerics
 from pyadmm.network.graph import Network
 from pyadmm.settings import CompressSettings, from_dict, preset
 from pyadmm.training import devices
@@ -58,11 +59,12 @@ def _student(model: str, phase: str, images: Images, device: torch.device) -> Ne
     network = compression.to_network(zoo.build(model).to(device), _settings(model), images.shape)
     for layer in network.layers.values():
         layer.fit_weight_scale()
-    network.levels = phase == "levels"
+    if phase == "levels":
+        network = network.at(Numerics.LEVELS)
     if phase == "integers":
         network = network.fold_norms()
         calibrate(network, images)
-        network.quantized = True
+        network = network.at(Numerics.INTEGER)
     return network.train()
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ import torch
 from pyadmm import container, zoo
 from pyadmm.compression.pipeline import to_network
 from pyadmm.network.activation_scales import calibrate
+from pyadmm.network.execution import Numerics
 from pyadmm.network.graph import Network
 from pyadmm.settings import CompressSettings
 from pyadmm.training.augmentation import Augmentation
@@ -47,7 +49,7 @@ def _quantized(network: Network) -> Network:
     for step in network.layers.values():
         step.fit_weight_scale()
     calibrate(network, _images(network, 500))
-    network.quantized = True
+    network = network.at(Numerics.INTEGER)
     return network
 
 
@@ -58,26 +60,33 @@ def _images(network: Network, count: int) -> Images:
     return Images(pixels, torch.randint(0, 10, (count,), generator=generator))
 
 
-def _seconds(network: Network, images: Images, *, sparse: bool) -> float:
-    network.sparse = sparse
+def _seconds(network: Network, images: Images, *, sparse: bool, bfloat16: bool) -> float:
+    execution = network.execution(sparse=sparse, bfloat16=bfloat16)
     network.train()
     optimizer = torch.optim.Adam(list(network.trainable()), lr=1e-4, fused=True)
     how = Augmentation(1, distort=0.0 if network.norms else 0.07, native=sparse)
     trainer = EpochTrainer(
-        network, network.encode, optimizer, 128, how, module=network, native=sparse
+        partial(network, how=execution),
+        network.encode,
+        optimizer,
+        128,
+        how,
+        module=network,
+        native=sparse,
     )
     start = time.perf_counter()
     trainer.train(images, 1, "benchmark", lambda _: 1e-4)
     return time.perf_counter() - start
 
 
-def _cases(network: Network) -> dict[str, Network]:
-    """What is compared, by name."""
+def _cases(network: Network) -> dict[str, tuple[Network, bool]]:
+    """What is compared, by name; whether maps are kept in bfloat16."""
     if not network.norms:
-        return {"floats": network, "levels": _quantized(network)}
-    rounded = network.copy()
-    rounded.rounded = True
-    return {"floats": network, "floats, maps in bfloat16 if sparse": rounded}
+        return {"floats": (network, False), "levels": (_quantized(network), False)}
+    return {
+        "floats": (network, False),
+        "floats, maps in bfloat16 if sparse": (network.copy(), True),
+    }
 
 
 def main() -> None:
@@ -92,12 +101,12 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     network = _network(options.model)
     images, few = _images(network, options.images), _images(network, 640)
-    for name, current in _cases(network).items():
+    for name, (current, bfloat16) in _cases(network).items():
+        run = partial(_seconds, current, bfloat16=bfloat16)
         for sparse in (False, True):
-            _seconds(current, few, sparse=sparse)
+            run(few, sparse=sparse)
         pairs = [
-            (_seconds(current, images, sparse=False), _seconds(current, images, sparse=True))
-            for _ in range(options.rounds)
+            (run(images, sparse=False), run(images, sparse=True)) for _ in range(options.rounds)
         ]
         ratios = sorted(plain / sparse for plain, sparse in pairs)
         plain, sparse = (statistics.median(column) for column in zip(*pairs, strict=True))

@@ -30,6 +30,7 @@ from pyadmm.compression.budgets import counts_of, pruning_targets, weighted_by
 from pyadmm.compression.importance import importance
 from pyadmm.compression.phase import PhaseContext, PhaseResult, make_optimizer, train_masked
 from pyadmm.compression.schedule import Target, round_ratios
+from pyadmm.network.execution import Execution
 from pyadmm.network.graph import Network
 from pyadmm.settings import AdmmSettings, CompressSettings
 from pyadmm.training import distributed
@@ -214,6 +215,7 @@ def _iterate(
     plain = replace(settings.retraining, epochs=1)
     optimizer = make_optimizer([{"params": list(network.trainable())}], plain)
     trainer = context.trainer(network, plain, optimizer, admm.add_penalty_gradient)
+    how = network.execution(sparse=context.settings.sparse)
 
     def w_step(number: int) -> float:
         where = f"{context.name}, iteration {number}"
@@ -229,7 +231,7 @@ def _iterate(
         if distributed.size() > 1:
             held = [(z.mask, z.values) for z in admm.z]
             distributed.agree("the projection Z", digest_of(held))
-        right = projected_accuracy(network, admm.z, context.data.validation)
+        right = projected_accuracy(network, admm.z, context.data.validation, how)
         figures = {"loss": loss, "val_accuracy": right, "nnz": nnz, **vars(residuals)}
         return figures, residuals.below(settings.tolerance)
 
@@ -295,12 +297,12 @@ def balanced_projection(
     return project
 
 
-def projected_accuracy(network: Network, z: Sequence[Kept], data: Images) -> float:
+def projected_accuracy(network: Network, z: Sequence[Kept], data: Images, how: Execution) -> float:
     """Validation accuracy with the weights at ``Z``."""
     weights = [layer.weight.data for layer in network.layers.values()]
     trained = [w.clone() for w in weights]
     for weight, kept in zip(weights, z, strict=True):
         weight.copy_(kept.dense())
-    right = accuracy(lambda images: network(network.encode(images)), data)
+    right = accuracy(lambda images: network(network.encode(images), how), data)
     torch._foreach_copy_(weights, trained)
     return right

@@ -14,6 +14,7 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.model import CompressedModel
 from pyadmm.model.reorder import sort_channels
 from pyadmm.network.activation_scales import calibrate
+from pyadmm.network.execution import Numerics
 from pyadmm.network.graph import Network
 from pyadmm.network.to_integer import snap_scales, to_compressed
 from pyadmm.settings import CompressSettings
@@ -66,7 +67,7 @@ class PruningBeforeLevels:
         settings = context.settings
         nearest = network.fold_norms()
         calibrate(nearest, context.data.train)
-        nearest.quantized = True
+        nearest = nearest.at(Numerics.INTEGER)
         snap_scales(nearest, settings.mult_bits)
         prune_to_budget(nearest, int(_ROOM * settings.most_bytes), context)
         for layer, pruned in zip(network.layers.values(), nearest.layers.values(), strict=True):

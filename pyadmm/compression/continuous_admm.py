@@ -128,6 +128,7 @@ class _Run:
         plain = replace(settings.admm.retraining, epochs=1)
         self.optimizer = make_optimizer([{"params": list(network.trainable())}], plain)
         self.trainer = context.trainer(network, plain, self.optimizer, self._before_step)
+        self.how = network.execution(sparse=settings.sparse)
         batches = math.ceil(len(context.data.train) / settings.admm.batch_size)
         self.batches = batches * self.tightening.epochs
         self.every = max(1, batches // self.tightening.updates)
@@ -180,7 +181,7 @@ class _Run:
         self.network.eval()
         if number + 1 == self.tightening.epochs:
             self._z_and_u_step()
-        right = projected_accuracy(self.network, self.admm.z, context.data.validation)
+        right = projected_accuracy(self.network, self.admm.z, context.data.validation, self.how)
         nnz = sum(int(z.mask.sum()) for z in self.admm.z)
         return {"loss": loss, "val_accuracy": right, "nnz": nnz, **vars(self.residuals)}
 

@@ -52,8 +52,8 @@ def gradient_statistics(
     layers = network.layers
     weights = {name: layer.weight for name, layer in layers.items()}
     optimizer = make_optimizer([{"params": list(network.trainable())}], small)
-    trainer = context.trainer(network, small, optimizer)
-    network.sparse = context.settings.sparse and not pruned
+    sparse = context.settings.sparse and not pruned
+    trainer = context.trainer(network, small, optimizer, sparse=sparse)
     mean = {name: torch.zeros_like(layer.mask) for name, layer in layers.items()}
     squares = {name: torch.zeros_like(layer.mask) for name, layer in layers.items()}
     batches = 0

@@ -13,6 +13,7 @@ from torch.func import functional_call, grad, vmap
 from pyadmm.compression.fisher import some_of
 from pyadmm.compression.phase import PhaseContext
 from pyadmm.core.errors import PyadmmError
+from pyadmm.network.execution import Numerics
 from pyadmm.network.graph import Network
 from pyadmm.settings import TrainSettings
 from pyadmm.training import distributed
@@ -104,8 +105,7 @@ def curvature(
     :param train: how they are moved.
     :raises PyadmmError: where there are too many variables, or none that matters.
     """
-    network = network.copy()
-    network.quantized = network.levels = network.sparse = False
+    network = network.at(Numerics.FLOAT)
     variables = Variables.of(network)
     gradients = _gradients_along(network, variables)
     weights = sum(layer.weight.numel() + layer.bias.numel() for layer in network.layers.values())

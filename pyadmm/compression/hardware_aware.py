@@ -31,6 +31,7 @@ from pyadmm.compression.schedule import (
 from pyadmm.hardware.lowering import hardware_form
 from pyadmm.model import CompressedModel
 from pyadmm.network.activation_scales import calibrate
+from pyadmm.network.execution import Numerics
 from pyadmm.network.graph import Network
 from pyadmm.network.to_integer import snap_scales, to_compressed
 from pyadmm.settings import CompressSettings, ExchangeSettings, LayerTarget
@@ -166,7 +167,7 @@ def forecast(network: Network, settings: CompressSettings, data: Data) -> Compre
     for layer in pruned.layers.values():
         layer.fit_weight_scale()
     calibrate(pruned, data.train)
-    pruned.quantized = True
+    pruned = pruned.at(Numerics.INTEGER)
     snap_scales(pruned, settings.mult_bits)
     return hardware_form(to_compressed(pruned, "forecast"))
 

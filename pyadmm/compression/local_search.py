@@ -10,7 +10,6 @@ import torch
 from pyadmm.compression.phase import PhaseContext, PhaseResult, augmented_loss, make_optimizer
 from pyadmm.network.graph import Network
 from pyadmm.settings import CompressSettings, PolishSettings
-from pyadmm.training.data import accuracy
 from pyadmm.training.seeds import seed_of
 from pyadmm.training.trainer import cosine
 
@@ -42,8 +41,11 @@ class LocalSearch:
             if loss < least:
                 network.load_state_dict(candidate.state_dict())
                 least = loss
-            right = accuracy(lambda x: network(network.encode(x)), context.data.validation)
-            return {"loss": least, "val_accuracy": right, "nnz": network.nnz}, False
+            return {
+                "loss": least,
+                "val_accuracy": context.accuracy(network),
+                "nnz": network.nnz,
+            }, False
 
         return PhaseResult(network, phase.run({"network": network}, cycle))
 

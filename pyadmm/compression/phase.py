@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from pyadmm.compression.schedule import Decision
+from pyadmm.network.execution import Numerics
 from pyadmm.network.graph import Network
 from pyadmm.settings import CompressSettings, QuantizeSettings, TrainSettings
 from pyadmm.training.augmentation import Augmentation
@@ -65,11 +67,16 @@ class PhaseContext:
         train: TrainSettings,
         optimizer: torch.optim.Optimizer,
         before_step: Callable[[], None] | None = None,
+        *,
+        sparse: bool | None = None,
     ) -> EpochTrainer:
-        """What trains ``network`` under its masks, with the teacher if it counts."""
+        """What trains ``network`` under its masks, with the teacher if it counts.
+
+        :param sparse: whether only non-zero weights are multiplied; as in the settings by default.
+        """
         distill = self.settings.distill
-        network.sparse = self.settings.sparse
-        network.rounded = train.precision == "bfloat16"
+        sparse = self.settings.sparse if sparse is None else sparse
+        how = network.execution(sparse=sparse, bfloat16=train.precision == "bfloat16")
         layers = network.layers.values()
         weights, masks = [layer.weight.detach() for layer in layers], [la.mask for la in layers]
 
@@ -80,7 +87,7 @@ class PhaseContext:
                     layer.hold_frozen()
 
         return EpochTrainer(
-            network,
+            partial(network, how=how) if sparse else network,
             network.encode,
             optimizer,
             train.batch_size,
@@ -98,6 +105,11 @@ class PhaseContext:
             [seed_of(self.settings.seed, "look", i) for i in range(distill.looks)],
             self.data.train.all_rows,
         )
+
+    def accuracy(self, network: Network) -> float:
+        """Of ``network`` on the validation images, computed as in training."""
+        how = network.execution(sparse=self.settings.sparse)
+        return accuracy(lambda x: network(network.encode(x), how), self.data.validation)
 
 
 @dataclass(frozen=True)
@@ -174,7 +186,7 @@ def train_masked(
     validations would be luck.
     """
     groups: list[dict[str, Any]] = [{"params": list(network.trainable())}]
-    if network.quantized or network.levels:
+    if network.numerics is not Numerics.FLOAT:
         scales = {"params": list(network.scales()), "weight_decay": 0.0}
         groups.append(scales)
     optimizer = make_optimizer(groups, train)
@@ -191,7 +203,7 @@ def train_masked(
             lambda done: cosine(train.lr, (number + done) / train.epochs),
         )
         network.eval()
-        right = accuracy(lambda x: network(network.encode(x)), context.data.validation)
+        right = context.accuracy(network)
         if isinstance(train, QuantizeSettings):
             for layer in network.layers.values():
                 layer.freeze(train.frozen_share(number))

@@ -25,7 +25,6 @@ from pyadmm.network.graph import Network
 from pyadmm.network.layers import WeightedStep
 from pyadmm.settings import CompressSettings, ExchangeSettings, TrainSettings
 from pyadmm.training import distributed
-from pyadmm.training.data import accuracy
 from pyadmm.training.seeds import digest_of, seed_of
 
 _LAST_RATE = 0.2
@@ -59,8 +58,11 @@ class Regrowth:
             current = held.network
             if distributed.size() > 1:
                 distributed.agree("the regrown weights", digest_of(current.state()["tensors"]))
-            right = accuracy(lambda x: current(current.encode(x)), context.data.validation)
-            return {"loss": loss, "val_accuracy": right, "nnz": current.nnz}, False
+            return {
+                "loss": loss,
+                "val_accuracy": context.accuracy(current),
+                "nnz": current.nnz,
+            }, False
 
         records = phase.run({"network": held}, cycle)
         return PhaseResult(held.network, records)

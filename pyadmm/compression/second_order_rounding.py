@@ -21,12 +21,12 @@ from pyadmm.compression.gauss_newton import Variables, curvature
 from pyadmm.compression.phase import Held, PhaseContext, PhaseResult, augmented_loss
 from pyadmm.cpu_kernels.anneal import anneal
 from pyadmm.network.activation_scales import calibrate
+from pyadmm.network.execution import Numerics
 from pyadmm.network.graph import Network
 from pyadmm.network.layers import WeightedStep
 from pyadmm.network.to_integer import snap_scales, with_input_scales
 from pyadmm.settings import CompressSettings
 from pyadmm.training import distributed
-from pyadmm.training.data import accuracy
 from pyadmm.training.seeds import digest_of, seed_of
 
 _DAMPINGS = 0.5, 1.0, 2.0
@@ -104,8 +104,7 @@ class _Tries:
         if loss < self.least:
             self.held.network, self.least = rounded, loss
         best = self.held.network
-        right = accuracy(lambda x: best(best.encode(x)), context.data.validation)
-        return {"loss": self.least, "val_accuracy": right, "nnz": best.nnz}
+        return {"loss": self.least, "val_accuracy": context.accuracy(best), "nnz": best.nnz}
 
     def _measure(self) -> None:
         """The curvature, what the file has no room for, and the loss of what a checkpoint held."""
@@ -151,7 +150,7 @@ def _rounded(
     rounded = network.copy()
     heat = _fit_scales(rounded, variables, damped, dropped, seed)
     calibrate(rounded, context.data.train)
-    rounded.quantized = True
+    rounded = rounded.at(Numerics.INTEGER)
     snap_scales(rounded, context.settings.mult_bits)
     lattice = _Lattice.of(rounded, variables, variables.gather(_values(network))).without(dropped)
     codes = lattice.nearest(variables.gather(_values(rounded)))

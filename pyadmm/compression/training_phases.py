@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyadmm.compression.phase import PhaseContext, PhaseResult, train_masked
 from pyadmm.network.activation_scales import calibrate
+from pyadmm.network.execution import Numerics
 from pyadmm.network.graph import Network
 from pyadmm.network.to_integer import snap_scales
 from pyadmm.settings import CompressSettings
@@ -51,7 +52,7 @@ class LevelTraining:
 
     def run(self, network: Network, context: PhaseContext) -> PhaseResult:
         """The same network, trained."""
-        network.levels = True
+        network = network.at(Numerics.LEVELS)
         records = train_masked(network, context.settings.quantize_norms, context)
         return PhaseResult(network, records)
 
@@ -83,7 +84,7 @@ class QuantizedTraining:
         """The same network, quantised and trained."""
         settings = context.settings
         calibrate(network, context.data.train)
-        network.quantized = True
+        network = network.at(Numerics.INTEGER)
         records = train_masked(network, settings.quantize, context)
         snap_scales(network, settings.mult_bits)
         return PhaseResult(network, records)

@@ -20,6 +20,7 @@ from pyadmm.hardware.design_space import search
 from pyadmm.hardware.lowering import hardware_form
 from pyadmm.model import CompressedModel
 from pyadmm.network.activation_scales import calibrate
+from pyadmm.network.execution import Numerics
 from pyadmm.network.graph import Network
 from pyadmm.network.to_integer import snap_scales, to_compressed
 from pyadmm.settings import CompressSettings
@@ -65,7 +66,7 @@ def sketch(network: Network, settings: CompressSettings) -> CompressedModel:
     shape = (_IMAGES, *network.input.shape)
     images = torch.randint(0, 256, shape, generator=noise).to(torch.uint8)
     calibrate(pruned, Images(images, torch.zeros(_IMAGES, dtype=torch.int64)))
-    pruned.quantized = True
+    pruned = pruned.at(Numerics.INTEGER)
     snap_scales(pruned, settings.mult_bits)
     return hardware_form(to_compressed(pruned, "forecast"))
 

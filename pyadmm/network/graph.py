@@ -1,9 +1,10 @@
 """The network under compression: a graph of layers, pools and sums, float or fake-quantised.
 
-One :class:`Network` goes through the whole pipeline. While ``quantized`` is off it computes the
-float network; when on, activations are integer codes and every step does in floats what
-:mod:`pyadmm.model` does in integers. Batch norms train on in the float network and are folded into
-their layers before it is quantised (:meth:`Network.fold_norms`). Dead channels can be cut off
+One :class:`Network` goes through the whole pipeline. Its
+:class:`~pyadmm.network.execution.Numerics` say with which numbers it computes. With floats, batch
+norms train on; they are folded into their layers before the network is quantised
+(:meth:`Network.fold_norms`). With integers, activations are codes and every step does in floats
+what :mod:`pyadmm.model` does in integers. Inactive channels can be cut off
 (:meth:`Network.shrink`), which makes later epochs cheaper; index buffers remember where the active
 ones were.
 """
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from pyadmm.cpu_kernels import sparse_conv_blocked as blocks
 from pyadmm.model import INPUT, InputSpec
 from pyadmm.model.types import LayerSpec, QFormat
+from pyadmm.network.execution import DENSE, Execution, Numerics
 from pyadmm.network.layers import (
     Activation,
     AddFacts,
@@ -53,9 +55,8 @@ class Network(nn.Module):
     :param steps: in topological order; the last one gives the logits.
     :param sources: step -> the steps that it reads (:data:`~pyadmm.model.INPUT` for the input);
         ``None`` for a chain.
+    :param numerics: the numbers that it computes with; :meth:`at` makes networks of others.
     :param notes: what tracing left out of the module.
-
-    With ``rounded`` the maps of training in blocks of images are kept in bfloat16.
     """
 
     offset: Tensor
@@ -64,17 +65,15 @@ class Network(nn.Module):
         self,
         input_spec: InputSpec,
         steps: Sequence[Step],
-        quantized: bool = False,
+        numerics: Numerics = Numerics.FLOAT,
         sources: Mapping[str, tuple[str, ...]] | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.input = input_spec
         self.steps = nn.ModuleList(steps)
-        self.quantized = quantized
+        self.numerics = numerics
         self.notes = notes
-        self.rounded = False
-        self._few_zeros = False
         names = [INPUT, *(step.name for step in steps)]
         chain = {name: (source,) for source, name in pairwise(names)}
         self.sources = dict(chain if sources is None else sources)
@@ -83,6 +82,15 @@ class Network(nn.Module):
         weights = (step.weight for step in steps if isinstance(step, WeightedStep))
         self.to(next(weights, offset).device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.eval()
+
+    @property
+    def quantized(self) -> bool:
+        """Whether it computes with integers."""
+        return self.numerics is Numerics.INTEGER
+
+    def at(self, numerics: Numerics) -> Network:
+        """A copy that computes with ``numerics``."""
+        return Network(self.input, self.copy().chain, numerics, self.sources)
 
     @property
     def chain(self) -> list[Step]:
@@ -104,35 +112,38 @@ class Network(nn.Module):
         """Weights that are left."""
         return sum(layer.nnz for layer in self.layers.values())
 
-    def forward(self, codes: Tensor) -> Tensor:
+    def forward(self, codes: Tensor, how: Execution = DENSE) -> Tensor:
         """Real logits ``(N, classes)`` of input codes."""
         if not self.quantized:
-            for _, x in self._real_steps(self._laid_out(codes)):
+            for _, x in self._real_steps(self._laid_out(codes, how), how):
                 logits = x
             if logits.ndim == blocks.BLOCKS:
                 logits = blocks.from_blocks(logits)
             return logits.flatten(1)[: len(codes)]
-        first = blocks.to_blocks(codes) if self._blocked(codes) else codes
-        for _, found in self.walk_codes(first):
+        first = blocks.to_blocks(codes) if self._blocked(codes, how) else codes
+        for _, found in self.walk_codes(first, how):
             logits, scale = found
         if logits.ndim == blocks.BLOCKS:
             logits = blocks.from_blocks(logits)
         real = logits if gives_logits(self.chain[-1]) else logits * scale
         return real.flatten(1)[: len(codes)]
 
-    def walk_codes(self, codes: Tensor) -> Iterator[tuple[Step, Coded]]:
+    def walk_codes(self, codes: Tensor, how: Execution = DENSE) -> Iterator[tuple[Step, Coded]]:
         """Every step of the quantised network with its codes and their scale, in order.
 
         The last step may give real logits (:func:`gives_logits`).
         """
         values: dict[str, Coded] = {INPUT: (codes, codes.new_full((), self.input.format.scale))}
         for step, inputs in self._inputs(values):
-            values[step.name] = step.forward_codes(*inputs)
+            if isinstance(step, WeightedStep):
+                values[step.name] = step.forward_codes(*inputs, nonzeros=how.nonzeros)
+            else:
+                values[step.name] = step.forward_codes(*inputs)
             yield step, values[step.name]
 
     def walk(self, codes: Tensor) -> Iterator[tuple[Step, Tensor]]:
         """Every step of the float network with its real outputs, in order."""
-        return self._real_steps(codes * self.input.format.scale)
+        return self._real_steps(codes * self.input.format.scale, DENSE)
 
     def finish(self, values: Mapping[str, Tensor], name: str) -> Tensor:
         """Real logits ``(N, classes)`` of the float network, from what its steps gave up to ``name``.
@@ -144,29 +155,39 @@ class Network(nn.Module):
         held = dict(values)
         logits = held[name]
         for step, inputs in self._inputs(held, place):
-            held[step.name] = logits = step(*inputs)
+            held[step.name] = logits = self._real(step, inputs, DENSE)
         return logits.flatten(1)
 
-    def _real_steps(self, x: Tensor) -> Iterator[tuple[Step, Tensor]]:
+    def _real_steps(self, x: Tensor, how: Execution) -> Iterator[tuple[Step, Tensor]]:
         """:meth:`walk` from real inputs, in blocks or not."""
         values: dict[str, Tensor] = {INPUT: x}
         for step, inputs in self._inputs(values):
-            values[step.name] = step(*inputs)
+            values[step.name] = self._real(step, inputs, how)
             yield step, values[step.name]
 
-    def _laid_out(self, codes: Tensor) -> Tensor:
+    def _real(self, step: Step, inputs: Sequence[Tensor], how: Execution) -> Tensor:
+        """Real outputs of one step."""
+        found: Tensor
+        if isinstance(step, WeightedStep):
+            levels = self.numerics is Numerics.LEVELS
+            found = step(*inputs, levels=levels, nonzeros=how.nonzeros)
+        else:
+            found = step(*inputs)
+        return found
+
+    def _laid_out(self, codes: Tensor, how: Execution) -> Tensor:
         """Real inputs, in blocks of images where the network goes through in those."""
         real = codes * self.input.format.scale
-        if not self._blocked(real):
+        if not self._blocked(real, how):
             return real
-        return blocks.to_blocks(real.bfloat16() if self.rounded and self.training else real)
+        return blocks.to_blocks(real.bfloat16() if how.bfloat16 and self.training else real)
 
-    def _blocked(self, x: Tensor) -> bool:
-        """Whether maps go through the float network in blocks of images.
+    def _blocked(self, x: Tensor, how: Execution) -> bool:
+        """Whether maps go through the network in blocks of images.
 
         Norms in training would count the zeros that fill a block.
         """
-        if not self.sparse or self._few_zeros or x.dtype != torch.float32 or x.device.type != "cpu":
+        if not how.blocks or x.dtype != torch.float32 or x.device.type != "cpu":
             return False
         if not all(_blockable(step) for step in self.chain):
             return False
@@ -183,31 +204,16 @@ class Network(nn.Module):
                 del values[source]
             yield step, inputs
 
-    @property
-    def levels(self) -> bool:
-        """Whether the float network computes with the levels of the weights."""
-        return any(layer.levels for layer in self.layers.values())
+    def execution(self, *, sparse: bool, bfloat16: bool = False) -> Execution:
+        """How to compute with the present masks.
 
-    @levels.setter
-    def levels(self, levels: bool) -> None:
-        for layer in self.layers.values():
-            layer.levels = levels
-
-    @property
-    def sparse(self) -> bool:
-        """Whether convolutions multiply with non-zero weights only, where that is possible.
-
-        It is set once the masks are: with few zeros, blocks of images would be slower than PyTorch.
+        :param sparse: by the non-zero weights, where that is faster: with few zeros, blocks of
+            images would be slower than PyTorch.
+        :param bfloat16: as in :class:`~pyadmm.network.execution.Execution`.
         """
-        return any(layer.sparse for layer in self.layers.values())
-
-    @sparse.setter
-    def sparse(self, sparse: bool) -> None:
-        layers = self.layers.values()
-        for layer in layers:
-            layer.sparse = sparse
-        most = blocks.MOST_LEFT * sum(layer.mask.numel() for layer in layers)
-        self._few_zeros = sparse and self.nnz > most
+        masks = (layer.mask.numel() for layer in self.layers.values())
+        enough = self.nnz <= blocks.MOST_LEFT * sum(masks)
+        return Execution(sparse, sparse and enough, bfloat16)
 
     @property
     def norms(self) -> list[Norm]:
@@ -221,7 +227,7 @@ class Network(nn.Module):
             step.without_norm() if isinstance(step, WeightedStep | AffineStep) else step
             for step in self.copy().chain
         ]
-        return Network(self.input, steps, self.quantized, self.sources)
+        return Network(self.input, steps, self.numerics, self.sources)
 
     def encode(self, images: Tensor) -> Tensor:
         """Input codes (float) of byte images ``(N, C, H, W)``; equals ``InputSpec.quantize``.
@@ -249,7 +255,7 @@ class Network(nn.Module):
         pairs = [pair for name in steps if (pair := self._pair(steps, name)) is not None]
         while sum(cut(steps, *pair) for pair in pairs):
             pass
-        return Network(self.input, list(steps.values()), self.quantized, self.sources)
+        return Network(self.input, list(steps.values()), self.numerics, self.sources)
 
     def _pair(self, steps: Mapping[str, Step], name: str) -> tuple[str, list[str], str] | None:
         """``name``, the pools after it and the one layer that reads it, if all of that is so."""
@@ -271,8 +277,7 @@ class Network(nn.Module):
     def state(self) -> dict[str, Any]:
         """Everything, as tensors and text: what :meth:`from_state` takes."""
         structure = {
-            "quantized": self.quantized,
-            "levels": self.levels,
+            "numerics": self.numerics.value,
             "input": asdict(self.input),
             "steps": [_step_to_json(step) for step in self.chain],
             "sources": self.sources,
@@ -294,9 +299,7 @@ class Network(nn.Module):
         )
         steps = [_step_from_json(s, tensors, i) for i, s in enumerate(structure["steps"])]
         sources = {name: tuple(read) for name, read in structure["sources"].items()}
-        network = cls(input_spec, steps, structure["quantized"], sources)
-        network.levels = structure["levels"]
-        return network
+        return cls(input_spec, steps, Numerics(structure["numerics"]), sources)
 
     def copy(self) -> Network:
         """An independent copy."""

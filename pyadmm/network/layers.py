@@ -284,9 +284,7 @@ class WeightedStep(nn.Module):
 
     ``weight`` is the latent weight of the channels that live; ``mask`` is 0 where it is pruned;
     ``frozen`` holds the level codes that no longer change, 0 where they still may. ``norm`` is
-    ``None`` where the layer has none, or it is folded. With ``levels`` the float network computes
-    with the weights' levels. With ``sparse`` only non-zero weights are multiplied where a max-pool
-    follows a plain convolution (:mod:`pyadmm.cpu_kernels.sparse_conv_pool`). Real inputs in blocks of images
+    ``None`` where the layer has none, or it is folded. Real inputs in blocks of images
     (:mod:`pyadmm.cpu_kernels.sparse_conv_blocked`) give outputs in blocks, by the non-zero weights of a convolution.
     ``log_q`` is the logarithm of the weight scale ``q``: one number, or one per output channel
     where a norm was folded.
@@ -303,8 +301,6 @@ class WeightedStep(nn.Module):
         super().__init__()
         self.facts = facts
         self.norm = norm
-        self.levels = False
-        self.sparse = False
         self._nonzeros: tuple[Tensor, tuple[object, ...], Any] | None = None
         self.weight = nn.Parameter(weight.detach().clone())
         self.bias = nn.Parameter(bias.detach().clone())
@@ -354,9 +350,11 @@ class WeightedStep(nn.Module):
         pool = self.facts.pool
         return x if pool is None else pool.maximum(x)
 
-    def pooled_product(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def pooled_product(
+        self, x: Tensor, weight: Tensor, bias: Tensor, *, nonzeros: bool = False
+    ) -> Tensor:
         """Accumulators behind the pool, by the non-zeros where that is wanted and possible."""
-        if not self.sparse or not self._plainly_pooled(x):
+        if not nonzeros or not self._plainly_pooled(x):
             return self.pooled(self.product(x, weight, bias))
         size = tuple(x.shape[1:])
         return convolution.conv_pool(x, weight, bias, self._places(convolution.NonZeros.of, size))
@@ -384,15 +382,20 @@ class WeightedStep(nn.Module):
         (height, width), (rows, columns) = x.shape[2:], self.facts.spec.kernel
         return convolution.fits((height - rows + 1, width - columns + 1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Real outputs of real inputs."""
-        weight = self.weight_codes() * self.row_q if self.levels else self.weight
+    def forward(self, x: Tensor, *, levels: bool = False, nonzeros: bool = False) -> Tensor:
+        """Real outputs of real inputs.
+
+        :param levels: the weights are at their levels.
+        :param nonzeros: as in :class:`~pyadmm.network.execution.Execution`.
+        """
+        weight = self.weight_codes() * self.row_q if levels else self.weight
         if x.ndim == _BLOCKS and self.facts.spec.kind == "conv":
             return self._of_blocks(x, weight)
         if x.ndim == _BLOCKS:
             x = blocks.from_blocks(x)
         if self.norm is None:
-            return self.facts.activation(self.pooled_product(x, weight, self.bias))
+            acc = self.pooled_product(x, weight, self.bias, nonzeros=nonzeros)
+            return self.facts.activation(acc)
         else:  # it subtracts the bias again: a gradient would cost time and be rounding errors
             acc = self.norm(self.product(x, weight, self.bias.detach()))
         return self.facts.activation(self.pooled(acc))
@@ -415,8 +418,11 @@ class WeightedStep(nn.Module):
             return y
         return blocks.max_pool(y, pool.kernel[0], pool.stride[0], pool.padding[0])
 
-    def forward_codes(self, x: Coded) -> Coded:
-        """Output codes and their scale, from input codes and theirs; real logits if last."""
+    def forward_codes(self, x: Coded, *, nonzeros: bool = False) -> Coded:
+        """Output codes and their scale, from input codes and theirs; real logits if last.
+
+        :param nonzeros: as in :class:`~pyadmm.network.execution.Execution`.
+        """
         assert self.norm is None, "norms are folded before a network is quantised"
         codes, scale = x
         unit, step, output = self.log_q.exp() * scale, self.step_size, self.facts.output
@@ -428,7 +434,7 @@ class WeightedStep(nn.Module):
                 blocks.conv(codes, weight, bias, self._taps(codes), relu=False)
             )
         else:
-            acc = self.pooled_product(codes, weight, bias)
+            acc = self.pooled_product(codes, weight, bias, nonzeros=nonzeros)
         if self.facts.last:
             return acc * self.per_channel(unit, acc.ndim), scale
         ratio = self.per_channel(self.ratio(scale), acc.ndim)

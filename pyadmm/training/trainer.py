@@ -111,7 +111,7 @@ class EpochTrainer:
     _recorded: Captured | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        # Compiled code multiplies in float32; it keeps its maps in bfloat16 (Network.rounded).
+        # Compiled code multiplies in float32; its maps may be bfloat16 (Execution.bfloat16).
         self._rounded = not self.native and rounds_products(self.precision, self._device)
 
     @property

@@ -16,6 +16,7 @@ from pyadmm.compression.pipeline import retrain, to_network
 from pyadmm.cpu_kernels import sparse_conv_blocked as blocks
 from pyadmm.cpu_kernels.sparse_conv_blocked import Taps
 from pyadmm.network.activation_scales import calibrate
+from pyadmm.network.execution import Numerics
 from pyadmm.network.graph import Network
 from pyadmm.settings import CompressSettings, from_dict, override
 from pyadmm.training.data import Data, Images
@@ -212,8 +213,7 @@ def test_a_network_computes_the_same(
         states, logits = [], []
         for sparse in (False, True):
             current = network.copy().train(training)
-            current.sparse = sparse
-            logits.append(current(codes))
+            logits.append(current(codes, current.execution(sparse=sparse)))
             states.append({k: v for k, v in current.state_dict().items() if "running" in k})
         torch.testing.assert_close(logits[0], logits[1], rtol=1e-3, atol=1e-3)
         torch.testing.assert_close(states[0], states[1])
@@ -235,13 +235,12 @@ def test_a_quantised_network_computes_the_same_integers(model: Callable[[], nn.M
     generator = torch.Generator().manual_seed(4)
     images = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8, generator=generator)
     calibrate(network, Images(images, torch.zeros(20, dtype=torch.int64)))
-    network.quantized = True
+    network = network.at(Numerics.INTEGER)
     codes = _codes(network, 11)
     found = []
     for sparse in (False, True):
-        network.sparse = sparse
         network.zero_grad()
-        logits = network(codes)
+        logits = network(codes, network.execution(sparse=sparse))
         logits.square().mean().backward()
         found.append((logits.detach(), [p.grad for p in network.scales()]))
     np.testing.assert_array_equal(found[0][0].numpy(), found[1][0].numpy())
@@ -251,20 +250,18 @@ def test_a_quantised_network_computes_the_same_integers(model: Callable[[], nn.M
 def test_a_stride_without_kernel_is_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     network = _pruned(lambda: _Mixed(stride=5, side=2), _settings())
     monkeypatch.setattr(blocks, "to_blocks", None)
-    network.sparse = True
-    network(_codes(network, 8))
+    network(_codes(network, 8), network.execution(sparse=True))
 
 
 def test_few_zeros_are_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     network = to_network(zoo.build("resnet20"), _settings(), (3, 32, 32))
     monkeypatch.setattr(blocks, "to_blocks", None)
-    network.sparse = True
-    network(_codes(network, 8))
+    network(_codes(network, 8), network.execution(sparse=True))
 
 
 def test_walking_is_not_in_blocks() -> None:
     network = _pruned(lambda: zoo.build("resnet20"), _settings())
-    network.sparse = True
+    assert network.execution(sparse=True).blocks
     assert all(len(x) == 3 for _, x in network.walk(_codes(network, 3)))
 
 

@@ -141,20 +141,19 @@ def test_the_quantised_network_computes_the_same_integers() -> None:
     network = quantize(_pruned(settings), settings, data).network
     codes = network.encode(data.validation.images)
     plain = network(codes)
-    network.sparse = True
-    np.testing.assert_array_equal(network(codes).detach().numpy(), plain.detach().numpy())
+    sparse = network(codes, network.execution(sparse=True))
+    np.testing.assert_array_equal(sparse.detach().numpy(), plain.detach().numpy())
 
 
 def test_masks_that_change_are_noticed() -> None:
     settings, data = _settings(sparse=True), _data()
     network = _pruned(settings)
-    network.sparse = True
+    sparse = network.execution(sparse=True)
     codes = network.encode(data.validation.images)
-    network(codes)
+    network(codes, sparse)
     for layer in network.layers.values():
         layer.apply_mask((torch.rand_like(layer.mask) < 0.5).float())
-    fewer = network(codes)
-    network.sparse = False
+    fewer = network(codes, sparse)
     torch.testing.assert_close(fewer, network(codes))
 
 

@@ -15,6 +15,7 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.model import CompressedModel
 from pyadmm.model.reorder import sort_channels
 from pyadmm.network.activation_scales import calibrate
+from pyadmm.network.execution import Numerics
 from pyadmm.network.fake_quant import quantize_weight, requantize
 from pyadmm.network.graph import Network
 from pyadmm.network.input_encoding import input_spec
@@ -147,10 +148,10 @@ def test_state_of_a_graph_gives_an_equal_graph_back() -> None:
     assert copy.sources == network.sources
     assert [step.facts for step in copy.chain] == [step.facts for step in network.chain]
     folded = network.fold_norms()
-    folded.levels = True
+    folded = folded.at(Numerics.LEVELS)
     assert torch.equal(folded(codes), folded.copy()(codes))
     calibrate(folded, Images(_images(20), torch.zeros(20, dtype=torch.int64)))
-    folded.quantized = True
+    folded = folded.at(Numerics.INTEGER)
     assert torch.equal(folded(codes), folded.copy()(codes))
 
 
@@ -181,7 +182,7 @@ def test_integer_graph_equals_the_quantised_network(settings: InputSettings) -> 
         layer.fit_weight_scale()
     network = network.fold_norms()
     calibrate(network, Images(images, torch.zeros(200, dtype=torch.int64)))
-    network.quantized = True
+    network = network.at(Numerics.INTEGER)
     snap_scales(network)
     with torch.no_grad():
         single = network(network.encode(images)).numpy()
@@ -224,7 +225,7 @@ def test_a_folded_norm_keeps_the_codes_up_to_the_sign_of_its_factor() -> None:
     network = _graph()
     network.layers["side.0"].fit_weight_scale()
     before = network.layers["side.0"]
-    network.levels = True
+    network = network.at(Numerics.LEVELS)
     codes = network.encode(_images(4))
     with torch.no_grad():
         assert torch.allclose(network(codes), network.fold_norms()(codes), atol=1e-4)
@@ -257,7 +258,7 @@ def test_integer_model_equals_the_quantised_network(settings: InputSettings, ave
     for layer in network.layers.values():
         layer.fit_weight_scale()
     calibrate(network, Images(images, torch.zeros(300, dtype=torch.int64)))
-    network.quantized = True
+    network = network.at(Numerics.INTEGER)
     snap_scales(network)
     model = to_compressed(network, "m")
     unit = model.layers[-1].output.scale
@@ -287,7 +288,7 @@ def test_few_bits_of_biases_and_multipliers() -> None:
     for layer in network.layers.values():
         layer.fit_weight_scale()
     calibrate(network, Images(images, torch.zeros(300, dtype=torch.int64)))
-    network.quantized = True
+    network = network.at(Numerics.INTEGER)
     for layer in network.layers.values():
         layer.facts = replace(layer.facts, bias_fraction_bits=-1)
     snap_scales(network, 5)

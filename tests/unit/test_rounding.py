@@ -21,6 +21,7 @@ from pyadmm.compression.pipeline import admm_phase, quantize, to_integer, to_net
 from pyadmm.core.errors import PyadmmError
 from pyadmm.cpu_kernels.anneal import anneal
 from pyadmm.network.activation_scales import calibrate
+from pyadmm.network.execution import Numerics
 from pyadmm.network.graph import Network
 from pyadmm.network.to_integer import snap_scales, to_compressed
 from pyadmm.settings import CompressSettings, from_dict
@@ -168,7 +169,7 @@ def _nearest(network: Network, settings: CompressSettings) -> Network:
         if layer.log_q.ndim == 0:
             layer.fit_weight_scale()
     calibrate(rounded, _data().train)
-    rounded.quantized = True
+    rounded = rounded.at(Numerics.INTEGER)
     snap_scales(rounded, settings.mult_bits)
     return rounded
 

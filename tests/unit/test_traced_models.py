@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pyadmm.model import InputSpec
 from pyadmm.model.types import QFormat
 from pyadmm.network.activation_scales import calibrate
+from pyadmm.network.execution import Numerics
 from pyadmm.network.graph import Network
 from pyadmm.network.layers import WeightedStep
 from pyadmm.network.to_integer import snap_scales, to_compressed
@@ -352,7 +353,7 @@ def quantised(network: Network, images: Tensor) -> Network:
         layer.fit_weight_scale()
         layer.facts = replace(layer.facts, bias_fraction_bits=12)
     calibrate(network, Images(images, torch.zeros(len(images), dtype=torch.int64)))
-    network.quantized = True
+    network = network.at(Numerics.INTEGER)
     snap_scales(network)
     return network
 

@@ -48,6 +48,7 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic
 from pyadmm.model.types import QFormat
 from pyadmm.network.activation_scales import clip_scale
+from pyadmm.network.execution import Numerics
 from pyadmm.network.graph import Network
 from pyadmm.network.layers import ShortcutStep, Step, WeightedStep
 from pyadmm.training.seeds import seed_of
@@ -257,7 +258,7 @@ def compress_post_training(
             reports.append(report)
             if watch is not None:
                 watch(report, len(network.layers))
-    network.quantized = True
+    network = network.at(Numerics.INTEGER)
     return network, reports
 
 
