@@ -31,8 +31,7 @@ REMEDY = "unpack the official cifar-10-python archive there"
 
 _BATCHES = (*(f"data_batch_{k}" for k in range(1, 6)), "test_batch")
 _PACKED = (*(f"train{k}" for k in range(5)), "test")
-_PIXELS = PER_BATCH * int(np.prod(IMAGE_SHAPE))
-_FILE_LIMIT = 2 * _PIXELS
+_FILE_LIMIT = 2 * PER_BATCH * int(np.prod(IMAGE_SHAPE))
 _LABEL_FILE_LIMIT = 1 << 17
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.uint8]]
@@ -131,7 +130,7 @@ class _Array:
     def pixels(self) -> NDArray[np.uint8]:
         """The array, if it is one of ``PER_BATCH`` rows of bytes, in C or Fortran order."""
         _, shape, dtype, fortran, data = self.state
-        if tuple(shape) != (PER_BATCH, _PIXELS // PER_BATCH):
+        if tuple(shape) != (PER_BATCH, int(np.prod(IMAGE_SHAPE))):
             raise ValueError(f"field data has shape {shape}")
         if not isinstance(dtype, _Dtype) or dtype.code not in (b"u1", "u1"):
             raise ValueError("field data is not of type uint8")
@@ -213,7 +212,7 @@ def _load_packed(folder: Path) -> Cifar10:
     """The packed form; decoding takes a while, so the pixels are kept in the cache."""
     labels = _parsed(folder / "labels.npz", lambda: _packed_labels(folder))
     kept = cache_dir() / "cifar10" / "pixels"
-    whole = 6 * _PIXELS
+    whole = 6 * _batch_bytes()
     if kept.is_file() and kept.stat().st_size == whole:
         pixels = np.frombuffer(_read(kept, whole), np.uint8).reshape(6, PER_BATCH, *IMAGE_SHAPE)
         try:
@@ -229,6 +228,11 @@ def _load_packed(folder: Path) -> Cifar10:
     return result
 
 
+def _batch_bytes() -> int:
+    """Bytes of the pixels of one batch."""
+    return PER_BATCH * int(np.prod(IMAGE_SHAPE))
+
+
 def _packed_labels(folder: Path) -> NDArray[np.uint8]:
     data = _read(folder / "labels.npz", _LABEL_FILE_LIMIT)
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
@@ -242,9 +246,10 @@ def _read_packed(path: Path) -> NDArray[np.uint8]:
     data = _read(path, _FILE_LIMIT)
 
     def parse() -> NDArray[np.uint8]:
-        residuals = lzma.LZMADecompressor().decompress(data, _PIXELS + 1)
-        if len(residuals) != _PIXELS:
-            raise ValueError(f"it holds {len(residuals)} bytes, not {_PIXELS}")
+        size = _batch_bytes()
+        residuals = lzma.LZMADecompressor().decompress(data, size + 1)
+        if len(residuals) != size:
+            raise ValueError(f"it holds {len(residuals)} bytes, not {size}")
         return unpack(np.frombuffer(residuals, np.uint8).reshape(3, PER_BATCH, 32, 32))
 
     parsed: NDArray[np.uint8] = _parsed(path, parse)

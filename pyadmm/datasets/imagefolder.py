@@ -37,7 +37,7 @@ _TEST = ("test", "testing", "val", "valid", "validation")
 _MODES = {1: "L", 3: "RGB"}
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 """Modes that Pillow gives greyscale pictures of 16 bits, which ``convert`` would clip."""
-_PIXEL_LIMIT = 89_000_000
+PIXEL_LIMIT = 89_000_000
 """Most pixels of one picture: more is a mistake or an attack. Pillow warns from little more on."""
 _DEEPEST = 65_535
 _LAYOUT = 2
@@ -288,7 +288,9 @@ def _digest(root: Path, files: Sequence[Path], size: int, channels: int) -> str:
     return sha.hexdigest()[:32]
 
 
-def picture(path: Path, size: int, channels: int = 3) -> NDArray[np.uint8]:
+def picture(
+    path: Path, size: int, channels: int = 3, *, most_pixels: int = PIXEL_LIMIT
+) -> NDArray[np.uint8]:
     """One picture, ``(channels, size, size)``, turned upright, resized and cropped.
 
     Greyscale pictures of 16 bits are scaled to 8.
@@ -298,7 +300,7 @@ def picture(path: Path, size: int, channels: int = 3) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as opened:
             width, height = opened.size
-            if width * height > _PIXEL_LIMIT:
+            if width * height > most_pixels:
                 raise ValueError(f"it has {width} x {height} pixels")
             upright = _bytes(ImageOps.exif_transpose(opened), _MODES[channels])
         width, height = upright.size

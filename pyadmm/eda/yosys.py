@@ -43,7 +43,8 @@ MOST_IN_BATCH = 24
 _WRAPPER = "pyadmm_batch"
 PLACED_TOP = "route_harness"
 """The module that :func:`map_for_placement` maps."""
-_DASK_TIMEOUT_S = 5
+DASK_TIMEOUT_S = 5.0
+"""How long a Dask scheduler and its workers may take to answer."""
 
 ChipFamily = Literal["xc7", "xcup"]
 _SCHEDULER = re.compile(r"(tcp|tls)://(?P<host>[\w.-]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})\Z")
@@ -249,11 +250,14 @@ def synthesise_all(
     jobs: int | None = None,
     dask_address: str | None = None,
     progress: Callable[[SynthesisReport], None] = lambda report: None,
+    *,
+    dask_timeout_s: float = DASK_TIMEOUT_S,
 ) -> list[SynthesisReport]:
     """Reports of ``designs``, in order, several batches at a time.
 
     :param jobs: child processes at once; the number of cores by default.
     :param dask_address: scheduler of a running Dask cluster that does the work instead.
+    :param dask_timeout_s: how long the scheduler and its workers may take to answer.
     :raises ToolError: as :func:`synthesise`.
     """
     jobs = jobs or os.cpu_count() or 1
@@ -261,7 +265,7 @@ def synthesise_all(
     batches = _batches(designs, [i for i in range(len(designs)) if i not in known], jobs)
     work = [tuple(designs[i] for i in batch) for batch in batches]
     if dask_address is not None:
-        answers = iter(_on_dask(work, dask_address))
+        answers = iter(_on_dask(work, dask_address, dask_timeout_s))
         return _collect(known, batches, answers, progress)
     with ThreadPoolExecutor(jobs) as pool:
         return _collect(known, batches, pool.map(_synthesise_batch, work), progress)
@@ -330,7 +334,9 @@ def _cached(design: Design) -> SynthesisReport | None:
     return replace(report, part=design.part, clock_target_ns=design.clock_target_ns)
 
 
-def _on_dask(batches: Sequence[Sequence[Design]], address: str) -> list[list[SynthesisReport]]:
+def _on_dask(
+    batches: Sequence[Sequence[Design]], address: str, timeout_s: float
+) -> list[list[SynthesisReport]]:
     """Reports of ``batches`` by the workers of a Dask cluster; they go into this cache too.
 
     :raises ToolError: where ``distributed`` is missing, no scheduler or worker answers, or a
@@ -340,10 +346,10 @@ def _on_dask(batches: Sequence[Sequence[Design]], address: str) -> list[list[Syn
         distributed = importlib.import_module("distributed")
     except ImportError as error:
         raise MissingToolError("dask: not installed; pip install 'pyadmm[dask]'") from error
-    _reach(address)
+    _reach(address, timeout_s)
     try:
-        with distributed.Client(address, timeout=f"{_DASK_TIMEOUT_S} s") as client:
-            client.wait_for_workers(1, timeout=_DASK_TIMEOUT_S)
+        with distributed.Client(address, timeout=f"{timeout_s} s") as client:
+            client.wait_for_workers(1, timeout=timeout_s)
             reports: list[list[SynthesisReport]] = client.gather(
                 client.map(_synthesise_batch, list(batches), pure=False)
             )
@@ -357,7 +363,7 @@ def _on_dask(batches: Sequence[Sequence[Design]], address: str) -> list[list[Syn
     return reports
 
 
-def _reach(address: str) -> None:
+def _reach(address: str, timeout_s: float) -> None:
     """Open and close a connection: Dask's own client takes half a minute to give up.
 
     :raises ToolError: for an address of another form, or where nobody listens.
@@ -367,7 +373,7 @@ def _reach(address: str) -> None:
         raise ToolError(f"dask: a scheduler's address is tcp://HOST:PORT, not {address!r}")
     try:
         host = match["host"].strip("[]")
-        socket.create_connection((host, int(match["port"])), _DASK_TIMEOUT_S).close()
+        socket.create_connection((host, int(match["port"])), timeout_s).close()
     except OSError as error:
         raise ToolError(
             f"dask: no scheduler at {address}: {error}; start one with 'dask scheduler'"

@@ -25,8 +25,6 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> np.ndarray:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (6, ROWS, 3, 32, 32), np.uint8)
     monkeypatch.setattr(cifar10, "PER_BATCH", ROWS)
-    monkeypatch.setattr(cifar10, "_PIXELS", ROWS * 3072)
-    monkeypatch.setattr(cifar10, "_FILE_LIMIT", 4 * ROWS * 3072)
     labels = labels_of()
     for name, part in (("TRAIN_SHA256", slice(5)), ("TEST_SHA256", slice(5, 6))):
         digest = fetch.sha256(pixels[part].tobytes() + labels[part].tobytes())

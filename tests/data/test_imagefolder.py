@@ -86,13 +86,10 @@ def test_a_damaged_picture_is_named(tmp_path: Path) -> None:
     assert not list((tmp_path / "cache" / "imagefolder").glob("*.partial"))
 
 
-def test_an_absurdly_large_picture_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(imagefolder, "_PIXEL_LIMIT", 100)
+def test_an_absurdly_large_picture_is_refused(tmp_path: Path) -> None:
     Image.new("RGB", (20, 20)).save(tmp_path / "large.png")
     with pytest.raises(PyadmmError, match="it has 20 x 20 pixels"):
-        imagefolder.picture(tmp_path / "large.png", 7)
+        imagefolder.picture(tmp_path / "large.png", 7, most_pixels=100)
 
 
 def _without_validation(root: Path) -> None:

@@ -179,12 +179,12 @@ def test_projection_is_idempotent() -> None:
         assert torch.equal(project_joint(z, 9, 0.5, 3), z)
 
 
-def _long(kind: str, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
-    """A vector that counts as long, of many pieces."""
-    monkeypatch.setattr(project, "_LARGE", 1000)
-    monkeypatch.setattr(project, "_SAMPLE", 64)
-    monkeypatch.setattr(project, "CHUNK", 777)
-    w = torch.randn(20_011, generator=torch.Generator().manual_seed(0))
+LONG = 2 * project.CHUNK + 6_007
+
+
+def _long(kind: str) -> torch.Tensor:
+    """A vector that counts as long, of several pieces."""
+    w = torch.randn(LONG, generator=torch.Generator().manual_seed(0))
     return {
         "normal": w,
         "ties": (4 * w).floor(),
@@ -194,13 +194,13 @@ def _long(kind: str, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
 
 
 KINDS = ("normal", "ties", "sorted", "zeros")
-COUNTS = (1, 17, 900, 5_000, 20_010, 20_011)
+COUNTS = (1, 17, 900, 30_000, LONG - 1, LONG)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_selection_from_a_long_vector(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_selection_from_a_long_vector(kind: str) -> None:
     """By sampling: exactly ``count``, the largest, of equal ones the first."""
-    w = _long(kind, monkeypatch)
+    w = _long(kind)
     for score in (torch.abs, torch.neg):
         order = torch.sort(score(w), descending=True, stable=True).indices
         for count in COUNTS:
@@ -211,9 +211,9 @@ def test_selection_from_a_long_vector(kind: str, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_piecewise_projections_of_a_long_vector(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_piecewise_projections_of_a_long_vector(kind: str) -> None:
     """Compact or not, in pieces or at once: the same bits, and no zero counts as kept."""
-    w = _long(kind, monkeypatch).reshape(-1, 20_011)
+    w = _long(kind).reshape(-1, LONG)
     for count in COUNTS:
         largest, joint = keep_largest(w, count), keep_joint(w, count, 0.5, 3)
         assert torch.equal(largest.dense(), w * top_mask(w.abs(), count))
@@ -226,8 +226,8 @@ def test_piecewise_projections_of_a_long_vector(kind: str, monkeypatch: pytest.M
             assert torch.equal(Kept.of(kept.dense()).values, kept.values)
 
 
-def test_a_long_vector_with_what_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    w = _long("normal", monkeypatch)
+def test_a_long_vector_with_what_is_no_number_is_refused() -> None:
+    w = _long("normal")
     w[5::7] = float("nan")
     with pytest.raises(PyadmmError, match="must be numbers"):
-        keep_largest(w, 19_000)
+        keep_largest(w, LONG - 1_000)

@@ -157,16 +157,19 @@ def test_a_dask_cluster_gives_what_this_machine_gives(
 
 @needs_dask
 @needs_pyosys
-def test_a_cluster_without_workers_is_said(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_without_workers_is_said(source: Path) -> None:
     distributed = importlib.import_module("distributed")
-    monkeypatch.setattr(yosys, "_DASK_TIMEOUT_S", 0.5)
     with (
         distributed.LocalCluster(
             n_workers=0, processes=False, protocol="tcp", dashboard_address=None
         ) as cluster,
         pytest.raises(ToolError, match="gave no result"),
     ):
-        synthesise_all([Design("mac", (source,), {})], dask_address=cluster.scheduler_address)
+        synthesise_all(
+            [Design("mac", (source,), {})],
+            dask_address=cluster.scheduler_address,
+            dask_timeout_s=0.5,
+        )
 
 
 @needs_dask
