@@ -31,7 +31,8 @@ REMEDY = "unpack the official cifar-10-python archive there"
 
 _BATCHES = (*(f"data_batch_{k}" for k in range(1, 6)), "test_batch")
 _PACKED = (*(f"train{k}" for k in range(5)), "test")
-_FILE_LIMIT = 2 * PER_BATCH * int(np.prod(IMAGE_SHAPE))
+_LARGEST = 4
+"""No file of a batch has more bytes, in units of those of its pixels."""
 _LABEL_FILE_LIMIT = 1 << 17
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.uint8]]
@@ -185,7 +186,7 @@ class _Unpickler(pickle._Unpickler):
 
 
 def _read_batch(path: Path) -> Batch:
-    data = _read(path, _FILE_LIMIT)
+    data = _read(path, _LARGEST * _batch_bytes())
 
     def parse() -> Batch:
         batch = _Unpickler(io.BytesIO(data), encoding="bytes").load()
@@ -243,7 +244,7 @@ def _packed_labels(folder: Path) -> NDArray[np.uint8]:
 
 
 def _read_packed(path: Path) -> NDArray[np.uint8]:
-    data = _read(path, _FILE_LIMIT)
+    data = _read(path, _LARGEST * _batch_bytes())
 
     def parse() -> NDArray[np.uint8]:
         size = _batch_bytes()
