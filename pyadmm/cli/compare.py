@@ -1,4 +1,4 @@
-"""``pyadmm compare``: a sparse design against all-dense ones on the same logic."""
+"""``pyadmm compare``: a sparse design against all-dense ones on the same LUTs."""
 
 from __future__ import annotations
 

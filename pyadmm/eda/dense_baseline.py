@@ -1,6 +1,6 @@
 """``pyadmm compare MODEL.admm``: the sparse design against all-dense designs.
 
-The same network three times on the same logic: as the search maps it (zeros cost no cycle), with
+The same network is mapped three times on the same LUTs: as the search maps it (zeros cost no cycle), with
 dense kernels on its original shapes (every zero is stored and multiplied), and with dense kernels
 on its compact shapes (what is left when only inactive channels are removed). A dense design is the
 fastest that the search finds with the LUTs of the sparse one; flip-flops, DSP blocks and block RAM

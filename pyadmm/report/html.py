@@ -30,7 +30,7 @@ UNKNOWN = "unknown"
 TEMPLATE = "report.html.j2"
 _HISTORY_ROWS = 400
 _LAYER_COLUMNS = 8
-"""More layers are rows, as the page is only so wide."""
+"""With more layers than this the table is transposed, to fit the width of the page."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +149,8 @@ def build_page(record: RunRecord) -> Page:
             ),
             _chart(
                 "ADMM residuals",
-                "How far weights and their projection are apart (primal), and how far the "
-                "projection still moves (dual), relative to the weights. Both fall when ADMM "
+                "The distance between weights and their projection (primal) and the change of the "
+                "projection (dual), relative to the weights. Both fall when ADMM "
                 f"converges. {_convergence(record)}",
                 plots.residuals_svg(record),
             ),
@@ -170,7 +170,7 @@ def build_page(record: RunRecord) -> Page:
         ),
         hardware_chart=_chart(
             "Chip resources",
-            "A dashed outline is a modelled figure, a filled bar one that a tool gave.",
+            "A dashed outline is a modelled figure, a filled bar the figure of a tool.",
             plots.hardware_svg(record),
         ),
         tables={table.name: table for table in tables},
@@ -344,8 +344,8 @@ def _layers_table(record: RunRecord) -> Table:
         ),
         rows=tuple(Row(_layer_cells(layer)) for layer in record.layers),
         numeric=frozenset({1, 2, 3, 4, 5, 6, 8}),
-        note="Bits are those of weights and activations. "
-        "Kernel: R output rows a tile, G groups. Cycles are clock cycles per image.",
+        note="Bits are those of weights and activations. A kernel has R output rows per tile and G "
+        "groups. Cycles are clock cycles per image.",
     )
 
 
@@ -353,15 +353,15 @@ def _decisions_table(record: RunRecord) -> Table:
     tried = ", ".join(f"{times(t.factor)}: {t.accuracy:.2%}" for t in record.trials)
     return Table(
         name="decisions",
-        title="Break-even and what was decided",
+        title="Break-even and decisions",
         columns=("Layer", "Planned", "Break-even", "Ratio", "Over break-even", "Decision"),
         rows=tuple(Row(_decision_cells(layer)) for layer in record.layers),
         numeric=frozenset({1, 2, 3, 4}),
-        note="Break-even is the least pruning ratio at which the sparse kernel of the layer as "
-        "trained is not slower than the dense one in the same area (ADMM-NN section 5.1). Planned: "
-        "before hardware had its say. Small: ratio among the weights between channels that live; "
-        "inactive channels make dense hardware smaller, too."
-        + (f" Trials of pushing further, by validation accuracy: {tried}." if tried else ""),
+        note="Break-even is the least pruning ratio at which the sparse kernel of the layer is not "
+        "slower than the dense one on the same area (ADMM-NN section 5.1). 'Planned' is the ratio "
+        "before break-even was considered. The small figure is the ratio among weights between "
+        "active channels; inactive channels make dense hardware smaller as well."
+        + (f" Trials of pruning further, by validation accuracy: {tried}." if tried else ""),
     )
 
 
@@ -405,14 +405,14 @@ def _designs_table(record: RunRecord) -> Table:
         rows = [Row(cells) for cells in figures]
     return Table(
         name="designs",
-        title="Sparse against dense on the same logic",
+        title="Sparse against dense on the same LUTs",
         columns=tuple(columns),
         rows=tuple(rows),
         numeric=frozenset(range(1, len(columns))),
-        note="Small: how many times the sparse accelerator's figure. Dense: the fastest all-dense "
-        "accelerator of the network as trained, zeros stored and multiplied, on at most the LUTs "
-        "of the sparse one; compact: of its shapes without inactive channels. Layers: cycles per image "
-        "in which a layer's kernel works.",
+        note="'dense' is the fastest all-dense accelerator of the trained network on at most the LUTs "
+        "of the sparse one; it stores and multiplies zeros. 'dense, compact' has the shapes without "
+        "inactive channels. Columns of layers show the cycles per image in which their kernels work. "
+        "A small figure is the multiple of the sparse accelerator's figure.",
         empty="No comparison is recorded.",
     )
 
@@ -495,11 +495,11 @@ def _literature_table(record: RunRecord) -> Table:
         ),
         rows=rows,
         numeric=frozenset({1, 2, 3, 4, 5}),
-        note="Sizes compare only where they count the same: 'weights only' leaves out the "
-        "positions, without which nobody can decode the network; 'pruning only' states no size. "
-        "Published figures are quoted, not re-run; a dash means not published. 'lost' is against "
-        "the same paper's dense network."
-        + ("" if len(rows) > 1 else " No published row is at hand for this model."),
+        note="Sizes can be compared only where they count the same: 'weights only' leaves out the "
+        "positions, without which the network cannot be decoded; 'pruning only' states no size. "
+        "Published figures are quoted and were not reproduced; a dash means not published. 'lost' "
+        "is the loss against the dense network of the same paper."
+        + ("" if len(rows) > 1 else " There is no published row for this model."),
     )
 
 
@@ -587,8 +587,8 @@ def _hardware_table(hardware: Hardware) -> Table:
         columns=("Figure", "Value"),
         rows=tuple(Row(cells) for cells in rows),
         numeric=frozenset({1}),
-        note="The tag says how a figure was found. Rates are for the accelerator alone, at the "
-        "lower of the target clock and this one.",
+        note="The tag names the basis of a figure. Rates are those of the accelerator alone, at the "
+        "lower of the target clock and this clock.",
     )
 
 

@@ -446,7 +446,7 @@ class Check:
 class RunRecord:
     """Everything that a report shows.
 
-    :param designs: this accelerator and all-dense ones on the same logic, by one basis; or nothing.
+    :param designs: this accelerator and all-dense ones on the same LUTs, by one basis; or nothing.
     :param trials: how far pushing was tried (``--hardware-aware``).
     :param admm: how each run of ADMM ended: converged, or how far it was from that.
     :param done: what the run did, one sentence each.

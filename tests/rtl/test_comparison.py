@@ -1,4 +1,4 @@
-"""Sparse against dense on the same logic: counted, bit-exact, and faster."""
+"""Sparse against dense on the same LUTs: counted, bit-exact, and faster."""
 
 from __future__ import annotations
 

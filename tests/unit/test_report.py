@@ -170,7 +170,7 @@ def test_every_layer_is_shown_against_its_break_even(page: Page) -> None:
         assert f"×{layer.over_break_even:.3g}<" in table or "below<" in table
         assert f"×{layer.living_ratio:.3g} of active" in table
         assert str(layer.why) in table
-    assert "Trials of pushing further, by validation accuracy: ×1: 99.02%, ×2: 98.71%." in table
+    assert "Trials of pruning further, by validation accuracy: ×1: 99.02%, ×2: 98.71%." in table
 
 
 def test_dense_designs_are_shown_as_multiples_of_the_sparse_one(page: Page) -> None:
