@@ -23,6 +23,7 @@ from .dma import AxiDma, Deadline
 from .errors import HostError, IdentError, InputError, ManifestError, WeightsError
 from .lock import DeviceLock
 from .manifest import Manifest, ModelFact, read_manifest
+from .pixels import fill_stream
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -330,10 +331,7 @@ class Accelerator:
         with self.claimed():
             send = self.buffer("send", count * words)
             pixels = send[: count * words].view(np.uint8).reshape(count, 4 * words)
-            pixels[:, : self.manifest.image_bytes] = self.manifest.stream_bytes(images).reshape(
-                count, -1
-            )
-            pixels[:, self.manifest.image_bytes :] = 0
+            fill_stream(images, self.manifest, pixels)
             receive = self.buffer("receive", out_words)
             sent, received = Transfer(send, 4 * count * words), Transfer(receive, 4 * out_words)
             seconds = self._transact("infer", count, sent, received)

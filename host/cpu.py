@@ -16,6 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from .errors import ManifestError
 from .manifest import Manifest, ModelFact
+from .pixels import input_integers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,11 +41,7 @@ class Network:
 
     def logits(self, images: NDArray[Any]) -> NDArray[np.int64]:
         """Integer logits ``(N, classes)`` of ``images`` ``(N, C, H, W)`` of the manifest's type."""
-        offset = np.array(self._manifest.input_offset, np.int64).reshape(1, -1, 1, 1)
-        x = (
-            self._manifest.stream_bytes(images).astype(np.int64) - offset
-        ) >> self._manifest.input_shift
-        values = {_INPUT: np.clip(x, self._manifest.input_lo, self._manifest.input_hi)}
+        values = {_INPUT: input_integers(images, self._manifest)}
         name = _INPUT
         for node in self._nodes:
             try:

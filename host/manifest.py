@@ -127,6 +127,8 @@ class Manifest:
 
     :param input_shape: ``(C, H, W)`` of an image.
     :param input_dtype: ``uint8``, or ``int8``, whose sign bits :meth:`stream_bytes` inverts.
+    :param packed: whether the input stream takes the clamped integers instead of bytes, each in
+        ``pixel_bits`` bits.
     :param input_words: 32-bit words of one image on the input stream; ``output_words`` of one
         result on the output stream, which are the logits.
     :param input_offset: ``offset[c]`` and ``input_shift``, ``input_lo``, ``input_hi`` of
@@ -144,6 +146,8 @@ class Manifest:
     input_shift: int
     input_lo: int
     input_hi: int
+    packed: bool
+    pixel_bits: int
     input_words: int
     output_words: int
     design: DesignFact
@@ -153,12 +157,6 @@ class Manifest:
     modes: dict[str, int]
     models: tuple[ModelFact, ...]
     curves: FileFact | None
-
-    @property
-    def image_bytes(self) -> int:
-        """Bytes of an image before it is padded to whole words."""
-        channels, height, width = self.input_shape
-        return channels * height * width
 
     def stream_bytes(self, images: NDArray[Any]) -> NDArray[np.uint8]:
         """``images`` of type :attr:`input_dtype` as the bytes that the hardware reads."""
@@ -181,22 +179,23 @@ class _Fields:
     def __init__(self, file: str, where: str, value: Any) -> None:
         self.file, self.where = file, where
         if not isinstance(value, dict):
-            raise self._error("", "must be an object")
+            raise self.wrong("", "must be an object")
         self.value: dict[str, Any] = value
         self.left = set(value)
 
-    def _error(self, key: str, what: str) -> ManifestError:
+    def wrong(self, key: str, what: str) -> ManifestError:
+        """The error that the field ``key`` makes."""
         name = ".".join(part for part in (self.where, key) if part) or "the document"
         return ManifestError(f"{self.file}: field {name} {what}")
 
     def take(self, key: str, holds: Callable[[Any], bool], what: str) -> Any:
         """The value of ``key``, which must exist and for which ``holds`` must be true."""
         if key not in self.value:
-            raise self._error(key, "is missing")
+            raise self.wrong(key, "is missing")
         self.left.discard(key)
         value = self.value[key]
         if not holds(value):
-            raise self._error(key, f"must be {what}, not {str(value)[:60]!r}")
+            raise self.wrong(key, f"must be {what}, not {str(value)[:60]!r}")
         return value
 
     def child(self, key: str) -> _Fields:
@@ -255,7 +254,7 @@ class _Fields:
     def finish(self) -> None:
         """Refuse fields that nobody asked for."""
         if self.left:
-            raise self._error(sorted(self.left)[0], f"is unknown in version {VERSION}")
+            raise self.wrong(sorted(self.left)[0], f"is unknown in version {VERSION}")
 
 
 def read_manifest(path: str | Path) -> Manifest:
@@ -308,7 +307,14 @@ def _manifest(path: Path, document: _Fields) -> Manifest:
     streams = document.child("streams")
     streams.take("word_bits", lambda v: type(v) is int and v == 32, "32")
     streams.choice("byte_order", ("little",))
-    expected = (channels * height * width + 3) // 4
+    # Bundles of streams of bytes, 32 bits wide, do not name them.
+    packed = "pixel_bits" in streams.value
+    pixel_bits = streams.integer("pixel_bits", 1, 8) if packed else 8
+    if pixel_bits not in (1, 2, 4, 8):
+        raise streams.wrong("pixel_bits", f"must be 1, 2, 4 or 8, not {pixel_bits}")
+    wide = "input_word_bits" in streams.value
+    word_bits = streams.integer("input_word_bits", 64, 64) if wide else 32
+    expected = -(-channels * height * width * pixel_bits // word_bits) * (word_bits // 32)
     input_words = streams.integer("input_words", expected, expected)
     classes = document.integer("classes", 1, _SIDE_LIMIT)
     output_words = streams.integer("output_words", classes, classes)
@@ -330,6 +336,8 @@ def _manifest(path: Path, document: _Fields) -> Manifest:
         input_shift=shift,
         input_lo=lo,
         input_hi=hi,
+        packed=packed,
+        pixel_bits=pixel_bits,
         input_words=input_words,
         output_words=output_words,
         design=_design(path.parent, document.child("design")),

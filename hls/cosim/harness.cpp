@@ -3,7 +3,8 @@
 //
 //   'R' u32 addr                  AXI4-Lite read            -> u32 data
 //   'W' u32 addr, u32 data        AXI4-Lite write           -> u32 0
-//   'S' u32 last, u32 n, n words  offer n input words; TLAST on the last one if last != 0 -> u32 0
+//   'S' u32 last, u32 n, n words  offer n input words of 32 bits, PYADMM_IN_WORDS to a word of the
+//                                 stream; TLAST on the last one if last != 0 -> u32 0
 //   'G' u32 limit                 take output words up to limit, none beyond a TLAST
 //                                 -> u32 n, u32 last, n words, n u64 cycles
 //   'A' u64 n                     n clock cycles            -> u64 cycle
@@ -33,6 +34,9 @@
 #ifndef PYADMM_STAGES
 #error "define PYADMM_STAGES, the number of stages of the design"
 #endif
+#ifndef PYADMM_IN_WORDS
+#error "define PYADMM_IN_WORDS, the 32-bit words in a word of the input stream"
+#endif
 
 namespace {
 
@@ -46,7 +50,7 @@ void fail(const std::string& what) {
 }
 
 struct Word {
-    uint32_t data;
+    uint64_t data;
     uint64_t cycle;
     bool last;
 };
@@ -94,7 +98,7 @@ public:
         top_->ap_rst_n = 0;
         top_->in_stream_tvalid = 0;
         top_->out_stream_tready = 0;
-        top_->in_stream_tkeep = 0xf;
+        top_->in_stream_tkeep = (1u << (4 * PYADMM_IN_WORDS)) - 1;
         top_->s_axi_control_awvalid = 0;
         top_->s_axi_control_wvalid = 0;
         top_->s_axi_control_bready = 1;
@@ -153,7 +157,7 @@ public:
         fail("no answer to an AXI4-Lite write");
     }
 
-    void offer(uint32_t word, bool last) { offered_.push_back(Word{word, 0, last}); }
+    void offer(uint64_t word, bool last) { offered_.push_back(Word{word, 0, last}); }
 
     void advance(uint64_t cycles) {
         for (uint64_t i = 0; i < cycles; ++i) {
@@ -265,8 +269,12 @@ int main() {
             case 'S': {
                 const bool last = take_number<uint32_t>() != 0;
                 const uint32_t count = take_number<uint32_t>();
-                for (uint32_t i = 0; i < count; ++i) {
-                    bench.offer(take_number<uint32_t>(), last && i + 1 == count);
+                for (uint32_t i = 0; i < count; i += PYADMM_IN_WORDS) {
+                    uint64_t word = take_number<uint32_t>();
+                    if (PYADMM_IN_WORDS > 1 && i + 1 < count) {
+                        word |= uint64_t(take_number<uint32_t>()) << 32;
+                    }
+                    bench.offer(word, last && i + PYADMM_IN_WORDS >= count);
                 }
                 give(uint32_t(0));
                 break;
@@ -276,7 +284,7 @@ int main() {
                 give(uint32_t(words.size()));
                 give(uint32_t(!words.empty() && words.back().last));
                 for (const Word& word : words) {
-                    give(word.data);
+                    give(uint32_t(word.data));
                 }
                 for (const Word& word : words) {
                     give(word.cycle);

@@ -27,52 +27,86 @@ inline void write_word(AxiStream& stream, uint32_t value, bool last) {
     stream.write(word);
 }
 
-// Bytes C, H, W in row-major order, four to a word, become the first frame. A step takes as many
-// bytes of a word as always share a row: gcd(W, 4).
-// x = saturate((byte - offset(channel)) >> SHIFT).
+// Pixels C, H, W in row-major order, lowest bits of a word first, become the first frame. A pixel is a
+// byte, and x = saturate((byte - offset(channel)) >> SHIFT), or where PACKED the integer x itself in the
+// low bits of PIXEL_BITS. A step takes STEP pixels: the largest power of two that a word and a row hold;
+// where STEP does not divide the row, a step may end one row and begin the next.
+template <class Input>
+typename Input::Act convert_pixel(uint32_t pixel, int channel) {
+#pragma HLS INLINE
+    typedef NumberOf<Input::BITS, Input::SIGNED> Range;
+    if (Input::PACKED) {
+        const int x = int(pixel & ((1u << Input::BITS) - 1));
+        return Input::SIGNED && (x >> (Input::BITS - 1)) != 0 ? x - (1 << Input::BITS) : x;
+    }
+    const int x = (int(pixel) - Input::offset(channel)) >> Input::SHIFT;
+    return x < Range::LO ? int(Range::LO) : x > Range::HI ? int(Range::HI) : x;
+}
+
 template <class Input, class Shape>
 void unpack_image(AxiStream& stream,
                   typename Shape::Row frame[Shape::COPIES][Shape::BANKS][Shape::DEPTH]) {
-    static constexpr int BYTES = Shape::WIDTH % 4 == 0 ? 4 : Shape::WIDTH % 2 == 0 ? 2 : 1;
-    static constexpr int STEPS = Shape::CHANNELS * Shape::HEIGHT * Shape::WIDTH / BYTES;
-    typedef NumberOf<Input::BITS, Input::SIGNED> Range;
-    typename Shape::Act row[Shape::WIDTH];
-#pragma HLS ARRAY_PARTITION variable=row type=complete dim=0
+    static constexpr int STEP = Input::STEP;
+    static constexpr int PARTS = 32 / Input::PIXEL_BITS / STEP;
+    static constexpr int STEPS = ceil_div(Shape::CHANNELS * Shape::HEIGHT * Shape::WIDTH, STEP);
+    static_assert(STEP <= Shape::WIDTH, "a step ends at most one row");
+    // The newest pixels lie at the end; a row ends up to STEP - 1 pixels before it.
+    static constexpr int HELD = Shape::WIDTH + STEP - 1;
+    typename Shape::Act held[HELD];
+#pragma HLS ARRAY_PARTITION variable=held type=complete dim=0
     RowCursor<Shape> cursor;
     cursor.first();
     uint32_t word = 0;
-    Count<4> phase = 0;
-    Count<Shape::WIDTH> column = 0;
+    Count<PARTS> part = 0;
+    Count<Shape::WIDTH + STEP> column = 0;
     Count<Shape::HEIGHT> h = 0;
     Count<Shape::CHANNELS> channel = 0;
 STEP:
     for (int n = 0; n < STEPS; ++n) {
         PYADMM_PIPELINE(1)
-        if (phase == 0) {
+        if (part == 0) {
             word = read_word(stream);
         }
+        const bool map_ends = h == Shape::HEIGHT - 1;
+        const bool more = channel != Shape::CHANNELS - 1;
     SHIFT:
-        for (int w = 0; w + BYTES < Shape::WIDTH; ++w) {
+        for (int w = 0; w + STEP < HELD; ++w) {
             PYADMM_UNROLL(Shape::WIDTH)
-            row[w] = row[w + BYTES];
+            held[w] = held[w + STEP];
         }
-    BYTE:
-        for (int b = 0; b < BYTES; ++b) {
-            PYADMM_UNROLL(BYTES)
-            const int byte = int(word >> (8 * b)) & 0xff;
-            const int x = (byte - Input::offset(int(channel))) >> Input::SHIFT;
-            row[Shape::WIDTH - BYTES + b] = x < Range::LO   ? int(Range::LO)
-                                            : x > Range::HI ? int(Range::HI)
-                                                            : x;
+    PIXEL:
+        for (int i = 0; i < STEP; ++i) {
+            PYADMM_UNROLL(STEP)
+            // Pixels behind the end of a channel are the next one's.
+            const bool after = map_ends && more && int(column) + i >= Shape::WIDTH;
+            const uint32_t pixel =
+                (word >> (Input::PIXEL_BITS * i)) & ((1u << Input::PIXEL_BITS) - 1);
+            held[HELD - STEP + i] = convert_pixel<Input>(pixel, int(channel) + (after ? 1 : 0));
         }
-        word >>= 8 * (BYTES % 4);
-        phase = phase == 4 / BYTES - 1 ? 0 : int(phase) + 1;
-        column = int(column) + BYTES;
-        if (column == Shape::WIDTH) {
-            column = 0;
+        if (PARTS > 1) {
+            word >>= (Input::PIXEL_BITS * STEP) % 32;
+        }
+        part = part == PARTS - 1 ? 0 : int(part) + 1;
+        column = int(column) + STEP;
+        if (column >= Shape::WIDTH) {
+            const int beyond = int(column) - Shape::WIDTH;
+            typename Shape::Act row[Shape::WIDTH];
+#pragma HLS ARRAY_PARTITION variable=row type=complete dim=0
+        PHASE:
+            for (int phase = 0; phase < STEP; ++phase) {
+                PYADMM_UNROLL(STEP)
+                if (phase == beyond) {
+                ALIGN:
+                    for (int w = 0; w < Shape::WIDTH; ++w) {
+                        PYADMM_UNROLL(Shape::WIDTH)
+                        row[w] = held[STEP - 1 - phase + w];
+                    }
+                }
+            }
+            column = beyond;
             write_row<Shape>(frame, int(channel), cursor, row);
             cursor.next();
-            if (h != Shape::HEIGHT - 1) {
+            if (!map_ends) {
                 ++h;
             } else {
                 h = 0;

@@ -220,5 +220,5 @@ module frame_buffer #(
   assign fill_half = w1_half_reg;
 
   logic unused;
-  assign unused = ^remainder;
+  assign unused = ^{remainder, bank_row};
 endmodule

@@ -1,8 +1,11 @@
-// Input stream to row words: bytes in (channel, row, column) order, four to a 32-bit word, lowest
-// first, every image padded to a whole word. x = saturate((byte - offset[channel]) >> SHIFT).
+// Input stream to row words: pixels in (channel, row, column) order, lowest first, every image padded to
+// a whole stream word.
 //
-// Takes BYTES_PER_STEP = gcd(WIDTH, 4) bytes a cycle, so that a step never spans two rows; one word a
-// cycle where WIDTH is a multiple of 4. Unpacks count images after start, then takes no more words.
+// A pixel is a byte, and x = saturate((byte - offset[channel]) >> SHIFT), or where PACKED the integer x
+// itself in the low bits of PIXEL_BITS. A cycle takes STEP pixels, the largest power of two that a word
+// and a row hold; where STEP does not divide WIDTH, a step may end one row and begin the next. One word
+// a cycle where STEP pixels are a word, also from one image to the next, if the frame is free. Unpacks
+// count images after start, then takes no more words.
 module input_unpack #(
     parameter int CHANNELS = 1,
     parameter int HEIGHT = 28,
@@ -11,6 +14,10 @@ module input_unpack #(
     parameter bit X_SIGNED = 0,
     parameter int SHIFT = 0,
     parameter logic [8*CHANNELS-1:0] OFFSETS = '0,
+    parameter bit PACKED = 0,
+    parameter int PIXEL_BITS = 8,
+    parameter int WORD_BITS = 32,
+    parameter int STEP = 4,
     parameter int CHANNEL_BITS = CHANNELS > 1 ? $clog2(CHANNELS) : 1,
     parameter int ROW_BITS = $clog2(HEIGHT + 2)
 ) (
@@ -20,7 +27,7 @@ module input_unpack #(
     input  logic [31:0]             count,
     input  logic                    word_valid,
     output logic                    word_ready,
-    input  logic [31:0]             word,
+    input  logic [WORD_BITS-1:0]    word,
     input  logic                    wr_free,
     input  logic                    wr_next_half,
     output logic                    wr_claim,
@@ -31,12 +38,20 @@ module input_unpack #(
     output logic [ROW_BITS-1:0]     wr_row,
     output logic [WIDTH*X_BITS-1:0] wr_data
 );
-  localparam int BYTES_PER_STEP = WIDTH % 4 == 0 ? 4 : (WIDTH % 2 == 0 ? 2 : 1);
-  localparam int WORD_STEPS = 4 / BYTES_PER_STEP;
-  localparam int ROW_STEPS = WIDTH / BYTES_PER_STEP;
+  localparam int WORD_STEPS = WORD_BITS / PIXEL_BITS / STEP;
   localparam int PART_BITS = WORD_STEPS > 1 ? $clog2(WORD_STEPS) : 1;
-  localparam int STEP_BITS = ROW_STEPS > 1 ? $clog2(ROW_STEPS) : 1;
-  localparam int STEP_WIDTH = BYTES_PER_STEP * X_BITS;
+  localparam int PART_WIDTH = STEP * PIXEL_BITS;
+  localparam int STEP_WIDTH = STEP * X_BITS;
+  // Rows begin at multiples of UNIT pixels of a step.
+  function automatic int common_divisor(input int a, input int b);
+    common_divisor = b;
+    while (a % common_divisor != 0 || b % common_divisor != 0) common_divisor--;
+  endfunction
+  localparam int UNIT = common_divisor(STEP, WIDTH);
+  localparam int PHASES = STEP / UNIT;
+  localparam int PHASE_BITS = PHASES > 1 ? $clog2(PHASES) : 1;
+  localparam int HELD = WIDTH + STEP - UNIT;
+  localparam int COLUMN_BITS = $clog2(WIDTH + STEP);
   localparam int WIDE = 11;
   localparam logic signed [WIDE-1:0] LOWEST = X_SIGNED ? -WIDE'(2 ** (X_BITS - 1)) : '0;
   localparam logic signed [WIDE-1:0] HIGHEST = WIDE'(2 ** (X_BITS - 32'(X_SIGNED)) - 1);
@@ -44,72 +59,114 @@ module input_unpack #(
   if (X_BITS > 9) begin : gen_bad_bits
     $error("input_unpack: X_BITS must be at most 9");
   end
+  if (STEP > WIDTH || WORD_BITS % PART_WIDTH != 0) begin : gen_bad_step
+    $error("input_unpack: STEP must be at most WIDTH and parts of STEP pixels must make a word");
+  end
 
+  // Images left to claim a half of the frame for; the next half is claimed ahead.
   logic [31:0] remaining_reg;
-  logic filling_reg, half_reg, step, row_last, map_last, image_last, word_done;
+  logic more_reg, filling_reg, half_reg, ahead_reg, ahead_half_reg, next_image;
+  logic step, row_last, map_last, image_last, word_done;
   logic [PART_BITS-1:0] part_reg;
-  logic [STEP_BITS-1:0] step_reg;
+  logic [COLUMN_BITS-1:0] column_reg, column_next;
   logic [ROW_BITS-1:0] row_reg;
   logic [CHANNEL_BITS-1:0] channel_reg;
-  assign wr_claim = ~filling_reg & (remaining_reg != '0) & wr_free;
+  assign wr_claim = more_reg & wr_free & ~ahead_reg;
   assign step = filling_reg & word_valid;
-  assign row_last = step_reg == STEP_BITS'(ROW_STEPS - 1);
+  assign column_next = column_reg + COLUMN_BITS'(STEP);
+  assign row_last = column_next >= COLUMN_BITS'(WIDTH);
   assign map_last = row_last & (row_reg == ROW_BITS'(HEIGHT - 1));
   assign image_last = map_last & (channel_reg == CHANNEL_BITS'(CHANNELS - 1));
   assign word_done = (part_reg == PART_BITS'(WORD_STEPS - 1)) | image_last;
   assign word_ready = filling_reg & word_done;
+  assign next_image = ahead_reg & (~filling_reg | (step & image_last));
 
   always_ff @(posedge clk) begin
     if (rst) begin
       remaining_reg <= '0;
+      more_reg <= 1'b0;
+      ahead_reg <= 1'b0;
       filling_reg <= 1'b0;
       part_reg <= '0;
-      step_reg <= '0;
+      column_reg <= '0;
       row_reg <= '0;
       channel_reg <= '0;
     end else begin
-      if (start) remaining_reg <= count;
-      else if (step && image_last) remaining_reg <= remaining_reg - 1'b1;
-      if (wr_claim) filling_reg <= 1'b1;
-      else if (step && image_last) filling_reg <= 1'b0;
+      if (start) begin
+        remaining_reg <= count;
+        more_reg <= count != '0;
+      end else if (wr_claim) begin
+        remaining_reg <= remaining_reg - 1'b1;
+        more_reg <= remaining_reg != 32'd1;
+      end
+      ahead_reg <= wr_claim | (ahead_reg & ~next_image);
+      filling_reg <= next_image | (filling_reg & ~(step & image_last));
       if (step) begin
         part_reg <= word_done ? '0 : part_reg + 1'b1;
-        step_reg <= row_last ? '0 : step_reg + 1'b1;
+        if (image_last) column_reg <= '0;
+        else column_reg <= row_last ? column_next - COLUMN_BITS'(WIDTH) : column_next;
         if (row_last) row_reg <= map_last ? '0 : row_reg + 1'b1;
         if (map_last) channel_reg <= image_last ? '0 : channel_reg + 1'b1;
       end
     end
-    if (wr_claim) half_reg <= wr_next_half;
+    if (wr_claim) ahead_half_reg <= wr_next_half;
+    if (next_image) half_reg <= ahead_half_reg;
   end
 
-  // Convert a step's bytes.
-  logic [7:0] offset;
+  // Convert a step's pixels.
+  logic [PART_WIDTH-1:0] part;
   logic [STEP_WIDTH-1:0] converted;
-  assign offset = OFFSETS[32'(channel_reg)*8+:8];
-  for (genvar i = 0; i < BYTES_PER_STEP; i++) begin : gen_byte
-    logic [7:0] raw;
-    logic signed [WIDE-1:0] shifted, clamped;
+  if (WORD_STEPS == 1) begin : gen_whole
+    assign part = word;
     logic unused;
-    if (WORD_STEPS == 1) begin : gen_whole
-      assign raw = word[8*i+:8];
-    end else begin : gen_part
-      assign raw = word[(32'(part_reg)*BYTES_PER_STEP+i)*8+:8];
+    assign unused = ^part_reg;
+  end else begin : gen_part
+    mux_tree #(
+        .WIDTH(PART_WIDTH),
+        .COUNT(WORD_STEPS),
+        .SELECT_BITS(PART_BITS)
+    ) pick (
+        .select(part_reg),
+        .choices(word),
+        .result(part)
+    );
+  end
+  if (PACKED) begin : gen_packed
+    for (genvar i = 0; i < STEP; i++) begin : gen_pixel
+      assign converted[i*X_BITS+:X_BITS] = part[i*PIXEL_BITS+:X_BITS];
     end
-    assign shifted = ($signed(WIDE'(raw)) - $signed(WIDE'(offset))) >>> SHIFT;
-    assign clamped = shifted < LOWEST ? LOWEST : (shifted > HIGHEST ? HIGHEST : shifted);
-    assign converted[i*X_BITS+:X_BITS] = clamped[X_BITS-1:0];
-    assign unused = ^clamped;
+    logic unused;
+    assign unused = ^part;
+  end else begin : gen_bytes
+    // Pixels behind the end of a channel are the next one's.
+    logic [7:0] offset, offset_after;
+    assign offset = OFFSETS[32'(channel_reg)*8+:8];
+    if (CHANNELS > 1 && PHASES > 1) begin : gen_after
+      localparam logic [8*CHANNELS-1:0] AFTER = {OFFSETS[7:0], OFFSETS[8*CHANNELS-1:8]};
+      assign offset_after = map_last ? AFTER[32'(channel_reg)*8+:8] : offset;
+    end else begin : gen_same
+      assign offset_after = offset;
+    end
+    for (genvar i = 0; i < STEP; i++) begin : gen_pixel
+      logic signed [WIDE-1:0] shifted, clamped;
+      logic beyond, unused;
+      assign beyond = column_reg + COLUMN_BITS'(i) >= COLUMN_BITS'(WIDTH);
+      assign shifted = ($signed(WIDE'(part[i*8+:8])) - $signed(WIDE'(beyond ? offset_after : offset)))
+                       >>> SHIFT;
+      assign clamped = shifted < LOWEST ? LOWEST : (shifted > HIGHEST ? HIGHEST : shifted);
+      assign converted[i*X_BITS+:X_BITS] = clamped[X_BITS-1:0];
+      assign unused = ^clamped;
+    end
   end
 
-  // Collect a row; it leaves in the cycle after its last step.
-  logic [WIDTH*X_BITS-1:0] data_reg, data_next;
+  // Collect a row; it leaves in the cycle after its last step, from the place where it ended.
+  logic [HELD*X_BITS-1:0] data_reg, data_next;
   logic valid_reg, last_reg, out_half_reg;
+  logic [PHASE_BITS-1:0] phase_reg;
   logic [ROW_BITS-1:0] out_row_reg;
   logic [CHANNEL_BITS-1:0] out_channel_reg;
-  if (ROW_STEPS > 1) begin : gen_shift
-    assign data_next = {converted, data_reg[WIDTH*X_BITS-1:STEP_WIDTH]};
-    logic unused;
-    assign unused = ^data_reg[STEP_WIDTH-1:0];
+  if (HELD > STEP) begin : gen_shift
+    assign data_next = {converted, data_reg[HELD*X_BITS-1:STEP_WIDTH]};
   end else begin : gen_direct
     assign data_next = converted;
   end
@@ -122,6 +179,8 @@ module input_unpack #(
       out_half_reg <= half_reg;
       out_row_reg <= row_reg;
       out_channel_reg <= channel_reg;
+      // UNIT pixels of the step beyond the row.
+      phase_reg <= PHASE_BITS'((column_next - COLUMN_BITS'(WIDTH)) / COLUMN_BITS'(UNIT));
     end
   end
   assign wr_valid = valid_reg;
@@ -129,10 +188,19 @@ module input_unpack #(
   assign wr_half = out_half_reg;
   assign wr_row = out_row_reg;
   assign wr_channel = out_channel_reg;
-  assign wr_data = data_reg;
-
-  if (WORD_STEPS == 1) begin : gen_part_unused
-    logic unused;
-    assign unused = ^part_reg;
+  logic [PHASES*WIDTH*X_BITS-1:0] rows;
+  for (genvar p = 0; p < PHASES; p++) begin : gen_phase
+    assign rows[p*WIDTH*X_BITS+:WIDTH*X_BITS] = data_reg[(PHASES-1-p)*UNIT*X_BITS+:WIDTH*X_BITS];
   end
+  mux_tree #(
+      .WIDTH(WIDTH * X_BITS),
+      .COUNT(PHASES),
+      .SELECT_BITS(PHASE_BITS)
+  ) align (
+      .select(phase_reg),
+      .choices(rows),
+      .result(wr_data)
+  );
+  logic unused;
+  assign unused = ^data_reg;
 endmodule

@@ -82,21 +82,14 @@ module requantize #(
 
     assign shifted = $signed(rounded_reg[WIDE-1:FIXED]) >>> extra_p_reg;
     assign unused = ^rounded_reg[FIXED-1:0];
-    if (Y_SIGNED) begin : gen_signed
-      if (REST > Y_BITS) begin : gen_clamp
-        logic fits;
-        assign fits = (&shifted[REST-1:Y_BITS-1]) | ~(|shifted[REST-1:Y_BITS-1]);
-        assign y_next = fits ? shifted[Y_BITS-1:0] : {shifted[REST-1], {(Y_BITS - 1) {~shifted[REST-1]}}};
-      end else begin : gen_extend
-        assign y_next = Y_BITS'(shifted);
-      end
-    end else begin : gen_unsigned
-      if (REST > Y_BITS + 1) begin : gen_clamp
-        assign y_next = shifted[REST-1] ? '0 : shifted[Y_BITS-1:0] | {Y_BITS{|shifted[REST-2:Y_BITS]}};
-      end else begin : gen_relu
-        assign y_next = shifted[REST-1] ? '0 : Y_BITS'(shifted);
-      end
-    end
+    clamp #(
+        .X_BITS(REST),
+        .Y_BITS(Y_BITS),
+        .Y_SIGNED(Y_SIGNED)
+    ) limit (
+        .x(shifted),
+        .y(y_next)
+    );
 
     always_ff @(posedge clk) begin
       product_reg <= $signed(acc[v*ACC_BITS+:ACC_BITS]) * factor_reg;

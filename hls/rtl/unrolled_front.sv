@@ -1,241 +1,295 @@
-// Front of an unrolled stage (docs/kernels.md, "Unrolled"): input frame, row serialiser, line delays and
-// the window of PIXELS neighbouring output pixels.
+// Front of an unrolled stage (docs/kernels.md, "Unrolled"): input frame and the window of a block of
+// ROWS x PIXELS output pixels.
 //
-//   frame (one bank) | LIVE row words | serialiser, STEP columns per beat | line delays | window
+//   frames, one copy per window row | STEP columns of every row and live channel a beat | window
 //
-// Rows 0 ... ROWS - 1 of the padded map pass one after another, BEATS beats each, the channels of
-// LIVE_CHANNELS (16 bits each) side by side. Beat LAG + g of an output row shows columns g*STEP ... of
-// the KERNEL_H rows above and with it: all that output pixels g*PIXELS ... + PIXELS - 1 need. No stall:
-// rows that give outputs start at least PACE cycles apart, so that the back has always room.
+// Block rows pass one after another, ROW_CYCLES cycles each, of which BEATS bring columns. Beat LAG + g
+// completes the window of block g: all that its output pixels need, the first pixel's kernel beginning
+// at column OFFSET. Rows are at least as long as the next frame needs; that frame is claimed before block
+// row CLAIM_BLOCK, the first that gives it anything, which waits for it.
+//
+// BLOCKS tells how the frame is written. 0: row words of one channel (one bank per live channel of
+// LIVE_CHANNELS, 16 bits each). 1: WORD columns of all SOURCE_CHANNELS, as the back of another unrolled
+// stage gives them, WORDS of them a row.
 module unrolled_front #(
     parameter int X_BITS = 4,
-    parameter int IN_CHANNELS = 2,
     parameter int IN_HEIGHT = 8,
     parameter int IN_WIDTH = 8,
-    parameter int KERNEL_H = 3,
-    parameter int KERNEL_W = 3,
-    parameter int STRIDE = 1,
+    parameter int KERNEL_ROWS = 3,
+    parameter int ROW_STEP = 1,
+    parameter int STEP = 1,
     parameter int PADDING = 0,
-    parameter int OUT_HEIGHT = 6,
-    parameter int OUT_WIDTH = 6,
-    parameter int PIXELS = 2,
+    parameter int ZERO_BEATS = 0,
+    parameter int LAG = 2,
+    parameter int GROUPS = 6,
+    parameter int BLOCK_ROWS = 6,
+    parameter int ROW_CYCLES = 8,
+    parameter int CLAIM_BLOCK = 0,
     parameter int LIVE = 2,
     parameter logic [16*LIVE-1:0] LIVE_CHANNELS = {16'd1, 16'd0},
-    parameter int PACE = 8,
+    parameter bit BLOCKS = 0,
+    parameter int SOURCE_CHANNELS = 2,
+    parameter int WORD = 8,
+    parameter int WORDS = 1,
     parameter bit BLOCK_FRAME = 0,
     parameter bit ULTRA_FRAME = 0,
     parameter int IN_ROWS = 1,
     parameter int IN_ROW_OFFSET = 0,
     parameter bit IN_PHASE_FIXED = 1,
-    parameter int IN_CHANNEL_BITS = IN_CHANNELS > 1 ? $clog2(IN_CHANNELS) : 1,
-    parameter int IN_ROW_BITS = $clog2(IN_HEIGHT + IN_ROW_OFFSET + IN_ROWS + 1),
-    parameter int STEP = PIXELS * STRIDE,
-    parameter int LAG = ((PIXELS - 1) * STRIDE + KERNEL_W + STEP - 1) / STEP - 1,
+    parameter int FRAME_HEIGHT = BLOCKS ? IN_HEIGHT * WORDS : IN_HEIGHT,
+    parameter int FRAME_WIDTH = BLOCKS ? SOURCE_CHANNELS * WORD : WORD,
+    parameter int IN_CHANNEL_BITS = SOURCE_CHANNELS > 1 && !BLOCKS ? $clog2(SOURCE_CHANNELS) : 1,
+    parameter int IN_ROW_BITS = $clog2(FRAME_HEIGHT + IN_ROW_OFFSET + IN_ROWS + 1),
     parameter int COLUMNS = (LAG + 1) * STEP
 ) (
-    input  logic                                    clk,
-    input  logic                                    rst,
-    output logic                                    in_free,
-    output logic                                    in_next_half,
-    input  logic                                    in_claim,
-    input  logic                                    in_valid,
-    input  logic                                    in_half,
-    input  logic                                    in_last,
-    input  logic [IN_CHANNEL_BITS-1:0]              in_channel,
-    input  logic [IN_ROW_BITS-1:0]                  in_row,
-    input  logic [IN_ROWS-1:0]                      in_mask,
-    input  logic [IN_ROWS*IN_WIDTH*X_BITS-1:0]      in_data,
-    input  logic                                    out_free,
-    output logic                                    out_claim,
-    output logic                                    window_valid,
-    output logic                                    window_last,
-    output logic [LIVE*KERNEL_H*COLUMNS*X_BITS-1:0] window,
-    output logic                                    busy
+    input  logic                                       clk,
+    input  logic                                       rst,
+    output logic                                       in_free,
+    output logic                                       in_next_half,
+    input  logic                                       in_claim,
+    input  logic                                       in_valid,
+    input  logic                                       in_half,
+    input  logic                                       in_last,
+    input  logic [IN_CHANNEL_BITS-1:0]                 in_channel,
+    input  logic [IN_ROW_BITS-1:0]                     in_row,
+    input  logic [IN_ROWS-1:0]                         in_mask,
+    input  logic [IN_ROWS*FRAME_WIDTH*X_BITS-1:0]      in_data,
+    input  logic                                       out_free,
+    output logic                                       out_claim,
+    output logic                                       window_valid,
+    output logic [LIVE*KERNEL_ROWS*COLUMNS*X_BITS-1:0] window,
+    output logic                                       busy
 );
-  localparam int ROWS = (OUT_HEIGHT - 1) * STRIDE + KERNEL_H;
-  localparam int BEATS = (OUT_WIDTH + PIXELS - 1) / PIXELS + LAG;
-  localparam int GAP = BEATS > PACE ? BEATS : PACE;
-  localparam int ROW_BITS = ROWS > 1 ? $clog2(ROWS) : 1;
-  localparam int LIVE_BITS = LIVE > 1 ? $clog2(LIVE) : 1;
-  localparam int BEAT_BITS = BEATS > 1 ? $clog2(BEATS) : 1;
-  localparam int GAP_BITS = GAP > 1 ? $clog2(GAP) : 1;
-  localparam int FRAME_ADDR_BITS = $clog2(2 * IN_CHANNELS * IN_HEIGHT);
-  localparam int WORD = IN_WIDTH * X_BITS;
-  localparam int WIDE = BEATS * STEP * X_BITS;
+  localparam int BEATS = LAG + GROUPS;
+  localparam int FRAMES = BLOCKS ? 1 : LIVE;
+  localparam int FRAME_BITS = FRAME_WIDTH * X_BITS;
+  localparam int ADDR_BITS = $clog2(2 * FRAME_HEIGHT);
+  localparam int CYCLE_BITS = ROW_CYCLES > 1 ? $clog2(ROW_CYCLES) : 1;
+  localparam int BLOCK_BITS = BLOCK_ROWS > 1 ? $clog2(BLOCK_ROWS) : 1;
+  // Steps of a word; a row word is filled up to whole steps.
+  localparam int CHOICES = (WORD + STEP - 1) / STEP;
+  localparam int CHOICE_BITS = CHOICES > 1 ? $clog2(CHOICES) : 1;
   localparam int STEP_BITS = STEP * X_BITS;
-  localparam int LINE_BITS = LIVE * STEP_BITS;
 
-  if (OUT_HEIGHT != (IN_HEIGHT + 2 * PADDING - KERNEL_H) / STRIDE + 1
-      || OUT_WIDTH != (IN_WIDTH + 2 * PADDING - KERNEL_W) / STRIDE + 1) begin : gen_bad_shape
-    $error("unrolled_front: OUT_HEIGHT or OUT_WIDTH does not follow from the other sizes");
+  if (ROW_CYCLES < BEATS) begin : gen_bad_pace
+    $error("unrolled_front: ROW_CYCLES must be at least LAG + GROUPS");
   end
-  if (PIXELS < 1 || PIXELS > OUT_WIDTH) begin : gen_bad_pixels
-    $error("unrolled_front: PIXELS must be 1 to OUT_WIDTH");
+  if (WORDS > 1 && WORD % STEP != 0) begin : gen_bad_word
+    $error("unrolled_front: STEP must divide the WORD columns of a word");
   end
 
-  // Rows that complete an output row, and rows of zeros.
-  function automatic logic [ROWS-1:0] emit_table();
-    for (int r = 0; r < ROWS; r++) emit_table[r] = r >= KERNEL_H - 1 && (r - KERNEL_H + 1) % STRIDE == 0;
-  endfunction
-  function automatic logic [ROWS-1:0] zero_table();
-    for (int r = 0; r < ROWS; r++) zero_table[r] = r < PADDING || r >= IN_HEIGHT + PADDING;
-  endfunction
-  // Address of the first row of every live channel, above the map by PADDING.
-  function automatic logic [LIVE*FRAME_ADDR_BITS-1:0] base_table();
-    for (int k = 0; k < LIVE; k++) begin
-      base_table[k*FRAME_ADDR_BITS+:FRAME_ADDR_BITS]
-          = FRAME_ADDR_BITS'(32'(LIVE_CHANNELS[16*k+:16]) * IN_HEIGHT - PADDING);
+  // Rows of block row b outside the map, one bit per window row.
+  function automatic logic [BLOCK_ROWS*KERNEL_ROWS-1:0] outside_table();
+    for (int b = 0; b < BLOCK_ROWS; b++) begin
+      for (int r = 0; r < KERNEL_ROWS; r++) begin
+        outside_table[b*KERNEL_ROWS+r]
+            = b * ROW_STEP + r < PADDING || b * ROW_STEP + r >= IN_HEIGHT + PADDING;
+      end
     end
   endfunction
-  localparam logic [ROWS-1:0] EMITS = emit_table();
-  localparam logic [ROWS-1:0] ZEROS = zero_table();
-  localparam logic [LIVE*FRAME_ADDR_BITS-1:0] BASES = base_table();
+  // Columns of beat c outside the map, one bit per column of a step.
+  function automatic logic [ROW_CYCLES*STEP-1:0] margin_table();
+    for (int c = 0; c < ROW_CYCLES; c++) begin
+      for (int w = 0; w < STEP; w++) begin
+        margin_table[c*STEP+w]
+            = c < ZERO_BEATS || (c - ZERO_BEATS) * STEP + w >= IN_WIDTH;
+      end
+    end
+  endfunction
+  // Block row from which on the frame's half may be overwritten: its writer begins above, brings at most a
+  // word a cycle, and never comes to a row before the window has left it. BLOCK_ROWS where there is none.
+  function automatic int release_block();
+    release_block = BLOCK_ROWS;
+    for (int first = BLOCK_ROWS - 1; first > 0; first--) begin
+      for (int b = first; b < BLOCK_ROWS; b++) begin
+        if ((b * ROW_STEP - PADDING) * WORDS < (b - first + 1) * ROW_CYCLES) return release_block;
+      end
+      release_block = first;
+    end
+  endfunction
+  localparam int RELEASE_BLOCK = release_block();
+  localparam logic [BLOCK_ROWS*KERNEL_ROWS-1:0] OUTSIDE = outside_table();
+  localparam logic [ROW_CYCLES*STEP-1:0] MARGIN = margin_table();
 
-  // Sequence: fetch the row words of one row, hand them to the serialiser, fetch the next.
-  logic frame_ready, frame_half, start, load, row_last, running_reg, fetch_reg, capture_reg, full_reg;
-  logic half_reg;
-  logic [ROW_BITS-1:0] row_reg;
-  logic [LIVE_BITS-1:0] live_reg, capture_live_reg;
-  logic [GAP_BITS-1:0] gap_reg;
-  logic fetch_last, capture_last_reg;
-  assign start = frame_ready & out_free & ~running_reg;
-  assign out_claim = start;
-  assign load = full_reg & (gap_reg == '0);
-  assign row_last = row_reg == ROW_BITS'(ROWS - 1);
-  assign fetch_last = live_reg == LIVE_BITS'(LIVE - 1);
+  // Sequence.
+  logic frame_ready, frame_half, start, running_reg, row_end, image_end, active, leave;
+  logic [CYCLE_BITS-1:0] cycle_reg;
+  logic [BLOCK_BITS-1:0] block_reg;
+  logic [ADDR_BITS-1:0] base_reg, word_reg;
+  logic [CHOICE_BITS-1:0] choice_reg;
+  logic cycle_last, waiting;
+  assign cycle_last = cycle_reg == CYCLE_BITS'(ROW_CYCLES - 1);
+  if (CLAIM_BLOCK > 0) begin : gen_late_claim
+    logic claiming;
+    assign claiming = running_reg & cycle_last & (block_reg == BLOCK_BITS'(CLAIM_BLOCK - 1));
+    assign start = frame_ready & ~running_reg;
+    assign waiting = claiming & ~out_free;
+    assign out_claim = claiming & out_free;
+  end else begin : gen_early_claim
+    assign start = frame_ready & out_free & ~running_reg;
+    assign waiting = 1'b0;
+    assign out_claim = start;
+  end
+  assign row_end = cycle_last & ~waiting;
+  assign image_end = running_reg & row_end & (block_reg == BLOCK_BITS'(BLOCK_ROWS - 1));
   assign busy = running_reg;
+  if (RELEASE_BLOCK < BLOCK_ROWS) begin : gen_early
+    assign leave = running_reg & row_end & (block_reg == BLOCK_BITS'(RELEASE_BLOCK - 1));
+  end else begin : gen_late
+    assign leave = image_end;
+  end
+  if (ROW_CYCLES > BEATS) begin : gen_pause
+    assign active = running_reg & ~waiting & (cycle_reg < CYCLE_BITS'(BEATS));
+  end else begin : gen_no_pause
+    assign active = running_reg & ~waiting;
+  end
+  logic counting, word_end;
+  if (ZERO_BEATS > 0) begin : gen_margin
+    assign counting = cycle_reg >= CYCLE_BITS'(ZERO_BEATS);
+  end else begin : gen_no_margin
+    assign counting = 1'b1;
+  end
+  assign word_end = choice_reg == CHOICE_BITS'(CHOICES - 1);
+  always_ff @(posedge clk) begin
+    if (rst) running_reg <= 1'b0;
+    else running_reg <= start | (running_reg & ~image_end);
+    if (start) begin
+      cycle_reg <= '0;
+      block_reg <= '0;
+      base_reg <= (frame_half ? ADDR_BITS'(FRAME_HEIGHT) : '0) - ADDR_BITS'(PADDING * WORDS);
+      word_reg <= '0;
+      choice_reg <= '0;
+    end else if (!waiting) begin
+      cycle_reg <= row_end ? '0 : cycle_reg + 1'b1;
+      if (row_end) begin
+        block_reg <= block_reg + 1'b1;
+        base_reg <= base_reg + ADDR_BITS'(ROW_STEP * WORDS);
+        word_reg <= '0;
+        choice_reg <= '0;
+      end else if (counting) begin
+        choice_reg <= word_end ? '0 : choice_reg + 1'b1;
+        if (word_end) word_reg <= word_reg + 1'b1;
+      end
+    end
+  end
+
+  // One word of every row.
+  logic [KERNEL_ROWS*ADDR_BITS-1:0] addresses;
+  logic [FRAMES*KERNEL_ROWS*FRAME_BITS-1:0] words;
+  for (genvar r = 0; r < KERNEL_ROWS; r++) begin : gen_address
+    assign addresses[r*ADDR_BITS+:ADDR_BITS] = base_reg + word_reg + ADDR_BITS'(r * WORDS);
+  end
+  logic [FRAMES-1:0] frame_free, frame_next_half, frame_full, frame_read_half;
+  assign in_free = frame_free[0];
+  assign in_next_half = frame_next_half[0];
+  assign frame_ready = frame_full[0];
+  assign frame_half = frame_read_half[0];
+  for (genvar f = 0; f < FRAMES; f++) begin : gen_frame
+    logic mine;
+    if (!BLOCKS && SOURCE_CHANNELS > 1) begin : gen_channel
+      assign mine = in_channel == IN_CHANNEL_BITS'(LIVE_CHANNELS[16*f+:16]);
+    end else begin : gen_only
+      assign mine = 1'b1;
+    end
+    frame_buffer #(
+        .CHANNELS(1),
+        .HEIGHT(FRAME_HEIGHT),
+        .WIDTH(FRAME_WIDTH),
+        .X_BITS(X_BITS),
+        .BANKS(1),
+        .COPIES(KERNEL_ROWS),
+        .ROWS(IN_ROWS),
+        .ROW_OFFSET(IN_ROW_OFFSET),
+        .PHASE_FIXED(IN_PHASE_FIXED),
+        .BLOCK(BLOCK_FRAME),
+        .ULTRA(ULTRA_FRAME)
+    ) frame (
+        .clk(clk),
+        .rst(rst),
+        .wr_free(frame_free[f]),
+        .wr_next_half(frame_next_half[f]),
+        .wr_claim(in_claim),
+        .wr_valid(in_valid),
+        .wr_half(in_half),
+        .wr_last(in_last),
+        .wr_channel(1'b0),
+        .wr_row(in_row),
+        .wr_mask(in_mask & {IN_ROWS{mine}}),
+        .wr_data(in_data),
+        .rd_ready(frame_full[f]),
+        .rd_half(frame_read_half[f]),
+        .rd_release(leave),
+        .rd_enable({KERNEL_ROWS{running_reg}}),
+        .rd_addr(addresses),
+        .rd_data(words[f*KERNEL_ROWS*FRAME_BITS+:KERNEL_ROWS*FRAME_BITS])
+    );
+  end
+
+  // STEP columns of the word; zeros outside the map.
+  logic active_reg, complete, complete_reg, valid_reg;
+  if (LAG > 0) begin : gen_lag
+    assign complete = cycle_reg >= CYCLE_BITS'(LAG);
+  end else begin : gen_no_lag
+    assign complete = 1'b1;
+  end
+  logic [CHOICE_BITS-1:0] pick_reg;
+  logic [KERNEL_ROWS-1:0] outside_reg;
+  logic [STEP-1:0] margin_reg;
   always_ff @(posedge clk) begin
     if (rst) begin
-      running_reg <= 1'b0;
-      fetch_reg <= 1'b0;
-      capture_reg <= 1'b0;
-      full_reg <= 1'b0;
-      gap_reg <= '0;
+      active_reg <= 1'b0;
+      valid_reg  <= 1'b0;
     end else begin
-      running_reg <= start | (running_reg & ~(load & row_last));
-      fetch_reg <= start | (load & ~row_last) | (fetch_reg & ~fetch_last);
-      capture_reg <= fetch_reg;
-      full_reg <= (capture_reg & capture_last_reg) | (full_reg & ~load);
-      if (load) gap_reg <= EMITS[row_reg] ? GAP_BITS'(GAP - 1) : GAP_BITS'(BEATS - 1);
-      else if (gap_reg != '0) gap_reg <= gap_reg - 1'b1;
+      active_reg <= active;
+      valid_reg  <= active_reg & complete_reg;
     end
-    if (start) half_reg <= frame_half;
-    if (start) row_reg <= '0;
-    else if (load) row_reg <= row_reg + 1'b1;
-    if (fetch_reg) live_reg <= live_reg + 1'b1;
-    else live_reg <= '0;
-    capture_live_reg <= live_reg;
-    capture_last_reg <= fetch_last;
+    complete_reg <= complete;
+    pick_reg <= choice_reg;
+    outside_reg <= OUTSIDE[32'(block_reg)*KERNEL_ROWS+:KERNEL_ROWS];
+    margin_reg <= MARGIN[32'(cycle_reg)*STEP+:STEP];
   end
-
-  logic [FRAME_ADDR_BITS-1:0] frame_addr;
-  logic [WORD-1:0] frame_data;
-  assign frame_addr = BASES[32'(live_reg)*FRAME_ADDR_BITS+:FRAME_ADDR_BITS] + FRAME_ADDR_BITS'(row_reg)
-                    + (half_reg ? FRAME_ADDR_BITS'(IN_CHANNELS * IN_HEIGHT) : '0);
-  frame_buffer #(
-      .CHANNELS(IN_CHANNELS),
-      .HEIGHT(IN_HEIGHT),
-      .WIDTH(IN_WIDTH),
-      .X_BITS(X_BITS),
-      .BANKS(1),
-      .COPIES(1),
-      .ROWS(IN_ROWS),
-      .ROW_OFFSET(IN_ROW_OFFSET),
-      .PHASE_FIXED(IN_PHASE_FIXED),
-      .BLOCK(BLOCK_FRAME),
-      .ULTRA(ULTRA_FRAME)
-  ) frame (
-      .clk(clk),
-      .rst(rst),
-      .wr_free(in_free),
-      .wr_next_half(in_next_half),
-      .wr_claim(in_claim),
-      .wr_valid(in_valid),
-      .wr_half(in_half),
-      .wr_last(in_last),
-      .wr_channel(in_channel),
-      .wr_row(in_row),
-      .wr_mask(in_mask),
-      .wr_data(in_data),
-      .rd_ready(frame_ready),
-      .rd_half(frame_half),
-      .rd_release(load & row_last),
-      .rd_enable(fetch_reg),
-      .rd_addr(frame_addr),
-      .rd_data(frame_data)
-  );
-
-  // Serialiser: the row words of the next row wait in shadow_reg while those of this one shift out.
-  logic [LINE_BITS-1:0] current;
+  assign window_valid = valid_reg;
   for (genvar k = 0; k < LIVE; k++) begin : gen_live
-    logic [WORD-1:0] shadow_reg;
-    logic [WIDE-1:0] padded, shift_reg;
-    always_comb begin
-      padded = '0;
-      for (int w = 0; w < IN_WIDTH; w++) begin
-        if (w + PADDING < BEATS * STEP) begin
-          padded[(w+PADDING)*X_BITS+:X_BITS] = shadow_reg[w*X_BITS+:X_BITS];
+    localparam int FRAME = BLOCKS ? 0 : k;
+    localparam int FIRST = BLOCKS ? 32'(LIVE_CHANNELS[16*k+:16]) * WORD * X_BITS : 0;
+    for (genvar r = 0; r < KERNEL_ROWS; r++) begin : gen_row
+      logic [CHOICES*STEP_BITS-1:0] choices;
+      logic [STEP_BITS-1:0] picked, taken;
+      logic [COLUMNS*X_BITS-1:0] columns_next, columns_reg;
+      assign choices = (CHOICES * STEP_BITS)'(words[(FRAME*KERNEL_ROWS+r)*FRAME_BITS+FIRST+:WORD*X_BITS]);
+      mux_tree #(
+          .WIDTH(STEP_BITS),
+          .COUNT(CHOICES),
+          .SELECT_BITS(CHOICE_BITS)
+      ) pick (
+          .select(pick_reg),
+          .choices(choices),
+          .result(picked)
+      );
+      for (genvar w = 0; w < STEP; w++) begin : gen_column
+        if (PADDING > 0) begin : gen_zero
+          assign taken[w*X_BITS+:X_BITS]
+              = outside_reg[r] || margin_reg[w] ? '0 : picked[w*X_BITS+:X_BITS];
+        end else begin : gen_plain
+          assign taken[w*X_BITS+:X_BITS] = picked[w*X_BITS+:X_BITS];
         end
       end
-    end
-    always_ff @(posedge clk) begin
-      if (capture_reg && capture_live_reg == LIVE_BITS'(k)) shadow_reg <= frame_data;
-      if (load) shift_reg <= ZEROS[row_reg] ? '0 : padded;
-      else if (active_reg) shift_reg <= shift_reg >> STEP_BITS;
-    end
-    assign current[k*STEP_BITS+:STEP_BITS] = shift_reg[STEP_BITS-1:0];
-    // Columns beyond the last window.
-    logic unused;
-    assign unused = ^shadow_reg;
-  end
-
-  // Beats.
-  logic active_reg, emits_reg, beat_last;
-  logic [BEAT_BITS-1:0] beat_reg;
-  assign beat_last = beat_reg == BEAT_BITS'(BEATS - 1);
-  always_ff @(posedge clk) begin
-    if (rst) active_reg <= 1'b0;
-    else active_reg <= load | (active_reg & ~beat_last);
-    if (load) emits_reg <= EMITS[row_reg];
-    if (load) beat_reg <= '0;
-    else beat_reg <= beat_reg + 1'b1;
-  end
-  if (LAG > 0) begin : gen_lag
-    assign window_valid = active_reg & emits_reg & (beat_reg >= BEAT_BITS'(LAG));
-  end else begin : gen_no_lag
-    assign window_valid = active_reg & emits_reg;
-  end
-  assign window_last = beat_last;
-
-  // Line delays and the columns of the last LAG beats.
-  logic [KERNEL_H*LINE_BITS-1:0] lines;
-  assign lines[(KERNEL_H-1)*LINE_BITS+:LINE_BITS] = current;
-  for (genvar h = 0; h < KERNEL_H; h++) begin : gen_row
-    if (h < KERNEL_H - 1) begin : gen_delay
-      unrolled_line #(
-          .WIDTH(LINE_BITS),
-          .DEPTH(BEATS)
-      ) line (
-          .clk(clk),
-          .enable(active_reg),
-          .d(lines[(h+1)*LINE_BITS+:LINE_BITS]),
-          .q(lines[h*LINE_BITS+:LINE_BITS])
-      );
-    end
-    logic [(LAG+1)*LINE_BITS-1:0] beats;
-    assign beats[LAG*LINE_BITS+:LINE_BITS] = lines[h*LINE_BITS+:LINE_BITS];
-    if (LAG > 0) begin : gen_history
-      logic [LAG*LINE_BITS-1:0] history_reg;
+      if (LAG > 0) begin : gen_shift
+        assign columns_next = {taken, columns_reg[COLUMNS*X_BITS-1:STEP_BITS]};
+      end else begin : gen_whole
+        assign columns_next = taken;
+      end
       always_ff @(posedge clk) begin
-        if (active_reg) history_reg <= beats[LINE_BITS+:LAG*LINE_BITS];
+        if (active_reg) columns_reg <= columns_next;
       end
-      assign beats[LAG*LINE_BITS-1:0] = history_reg;
-    end
-    for (genvar k = 0; k < LIVE; k++) begin : gen_channel
-      for (genvar b = 0; b <= LAG; b++) begin : gen_beat
-        assign window[((k*KERNEL_H+h)*COLUMNS+b*STEP)*X_BITS+:STEP_BITS]
-            = beats[b*LINE_BITS+k*STEP_BITS+:STEP_BITS];
-      end
+      assign window[(k*KERNEL_ROWS+r)*COLUMNS*X_BITS+:COLUMNS*X_BITS] = columns_reg;
+      logic unused;
+      assign unused = ^{columns_reg, picked};
     end
   end
+
+  // Frames in step; channels without weights; tables that no padding needs.
+  logic unused;
+  assign unused = ^{frame_free, frame_next_half, frame_full, frame_read_half, in_channel, words,
+                    outside_reg, margin_reg};
 endmodule

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pyadmm.core.errors import CheckError, MissingToolError, PyadmmError
+from pyadmm.hardware.plan import InputStream
 
 DONE, CHECK_FAILED, ERROR, SKIPPED, INTERRUPTED = 0, 1, 2, 3, 130
 STATUS = """\
@@ -137,3 +138,24 @@ def out_option(parser: argparse.ArgumentParser, default: str | None, what: str) 
 def json_option(parser: argparse.ArgumentParser) -> None:
     """``--json``: print machine-readable output."""
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+def stream_options(parser: argparse.ArgumentParser) -> None:
+    """``--packed`` and ``--stream-bits``: how images come to the accelerator."""
+    parser.add_argument(
+        "--packed",
+        action="store_true",
+        help="the driver packs the network's input integers, two of 4 bits to a byte",
+    )
+    parser.add_argument(
+        "--stream-bits",
+        type=int,
+        choices=(32, 64),
+        default=32,
+        help="width of the input stream (default 32)",
+    )
+
+
+def chosen_stream(options: argparse.Namespace) -> InputStream:
+    """What the options of :func:`stream_options` say."""
+    return InputStream(options.packed, options.stream_bits)

@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyadmm import container
-from pyadmm.cli.command import CHECK_FAILED, DONE, Command, board_option, json_option
+from pyadmm.cli.command import (
+    CHECK_FAILED,
+    DONE,
+    Command,
+    board_option,
+    chosen_stream,
+    json_option,
+    stream_options,
+)
 from pyadmm.cli.images import Bytes, image_options, test_images
 from pyadmm.codegen.hls import generate
 from pyadmm.eda import gxx
@@ -23,7 +31,7 @@ from pyadmm.hardware.boards import Board, load_board
 from pyadmm.hardware.design_space import SearchResult, search
 from pyadmm.hardware.lowering import hardware_form
 from pyadmm.hardware.mapping import plan_accelerator
-from pyadmm.hardware.plan import KernelConfig
+from pyadmm.hardware.plan import AcceleratorPlan
 from pyadmm.model import CompressedModel
 
 _EXAMPLES = """\
@@ -54,6 +62,7 @@ def _add_options(parser: ArgumentParser) -> None:
         choices=("sparse", "dense", "balanced", "any"),
         help="use kernels of one family only, or of any (default: sparse and dense)",
     )
+    stream_options(parser)
     parser.add_argument(
         "--csim", action="store_true", help="also compile the generated C++ with g++ and run it"
     )
@@ -81,11 +90,12 @@ def _compare(
 ) -> dict[str, Any]:
     """Simulate one model; what came out, as plain data."""
     model = hardware_form(original)
-    found = search(model, board, family=options.family, unrolled=options.unrolled)
+    stream = chosen_stream(options)
+    found = search(model, board, family=options.family, unrolled=options.unrolled, stream=stream)
     stalls = (1, options.stall, options.stall) if options.stall else None
     golden = original.run(images)
     data = original.input.bytes_of(images)
-    result = simulate(model, board, found.configs, data, stalls)
+    result = simulate(model, board, found.configs, data, stalls=stalls, stream=stream)
     facts: dict[str, Any] = {
         "model": name,
         "board": board.name,
@@ -98,7 +108,8 @@ def _compare(
         "busy_cycles": dict(result.busy_cycles),
     }
     if options.csim:
-        logits = _csim(model, board, found.configs, data)
+        plan = plan_accelerator(model, board, found.configs, stream=stream)
+        logits = _csim(model, plan, data)
         facts["wrong_images_csim"] = int((logits != golden).any(1).sum())
         facts["wrong_images"] += facts["wrong_images_csim"]
     if not options.json:
@@ -122,13 +133,9 @@ def _print(found: SearchResult, facts: Mapping[str, Any]) -> None:
 
 
 def _csim(
-    model: CompressedModel,
-    board: Board,
-    configs: Mapping[str, KernelConfig],
-    images: NDArray[np.uint8],
+    model: CompressedModel, plan: AcceleratorPlan, images: NDArray[np.uint8]
 ) -> NDArray[np.int64]:
-    """Logits of the C++ of ``model`` on the kernels ``configs``."""
-    plan = plan_accelerator(model, board, configs)
+    """Logits of the C++ of ``model`` on the accelerator ``plan``."""
     with tempfile.TemporaryDirectory(prefix="pyadmm-") as folder:
         generate(model, plan, images[:1]).write(Path(folder))
         return gxx.csim(Path(folder), plan, images)

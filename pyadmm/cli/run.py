@@ -119,6 +119,12 @@ def _add_options(parser: ArgumentParser) -> None:
         help="let the search use kernels whose weights are fixed in the hardware",
     )
     add(
+        "--packed",
+        action="store_true",
+        default=None,
+        help="the driver packs the network's input integers, two of 4 bits to a byte",
+    )
+    add(
         "--compare",
         action="store_true",
         default=None,

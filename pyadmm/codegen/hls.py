@@ -22,7 +22,15 @@ from pyadmm.core.assets import asset_dir
 from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.cost import storage_impl
 from pyadmm.hardware.elementwise_stage import RowStagePlan
-from pyadmm.hardware.plan import AcceleratorPlan, BuildPlan, StagePlan, Unit, files_digest
+from pyadmm.hardware.input_stream import stream_bytes
+from pyadmm.hardware.plan import (
+    WORD_BITS,
+    AcceleratorPlan,
+    BuildPlan,
+    StagePlan,
+    Unit,
+    files_digest,
+)
 from pyadmm.hardware.weight_image import weight_image
 from pyadmm.model import INPUT, CompressedModel
 
@@ -52,8 +60,13 @@ def generate(
     """The HLS C++ build of ``model`` on the accelerator ``plan``.
 
     :param images: uint8 ``(N, C, H, W)`` vectors for the testbench; ``None``: a few random ones.
-    :raises PyadmmError: where the model does not fit the plan.
+    :raises PyadmmError: where the model does not fit the plan, or for a stream of another width.
     """
+    if plan.stream.word_bits != WORD_BITS:
+        raise PyadmmError(
+            f"accelerator {plan.name}: the C++ has input streams of {WORD_BITS} bits, not "
+            f"{plan.stream.word_bits}; generate the RTL, or use a stream of {WORD_BITS} bits"
+        )
     image = weight_image(model, plan)
     if images is None:
         rng = np.random.default_rng(0)
@@ -69,7 +82,7 @@ def generate(
     data: dict[str, str | bytes] = {
         WEIGHTS_FILE: image.astype("<u4").tobytes(),
         "data/weights.hex": "".join(f"{word:08x}\n" for word in image.tolist()),
-        IMAGES_FILE: images.tobytes(),
+        IMAGES_FILE: stream_bytes(images, plan).tobytes(),
         LOGITS_FILE: model.run(images).astype("<i4").tobytes(),
     }
     return BuildPlan(files, data)
@@ -203,7 +216,7 @@ def top_context(plan: AcceleratorPlan, model: CompressedModel | None = None) -> 
         "top": TOP,
         "in_stream": IN_STREAM,
         "out_stream": OUT_STREAM,
-        "image_bytes": int(np.prod(plan.input.shape)),
+        "image_bytes": plan.image_bytes,
         "logits": plan.logits,
         "weight_words": plan.weight_words,
         "input": _input_context(plan),
@@ -337,6 +350,9 @@ def _input_context(plan: AcceleratorPlan) -> dict[str, Any]:
     return {
         "bits": spec.format.bits,
         "signed": _cpp(spec.format.signed),
+        "packed": _cpp(plan.stream.packed),
+        "pixel_bits": plan.pixel_bits,
+        "step": plan.step_pixels,
         "shift": spec.shift,
         "offsets": list(offsets),
     }
@@ -386,7 +402,7 @@ def _stage_values(stage: StagePlan) -> dict[str, bool | int]:
         "W_OUT": out_width,
         "POOL": pool[0],
         "POOL_STRIDE": pool[1],
-        "R": stage.tile_rows if stage.constants is None else 1,
+        "R": stage.tile_rows,
         "G": stage.groups,
         "INDEX_BITS": 0 if stage.config.family == "dense" else stage.config.index_bits,
         "WEIGHT_BITS": stage.weight_bits,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from pyadmm import __version__
 from pyadmm.codegen.hls import IN_STREAM, OUT_STREAM, TOP, WEIGHTS_FILE, identifiers, render
@@ -20,6 +20,7 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.cost import frame_in_blocks, most_beats
 from pyadmm.hardware.elementwise_stage import RowStagePlan
 from pyadmm.hardware.plan import (
+    WORD_BITS,
     AcceleratorPlan,
     BuildPlan,
     StagePlan,
@@ -30,6 +31,7 @@ from pyadmm.hardware.plan import (
     may_select_products,
     selects_products,
 )
+from pyadmm.hardware.unrolled import Blocks, block_writer
 from pyadmm.hardware.weight_image import weight_image
 from pyadmm.model import INPUT, SHIFT_LIMIT, CompressedLayer, CompressedModel
 
@@ -95,7 +97,7 @@ def row_writes(writer: Unit | None, beats: int, banks: int) -> RowWrites:
 
     :param beats: parts in which the writer's drain takes a tile.
     """
-    if not isinstance(writer, StagePlan):
+    if not isinstance(writer, StagePlan) or writer.constants is not None:
         return RowWrites(1, 0, banks == 1, 1)
     kernel, stride = (1, 1) if writer.pool is None else (writer.pool.kernel, writer.pool.stride)
     beat_rows = writer.tile_rows // beats
@@ -259,8 +261,10 @@ class _Link:
     """The rows that one writer gives to all its readers.
 
     :param writer: ``None``: the input stream.
+    :param shape: of the map; of blocks ``(1, blocks, integers of a block)``.
     :param banks: of the frame that takes the most cycles per write.
     :param beats: parts in which the writer's drain takes a tile.
+    :param blocks: whether one unrolled stage gives blocks of pixels to another one.
     """
 
     name: str
@@ -270,6 +274,7 @@ class _Link:
     ports: tuple[str, ...]
     banks: int
     beats: int
+    blocks: bool = False
 
     def writes(self, banks: int) -> RowWrites:
         """How the rows arrive at a frame of ``banks`` banks."""
@@ -300,16 +305,22 @@ def _links(plan: AcceleratorPlan, options: Mapping[str, RtlOptions]) -> dict[str
         readers = plan.readers(node)
         banks = min((r.banks if isinstance(r, StagePlan) else 1 for r, _ in readers), default=1)
         beats = 1
-        if isinstance(writer, StagePlan):
+        if isinstance(writer, StagePlan) and writer.constants is None:
             beats = options[writer.name].drain_beats or choose_beats(writer, banks)
+        shape = plan.input.shape if writer is None else writer.output_shape
+        reader = readers[0][0] if len(readers) == 1 else None
+        blocks = isinstance(reader, StagePlan) and block_writer(plan, reader) is not None
+        if blocks:
+            shape = Blocks(cast("StagePlan", writer)).frame
         links[node] = _Link(
             name=f"of_{names[INPUT if writer is None else writer.name]}",
             writer=writer,
-            shape=plan.input.shape if writer is None else writer.output_shape,
+            shape=shape,
             bits=plan.input.format.bits if writer is None else writer.output.bits,
             ports=tuple(f"{names[r.name]}_{place}" for r, place in readers) or ("logits_0",),
             banks=banks,
             beats=beats,
+            blocks=blocks,
         )
     return links
 
@@ -328,6 +339,9 @@ def rtl_context(plan: AcceleratorPlan, options: Mapping[str, RtlOptions]) -> dic
         "top": TOP,
         "in_stream": IN_STREAM,
         "out_stream": OUT_STREAM,
+        "in_msb": plan.stream.word_bits - 1,
+        "in_keep_msb": plan.stream.word_bits // 8 - 1,
+        "wide": plan.stream.word_bits > WORD_BITS,
         "cfg": {
             **bus,
             "stages": len(holders),
@@ -399,11 +413,12 @@ def _unrolled_files(
         source.context(),
         out.context(),
         front={
+            **_source_facts(plan, stage),
             "IN_ROWS": writes.rows,
             "IN_ROW_OFFSET": writes.offset,
             "IN_PHASE_FIXED": int(writes.phase_fixed),
         },
-        interval=out.writes(out.banks).interval,
+        blocks=int(out.blocks),
     )
     name = f"{_UNROLLED}{names[stage.name]}"
     common = {
@@ -418,6 +433,21 @@ def _unrolled_files(
         f"rtl/{name}_graph.sv": render(
             "rtl_unrolled_graph.sv.j2", {**common, **graph, "name": f"{name}_graph"}
         ),
+    }
+
+
+def _source_facts(plan: AcceleratorPlan, stage: StagePlan) -> dict[str, int]:
+    """What the words of an unrolled stage's frame hold: columns of one channel, or of all."""
+    channels, _, width = stage.spec.input_shape
+    writer = block_writer(plan, stage)
+    if writer is None:
+        return {"BLOCKS": 0, "SOURCE_CHANNELS": channels, "WORD": width, "WORDS": 1}
+    shape = Blocks(writer)
+    return {
+        "BLOCKS": 1,
+        "SOURCE_CHANNELS": channels,
+        "WORD": shape.pooled_pixels,
+        "WORDS": shape.pooled_groups,
     }
 
 
@@ -515,6 +545,10 @@ def _unpack_parameters(plan: AcceleratorPlan) -> dict[str, int | str]:
         "X_SIGNED": int(spec.format.signed),
         "SHIFT": spec.shift,
         "OFFSETS": "{" + ", ".join(f"8'd{o}" for o in reversed(offsets)) + "}",
+        "PACKED": int(plan.stream.packed),
+        "PIXEL_BITS": plan.pixel_bits,
+        "WORD_BITS": plan.stream.word_bits,
+        "STEP": plan.step_pixels,
     }
 
 

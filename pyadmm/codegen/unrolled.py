@@ -6,18 +6,16 @@ the same for every layer lies in ``hls/rtl/unrolled_*.sv`` and ``hls/include/pya
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.adder_graph import AdderGraph, Sum, Term, adder_graph, range_bits
-from pyadmm.hardware.cost import frame_in_blocks, unrolled_pace
-from pyadmm.hardware.plan import StagePlan, index_width
+from pyadmm.hardware.cost import frame_in_blocks
+from pyadmm.hardware.plan import StagePlan
+from pyadmm.hardware.unrolled import Blocks
 from pyadmm.hardware.weight_image import constants_digest
 from pyadmm.model import CompressedLayer, CompressedModel
-
-MULT_BITS = 16
-SHIFT_BITS = 6
 
 
 def unrolled_layer(model: CompressedModel | None, stage: StagePlan) -> CompressedLayer:
@@ -46,101 +44,99 @@ def rtl_stage_context(
     target: Mapping[str, Any],
     *,
     front: Mapping[str, int],
-    interval: int,
+    blocks: int,
 ) -> dict[str, Any]:
     """The context of the template ``rtl_unrolled_stage.sv.j2``.
 
-    :param source: the link that brings rows, with its widths; ``target``: the one that takes them.
-    :param front: how rows arrive: ``IN_ROWS``, ``IN_ROW_OFFSET``, ``IN_PHASE_FIXED``.
-    :param interval: cycles that the next frame takes per write.
+    :param source: the link that brings rows or blocks, with its widths; ``target``: the one that
+        takes them.
+    :param front: how the input frame is written (``hls/rtl/unrolled_front.sv``).
+    :param blocks: whether the next stage takes blocks.
     """
-    graph = adder_graph(layer, stage.input)
-    channels, height, width = stage.spec.input_shape
-    outputs, out_height, out_width = stage.spec.output_shape
-    kernel, stride = (1, 1) if stage.pool is None else (stage.pool.kernel, stage.pool.stride)
-    columns = window_columns(stage)
-    shape = {"OUT_HEIGHT": out_height, "OUT_WIDTH": out_width, "PIXELS": stage.config.pixels}
+    graph, shape = adder_graph(layer, stage.input), Blocks(stage)
+    _, height, width = stage.spec.input_shape
+    outputs, pooled_height, pooled_width = stage.output_shape
+    kernel, stride = shape.pool
     live = ", ".join(f"16'd{channel}" for channel in reversed(graph.channels))
+    mults, offsets = zip(*_scales(layer), strict=True)
+    common = {"GROUPS": shape.groups, "BLOCK_ROWS": shape.block_rows}
     return {
         "source": source,
         "target": target,
-        "window_bits": len(graph.channels) * stage.spec.kernel[0] * columns * stage.input.bits,
-        "acc_bits": stage.config.pixels * outputs * stage.acc_bits,
+        "window_bits": len(graph.channels) * shape.kernel_rows * shape.columns * stage.input.bits,
+        "acc_bits": stage.lanes * outputs * stage.acc_bits,
         "graph_acc_bits": outputs * stage.acc_bits,
         "front": {
             "X_BITS": stage.input.bits,
-            "IN_CHANNELS": channels,
             "IN_HEIGHT": height,
             "IN_WIDTH": width,
-            "KERNEL_H": stage.spec.kernel[0],
-            "KERNEL_W": stage.spec.kernel[1],
-            "STRIDE": stage.spec.square_stride,
+            "KERNEL_ROWS": shape.kernel_rows,
+            "ROW_STEP": shape.rows * stage.spec.square_stride,
+            "STEP": shape.step,
             "PADDING": stage.spec.square_padding,
-            **shape,
+            "ZERO_BEATS": shape.zero_beats,
+            "LAG": shape.lag,
+            **common,
+            "ROW_CYCLES": shape.row_cycles,
+            "CLAIM_BLOCK": shape.later_rows[0] - 1,
             "LIVE": len(graph.channels),
             "LIVE_CHANNELS": f"{{{live}}}",
             "BLOCK_FRAME": int(frame_in_blocks(stage)),
             "ULTRA_FRAME": int(stage.config.ultra_frame),
-            "PACE": unrolled_pace(stage, interval),
             **front,
         },
         "back": {
             "OUT_CHANNELS": outputs,
-            **shape,
-            "TILE_ROWS": stage.tile_rows,
+            "ROWS": shape.rows,
+            "PIXELS": shape.pixels,
+            "POOL_KERNEL": kernel,
+            "POOL_STRIDE": stride,
+            **common,
             "LATENCY": graph.latency,
             "ACC_BITS": stage.acc_bits,
             "Y_BITS": stage.output.bits,
             "Y_SIGNED": int(stage.output.signed),
-            "POOL_KERNEL": kernel,
-            "POOL_STRIDE": stride,
-            "SHIFT_MIN": layer.requant.shift,
-            "SHIFT_MAX": layer.requant.shift,
-            "OUT_INTERVAL": interval,
-            "TABLE": _record_table(layer, stage),
+            "SHIFT": layer.requant.shift,
+            "MULTS": _concatenation(mults, 16),
+            "OFFSETS": _concatenation(offsets, 64),
+            "BLOCKS": blocks,
+            "POOLED_HEIGHT": pooled_height,
+            "POOLED_WIDTH": pooled_width,
+            "POOLED_PIXELS": shape.pooled_pixels,
+            "POOLED_GROUPS": shape.pooled_groups,
         },
         "copies": [
-            [_tap_lsb(stage, columns, tap, pixel) for tap in reversed(graph.taps)]
-            for pixel in range(stage.config.pixels)
+            [_tap_lsb(stage, shape, tap, row, pixel) for tap in reversed(graph.taps)]
+            for row in range(shape.rows)
+            for pixel in range(shape.pixels)
         ],
         "x_bits": stage.input.bits,
     }
 
 
-def window_columns(stage: StagePlan) -> int:
-    """Columns of the window: whole beats of ``pixels * stride`` that cover it."""
-    step = stage.config.pixels * stage.spec.square_stride
-    span = (stage.config.pixels - 1) * stage.spec.square_stride + stage.spec.kernel[1]
-    return -(-span // step) * step
-
-
-def _tap_lsb(stage: StagePlan, columns: int, tap: tuple[int, int, int], pixel: int) -> int:
-    """Where a tap's activation lies in the window."""
-    live, row, column = tap
-    place = (
-        (live * stage.spec.kernel[0] + row) * columns + pixel * stage.spec.square_stride + column
-    )
-    return place * stage.input.bits
-
-
-def _record_table(layer: CompressedLayer, stage: StagePlan) -> str:
-    """The drain's records as a concatenation, channel 0 lowest."""
-    channel_bits = max(index_width(stage.spec.outputs), 1)
-    bits = SHIFT_BITS + MULT_BITS + stage.acc_bits + channel_bits
-    words = []
-    for channel, (bias, mult) in enumerate(_scales(layer)):
-        word = channel | (bias & ((1 << stage.acc_bits) - 1)) << channel_bits
-        word |= mult << (channel_bits + stage.acc_bits)
-        word |= layer.requant.shift << (channel_bits + stage.acc_bits + MULT_BITS)
-        words.append(f"{bits}'h{word:x}")
-    return "{" + ", ".join(reversed(words)) + "}"
+def _tap_lsb(
+    stage: StagePlan, shape: Blocks, tap: tuple[int, int, int], row: int, pixel: int
+) -> int:
+    """Where the activation of a tap lies in the window, for one pixel of the block."""
+    live, kernel_row, kernel_column = tap
+    line = live * shape.kernel_rows + row * stage.spec.square_stride + kernel_row
+    column = shape.offset + pixel * stage.spec.square_stride + kernel_column
+    return (line * shape.columns + column) * stage.input.bits
 
 
 def _scales(layer: CompressedLayer) -> Iterator[tuple[int, int]]:
-    """Bias and multiplier of every output channel."""
-    mult = layer.requant.mult
+    """Multiplier of every output channel, and its bias and rounding behind the multiplication."""
+    mults = layer.requant.mult
+    half = 1 << (layer.requant.shift - 1)
     for channel, bias in enumerate(layer.bias.tolist()):
-        yield bias, mult[channel] if len(mult) > 1 else mult[0]
+        mult = mults[channel] if len(mults) > 1 else mults[0]
+        yield mult, bias * mult + half
+
+
+def _concatenation(values: Sequence[int], bits: int) -> str:
+    """``values`` as a SystemVerilog concatenation of two's-complement words, the first lowest."""
+    mask = (1 << bits) - 1
+    return "{" + ", ".join(f"{bits}'h{value & mask:x}" for value in reversed(values)) + "}"
 
 
 def rtl_graph_context(layer: CompressedLayer, stage: StagePlan) -> dict[str, Any]:
@@ -219,13 +215,16 @@ def hls_context(layer: CompressedLayer, stage: StagePlan, name: str) -> dict[str
     """What the HLS templates name of one unrolled stage."""
     graph = adder_graph(layer, stage.input)
     taps = len(graph.taps)
-    columns = window_columns(stage)
+    shape = Blocks(stage)
+    mult = layer.requant.mult
     return {
         "name": f"graph_{name}",
         "config": f"cfg_{name}",
         "pixels": stage.config.pixels,
         "live": len(graph.channels),
-        "columns": columns,
+        "columns": shape.columns,
+        "offset": shape.offset,
+        "rows": shape.kernel_rows,
         "channels": graph.channels,
         "taps": [
             {"name": f"v{i}", "live": k, "row": h, "column": w}
@@ -241,8 +240,8 @@ def hls_context(layer: CompressedLayer, stage: StagePlan, name: str) -> dict[str
             if taps + place in graph.last_stage
         ],
         "outputs": [_cpp_output(term) for term in graph.outputs],
-        "biases": [bias for bias, _ in _scales(layer)],
-        "mults": [mult for _, mult in _scales(layer)],
+        "biases": layer.bias.tolist(),
+        "mults": mult if len(mult) > 1 else mult * stage.spec.outputs,
         "shift": layer.requant.shift,
     }
 

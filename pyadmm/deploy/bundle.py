@@ -27,7 +27,7 @@ from pyadmm.codegen.rtl import RTL_IDENT_FILE, rtl_ident
 from pyadmm.core.errors import PyadmmError
 from pyadmm.deploy.wheel import build_wheel
 from pyadmm.hardware.fit import fitted
-from pyadmm.hardware.plan import AcceleratorPlan, BuildPlan, Unit, files_digest
+from pyadmm.hardware.plan import WORD_BITS, AcceleratorPlan, BuildPlan, Unit, files_digest
 from pyadmm.hardware.plan_json import ACCELERATOR, accelerator_facts, read_accelerator
 from pyadmm.hardware.registers import OFFSETS
 from pyadmm.hardware.weight_image import weight_image
@@ -218,6 +218,14 @@ def _npy(array: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
+def _stream_facts(plan: AcceleratorPlan) -> dict[str, int]:
+    """What differs from a stream of bytes, 32 bits wide."""
+    facts = {"pixel_bits": plan.pixel_bits} if plan.stream.packed else {}
+    if plan.stream.word_bits != WORD_BITS:
+        facts["input_word_bits"] = plan.stream.word_bits
+    return facts
+
+
 def _manifest(
     design: Design, model: CompressedModel, models: list[dict[str, Any]]
 ) -> dict[str, Any]:
@@ -241,6 +249,7 @@ def _manifest(
             "byte_order": "little",
             "input_words": plan.image_words,
             "output_words": plan.logits,
+            **_stream_facts(plan),
         },
         "clock": {"index": CLOCK_INDEX, "mhz": plan.board.clock_mhz},
         "design": {

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyadmm.codegen.hls import WEIGHTS_FILE
-from pyadmm.core.errors import MissingToolError, PyadmmError, ToolError
+from pyadmm.core.errors import MissingToolError, ToolError
 from pyadmm.core.process import run_tool
+from pyadmm.hardware.input_stream import stream_bytes
 from pyadmm.hardware.plan import AcceleratorPlan
 from pyadmm.model import INPUT
 
@@ -90,16 +91,13 @@ class Simulator:
     ) -> list[Inference]:
         """Load one weight image after another in the same run, and run all images on each.
 
+        :raises PyadmmError: for images of another type or shape.
         :raises ToolError: where the simulation fails, or weights read back are not those loaded.
         """
-        if images.dtype != np.uint8 or images.shape[1:] != self.plan.input.shape:
-            raise PyadmmError(
-                f"csim: images must be uint8 (N, {', '.join(map(str, self.plan.input.shape))}), "
-                f"not {images.dtype} {images.shape}"
-            )
+        data = stream_bytes(images, self.plan)
         with tempfile.TemporaryDirectory(prefix="pyadmm-csim-") as name:
             folder = Path(name)
-            images.tofile(folder / "images.bin")
+            data.tofile(folder / "images.bin")
             jobs: list[str] = []
             for index, image in enumerate(weights):
                 image.astype("<u4").tofile(folder / f"weights{index}.bin")

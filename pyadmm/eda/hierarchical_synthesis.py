@@ -30,7 +30,6 @@ UNITS = (
     "drain",
     "unrolled_front",
     "unrolled_back",
-    "unrolled_line",
     "add_stage",
     "pool_stage",
     "seq_buffer",
@@ -43,7 +42,9 @@ UNITS = (
     "seq_sequencer",
     "seq_store",
 )
-"""Modules that are synthesised by themselves; any other belongs to the one that holds it."""
+"""Modules that are synthesised by themselves, and the adder graphs of unrolled stages; any other
+belongs to the one that holds it."""
+_GRAPH = re.compile(r"constants_\w+_graph")
 
 _MODULE = re.compile(r"^\s*module\s+(\w+)", re.MULTILINE)
 
@@ -93,6 +94,10 @@ def synthesise_build(
     )
 
 
+def _is_unit(source: str) -> bool:
+    return source in UNITS or _GRAPH.fullmatch(source) is not None
+
+
 def _part(unit: _Unit, kind: str, report: SynthesisReport) -> ModuleReport:
     return ModuleReport(
         name=unit.path,
@@ -118,7 +123,7 @@ def _inner_units(modules: Mapping[str, Module], key: str, path: str) -> Iterator
     """The units inside module ``key``, at any depth."""
     for name, inner in modules[key].instances.items():
         place = f"{path}{name}"
-        if modules[inner].source in UNITS:
+        if _is_unit(modules[inner].source):
             yield _Unit(place, inner)
         yield from _inner_units(modules, inner, f"{place}.")
 
@@ -135,6 +140,6 @@ def _design(
     files = {sources[modules[other].source] for other in reached}
     inner = {modules[other].source for other in reached - {key}}
     module = modules[key]
-    boxes = [name for name in UNITS if name in inner]
+    boxes = sorted(name for name in inner if _is_unit(name))
     design = Design.for_board(board, module.source, sorted(files), module.parameters)
     return replace(design, boxes=tuple(boxes))

@@ -12,6 +12,7 @@ from pyadmm.core.errors import PyadmmError, ToolError
 from pyadmm.eda.live_process import LiveProcess
 from pyadmm.eda.reports import CycleRange, ModuleReport, SynthesisReport
 from pyadmm.eda.verilator import RtlSimulator, Words, verilator_version
+from pyadmm.hardware.input_stream import stream_words
 from pyadmm.hardware.plan import AcceleratorPlan
 from pyadmm.hardware.registers import (
     AP_CTRL,
@@ -133,13 +134,6 @@ class CosimResult:
     busy_cycles: dict[str, float]
 
 
-def image_words(images: NDArray[np.uint8]) -> Words:
-    """Input stream words of uint8 ``images`` ``(N, C, H, W)``, each padded to a whole word."""
-    flat = images.reshape(len(images), -1)
-    padded = np.pad(flat, ((0, 0), (0, -flat.shape[1] % 4)))
-    return np.ascontiguousarray(padded).view("<u4").astype(np.uint32).ravel()
-
-
 def load_weights(live: LiveTop, weights: Words, *, verify: bool = True) -> None:
     """Load a weight image and, with ``verify``, read it back.
 
@@ -170,16 +164,14 @@ def infer(
     """
     plan = live.simulator.plan
     count, classes = len(images), plan.logits
-    if images.dtype != np.uint8 or images.shape[1:] != plan.input.shape or count == 0:
-        raise PyadmmError(
-            f"cosim: images must be uint8 (N, {', '.join(map(str, plan.input.shape))}), "
-            f"not {images.dtype} {images.shape}"
-        )
+    words = stream_words(images, plan)
+    if count == 0:
+        raise PyadmmError("cosim: no images; give at least one")
     before = live.status()
     live.write(MODE, INFER)
     live.write(COUNT, count)
     live.write(AP_CTRL, START)
-    live.send(image_words(images))
+    live.send(words)
     live.until(count * classes, count * cycles_limit)
     words, last, cycles = live.receive_timed(count * classes)
     if len(words) != count * classes or not last:

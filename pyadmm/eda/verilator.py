@@ -23,7 +23,7 @@ from pyadmm.core.errors import MissingToolError
 from pyadmm.core.files import write_atomic
 from pyadmm.core.process import run_tool
 from pyadmm.eda.gxx import compiler
-from pyadmm.hardware.plan import AcceleratorPlan, BuildPlan, files_digest
+from pyadmm.hardware.plan import WORD_BITS, AcceleratorPlan, BuildPlan, files_digest
 
 Words = NDArray[np.uint32]
 
@@ -133,7 +133,11 @@ def build_simulator(build: BuildPlan, plan: AcceleratorPlan, cache: Path) -> Rtl
     :raises ToolError: where a tool is missing or fails; nothing is cached then.
     """
     sources = {name: text for name, text in build.files.items() if name.startswith("rtl/")}
-    bench = Testbench("harness.cpp", TOP, (f"-DPYADMM_STAGES={len(plan.stages)}",))
+    defines = {
+        "PYADMM_STAGES": len(plan.stages),
+        "PYADMM_IN_WORDS": plan.stream.word_bits // WORD_BITS,
+    }
+    bench = Testbench("harness.cpp", TOP, tuple(f"-D{k}={v}" for k, v in defines.items()))
     return RtlSimulator(build_program(sources, bench, cache), plan)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.yaml_file import read_yaml
+from pyadmm.hardware.plan import InputStream
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "board": (str,),
@@ -30,6 +31,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "synthesis": (bool,),
     "simulate_board": (bool,),
     "unrolled": (bool,),
+    "packed": (bool,),
     "compare": (bool,),
     "compress": (dict,),
 }
@@ -65,6 +67,7 @@ class FlowConfig:
     :param simulate_board: end with inference on the simulated board.
     :param unrolled: let the search use kernels whose weights are constants of the hardware: faster
         and smaller, but no other model can be loaded.
+    :param packed: the driver packs the network's input integers, two of 4 bits to a byte.
     :param compare: count the cycles of all-dense accelerators by simulation; otherwise they are
         modelled.
     :param compress: settings of the preset to override, as in a YAML file's ``compress:``.
@@ -89,6 +92,7 @@ class FlowConfig:
     synthesis: bool = True
     simulate_board: bool = False
     unrolled: bool = False
+    packed: bool = False
     compare: bool = False
     compress: Mapping[str, Any] = field(default_factory=dict)
 
@@ -103,6 +107,11 @@ class FlowConfig:
         board = Path(self.board).stem if self.board.endswith(".json") else self.board
         name = f"{self.model_name}-{board}-{self.preset}-seed{self.seed}"
         return Path(self.out) if self.out else Path("runs") / name
+
+    @property
+    def stream(self) -> InputStream:
+        """How images come to the accelerator."""
+        return InputStream(self.packed)
 
     @property
     def obeys_break_even(self) -> bool:

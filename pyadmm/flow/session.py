@@ -255,7 +255,8 @@ class Session:
     def _cycles(self, model: CompressedModel) -> float:
         """Cycles between two images (modelled); infinite where ``model`` does not fit the board."""
         try:
-            return search(model, self.board, unrolled=self.config.unrolled).best.interval
+            unrolled, stream = self.config.unrolled, self.config.stream
+            return search(model, self.board, unrolled=unrolled, stream=stream).best.interval
         except PyadmmError:
             return math.inf
 
@@ -307,19 +308,24 @@ class Session:
         if self.config.synthesis:
             try:
                 return area_closure.search_and_synthesise(
-                    self.compact, self.board, self._rtl_with, unrolled=unrolled
+                    self.compact,
+                    self.board,
+                    self._rtl_with,
+                    unrolled=unrolled,
+                    stream=self.config.stream,
                 )
             except ToolError as error:
                 self._unsynthesised = error
-        return search(self.compact, self.board, unrolled=unrolled)
+        return search(self.compact, self.board, unrolled=unrolled, stream=self.config.stream)
 
     def _rtl_with(self, configs: Mapping[str, KernelConfig]) -> BuildPlan:
-        plan = plan_accelerator(self.compact, self.board, configs)
+        plan = plan_accelerator(self.compact, self.board, configs, stream=self.config.stream)
         return generate_rtl(plan, model=self.compact)
 
     @cached_property
     def plan(self) -> AcceleratorPlan:
-        return plan_accelerator(self.compact, self.board, self.kernels.best.configs)
+        kernels = self.kernels.best.configs
+        return plan_accelerator(self.compact, self.board, kernels, stream=self.config.stream)
 
     @cached_property
     def hls_build(self) -> BuildPlan:

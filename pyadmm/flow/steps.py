@@ -379,6 +379,11 @@ def _require_equal(check: str, what: str, found: np.ndarray, golden: np.ndarray)
         )
 
 
+def _choices(session: Session) -> list[Any]:
+    """What of the configuration decides the accelerator of a model."""
+    return [session.config.unrolled, asdict(session.config.stream)]
+
+
 def _nothing(_: Session) -> None:
     return None
 
@@ -425,7 +430,7 @@ STEPS: tuple[Step, ...] = (
             session.floors,
             session.config.hardware_aware,
             session.teacher_facts,
-            [asdict(session.board), session.config.unrolled] if session.floors else [],
+            [asdict(session.board), *_choices(session)] if session.floors else [],
         ],
         _prune,
     ),
@@ -446,7 +451,7 @@ STEPS: tuple[Step, ...] = (
         ("quantize",),
         lambda session: [
             asdict(session.board),
-            session.config.unrolled,
+            *_choices(session),
             session.config.synthesis,
         ],
         _codegen,

@@ -14,6 +14,7 @@ from typing import Literal
 
 from pyadmm.hardware.elementwise_stage import RowStagePlan
 from pyadmm.hardware.plan import AcceleratorPlan, Constants, StagePlan, index_width
+from pyadmm.hardware.unrolled import Blocks
 from pyadmm.hardware.weight_image import Positions, group_loads, needed_capacities
 from pyadmm.model import CompressedLayer
 from pyadmm.model.types import Resources
@@ -41,14 +42,10 @@ _DRAIN_LUTS, _LUTS_PER_PICK = 120, 8
 TOP_RESOURCES = Resources(lut=900, ff=1000)
 """Streams, registers, weight port and the frame of the logits."""
 _ROW_CONTROLS = 6
-_SRL_DEPTH = 16
-"""Bits of delay per LUT of a line delay (SRL16E)."""
 _UNROLLED_LUTS = 150
 """Control of an unrolled stage."""
-_DRAIN_START = 4
-"""Cycles in which the drain of an unrolled kernel starts on a tile of every channel."""
-_FETCH_TURN, _IMAGE_TURN = 2, 2
-"""Cycles between two rows, and two images, of an unrolled kernel's fetch."""
+_CLAMP_LUTS = 10
+"""Of a requantiser whose product is in a DSP block: the clamp."""
 
 
 @dataclass(frozen=True)
@@ -80,35 +77,10 @@ def dense_engine_cycles(stage: StagePlan) -> int:
     return -(-stage.spec.outputs // stage.groups) * stage.window * stage.tiles
 
 
-def unrolled_pace(stage: StagePlan, interval: int) -> int:
-    """Least cycles between two output rows, so that the drain has emptied the last tile.
-
-    :param interval: cycles that the next frame takes per write.
-    """
-    return -(-(stage.spec.outputs * interval + _DRAIN_START) // stage.tile_rows)
-
-
-def unrolled_engine_cycles(stage: StagePlan) -> int:
-    """Cycles of an unrolled kernel: rows of the padded map, each as long as its beats, the fetch of
-    its live channels' row words or, where it completes an output row, the drain's pace into a frame
-    of one bank, which takes one row a cycle.
-    """
-    assert stage.constants is not None
-    spec, pixels = stage.spec, stage.config.pixels
-    _, height, width = spec.output_shape
-    span = (pixels - 1) * spec.square_stride + spec.kernel[1]
-    beats = -(-width // pixels) + -(-span // (pixels * spec.square_stride)) - 1
-    plain = max(beats, stage.constants.channels + _FETCH_TURN)
-    interval = -(-stage.tile_rows // (1 if stage.pool is None else stage.pool.stride))
-    paced = max(plain, unrolled_pace(stage, interval))
-    rows = (height - 1) * spec.square_stride + spec.kernel[0]
-    return height * paced + (rows - height) * plain + _IMAGE_TURN
-
-
 def stage_cycles(layer: CompressedLayer, stage: StagePlan) -> StageCycles:
     """Modelled cycles of ``stage`` for one image."""
     if stage.constants is not None:
-        return StageCycles(unrolled_engine_cycles(stage), stage.spec.outputs * stage.tiles)
+        return StageCycles(Blocks(stage).cycles, 0)
     return drained_cycles(stage, _engine_cycles(layer, stage))
 
 
@@ -267,20 +239,29 @@ def fabric_lane(stage: StagePlan) -> Resources:
 
 
 def unrolled_resources(stage: StagePlan, constants: Constants) -> Resources:
-    """Modelled resources of an unrolled stage: frame, row words, line delays, adders, drain."""
-    spec, pixels = stage.spec, stage.config.pixels
-    row = constants.channels * stage.row_bits
-    beats = -(-spec.input_shape[2] // (pixels * spec.square_stride))
-    delays = (
-        constants.channels * pixels * spec.square_stride * stage.input.bits * (spec.kernel[0] - 1)
-    )
-    history = constants.channels * spec.kernel[0] * spec.kernel[1] * stage.input.bits
+    """Modelled resources of an unrolled stage whose frame takes row words."""
+    blocks = Blocks(stage)
+    lines = constants.channels * blocks.kernel_rows
+    steps = -(-stage.spec.input_shape[2] // blocks.step)
+    choice = lines * blocks.step * stage.input.bits * _mux_luts(steps)
     front = Resources(
-        lut=row + delays * -(-beats // _SRL_DEPTH) + _UNROLLED_LUTS, ff=2 * row + history
+        lut=choice + _UNROLLED_LUTS, ff=lines * blocks.columns * stage.input.bits + _UNROLLED_LUTS
     )
-    graph = Resources(lut=constants.luts, ff=constants.flip_flops).scaled(pixels)
-    tiles = Resources(ff=2 * spec.outputs * stage.tile_rows * spec.output_shape[2] * stage.acc_bits)
-    return _frame(stage) + front + graph + tiles + _drain(stage)
+    graph = Resources(lut=constants.luts, ff=constants.flip_flops).scaled(stage.lanes)
+    return _frame(stage) + front + graph + _unrolled_back(stage, blocks)
+
+
+def _unrolled_back(stage: StagePlan, blocks: Blocks) -> Resources:
+    """Pool inside a block, a requantiser per channel and pooled pixel, pool over blocks, rows."""
+    outputs, _, width = stage.output_shape
+    lanes = outputs * blocks.pooled_pixels
+    inside = outputs * stage.lanes - lanes
+    acc, bits = stage.acc_bits, stage.output.bits
+    scale = Resources(lut=_CLAMP_LUTS, ff=2 * acc + bits, dsp=1).scaled(lanes)
+    later = (blocks.later_rows[0] - 1) + (blocks.later_columns[0] - 1)
+    pool = Resources(lut=_LUTS_PER_COMPARED_BIT * (acc * inside + bits * lanes * later))
+    row = outputs * width * bits
+    return scale + pool + Resources(lut=width * bits * _mux_luts(outputs), ff=2 * row)
 
 
 def _drain(stage: StagePlan) -> Resources:

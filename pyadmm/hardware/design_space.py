@@ -22,7 +22,6 @@ from pyadmm.hardware.cost import (
     input_cycles,
     row_resources,
     stage_resources,
-    unrolled_engine_cycles,
 )
 from pyadmm.hardware.elementwise_stage import RowStagePlan
 from pyadmm.hardware.mapping import (
@@ -34,7 +33,14 @@ from pyadmm.hardware.mapping import (
     plan_rows,
     plan_stage,
 )
-from pyadmm.hardware.plan import KernelConfig, StagePlan, index_width, selects_products
+from pyadmm.hardware.plan import (
+    InputStream,
+    KernelConfig,
+    StagePlan,
+    index_width,
+    selects_products,
+)
+from pyadmm.hardware.unrolled import Blocks
 from pyadmm.hardware.weight_image import group_loads
 from pyadmm.model import CompressedModel
 from pyadmm.model.types import Resources
@@ -46,7 +52,6 @@ _RUNNERS_UP = 4
 _MOST_LANES = 4096
 _MOST_CONSTANTS = 4096
 """Weights of a layer up to which unrolling it is considered."""
-_MOST_TILE_ROWS = 8
 _WINDOWS = (1, 2, 3, 4)
 """Places of a balanced kernel's windows that are tried."""
 _RESTART_CYCLES = 5
@@ -75,6 +80,8 @@ class LayerKernel:
     @classmethod
     def of(cls, stage: StagePlan, engine_cycles: int) -> LayerKernel:
         """The kernel of ``stage``, whose engine takes ``engine_cycles`` for an image."""
+        if stage.constants is not None:  # It has no drain, and starts anew without a pause.
+            return cls(stage, engine_cycles, stage_resources(stage))
         drain = stage.spec.outputs * stage.tiles
         cycles = max(engine_cycles + _RESTART_CYCLES, drain)
         return cls(stage, cycles, stage_resources(stage))
@@ -232,6 +239,7 @@ def search(
     budget: Resources | None = None,
     *,
     unrolled: bool = False,
+    stream: InputStream | None = None,
 ) -> SearchResult:
     """The kernels of ``model`` on ``board`` whose slowest stage is fastest.
 
@@ -239,6 +247,7 @@ def search(
         them. ``None``: sparse and dense ones.
     :param unrolled: also consider unrolled kernels, whose weights are part of the hardware and
         cannot be loaded; the last layer stays loadable.
+    :param stream: how images come; ``None``: as bytes, 32 bits a word.
     :param budget: resources to stay within; ``None``: ``share`` of the chip.
     :raises PyadmmError: where nothing fits: resource, need, limit, and the largest part that fits.
     """
@@ -252,13 +261,13 @@ def search(
     floor = max(floor, *(row.steps for row in plan_rows(model, board, 1)), 1)
     targets = sorted({option.cycles for listed in options.values() for option in listed})
     targets = [target for target in targets if target >= floor] or [floor]
-    smallest = _cheapest(model, board, options, targets[-1])
+    smallest = _cheapest(model, board, options, targets[-1], stream)
     streams = smallest.stream_interval
     # Stages faster than the streams gain nothing.
     targets = [max(streams, floor), *(target for target in targets if target > streams)]
     fitting: list[Choice] = []
     for target in targets:
-        choice = _relieved(_cheapest(model, board, options, target), budget)
+        choice = _relieved(_cheapest(model, board, options, target, stream), budget)
         if choice.resources.fits(budget) and choice.configs not in [f.configs for f in fitting]:
             fitting.append(choice)
         if len(fitting) > _RUNNERS_UP:
@@ -274,6 +283,7 @@ def _cheapest(
     board: Board,
     options: Mapping[str, Sequence[LayerKernel]],
     target: int,
+    stream: InputStream | None,
 ) -> Choice:
     """The cheapest kernel of every layer that is not slower than ``target``."""
     kernels = {
@@ -281,7 +291,7 @@ def _cheapest(
         for name, listed in options.items()
     }
     configs = {name: kernel.config for name, kernel in kernels.items()}
-    plan = plan_accelerator(model, board, configs)
+    plan = plan_accelerator(model, board, configs, stream=stream)
     streams = (input_cycles(plan), plan.logits)
     return Choice(kernels, sum(streams), max(streams), plan_rows(model, board, target))
 
@@ -405,14 +415,16 @@ def _balanced_kernels(model: CompressedModel, link: ChainLink) -> Iterator[Layer
 
 
 def _unrolled_kernels(model: CompressedModel, link: ChainLink) -> Iterator[LayerKernel]:
-    """Useful numbers of pixels, and of rows per tile, of one layer whose weights are constants."""
+    """Useful blocks of one layer whose weights are constants."""
     spec = link.layer.spec
-    outputs, rows, columns = spec.output_shape
-    for pixels in _useful(columns):
-        for tile_rows in (r for r in range(1, _MOST_TILE_ROWS + 1) if rows % r == 0):
-            config = KernelConfig("unrolled", tile_rows, outputs, pixels=pixels)
+    outputs, _, columns = spec.output_shape
+    kernel, stride = (1, 1) if link.pool is None else link.pool.square
+    whole = kernel == stride
+    for rows in {1, stride} if whole else {1}:
+        for pixels in (p for p in _useful(columns) if p == 1 or (whole and p % stride == 0)):
+            config = KernelConfig("unrolled", rows, outputs, pixels=pixels)
             stage = plan_stage(model, link, config)
-            yield LayerKernel.of(stage, unrolled_engine_cycles(stage))
+            yield LayerKernel.of(stage, Blocks(stage).cycles)
 
 
 def _useful(size: int) -> list[int]:

@@ -14,6 +14,7 @@ from pyadmm.hardware.cost import row_resources
 from pyadmm.hardware.elementwise_stage import RowKind, RowStagePlan, fewest_lanes
 from pyadmm.hardware.plan import (
     AcceleratorPlan,
+    InputStream,
     KernelConfig,
     Pool,
     StagePlan,
@@ -153,6 +154,7 @@ def plan_accelerator(
     *,
     spare_acc_bits: int = 0,
     any_shift: bool = False,
+    stream: InputStream | None = None,
 ) -> AcceleratorPlan:
     """The accelerator of ``model`` for ``board``.
 
@@ -162,6 +164,7 @@ def plan_accelerator(
     :param spare_acc_bits: accumulator bits beyond what this model needs, for models loaded later.
     :param any_shift: take models with any requantising shift, at the price of barrel shifters; else
         those around this model's that cost nothing (:func:`~pyadmm.hardware.plan.free_shifts`).
+    :param stream: how images come; ``None``: as bytes, 32 bits a word.
     :raises PyadmmError: for a model or a config that the kernels cannot take.
     """
     links = layer_links(model)
@@ -179,7 +182,8 @@ def plan_accelerator(
         )
     interval = max(stage.tiles * stage.entry_capacity for stage in stages)
     rows = plan_rows(model, board, interval)
-    return AcceleratorPlan(model.name, board, model.input, tuple(stages), rows)
+    stream = stream or InputStream()
+    return AcceleratorPlan(model.name, board, model.input, tuple(stages), rows, stream)
 
 
 def plan_rows(model: CompressedModel, board: Board, interval: int) -> tuple[RowStagePlan, ...]:

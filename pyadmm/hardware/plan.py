@@ -31,6 +31,8 @@ HEADER_WORDS = 2
 _DSP_OPERAND_BITS = 24
 """Magnitude bits of the wider operand of a 7-series DSP block."""
 SLOT_WORDS = 3
+_PIXEL_WIDTHS = (1, 2, 4, 8)
+"""Bits that a pixel can have on the input stream."""
 
 
 def index_width(count: int) -> int:
@@ -64,7 +66,7 @@ class KernelConfig:
         (family 5: groups in lock step share windows) or ``unrolled`` (family 3: weights are
         constants of the hardware).
     :param tile_rows: ``R``, output rows computed at once; a group has ``R * W_out`` lanes.
-        ``unrolled``: output rows that go to the drain together.
+        ``unrolled``: 1, or the rows of a max-pool's window.
     :param groups: ``G``, output channels computed at once; all of them by ``unrolled``.
     :param index_bits: ``D``, width of an entry's channel advance; unused (0) by ``dense``.
     :param window: ``M``, places of a window of a ``balanced`` kernel; 1 elsewhere.
@@ -307,22 +309,29 @@ class StagePlan:
             )
 
     def _check_unrolled(self) -> None:
-        outputs, height, width = self.spec.output_shape
+        outputs, _, width = self.spec.output_shape
         config = self.config
         if config.groups != outputs:
             raise PyadmmError(
                 f"{self.name}: an unrolled kernel computes all {outputs} output channels at once, "
                 f"not {config.groups}"
             )
-        if height % config.tile_rows:
-            raise PyadmmError(
-                f"{self.name}: tile_rows of an unrolled kernel must divide the {height} output "
-                f"rows, not {config.tile_rows}"
-            )
         if config.pixels > width:
             raise PyadmmError(
                 f"{self.name}: pixels must be at most the {width} output columns, "
                 f"not {config.pixels}"
+            )
+        pool = self.pool or Pool(1, 1)
+        whole = pool.kernel == pool.stride
+        if config.tile_rows > 1 and not (whole and config.tile_rows == pool.stride):
+            raise PyadmmError(
+                f"{self.name}: tile_rows of an unrolled kernel must be 1 or the rows of a max-pool "
+                f"whose windows do not overlap, not {config.tile_rows}"
+            )
+        if config.pixels > 1 and not (whole and config.pixels % pool.stride == 0):
+            raise PyadmmError(
+                f"{self.name}: pixels must be 1 or whole windows of a max-pool that do not "
+                f"overlap, not {config.pixels}"
             )
 
     def _check_balanced(self) -> None:
@@ -388,7 +397,7 @@ class StagePlan:
     def lanes(self) -> int:
         """``V = R * W_out``, multiply-accumulates of a group per cycle; pixels, where unrolled."""
         if self.constants is not None:
-            return self.config.pixels
+            return self.tile_rows * self.config.pixels
         return self.tile_rows * self.spec.output_shape[2]
 
     @property
@@ -493,6 +502,9 @@ class StagePlan:
         and bits."""
         if self.fold > 1:
             return self.fold, 2 * self.window_channels, self.input.bits
+        if self.constants is not None:  # Of every live channel, one per row of the window.
+            rows = (self.tile_rows - 1) * self.spec.square_stride + self.spec.kernel[0]
+            return rows * self.constants.channels, 2 * self.spec.input_shape[1], self.row_bits
         channels, height, _ = self.spec.input_shape
         return self.banks, 2 * channels * -(-height // self.banks), self.row_bits
 
@@ -545,13 +557,31 @@ Unit: TypeAlias = StagePlan | RowStagePlan
 
 
 @dataclass(frozen=True)
+class InputStream:
+    """How images come to the accelerator.
+
+    :param packed: the driver converts the bytes and packs the network's input integers, 1, 2, 4 or
+        8 bits each; else the accelerator converts bytes.
+    :param word_bits: width of the input stream, 32 or 64.
+    """
+
+    packed: bool = False
+    word_bits: int = WORD_BITS
+
+    def __post_init__(self) -> None:
+        if self.word_bits not in (WORD_BITS, 2 * WORD_BITS):
+            raise PyadmmError(f"input stream: word_bits must be 32 or 64, not {self.word_bits}")
+
+
+@dataclass(frozen=True)
 class AcceleratorPlan:
     """A whole accelerator: stages that stream into each other.
 
     :param name: the model's name.
-    :param input: how the bytes of the input stream become the first frame.
+    :param input: how bytes become the first frame.
     :param stages: the weighted layers, in the model's order.
     :param rows: the stages without weights, in the model's order.
+    :param stream: how images come to the accelerator.
     """
 
     name: str
@@ -559,6 +589,14 @@ class AcceleratorPlan:
     input: InputSpec
     stages: tuple[StagePlan, ...]
     rows: tuple[RowStagePlan, ...] = ()
+    stream: InputStream = InputStream()
+
+    def __post_init__(self) -> None:
+        if self.stream.packed and self.input.format.bits > _PIXEL_WIDTHS[-1]:
+            raise PyadmmError(
+                f"input: packed pixels have at most {_PIXEL_WIDTHS[-1]} bits, not "
+                f"{self.input.format.bits}; use the stream of bytes"
+            )
 
     @property
     def units(self) -> tuple[Unit, ...]:
@@ -593,19 +631,33 @@ class AcceleratorPlan:
         )
 
     @property
-    def image_words(self) -> int:
-        """Words of the input stream for one image."""
-        return -(-math.prod(self.input.shape) // BYTES_PER_WORD)
+    def pixel_bits(self) -> int:
+        """Bits of a pixel on the input stream."""
+        if not self.stream.packed:
+            return _PIXEL_WIDTHS[-1]
+        return next(bits for bits in _PIXEL_WIDTHS if bits >= self.input.format.bits)
 
     @property
-    def bytes_per_step(self) -> int:
-        """Bytes that unpacking takes per cycle: as many of a word's as always share a row."""
-        return math.gcd(self.input.shape[2], BYTES_PER_WORD)
+    def image_bytes(self) -> int:
+        """Bytes of an image on the input stream: whole words of the stream."""
+        words = -(-math.prod(self.input.shape) * self.pixel_bits // self.stream.word_bits)
+        return words * self.stream.word_bits // 8
+
+    @property
+    def image_words(self) -> int:
+        """32-bit words of the input stream for one image."""
+        return self.image_bytes // BYTES_PER_WORD
+
+    @property
+    def step_pixels(self) -> int:
+        """Pixels that unpacking takes per cycle: the largest power of two within word and row."""
+        most = min(self.stream.word_bits // self.pixel_bits, self.input.shape[2])
+        return 1 << (most.bit_length() - 1)
 
     @property
     def input_steps(self) -> int:
         """Cycles that unpacking one image takes."""
-        return math.prod(self.input.shape) // self.bytes_per_step
+        return -(-math.prod(self.input.shape) // self.step_pixels)
 
     @property
     def logits(self) -> int:

@@ -12,7 +12,12 @@ import pytest
 from pyadmm.codegen.hls import CONSTANTS_FILE, generate
 from pyadmm.eda.gxx import build_simulator
 from tests.rtl.designs import Design
-from tests.rtl.unrolled_designs import small_lenet, strides_padding_and_signs
+from tests.rtl.unrolled_designs import (
+    blocks_to_blocks,
+    small_lenet,
+    strides_padding_and_signs,
+    without_pools,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -24,7 +29,12 @@ pytestmark = [
 
 @pytest.mark.parametrize(
     ("case", "exact"),
-    [(small_lenet, True), (strides_padding_and_signs, False)],
+    [
+        (small_lenet, True),
+        (strides_padding_and_signs, False),
+        (blocks_to_blocks, True),
+        (without_pools, False),
+    ],
 )
 def test_csim_is_bit_exact(case: Callable[[], Design], exact: bool, tmp_path: Path) -> None:
     built = case()

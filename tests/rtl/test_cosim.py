@@ -9,8 +9,9 @@ import pytest
 
 from pyadmm.codegen.rtl import RtlOptions, generate_rtl, rtl_ident
 from pyadmm.core.errors import ToolError
-from pyadmm.eda.rtl_simulation import LiveTop, cosim, cosim_report, image_words, infer, load_weights
+from pyadmm.eda.rtl_simulation import LiveTop, cosim, cosim_report, infer, load_weights
 from pyadmm.eda.verilator import RtlSimulator, build_simulator
+from pyadmm.hardware.input_stream import stream_words
 from pyadmm.hardware.registers import AP_CTRL, COUNT, DONE, IDENT, IDLE, LOAD, MODE, READY, START
 from pyadmm.model import InputSpec
 from tests.hls.chains import Recipe
@@ -83,7 +84,7 @@ def test_another_model_of_the_same_shapes_needs_no_new_hardware(
 
 def test_a_run_leaves_the_next_images_words_on_the_stream(lenet: Design, top: RtlSimulator) -> None:
     images = lenet.images(3)
-    words = image_words(images)
+    words = stream_words(images, lenet.plan)
     with LiveTop(top) as live:
         load_weights(live, lenet.weights)
         live.send(words)

@@ -14,12 +14,19 @@ from pyadmm.eda.rtl_simulation import cosim
 from pyadmm.eda.verilator import build_simulator, lint
 from pyadmm.hardware.weight_image import weight_image
 from tests.rtl.designs import Design
-from tests.rtl.unrolled_designs import small_lenet, strides_padding_and_signs
+from tests.rtl.unrolled_designs import (
+    blocks_to_blocks,
+    small_lenet,
+    strides_padding_and_signs,
+    without_pools,
+)
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("case", [small_lenet, strides_padding_and_signs])
+@pytest.mark.parametrize(
+    "case", [small_lenet, strides_padding_and_signs, blocks_to_blocks, without_pools]
+)
 def test_logits_are_bit_exact(case: Callable[[], Design], simulators: Path) -> None:
     built = case()
     build = generate_rtl(built.plan, model=built.model)

@@ -30,7 +30,7 @@ def small_lenet(seed: int = 0) -> Design:
 
 
 def strides_padding_and_signs() -> Design:
-    """Signed input, strides, padding, overlapping pools, pixels that do not divide a row."""
+    """Signed input, strides, padding, overlapping pools, a row word that ends within a step."""
     recipes = [
         Recipe(5, (5, 3), stride=2, padding=2, density=0.4, pool=(3, 2), weight_bits=5, output=U8),
         Recipe(4, (2, 2), padding=1, weight_bits=1, output=QFormat(6, True), pool=(2, 1)),
@@ -38,5 +38,30 @@ def strides_padding_and_signs() -> Design:
         Recipe(3, output=None),
     ]
     spec = InputSpec((2, 13, 11), QFormat(8, True), offset=(128, 100))
-    configs = [unrolled(5, 3), unrolled(4, 1), unrolled(3), sparse(1, 1, 1)]
+    configs = [unrolled(5), unrolled(4), unrolled(3), sparse(1, 1, 1)]
     return design("awkward", spec, recipes, configs)
+
+
+def blocks_to_blocks() -> Design:
+    """Three unrolled stages that hand blocks on: several steps a block, padding, an odd width."""
+    recipes = [
+        Recipe(5, (3, 3), density=0.5, pool=(2, 2)),
+        Recipe(6, (3, 3), padding=1, density=0.3, pool=(2, 2), output=QFormat(5, True)),
+        Recipe(4, (2, 2), density=0.5),
+        Recipe(5, output=None, density=0.6),
+    ]
+    spec = InputSpec((2, 14, 24), QFormat(6, False), shift=2)
+    configs = [unrolled(5, 4, 2), unrolled(6, 1), unrolled(4), sparse(1, 2, 1)]
+    return design("blocks", spec, recipes, configs)
+
+
+def without_pools() -> Design:
+    """Strides of two and three pixels a block, no pool; a signed map of one row."""
+    recipes = [
+        Recipe(4, (3, 2), stride=2, density=0.6, output=QFormat(5, True)),
+        Recipe(3, (2, 3), padding=2, density=0.5),
+        Recipe(4, output=None, density=0.6),
+    ]
+    spec = InputSpec((1, 9, 13), QFormat(4, False), shift=4)
+    configs = [unrolled(4, 3), unrolled(3, 3), sparse(1, 2, 1)]
+    return design("plain", spec, recipes, configs)

@@ -66,14 +66,15 @@ def test_a_layer_without_weights_is_constants_only() -> None:
     ("change", "message"),
     [
         ({"groups": 3}, "computes all 4 output channels at once, not 3"),
-        ({"tile_rows": 3}, "must divide the 10 output rows, not 3"),
+        ({"tile_rows": 3}, "must be 1 or the rows of a max-pool .* not 3"),
+        ({"pixels": 3}, "must be 1 or whole windows of a max-pool .* not 3"),
         ({"pixels": 11}, "at most the 10 output columns, not 11"),
         ({"family": "sparse", "pixels": 2}, "only an unrolled kernel takes 2 pixels"),
     ],
 )
 def test_impossible_kernels_are_refused(change: dict[str, int], message: str) -> None:
     model = small_lenet().model
-    config = replace(KernelConfig("unrolled", 2, 4, pixels=3), **change)
+    config = replace(KernelConfig("unrolled", 2, 4, pixels=4), **change)
     with pytest.raises(PyadmmError, match=message):
         plan_stage(model, layer_links(model)[0], config)
 
@@ -90,7 +91,9 @@ def test_one_layer_must_stay_loadable() -> None:
 def test_more_pixels_cost_adders_and_save_cycles() -> None:
     model = small_lenet().model
     link = layer_links(model)[0]
-    stages = [plan_stage(model, link, KernelConfig("unrolled", 10, 4, pixels=p)) for p in (1, 2, 5)]
+    sizes = [(1, 1), (1, 2), (2, 2), (2, 4)]
+    configs = [KernelConfig("unrolled", rows, 4, pixels=pixels) for rows, pixels in sizes]
+    stages = [plan_stage(model, link, config) for config in configs]
     luts = [stage_resources(stage).lut for stage in stages]
     cycles = [stage_cycles(link.layer, stage).engine for stage in stages]
     assert luts == sorted(luts)

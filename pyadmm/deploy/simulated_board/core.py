@@ -46,12 +46,16 @@ class GoldenCore:
     :param weight_words: length of a weight image.
     :param image_words: words of one image on the input stream.
     :param ident: what the ident register reads.
+    :param pixel_bits: of a pixel on the input stream; below 8, or where ``signed``, the models take
+        bytes that are the packed integers, 128 added to signed ones.
     """
 
     models: Mapping[str, CompressedModel]
     weight_words: int
     image_words: int
     ident: int
+    pixel_bits: int = 8
+    signed: bool = False
     _registers: dict[int, int] = field(default_factory=dict)
     _weights: Words = field(default_factory=_NO_WORDS.copy)
     _input: Words = field(default_factory=_NO_WORDS.copy)
@@ -125,8 +129,13 @@ class GoldenCore:
         model = self.models.get(image_digest(self._weights))
         shape = any_model.input.shape
         size = int(np.prod(shape))
-        pixels = words.astype("<u4").view(np.uint8).reshape(len(words), -1)[:, :size]
-        images = pixels.reshape(len(words), *shape)
+        data = words.astype("<u4").view(np.uint8).reshape(len(words), -1, 1)
+        fields = data >> np.arange(0, 8, self.pixel_bits, dtype=np.uint8)
+        pixels = fields.reshape(len(words), -1)[:, :size] & ((1 << self.pixel_bits) - 1)
+        if self.signed:
+            sign = 1 << (self.pixel_bits - 1)
+            pixels = (pixels ^ sign) + np.uint8(128 - sign)
+        images = pixels.astype(np.uint8).reshape(len(words), *shape)
         logits = any_model.run(images) * 0 if model is None else model.run(images)
         return logits.astype(np.int32).view(np.uint32).ravel()
 

@@ -45,6 +45,8 @@ def golden_core(bundle: Path) -> GoldenCore:
             weight_words=manifest["models"][0]["words"],
             image_words=manifest["streams"]["input_words"],
             ident=manifest["design"]["ident"],
+            pixel_bits=manifest["streams"].get("pixel_bits", 8),
+            signed=_packed(manifest) and manifest["input"]["lo"] < 0,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PyadmmError(f"simulated board: bundle {bundle} is not readable: {error}") from error
@@ -57,9 +59,10 @@ def _model(manifest: Facts, entry: Facts, bundle: Path) -> CompressedModel:
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         held = dict(arrays)
     facts = manifest["input"]
-    spec = InputSpec(
-        tuple(facts["shape"]), _format(facts), tuple(facts["offset"]), shift=facts["shift"]
-    )
+    offset, shift = tuple(facts["offset"]), facts["shift"]
+    if _packed(manifest):  # The driver has converted the pixels.
+        offset, shift = (128 if facts["lo"] < 0 else 0,), 0
+    spec = InputSpec(tuple(facts["shape"]), _format(facts), offset, shift=shift)
     shapes = {INPUT: spec.shape}
     nodes: list[Node] = []
     for node_facts in entry["cpu_nodes"]:
@@ -67,6 +70,11 @@ def _model(manifest: Facts, entry: Facts, bundle: Path) -> CompressedModel:
         shapes[node.name] = node.output_shape([shapes[name] for name in node.sources])
         nodes.append(node)
     return CompressedModel(entry["name"], spec, tuple(nodes))
+
+
+def _packed(manifest: Facts) -> bool:
+    """Whether the input stream takes integers."""
+    return "pixel_bits" in manifest["streams"]
 
 
 def _format(facts: Facts) -> QFormat:

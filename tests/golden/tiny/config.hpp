@@ -6,10 +6,14 @@
 #include "pyadmm_rows.hpp"
 #include "pyadmm_stage.hpp"
 
-// How a byte of the input stream becomes an activation.
+// How a pixel of the input stream becomes an activation.
 struct image_format {
+    typedef pyadmm::Number<4, true> Act;
     static constexpr int BITS = 4;
     static constexpr bool SIGNED = true;
+    static constexpr bool PACKED = false;
+    static constexpr int PIXEL_BITS = 8;
+    static constexpr int STEP = 4;
     static constexpr int SHIFT = 4;
     static int offset(int channel) {
         static const int OFFSETS[2] = {128, 100};

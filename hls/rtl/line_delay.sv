@@ -1,5 +1,5 @@
 // Delay by DEPTH enabled cycles, without reset: a chain that maps to SRL16E/SRLC32E.
-module unrolled_line #(
+module line_delay #(
     parameter int WIDTH = 16,
     parameter int DEPTH = 7
 ) (
@@ -9,7 +9,7 @@ module unrolled_line #(
     output logic [WIDTH-1:0] q
 );
   if (DEPTH < 1) begin : gen_bad_depth
-    $error("unrolled_line: DEPTH must be at least 1");
+    $error("line_delay: DEPTH must be at least 1");
   end
   logic [DEPTH*WIDTH-1:0] chain_reg;
   if (DEPTH > 1) begin : gen_chain
