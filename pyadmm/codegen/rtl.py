@@ -418,7 +418,7 @@ def _unrolled_files(
             "IN_ROW_OFFSET": writes.offset,
             "IN_PHASE_FIXED": int(writes.phase_fixed),
         },
-        blocks=int(out.blocks),
+        blocks=out.blocks,
     )
     name = f"{_UNROLLED}{names[stage.name]}"
     common = {

@@ -44,7 +44,7 @@ def rtl_stage_context(
     target: Mapping[str, Any],
     *,
     front: Mapping[str, int],
-    blocks: int,
+    blocks: bool,
 ) -> dict[str, Any]:
     """The context of the template ``rtl_unrolled_stage.sv.j2``.
 
@@ -53,7 +53,7 @@ def rtl_stage_context(
     :param front: how the input frame is written (``hls/rtl/unrolled_front.sv``).
     :param blocks: whether the next stage takes blocks.
     """
-    graph, shape = adder_graph(layer, stage.input), Blocks(stage)
+    graph, shape = adder_graph(layer, stage.input), Blocks(stage, row_words=not blocks)
     _, height, width = stage.spec.input_shape
     outputs, pooled_height, pooled_width = stage.output_shape
     kernel, stride = shape.pool
@@ -99,7 +99,7 @@ def rtl_stage_context(
             "SHIFT": layer.requant.shift,
             "MULTS": _concatenation(mults, 16),
             "OFFSETS": _concatenation(offsets, 64),
-            "BLOCKS": blocks,
+            "BLOCKS": int(blocks),
             "POOLED_HEIGHT": pooled_height,
             "POOLED_WIDTH": pooled_width,
             "POOLED_PIXELS": shape.pooled_pixels,

@@ -10,7 +10,7 @@ and lanes to DSP blocks.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -34,13 +34,14 @@ from pyadmm.hardware.mapping import (
     plan_stage,
 )
 from pyadmm.hardware.plan import (
+    AcceleratorPlan,
     InputStream,
     KernelConfig,
     StagePlan,
     index_width,
     selects_products,
 )
-from pyadmm.hardware.unrolled import Blocks
+from pyadmm.hardware.unrolled import Blocks, blocks_of
 from pyadmm.hardware.weight_image import group_loads
 from pyadmm.model import CompressedModel
 from pyadmm.model.types import Resources
@@ -274,7 +275,7 @@ def search(
             break
     if not fitting:
         raise PyadmmError(_does_not_fit(model.name, board, _relieved(smallest, budget), budget))
-    best = _hastened(fitting[0], options, budget)
+    best = _hastened(fitting[0], options, budget, lambda choice: _relinked(choice, model, board))
     return SearchResult(board.name, best, tuple(fitting[1:]), budget)
 
 
@@ -292,8 +293,19 @@ def _cheapest(
     }
     configs = {name: kernel.config for name, kernel in kernels.items()}
     plan = plan_accelerator(model, board, configs, stream=stream)
+    kernels = _linked(kernels, plan)
     streams = (input_cycles(plan), plan.logits)
     return Choice(kernels, sum(streams), max(streams), plan_rows(model, board, target))
+
+
+def _linked(kernels: Mapping[str, LayerKernel], plan: AcceleratorPlan) -> dict[str, LayerKernel]:
+    """``kernels`` with the cycles that unrolled ones take in ``plan``: some must give row words."""
+    return {
+        stage.name: replace(kernels[stage.name], cycles=blocks_of(plan, stage).cycles)
+        if stage.constants is not None
+        else kernels[stage.name]
+        for stage in plan.stages
+    }
 
 
 def _relieved(choice: Choice, budget: Resources) -> Choice:
@@ -319,8 +331,19 @@ def _relieved(choice: Choice, budget: Resources) -> Choice:
     return choice
 
 
+def _relinked(choice: Choice, model: CompressedModel, board: Board) -> Choice:
+    """``choice`` with the cycles of its unrolled kernels beside each other."""
+    if all(config.family != "unrolled" for config in choice.configs.values()):
+        return choice
+    plan = plan_accelerator(model, board, choice.configs)
+    return replace(choice, kernels=_linked(choice.kernels, plan))
+
+
 def _hastened(
-    choice: Choice, options: Mapping[str, Sequence[LayerKernel]], budget: Resources
+    choice: Choice,
+    options: Mapping[str, Sequence[LayerKernel]],
+    budget: Resources,
+    relinked: Callable[[Choice], Choice],
 ) -> Choice:
     """Spend LUTs on latency: take faster kernels where they fit, most cycles per LUT first."""
     while True:
@@ -329,12 +352,14 @@ def _hastened(
             for option in options[name]:
                 if option.cycles >= kernel.cycles:
                     continue
-                other = choice.exchanged(name, option)
+                other = relinked(choice.exchanged(name, option))
                 if other.resources.dsp > budget.dsp or other.resources.bram18 > budget.bram18:
                     continue  # Relief only adds to them.
                 other = _relieved(other, budget)
                 cost = max(_price(other.resources) - _price(choice.resources), 1)
-                gain = (kernel.cycles - option.cycles) / cost
+                gain = (kernel.cycles - other.kernels[name].cycles) / cost
+                if other.interval > choice.interval:
+                    continue
                 if gain * _LUTS_PER_CYCLE >= 1 and other.resources.fits(budget):
                     ways.append((gain, other))
         if not ways:
@@ -415,7 +440,9 @@ def _balanced_kernels(model: CompressedModel, link: ChainLink) -> Iterator[Layer
 
 
 def _unrolled_kernels(model: CompressedModel, link: ChainLink) -> Iterator[LayerKernel]:
-    """Useful blocks of one layer whose weights are constants."""
+    """Useful blocks of one layer whose weights are constants, with the cycles at best: where another
+    unrolled layer takes them.
+    """
     spec = link.layer.spec
     outputs, _, columns = spec.output_shape
     kernel, stride = (1, 1) if link.pool is None else link.pool.square
@@ -424,7 +451,7 @@ def _unrolled_kernels(model: CompressedModel, link: ChainLink) -> Iterator[Layer
         for pixels in (p for p in _useful(columns) if p == 1 or (whole and p % stride == 0)):
             config = KernelConfig("unrolled", rows, outputs, pixels=pixels)
             stage = plan_stage(model, link, config)
-            yield LayerKernel.of(stage, Blocks(stage).cycles)
+            yield LayerKernel.of(stage, Blocks(stage, row_words=False).cycles)
 
 
 def _useful(size: int) -> list[int]:

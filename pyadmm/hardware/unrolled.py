@@ -22,9 +22,12 @@ class Blocks:
     A max-pool whose windows do not overlap is taken inside a block as far as the block has the
     rows or columns of a window; what is left of it is taken over beats (:attr:`later_rows`,
     :attr:`later_columns`).
+
+    :param row_words: whether the next stage takes row words, one channel a cycle.
     """
 
     stage: StagePlan
+    row_words: bool = True
 
     @property
     def rows(self) -> int:
@@ -121,8 +124,10 @@ class Blocks:
     def row_cycles(self) -> int:
         """Cycles of a block row.
 
-        Its beats, or what the next frame needs to take one row word of every channel.
+        Its beats, or what a row word of every channel needs.
         """
+        if not self.row_words:
+            return self.beats
         return max(self.beats, -(-self.stage.spec.outputs // self.later_rows[1]))
 
     @property
@@ -135,6 +140,13 @@ class Blocks:
         """``(1, words, integers of a word)`` of a frame of pooled blocks."""
         outputs, height, _ = self.stage.output_shape
         return 1, height * self.pooled_groups, outputs * self.pooled_pixels
+
+
+def blocks_of(plan: AcceleratorPlan, stage: StagePlan) -> Blocks:
+    """The blocks of ``stage`` in ``plan``, whose reader may take them as they come."""
+    readers = [reader for reader, _ in plan.readers(stage.node)]
+    taken = any(isinstance(r, StagePlan) and block_writer(plan, r) is stage for r in readers)
+    return Blocks(stage, row_words=not taken)
 
 
 def block_writer(plan: AcceleratorPlan, reader: StagePlan) -> StagePlan | None:
