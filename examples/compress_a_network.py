@@ -37,6 +37,7 @@ settings = from_dict(
         "weight_bits": 4,
         "filters_kept": 1.0,
         "neurons_kept": 1.0,
+        "continuous": {"epochs": 0},
         "admm": {"rounds": 2, "iterations": 1, "retrain_epochs": 1, "first_ratio": 3},
         "retrain": {"epochs": 4},
         "quantize": {"epochs": 4},

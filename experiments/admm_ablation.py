@@ -1,15 +1,18 @@
 """Whether ADMM earns its place: the same recipe with it, without it, and other methods.
 
     python -m experiments.admm_ablation --list
-    python -m experiments.admm_ablation --ratios 110,300 --seeds 0-1
-    python -m experiments.admm_ablation --ratios 110,300 --seeds 0-1 --test     once, at the end
+    python -m experiments.admm_ablation --ratios 110,300 --seeds 0-4
+    python -m experiments.admm_ablation --network resnet20 --data-dir DIR --weights resnet20.th
+    python -m experiments.admm_ablation --ratios 110,300 --seeds 0-4 --test     once, at the end
 
-All variants start from the same dense LeNet-5 of a seed, see the same images, and train for the
-same number of epochs after it: some of pruning, some of retraining, some at levels. Losses are
+All variants start from the same dense network (LeNet-5: of a seed; ResNet-20: the published one),
+see the same images in the same order, and train for the same number of epochs after it. Losses are
 cross-entropies: of the validation images on the network at its levels (``val_loss``) and before it
-is brought there (``float_val_loss``), of the training images at its levels (``train_loss``). Every
-finished run is a JSON file, and every phase is checkpointed, so an interrupted command goes on, and
-commands for different seeds may run side by side in one folder.
+is brought there (``float_val_loss``), of the training images at its levels (``train_loss``), and of
+training images that no variant has trained on (``spare_loss``; only the dense network has seen
+them), where ``--images`` leaves some. Every finished run is a JSON file, and every phase is
+checkpointed, so an interrupted command goes on, and commands for different seeds may run side by
+side in one folder.
 """
 
 from __future__ import annotations
@@ -21,13 +24,14 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
 from experiments.lenet5_records import parse_seeds
 from pyadmm import container, zoo
@@ -44,76 +48,143 @@ from pyadmm.compression.pipeline import (
 )
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic
-from pyadmm.datasets import mnist
+from pyadmm.datasets import cifar10, mnist
 from pyadmm.network.graph import Network
 from pyadmm.settings import CompressSettings, override, preset
 from pyadmm.training.data import Data, Images
 from pyadmm.training.distillation import Teacher
 from pyadmm.training.seeds import seed_of
 
-MODEL = "lenet5"
 RESULTS = Path(__file__).parent / "results" / "admm_ablation.csv"
 COLUMNS = (
     "network", "ratio", "weight_bits", "variant", "seed", "epochs", "cpu_minutes", "train_loss",
-    "val_loss", "val_accuracy", "test_accuracy", "nnz", "bytes", "primal", "dual",
+    "val_loss", "val_accuracy", "test_accuracy", "nnz", "bytes", "primal", "dual", "spare_loss",
     "float_val_loss", "float_val_accuracy",
 )  # fmt: skip
-_SHAPE = (1, 28, 28)
-_BITS = {85.0: 4, 110.0: 3, 300.0: 4}
-_PRUNING, _RETRAINING, _AT_LEVELS = 6, 4, 4
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network, and how long it is trained.
+
+    :param base: what all variants share.
+    :param bits: of weights, by pruning ratio.
+    :param pruning: epochs; those of variants that retrain in floats are a part of them.
+    :param levels: epochs at levels.
+    """
+
+    base: CompressSettings
+    shape: tuple[int, int, int]
+    bits: Mapping[float, int]
+    pruning: int
+    levels: int
+
+
+_LENET5 = Subject(
+    override(
+        preset("quick"),
+        {"continuous": {"epochs": 10}, "quantize": {"epochs": 4}, "sparse": True},
+        "ablation",
+    ),
+    (1, 28, 28),
+    {85.0: 4, 110.0: 3, 300.0: 4},
+    10,
+    4,
+)
+_VARIED = {"shift_pixels": 4, "flip": True}
+_RESNET20 = Subject(
+    override(
+        preset("quick"),
+        {
+            "activation_bits": 8,
+            "filters_kept": 1,
+            "neurons_kept": 1,
+            "input": {"bits": 8, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
+            "admm": {"first_ratio": 2, "lr": 1e-3, **_VARIED},
+            "continuous": {"epochs": 6},
+            "quantize_norms": {"epochs": 2, "lr": 1e-3, **_VARIED},
+            "quantize": {"epochs": 0},
+            "sparse": True,
+        },
+        "ablation",
+    ),
+    (3, 32, 32),
+    {10.0: 4, 16.0: 4},
+    6,
+    2,
+)
+SUBJECTS = {"lenet5": _LENET5, "resnet20": _RESNET20}
 _NO_PENALTY = 1e-9
 
-BASE = override(
-    preset("quick"),
-    {
-        "admm": {"first_ratio": 6.0, "rho": 0.1, "growth": 1.2, "lr": 2e-3, "curvature": 0.5},
-        "continuous": {"epochs": _PRUNING, "updates": 2, "slack": 3.0},
-        "retrain": {"epochs": _RETRAINING, "lr": 2e-3},
-        "quantize": {"epochs": _AT_LEVELS, "lr": 1e-3, "freeze_from": 0.2},
-        "sparse": True,
-    },
-    "ablation",
-)
-_HARD = {"slack": 1.0, "updates": 8}
-_ROUNDS = {"continuous": {"epochs": 0}}
-VARIANTS: dict[str, tuple[str, Mapping[str, Any]]] = {
-    "ours": ("one uninterrupted ADMM, joint projection in the metric of the loss", {}),
-    "ours, rho 0": ("the same without the penalty", {"admm": {"rho": _NO_PENALTY}}),
-    "gradual": (
-        "gradual magnitude pruning: no penalty, what is pruned stays pruned, plain magnitudes",
-        {"admm": {"rho": _NO_PENALTY, "curvature": 0.0}, "continuous": _HARD},
+
+def _rounds(subject: Subject) -> dict[str, Any]:
+    """The rounds that ``quick`` had in version 0.1: an iteration and an epoch of retraining each."""
+    rounds = subject.pruning // 2 - 1
+    return {
+        "continuous": {"epochs": 0},
+        "admm": {"rounds": rounds, "iterations": 1, "retrain_epochs": 1, "curvature": 0.0},
+        "retrain": {"epochs": subject.pruning - 2 * rounds},
+    }
+
+
+def _paper(subject: Subject) -> dict[str, Any]:
+    """ADMM-NN: half of pruning are iterations; the last of the epochs at levels is one, too."""
+    iterations = subject.pruning // 2 - 1
+    return {
+        "continuous": {"epochs": 0},
+        "filters_kept": 1.0,
+        "neurons_kept": 1.0,
+        "admm": {"rounds": 1, "iterations": iterations, "retrain_epochs": 0, "curvature": 0.0,
+                 "rho": 3e-3, "growth": 1.3, "joint": False, "level_iterations": 1},
+        "retrain": {"epochs": subject.pruning - iterations},
+        "quantize": {"epochs": max(0, subject.base.quantize.epochs - 1)},
+        "quantize_norms": {"epochs": max(0, subject.base.quantize_norms.epochs - 1)},
+    }  # fmt: skip
+
+
+def _two_phases(subject: Subject) -> dict[str, Any]:
+    """Pruning ends early, and a retraining with a learning rate of its own follows."""
+    epochs = round(0.6 * subject.pruning)
+    return {"continuous": {"epochs": epochs}, "retrain": {"epochs": subject.pruning - epochs}}
+
+
+VARIANTS: dict[str, tuple[str, Callable[[Subject], Mapping[str, Any]]]] = {
+    "ours": ("one uninterrupted ADMM in the metric of the loss", lambda _: {}),
+    "ours, rho 0": (
+        "the same without the penalty",
+        lambda _: {"continuous": {"rho": _NO_PENALTY}},
     ),
     "gradual, metric": (
         "gradual pruning in the metric of the loss: no penalty, what is pruned stays pruned",
-        {"admm": {"rho": _NO_PENALTY}, "continuous": _HARD},
+        lambda _: {"continuous": {"rho": _NO_PENALTY, "slack": 1.0}},
     ),
-    "rounds": (
-        "the rounds of today's preset quick, as many as the epochs allow",
-        {
-            **_ROUNDS,
-            "admm": {"rounds": 3, "iterations": 1, "retrain_epochs": 1, "curvature": 0.0,
-                     "growth": 1.3, "lr": 1e-3},
-            "retrain": {"epochs": _PRUNING + _RETRAINING - 6},
+    "gradual": (
+        "gradual magnitude pruning: no penalty, what is pruned stays pruned, plain magnitudes",
+        lambda _: {
+            "continuous": {"rho": _NO_PENALTY, "slack": 1.0},
+            "admm": {"curvature": 0.0},
         },
     ),
-    "paper": (
-        "ADMM-NN: four iterations on all channels, retraining, ADMM to levels, retraining",
-        {
-            **_ROUNDS,
-            "filters_kept": 1.0,
-            "neurons_kept": 1.0,
-            "admm": {"rounds": 1, "iterations": 4, "retrain_epochs": 0, "curvature": 0.0,
-                     "rho": 3e-3, "growth": 1.3, "lr": 1e-3, "joint": False,
-                     "level_iterations": 1},
-            "retrain": {"epochs": _PRUNING + _RETRAINING - 4},
-            "quantize": {"epochs": _AT_LEVELS - 1},
-        },
+    "rounds": ("the rounds of the preset quick of 0.1, as many as the epochs allow", _rounds),
+    "paper": ("ADMM-NN: iterations on all channels, retraining, ADMM to levels", _paper),
+    "ours, Euclidean": (
+        "ours with plain magnitudes in the Z-step",
+        lambda _: {"admm": {"curvature": 0.0}},
     ),
-}  # fmt: skip
-"""Name -> what it is, and what it changes in :data:`BASE`."""
+    "ours, all pulled": (
+        "ours with the penalty on the weights in Z as well",
+        lambda _: {"continuous": {"follow": False}},
+    ),
+    "ours, two updates": (
+        "ours with two Z- and U-steps an epoch instead of eight",
+        lambda _: {"continuous": {"updates": 2}},
+    ),
+    "ours, two phases": ("ours, then a retraining that starts anew", _two_phases),
+}
+"""Name -> what it is, and what it changes in what all share."""
 
 
-def settings_of(variant: str, ratio: float, seed: int) -> CompressSettings:
+def settings_of(network: str, variant: str, ratio: float, seed: int) -> CompressSettings:
     """The settings of one run.
 
     :raises PyadmmError: for an unknown variant.
@@ -122,41 +193,83 @@ def settings_of(variant: str, ratio: float, seed: int) -> CompressSettings:
         raise PyadmmError(
             f"ablation: variant {variant!r} is unknown; choose from: {'; '.join(VARIANTS)}"
         )
-    changed = override(BASE, VARIANTS[variant][1], f"ablation, {variant}")
-    return replace(changed, pruning_ratio=ratio, weight_bits=_BITS.get(ratio, 4), seed=seed)
+    subject = SUBJECTS[network]
+    changed = override(subject.base, VARIANTS[variant][1](subject), f"ablation, {variant}")
+    bits = subject.bits.get(ratio, 4)
+    return replace(changed, pruning_ratio=ratio, weight_bits=bits, seed=seed)
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What all runs of a network have in common.
+
+    :param train: training images after the dense network.
+    :param spare: training images that are left.
+    :param weights: of the dense network; ``None``: it is trained.
+    """
+
+    network: str
+    whole: Data
+    train: Images
+    spare: Images
+    weights: Path | None
+    folder: Path
+
+    @classmethod
+    def of(
+        cls, network: str, data: Data, images: int, weights: Path | None, folder: Path
+    ) -> Materials:
+        """The first ``images`` of the training images are trained on."""
+        order = torch.arange(len(data.train))
+        parts = data.train.take(order[:images]), data.train.take(order[images:])
+        return cls(network, data, *parts, weights, folder)
+
+    @property
+    def data(self) -> Data:
+        """What the phases after the dense network see."""
+        return Data(self.train, self.whole.validation)
+
+    def dense(self, seed: int) -> Network:
+        """The dense network of a seed, traced."""
+        subject = SUBJECTS[self.network]
+        settings = replace(subject.base, seed=seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(seed, "initial weights"))
+            model = zoo.build(self.network)
+        if self.weights is None:
+            place = self.folder / "dense" / f"seed{seed}"
+            train_dense(model, settings, self.whole, checkpoint_dir=place)
+        else:
+            zoo.load_weights(model, self.weights)
+        return to_network(model.eval(), settings, subject.shape)
 
 
 def runs(
-    seed: int, cases: Sequence[tuple[float, str]], data: Data, images: int, folder: Path
+    seed: int, cases: Sequence[tuple[float, str]], materials: Materials
 ) -> Iterator[dict[str, Any]]:
     """The rows of one seed; finished ones are read from their files.
 
     :param cases: ratios and variants.
-    :param images: training images after the dense network.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(seed, "initial weights"))
-        model = zoo.build(MODEL)
-    base = replace(BASE, seed=seed)
-    train_dense(model, base, data, checkpoint_dir=folder / "dense" / f"seed{seed}")
-    dense = to_network(model, base, _SHAPE)
-    teacher = shared_teacher(dense, base)
-    part = Data(data.train.take(torch.arange(min(images, len(data.train)))), data.validation)
+    network = materials.network
+    dense = materials.dense(seed)
+    teacher = shared_teacher(dense, SUBJECTS[network].base)
     for ratio, variant in cases:
-        settings = settings_of(variant, ratio, seed)
-        name = f"{MODEL}-{ratio:g}x-{variant.replace(', ', '-').replace(' ', '')}-seed{seed}"
-        known = folder / f"{name}.json"
+        settings = settings_of(network, variant, ratio, seed)
+        name = f"{network}-{ratio:g}x-{variant.replace(', ', '-').replace(' ', '')}-seed{seed}"
+        known = materials.folder / f"{name}.json"
         if not known.exists():
-            row = _run(dense, settings, part, folder / name, teacher) | {"variant": variant}
+            row = _run(dense, settings, materials, name, teacher) | {"variant": variant}
             write_atomic(known, (json.dumps(row, indent=1) + "\n").encode())
         yield json.loads(known.read_text(encoding="utf-8"))
 
 
 def _run(
-    dense: Network, settings: CompressSettings, data: Data, folder: Path, teacher: Teacher
+    dense: Network, settings: CompressSettings, materials: Materials, name: str, teacher: Teacher
 ) -> dict[str, Any]:
     """One run from the dense network to its file, without the test set; its row but the variant."""
     began = time.process_time()
+    folder, data = materials.folder / name, materials.data
     common: dict[str, Any] = {"checkpoint_dir": folder / "phases", "teacher": teacher}
     network = dense.copy()
     set_widths(network, settings)
@@ -164,20 +277,25 @@ def _run(
     tuned = retrain(pruned.network, settings, data, **common).network
     final = quantize(tuned, settings, data, **common)
     minutes = (time.process_time() - began) / 60
-    integer = smallest(to_integer(final.network, data, MODEL).model)
+    integer = smallest(to_integer(final.network, data, materials.network).model)
     content = container.encode(integer)
     write_atomic(folder / "model.admm", content)
     loss, accuracy = cross_entropy(final.network, data.validation)
     float_loss, float_accuracy = cross_entropy(tuned, data.validation)
     residuals = [r for r in [*pruned.records, *final.records] if r.primal is not None]
+    subject = SUBJECTS[materials.network]
     return {
-        "network": MODEL,
+        "network": materials.network,
         "ratio": settings.pruning_ratio,
         "weight_bits": settings.weight_bits,
         "seed": settings.seed,
-        "epochs": _PRUNING + _RETRAINING + _AT_LEVELS,
+        "epochs": subject.pruning + subject.levels,
+        "images": len(data.train),
         "cpu_minutes": round(minutes, 2),
         "train_loss": cross_entropy(final.network, data.train)[0],
+        "spare_loss": cross_entropy(final.network, materials.spare)[0]
+        if len(materials.spare)
+        else None,
         "val_loss": loss,
         "val_accuracy": accuracy,
         "test_accuracy": None,
@@ -203,13 +321,13 @@ def cross_entropy(network: Network, images: Images) -> tuple[float, float]:
     return round(loss / len(images), 6), round(right / len(images), 5)
 
 
-def read_test(folder: Path, data: mnist.Mnist) -> None:
-    """Add the test accuracy to every finished run that has none yet."""
-    for path in sorted(folder.glob("*.json")):
+def read_test(network: str, folder: Path, images: NDArray[Any], labels: NDArray[Any]) -> None:
+    """Add the test accuracy to every finished run of ``network`` that has none yet."""
+    for path in sorted(folder.glob(f"{network}-*.json")):
         row = json.loads(path.read_text(encoding="utf-8"))
         if row["test_accuracy"] is None:
             model = container.load(folder / path.stem / "model.admm")
-            row["test_accuracy"] = model.accuracy(data.test_images, data.test_labels)
+            row["test_accuracy"] = model.accuracy(images, labels)
             write_atomic(path, (json.dumps(row, indent=1) + "\n").encode())
 
 
@@ -217,7 +335,9 @@ def collected(folder: Path) -> list[dict[str, Any]]:
     """All finished runs of the folder, by ratio, variant and seed."""
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
     order = list(VARIANTS)
-    return sorted(rows, key=lambda r: (r["ratio"], order.index(r["variant"]), r["seed"]))
+    return sorted(
+        rows, key=lambda r: (r["network"], r["ratio"], order.index(r["variant"]), r["seed"])
+    )
 
 
 def write_csv(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
@@ -232,33 +352,37 @@ def write_csv(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Means and standard errors over the seeds, as Markdown."""
     lines = [
-        "| ratio | variant | seeds | val. cross-entropy | val. accuracy, % | before levels | "
-        "train loss | bytes | CPU min |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| network, ratio | variant | seeds | val. cross-entropy | val. accuracy, % | spare loss | "
+        "train loss | test, % | bytes | primal, dual | CPU min |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    groups: dict[tuple[float, str], list[Mapping[str, Any]]] = {}
+    groups: dict[tuple[str, float, str], list[Mapping[str, Any]]] = {}
     for row in rows:
-        groups.setdefault((row["ratio"], row["variant"]), []).append(row)
-    for (ratio, variant), group in groups.items():
+        groups.setdefault((row["network"], row["ratio"], row["variant"]), []).append(row)
+    for (network, ratio, variant), group in groups.items():
         cells = [
             _mean(group, "val_loss", 4),
             _mean(group, "val_accuracy", 2, 100),
-            _mean(group, "float_val_loss", 4),
+            _mean(group, "spare_loss", 4),
             _mean(group, "train_loss", 4),
+            _mean(group, "test_accuracy", 2, 100),
             _mean(group, "bytes", 0),
+            f"{_mean(group, 'primal', 3)}, {_mean(group, 'dual', 3)}",
             _mean(group, "cpu_minutes", 2),
         ]
-        lines.append(f"| {ratio:g}x | {variant} | {len(group)} | {' | '.join(cells)} |")
+        lines.append(f"| {network}, {ratio:g}x | {variant} | {len(group)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], column: str, digits: int, unit: float = 1) -> str:
-    """Mean, and its standard error where there are several rows.
+    """Mean, and its standard error where there are several rows; empty where there is no value.
 
     >>> _mean([{"x": 1.0}, {"x": 3.0}], "x", 1)
     '2.0 ± 1.0'
     """
-    values = [unit * row[column] for row in rows]
+    values = [unit * row[column] for row in rows if row[column] is not None]
+    if not values:
+        return ""
     mean = f"{statistics.mean(values):.{digits}f}"
     if len(values) == 1:
         return mean
@@ -272,8 +396,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--network", default="lenet5", choices=SUBJECTS, help="(%(default)s)")
     parser.add_argument("--seeds", default="0-1", help="such as 3, 10-14 or 1,5-7 (%(default)s)")
-    parser.add_argument("--ratios", default="85,110,300", help="(%(default)s)")
+    parser.add_argument("--ratios", help="(all that have bits)")
     parser.add_argument("--variants", default=";".join(VARIANTS), help="separated by ;")
     parser.add_argument(
         "--images",
@@ -281,9 +406,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=55_000,
         help="to train on after the dense network (%(default)s)",
     )
+    parser.add_argument("--weights", type=Path, help="of the dense network, if not to be trained")
     parser.add_argument("--out", type=Path, default=Path("runs/admm_ablation"))
     parser.add_argument("--csv", type=Path, default=RESULTS, help="(%(default)s)")
-    parser.add_argument("--data-dir", type=Path, help="folder with the MNIST files")
+    parser.add_argument("--data-dir", type=Path, help="folder with the data set")
     parser.add_argument("--test", action="store_true", help="read the test set for finished runs")
     parser.add_argument("--list", action="store_true", help="say what the variants are and stop")
     options = parser.parse_args(arguments)
@@ -299,15 +425,19 @@ def _execute(options: argparse.Namespace) -> None:
     if options.list:
         print("\n".join(f"{name}: {what}" for name, (what, _) in VARIANTS.items()))
         return
+    network = options.network
     variants = [name.strip() for name in options.variants.split(";")]
-    ratios = [float(text) for text in options.ratios.split(",")]
+    asked = options.ratios
+    ratios = [float(r) for r in asked.split(",")] if asked else [*SUBJECTS[network].bits]
     cases = [(ratio, variant) for ratio in ratios for variant in variants]
     for ratio, variant in cases:
-        settings_of(variant, ratio, 0)  # what is unknown is refused before any training
-    loaded = mnist.load(options.data_dir)
+        settings_of(network, variant, ratio, 0)  # what is unknown is refused before any training
+    load = mnist.load if network == "lenet5" else cifar10.load
+    loaded = load(options.data_dir)
     data = Data.split(Images.from_numpy(loaded.train_images, loaded.train_labels))
+    materials = Materials.of(network, data, options.images, options.weights, options.out)
     for seed in parse_seeds(options.seeds):
-        for row in runs(seed, cases, data, options.images, options.out):
+        for row in runs(seed, cases, materials):
             print(
                 f"seed {seed}, {row['ratio']:g}x, {row['variant']}: {row['nnz']:,} weights, "
                 f"validation {row['val_loss']:.4f}, {100 * row['val_accuracy']:.2f} %, "
@@ -315,7 +445,7 @@ def _execute(options: argparse.Namespace) -> None:
                 flush=True,
             )
     if options.test:
-        read_test(options.out, loaded)
+        read_test(network, options.out, loaded.test_images, loaded.test_labels)
     rows = collected(options.out)
     write_csv(rows, options.csv)
     print(table(rows))

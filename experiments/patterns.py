@@ -34,7 +34,13 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic
 from pyadmm.datasets import mnist
 from pyadmm.model.compact import compact
-from pyadmm.settings import CompressSettings, QuantizeSettings, TrainSettings, preset
+from pyadmm.settings import (
+    CompressSettings,
+    ContinuousSettings,
+    QuantizeSettings,
+    TrainSettings,
+    preset,
+)
 from pyadmm.training.data import Data, Images
 from pyadmm.training.seeds import seed_of
 
@@ -71,7 +77,8 @@ def settings_for(
         window=pattern.window,
         lockstep=pattern.lockstep,
         dense=TrainSettings(epochs=6, lr=2e-3, shift_pixels=1),
-        admm=replace(base.admm, rounds=5, first_ratio=before * step),
+        admm=replace(base.admm, rounds=5, first_ratio=before * step, lr=1e-3, curvature=0.0),
+        continuous=ContinuousSettings(epochs=0),
         retrain=TrainSettings(epochs=4, lr=2e-3),
         quantize=QuantizeSettings(epochs=8, lr=1e-3, freeze_from=0.25),
         sparse=True,

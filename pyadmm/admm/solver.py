@@ -7,6 +7,9 @@ Problem (ADMM-NN section 3): minimise ``f(W) + sum_i g_i(Z_i)`` subject to ``W_i
     Z-step   Z := proj(W + U)
     U-step   U := U + W - Z
 
+The W-step has its penalty in one of two ways: as a gradient that is added to that of ``f``, or, in
+the metric of the optimizer, by its proximal map after every step of it (:meth:`Admm.pull`).
+
 With over-relaxation ``a``, ``a W + (1 - a) Z`` takes the place of ``W`` in the last two (Boyd et
 al., Foundations and Trends in Machine Learning 3, 2011, section 3.4.3).
 """
@@ -66,7 +69,7 @@ class Admm:
     :param growth: of ``rho`` at every Z- and U-step.
     :param relaxation: ``a`` of over-relaxation, 1 to 2.
     :param follow: between Z-steps the non-zeros of ``Z`` follow ``W``, the best that a set which
-        limits only where they are allows; the penalty then acts on all other weights alone.
+        limits only where they are allows; :meth:`pull` then moves all other weights alone.
     :param balance: above 1, ``rho`` grows (shrinks) by this factor where the primal residual is
         more than ten times the dual one (or the other way round; Boyd et al., section 3.4.1).
 
@@ -96,37 +99,51 @@ class Admm:
         self.follow = follow
         self.z = [project(w.detach()) for project, w in zip(projections, weights, strict=True)]
         self.u = [torch.zeros(w.shape, dtype=w.dtype, device=w.device) for w in self.weights]
-        self._pull: list[Tensor] = []
+        self._forget()
+
+    def _forget(self) -> None:
+        """``Z`` or ``U`` changes; what W-steps made of them no longer holds."""
+        self._scaled: list[Tensor] = []
+        self._goals: list[Tensor] = []
         self._pulled: list[Tensor] = []
 
-    def _prepare(self) -> None:
-        """``rho (Z - U)``, the part of the penalty's gradient that a W-step does not change.
+    def _goal(self) -> list[Tensor]:
+        """``Z - U``, to which the penalty draws ``W``.
 
-        Made when a W-step first asks, so that a Z- and U-step needs no memory for it. With
-        ``follow`` it is 0 at the non-zeros of ``Z``, and ``rho`` is only left at the others.
+        Made when a W-step first asks, so that a Z- and U-step needs no memory for it.
         """
-        pairs = zip(self.z, self.u, strict=True)
-        self._pull = [z.dense().sub_(u).mul_(self.rho) for z, u in pairs]
-        if self.follow:
-            self._pulled = [self.rho * ~z.mask for z in self.z]
-            self._pull = [
-                p.masked_fill_(z.mask, 0) for p, z in zip(self._pull, self.z, strict=True)
-            ]
+        return [z.dense().sub_(u) for z, u in zip(self.z, self.u, strict=True)]
 
     def add_penalty_gradient(self) -> None:
         """``grad += rho (W - Z + U)``, in place, after ``backward()`` of ``f`` alone.
 
         This is the gradient of ``rho/2 |W - Z + U|^2`` (squared norm), without a graph.
         """
-        if not self._pull:
-            self._prepare()
+        if not self._scaled:
+            self._scaled = [goal.mul_(self.rho) for goal in self._goal()]
         gradients = [w.grad for w in self.weights if w.grad is not None]
+        torch._foreach_add_(gradients, [w.detach() for w in self.weights], alpha=self.rho)
+        torch._foreach_sub_(gradients, self._scaled)
+
+    @torch.no_grad()
+    def pull(self, step: float) -> None:
+        """``W := argmin |X - W|^2 / (2 step) + rho/2 |X - Z + U|^2`` over ``X``, in place.
+
+        The proximal map of the penalty, after a step of ``f`` alone; no ``rho`` is too large for
+        it. An optimizer that scales its steps, as Adam does, has a metric of its own; distances are
+        measured in it, as with decoupled weight decay (Loshchilov & Hutter 2019).
+
+        :param step: of the optimizer, its learning rate.
+        """
+        if not self._goals:
+            self._goals = self._goal()
+            self._pulled = [(~z.mask).to(z.values.dtype) for z in self.z] if self.follow else []
+        share = step * self.rho / (1 + step * self.rho)
         weights = [w.detach() for w in self.weights]
         if self.follow:
-            torch._foreach_addcmul_(gradients, weights, self._pulled)
+            torch._foreach_lerp_(weights, self._goals, torch._foreach_mul(self._pulled, share))
         else:
-            torch._foreach_add_(gradients, weights, alpha=self.rho)
-        torch._foreach_sub_(gradients, self._pull)
+            torch._foreach_lerp_(weights, self._goals, share)
 
     @torch.no_grad()
     def z_and_u_step(self) -> Residuals:
@@ -136,7 +153,7 @@ class Admm:
         projection, so that no copy of a layer is made. ``U`` is the multiplier over ``rho``, so it
         shrinks as ``rho`` grows.
         """
-        self._pull = []
+        self._forget()
         primal = dual = size = 0.0
         for i, project in enumerate(self.projections):
             w, v = self.weights[i].detach(), self._relaxed(i)
@@ -186,7 +203,7 @@ class Admm:
         self.z = [Kept.of(z.to(place)) for z, place in zip(state["z"], places, strict=True)]
         self.u = [u.clone().to(place) for u, place in zip(state["u"], places, strict=True)]
         self.rho = float(state["rho"])
-        self._pull = []
+        self._forget()
 
 
 def _squares(part: Tensor) -> float:

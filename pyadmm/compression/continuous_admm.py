@@ -127,21 +127,23 @@ class _Run:
         self.settings, self.tightening = settings.admm, settings.continuous
         plain = replace(settings.admm.retraining, epochs=1)
         self.optimizer = make_optimizer([{"params": list(network.trainable())}], plain)
-        self.trainer = context.trainer(network, plain, self.optimizer, self._before_step)
+        self.trainer = context.trainer(
+            network, plain, self.optimizer, self._before_step, self._pull
+        )
         self.how = network.execution(sparse=settings.sparse)
         batches = math.ceil(len(context.data.train) / settings.admm.batch_size)
         self.batches = batches * self.tightening.epochs
         self.every = max(1, batches // self.tightening.updates)
         self.batch = 0
-        layers = network.layers.values()
-        self.weights = [layer.weight for layer in layers]
+        self.layers = list(network.layers.values())
+        self.weights = [layer.weight for layer in self.layers]
         self.squares = SquaredGradients(self.weights)
-        self.residuals = Residuals(0.0, 0.0, settings.admm.rho)
+        self.residuals = Residuals(0.0, 0.0, settings.continuous.rho)
         self.admm = Admm(
             self.weights,
-            [keep_all for _ in layers],
-            settings.admm.rho,
-            settings.admm.growth,
+            [keep_all for _ in self.layers],
+            settings.continuous.rho,
+            settings.continuous.growth,
             relaxation=self.tightening.relaxation,
             balance=self.tightening.balance,
             follow=self.tightening.follow,
@@ -194,12 +196,15 @@ class _Run:
         return cosine(self.settings.lr, (share - ramp) / (1 - ramp), warm=0.0)
 
     def _before_step(self) -> None:
-        """After ``backward``: measure, move ``Z`` and ``U`` if a W-step is over, add the penalty."""
+        """After ``backward``: measure, and move ``Z`` and ``U`` if a W-step is over."""
         self.squares.observe()
         if self.batch % self.every == 0:
             self._z_and_u_step()
         self.batch += 1
-        self.admm.add_penalty_gradient()
+
+    def _pull(self) -> None:
+        """After the optimizer's step: the penalty."""
+        self.admm.pull(self.optimizer.param_groups[0]["lr"])
 
     @torch.no_grad()
     def _z_and_u_step(self) -> None:
@@ -217,19 +222,21 @@ class _Run:
         self._prune_far(counts, metrics)
 
     def _metric(self, i: int) -> Tensor:
-        """``h`` of a layer."""
-        fisher, power = self.squares.means[i], self.settings.curvature
+        """``h`` of a layer; a weight before a batch norm counts as what it is once that is folded."""
+        factor = self.layers[i].row_factor.square()
+        fisher, power = self.squares.means[i] / factor, self.settings.curvature
         mean = fisher[self.weights[i] != 0].mean()
         if power == 0:
             metric = (mean**_LAYER_POWER).expand_as(fisher)
         else:
             metric = (fisher + FISHER_FLOOR * mean) ** power
-        return metric * crowd(self.admm.z[i].mask) ** (2 * self.settings.crowding)
+        return factor * metric * crowd(self.admm.z[i].mask) ** (2 * self.settings.crowding)
 
     @property
     def _joint(self) -> bool:
         """Whether ``Z`` is on levels by now."""
-        return self.batch >= self.tightening.levels_from * self.batches
+        levels_from = self.tightening.levels_from
+        return levels_from < 1 and self.batch >= levels_from * self.batches
 
     def _counts(self, metrics: Mapping[str, Tensor]) -> dict[str, int]:
         """Weights that each layer may keep now: the projection onto a number for the network."""

@@ -3,7 +3,7 @@
 Prune; restore the layers under their break-even pruning ratio to dense, or raise those that are
 just under it if the network becomes faster by that: :func:`plan`. Then push the others further by a
 binary search, as far as the accuracy on the validation images allows: :func:`push`. A trial is a
-short compression: few ADMM rounds and a short masked retraining, in floats. It ranks ratios; the
+short compression: few rounds or epochs of ADMM and a short masked retraining, in floats. It ranks ratios; the
 accuracy of the result is that of the full compression that follows.
 """
 
@@ -203,10 +203,11 @@ def _weights(network: Network) -> dict[str, int]:
 
 
 def _trial(settings: CompressSettings) -> CompressSettings:
-    admm, retraining = settings.admm, settings.retrain
+    admm, continuous, retraining = settings.admm, settings.continuous, settings.retrain
     return replace(
         settings,
         admm=replace(admm, rounds=min(TRIAL_ROUNDS, admm.rounds)),
+        continuous=replace(continuous, epochs=min(TRIAL_EPOCHS, continuous.epochs)),
         exchange=ExchangeSettings(),
         retrain=replace(retraining, epochs=min(TRIAL_EPOCHS, retraining.epochs)),
     )

@@ -67,11 +67,14 @@ class PhaseContext:
         train: TrainSettings,
         optimizer: torch.optim.Optimizer,
         before_step: Callable[[], None] | None = None,
+        pull: Callable[[], None] | None = None,
         *,
         sparse: bool | None = None,
     ) -> EpochTrainer:
         """What trains ``network`` under its masks, with the teacher if it counts.
 
+        :param before_step: after ``backward``, before the optimizer's step.
+        :param pull: after the optimizer's step, before the masks.
         :param sparse: whether only non-zero weights are multiplied; as in the settings by default.
         """
         distill = self.settings.distill
@@ -81,6 +84,8 @@ class PhaseContext:
         weights, masks = [layer.weight.detach() for layer in layers], [la.mask for la in layers]
 
         def after_step() -> None:
+            if pull is not None:
+                pull()
             torch._foreach_mul_(weights, masks)
             if network.quantized:
                 for layer in layers:

@@ -48,9 +48,10 @@ def epochs_of(settings: CompressSettings) -> dict[str, int]:
     10
     """
     admm, exchange = settings.admm, settings.exchange
+    rounds = admm.rounds * (admm.iterations + admm.retrain_epochs)
     return {
         "dense": settings.dense.epochs,
-        "prune": admm.rounds * (admm.iterations + admm.retrain_epochs),
+        "prune": rounds + settings.continuous.epochs,
         "retrain": settings.retrain.epochs
         + exchange.cycles * (exchange.grow_epochs + exchange.prune_epochs),
         "quantize": settings.quantize_norms.epochs + settings.quantize.epochs,

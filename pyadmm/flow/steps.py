@@ -146,7 +146,7 @@ def _prune(session: Session) -> Outcome:
         facts["trials"] = list(session.ratio_plan.trials)
         trials = f"; {len(session.ratio_plan.trials)} trials of pushing further"
     left = sum(layer.nnz for layer in network.layers.values())
-    text = f"{left:,} of {session.network.weights:,} weights left; ADMM rounds: " + ", ".join(
+    text = f"{left:,} of {session.network.weights:,} weights left; ADMM: " + ", ".join(
         result.status
     )
     return Outcome(text + trials, facts)

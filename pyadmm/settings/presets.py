@@ -9,6 +9,7 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.settings.settings import (
     AdmmSettings,
     CompressSettings,
+    ContinuousSettings,
     DistillSettings,
     ExchangeSettings,
     LayerTarget,
@@ -186,9 +187,10 @@ PRESETS: dict[str, CompressSettings] = {
         filters_kept=0.5,
         neurons_kept=0.125,
         dense=TrainSettings(epochs=8, lr=2e-3, shift_pixels=1),
-        admm=_GENTLE,
-        retrain=TrainSettings(epochs=10, lr=2e-3),
-        quantize=QuantizeSettings(epochs=20, lr=1e-3, freeze_from=0.2),
+        admm=replace(_GENTLE, rounds=0, lr=2e-3, curvature=0.5),
+        continuous=ContinuousSettings(epochs=7),
+        retrain=TrainSettings(epochs=0, lr=2e-3),
+        quantize=QuantizeSettings(epochs=8, lr=1e-3, freeze_from=0.2),
     ),
     "standard": CompressSettings(
         pruning_ratio=172.0,

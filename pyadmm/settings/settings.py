@@ -185,7 +185,9 @@ class AdmmSettings:
 
     An iteration is one epoch on ``f(W) + sum rho/2 |W - Z + U|^2``, then ``Z = proj(W + U)``, then
     ``U += W - Z`` (ADMM-NN, section 3). ``lr``, ``batch_size``, ``shift_pixels``, ``precision``,
-    ``flip``, ``optimizer``, ``distort`` and ``cutmix`` are as in :class:`TrainSettings`.
+    ``flip``, ``optimizer``, ``distort`` and ``cutmix`` are as in :class:`TrainSettings`. With 0
+    rounds ``continuous`` prunes; it takes these, ``first_ratio``, ``tolerance``, ``curvature`` and
+    ``crowding`` from here.
 
     :param first_ratio: global pruning ratio of the first round; the rounds between it and the
         target grow geometrically.
@@ -223,7 +225,7 @@ class AdmmSettings:
     level_iterations: int = 0
 
     def __post_init__(self) -> None:
-        _require(self.rounds >= 1, f"settings, admm: rounds must be at least 1, not {self.rounds}")
+        _require(self.rounds >= 0, f"settings, admm: rounds must not be negative: {self.rounds}")
         _require(self.iterations >= 0, "settings, admm: iterations must not be negative")
         _require(
             self.level_iterations >= 0, "settings, admm: level_iterations must not be negative"
@@ -262,15 +264,19 @@ class AdmmSettings:
 class ContinuousSettings:
     """One uninterrupted ADMM in place of the rounds: the target tightens, ``Z`` and ``U`` live on.
 
-    First and last pruning ratio, penalty, training, ``curvature`` (of the metric that the Z-step
-    measures distances in) and ``crowding`` are those of ``admm``.
+    First and last pruning ratio, training, ``curvature`` (of the metric that the Z-step measures
+    distances in) and ``crowding`` are those of ``admm``.
 
     :param epochs: of training in all; 0 leaves pruning to the rounds.
+    :param rho: penalty in the metric of the optimizer (:meth:`pyadmm.admm.solver.Admm.pull`): where
+        the loss does not hold it, ``exp(-n * lr * rho)`` of a weight outside ``Z`` is left after
+        ``n`` batches.
+    :param growth: of ``rho`` at every Z- and U-step.
     :param updates: Z- and U-steps in an epoch. ``W`` must be able to follow: with too many of them
         ``U`` grows faster than the learning rate lets ``W`` move, and ``Z`` swings.
     :param ramp: share of the epochs in which the target tightens. In the rest it stays, and the
         learning rate falls, so that both residuals do.
-    :param levels_from: share of the epochs after which ``Z`` is on levels as well; 1: at the end.
+    :param levels_from: share of the epochs after which ``Z`` is on levels as well; 1: never.
     :param slack: so many weights may come back, in units of those in ``Z``; the others are pruned.
     :param relaxation: over-relaxation of the Z- and U-step, 1 to 2.
     :param follow: until levels count, the non-zeros of ``Z`` follow ``W`` between Z-steps, so that
@@ -279,8 +285,10 @@ class ContinuousSettings:
     """
 
     epochs: int = 0
-    updates: int = 2
-    ramp: float = 0.7
+    rho: float = 30.0
+    growth: float = 1.0
+    updates: int = 8
+    ramp: float = 0.6
     levels_from: float = 1.0
     slack: float = 3.0
     relaxation: float = 1.0
@@ -290,6 +298,8 @@ class ContinuousSettings:
     def __post_init__(self) -> None:
         where = "settings, continuous"
         _require(self.epochs >= 0, f"{where}: epochs must not be negative: {self.epochs}")
+        _require(self.rho > 0, f"{where}: rho must be positive, not {self.rho}")
+        _require(self.growth >= 1, f"{where}: growth must be at least 1, not {self.growth}")
         _require(self.updates >= 1, f"{where}: updates must be at least 1, not {self.updates}")
         _require(0 < self.ramp < 1, f"{where}: ramp must be above 0 and below 1, not {self.ramp}")
         _require(0 <= self.levels_from <= 1, f"{where}: levels_from must be 0 to 1")
@@ -495,6 +505,11 @@ class CompressSettings:
             "settings: compiled and sparse exclude each other; set one of them to false",
         )
         _require(1 <= bits <= 16, f"settings: mult_bits must be 1 to 16, not {bits}")
+        _require(
+            (self.admm.rounds > 0) != (self.continuous.epochs > 0),
+            f"settings: either admm: rounds or continuous: epochs must be 0, not "
+            f"{self.admm.rounds} and {self.continuous.epochs}; one of the two prunes",
+        )
         self._check_cutmix()
         self._check_balanced()
         for name, floor in self.break_even.items():

@@ -33,6 +33,7 @@ SETTINGS: dict[str, object] = {
     "filters_kept": 0.9,
     "input": {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]},
     "dense": {"epochs": 2, "lr": 5e-3, "optimizer": "sgd", **_VARIED},
+    "continuous": {"epochs": 0},
     "admm": {
         "rounds": 2,
         "first_ratio": 3.0,

@@ -20,6 +20,7 @@ from pyadmm.training.data import Data, Images
 SETTINGS = {
     "pruning_ratio": 4.0,
     "weight_bits": 3,
+    "continuous": {"epochs": 0},
     "admm": {"rounds": 1, "first_ratio": 4.0, "iterations": 3, "retrain_epochs": 1},
     "exchange": {"cycles": 2, "share": 0.2, "grow_epochs": 1, "prune_epochs": 2},
     "retrain": {"epochs": 1, "lr": 1e-3},

@@ -22,6 +22,7 @@ CONFIG = {
     "compress": {
         "pruning_ratio": 10,
         "dense": {"epochs": 1, "batch_size": 32},
+        "continuous": {"epochs": 0},
         "admm": {"rounds": 1, "iterations": 2, "retrain_epochs": 1, "batch_size": 32},
         "retrain": {"epochs": 1},
         "quantize": {"epochs": 1},

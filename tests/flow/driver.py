@@ -17,6 +17,7 @@ from pyadmm.datasets import mnist
 TINY = {
     "pruning_ratio": 10,
     "dense": {"epochs": 3, "batch_size": 32},
+    "continuous": {"epochs": 0},
     "admm": {"rounds": 2, "iterations": 2, "retrain_epochs": 1, "batch_size": 32},
     "retrain": {"epochs": 1},
     "quantize": {"epochs": 2},

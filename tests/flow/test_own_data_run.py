@@ -39,6 +39,7 @@ BRIEF: dict[str, Any] = {
     "filters_kept": 1,
     "neurons_kept": 1,
     "dense": {"epochs": 8, "lr": 3e-2, "batch_size": 16},
+    "continuous": {"epochs": 0},
     "admm": {"rounds": 1, "iterations": 1, "retrain_epochs": 1, "first_ratio": 1.5},
     "retrain": {"epochs": 2},
     "quantize": {"epochs": 2},

@@ -80,6 +80,7 @@ SMALL: dict[str, Any] = {
     "neurons_kept": 1,
     "input": {"bits": 8, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.2]},
     "dense": {"epochs": 12, "lr": 1e-2, "batch_size": 16, "flip": True},
+    "continuous": {"epochs": 0},
     "admm": {"rounds": 1, "first_ratio": 2, "iterations": 1, "lr": 5e-3, "batch_size": 16},
     "retrain": {"epochs": 2, "lr": 5e-3, "batch_size": 16, "flip": True, "optimizer": "sgd"},
     "quantize_norms": {"epochs": 2, "lr": 3e-3, "batch_size": 16},

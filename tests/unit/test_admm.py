@@ -106,15 +106,45 @@ def test_reaches_the_known_optimum_of_a_convex_problem(
         assert len(history) < 1000, "a poor penalty is mended"
 
 
+def test_a_pull_is_the_proximal_map_of_the_penalty() -> None:
+    """The gradient of ``|X - W|^2 / (2 step) + rho/2 |X - Z + U|^2`` vanishes where it ends."""
+    w, admm = _problem()
+    admm.u = [torch.tensor([0.3, -0.1, 0.2, 0.4])]
+    before, step = w.detach().clone(), 0.05
+    admm.pull(step)
+    after = w.detach()
+    slope = (after - before) / step + 0.7 * (after - admm.z[0].dense() + admm.u[0])
+    assert torch.allclose(slope, torch.zeros(4), atol=1e-5)
+    admm.rho = 1e9
+    admm.pull(step)
+    assert torch.allclose(w.detach(), admm.z[0].dense() - admm.u[0], atol=1e-6)
+
+
 def test_what_follows_is_not_pulled() -> None:
     """The penalty on weights outside ``Z`` alone."""
     w = nn.Parameter(torch.tensor([3.0, -2.0, 0.5, 0.1]))
     admm = Admm([w], [lambda v: keep_largest(v, 2)], rho=0.7, follow=True)
     admm.z_and_u_step()
     w.data += 1.0
-    w.grad = torch.zeros(4)
-    admm.add_penalty_gradient()
-    assert torch.allclose(w.grad, 0.7 * torch.tensor([0.0, 0.0, 1.5 + 0.5, 1.1 + 0.1]))
+    admm.pull(1.0)
+    # a share of 0.7 / 1.7 of the way to -U
+    assert torch.allclose(w.detach()[:2], torch.tensor([4.0, -1.0]))
+    assert torch.allclose(w.detach()[2:], torch.tensor([1.5 - 0.5 * 0.7, 1.1 - 0.1 * 0.7]) / 1.7)
+
+
+def test_gradient_steps_and_pulls_reach_the_known_optimum() -> None:
+    """W-steps that are not exact, as in training; least squares with two weights at most."""
+    goal = torch.tensor([2.0, -1.0, 0.3, 0.2])
+    w = nn.Parameter(torch.zeros(4))
+    admm = Admm([w], [lambda v: keep_largest(v, 2)], rho=1.0)
+    residuals = Residuals(1.0, 1.0, 1.0)
+    for _ in range(400):
+        for _ in range(5):
+            w.data -= 0.1 * (w.data - goal)
+            admm.pull(0.1)
+        residuals = admm.z_and_u_step()
+    assert residuals.verdict(1e-5) == "converged"
+    assert torch.allclose(admm.z[0].dense(), torch.tensor([2.0, -1.0, 0.0, 0.0]), atol=1e-3)
 
 
 def test_state_survives_a_round_trip() -> None:

@@ -140,6 +140,7 @@ def _settings(**values: object) -> CompressSettings:
             "sparsity": "balanced",
             "lockstep": 4,
             "dense": {"epochs": 3, "batch_size": 32, "lr": 5e-3, "shift_pixels": 0},
+            "continuous": {"epochs": 0},
             "admm": {"rounds": 2, "first_ratio": 3, "iterations": 2, "rho": 0.1, **plain},
             "retrain": {"epochs": 2, **plain},
             "quantize": {"epochs": 3, **plain},

@@ -22,6 +22,7 @@ FAST = {
     "pruning_ratio": 2,
     "filters_kept": 1.0,
     "neurons_kept": 1.0,
+    "continuous": {"epochs": 0},
     "admm": {"rounds": 1, "iterations": 1, "retrain_epochs": 1, "first_ratio": 1.5},
     "retrain": {"epochs": 1},
     "quantize": {"epochs": 1},

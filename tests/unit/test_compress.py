@@ -58,6 +58,7 @@ def _settings(**values: Any) -> CompressSettings:
         "filters_kept": 1,
         "neurons_kept": 1,
         "dense": {"epochs": 4, "lr": 5e-3, "batch_size": 32, "shift_pixels": 0},
+        "continuous": {"epochs": 0},
         "admm": {
             "rounds": 2,
             "first_ratio": 3,

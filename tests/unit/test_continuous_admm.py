@@ -31,8 +31,6 @@ def _settings(**continuous: Any) -> CompressSettings:
             "dense": {"epochs": 4, "lr": 5e-3, "batch_size": 32, "shift_pixels": 0},
             "admm": {
                 "first_ratio": 3,
-                "rho": 0.1,
-                "growth": 1.3,
                 "lr": 1e-2,
                 "batch_size": 32,
                 "curvature": 0.5,
@@ -124,7 +122,8 @@ def test_every_ingredient_changes_the_result() -> None:
         _settings(balance=1.5, updates=4),
         _settings(slack=1.0),
         _settings(follow=False),
-        replace(base, admm=replace(base.admm, rho=1e-9)),
+        _settings(rho=1e-9),
+        _settings(growth=1.1),
         replace(base, admm=replace(base.admm, curvature=0.0)),
         replace(base, admm=replace(base.admm, crowding=0.5)),
     ]

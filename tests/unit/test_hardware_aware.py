@@ -58,6 +58,7 @@ def settings() -> CompressSettings:
             "neurons_kept": 1,
             "break_even": FLOORS,
             "admm": {**admm, "first_ratio": 2},
+            "continuous": {"epochs": 0},
             "retrain": phase,
         }
     )
