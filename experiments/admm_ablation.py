@@ -122,8 +122,15 @@ def _rounds(subject: Subject) -> dict[str, Any]:
     rounds = subject.pruning // 2 - 1
     return {
         "continuous": {"epochs": 0},
-        "admm": {"rounds": rounds, "iterations": 1, "retrain_epochs": 1, "curvature": 0.0},
+        "admm": {
+            "rounds": rounds,
+            "iterations": 1,
+            "retrain_epochs": 1,
+            "curvature": 0.0,
+            "lr": 1e-3,
+        },
         "retrain": {"epochs": subject.pruning - 2 * rounds},
+        "quantize": {"lr": 1e-3},
     }
 
 
@@ -135,9 +142,9 @@ def _paper(subject: Subject) -> dict[str, Any]:
         "filters_kept": 1.0,
         "neurons_kept": 1.0,
         "admm": {"rounds": 1, "iterations": iterations, "retrain_epochs": 0, "curvature": 0.0,
-                 "rho": 3e-3, "growth": 1.3, "joint": False, "level_iterations": 1},
+                 "rho": 3e-3, "growth": 1.3, "joint": False, "level_iterations": 1, "lr": 1e-3},
         "retrain": {"epochs": subject.pruning - iterations},
-        "quantize": {"epochs": max(0, subject.base.quantize.epochs - 1)},
+        "quantize": {"epochs": max(0, subject.base.quantize.epochs - 1), "lr": 1e-3},
         "quantize_norms": {"epochs": max(0, subject.base.quantize_norms.epochs - 1)},
     }  # fmt: skip
 

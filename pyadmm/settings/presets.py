@@ -187,10 +187,10 @@ PRESETS: dict[str, CompressSettings] = {
         filters_kept=0.5,
         neurons_kept=0.125,
         dense=TrainSettings(epochs=8, lr=2e-3, shift_pixels=1),
-        admm=replace(_GENTLE, rounds=0, lr=2e-3, curvature=0.5),
+        admm=replace(_GENTLE, rounds=0, lr=4e-3, curvature=0.5),
         continuous=ContinuousSettings(epochs=7),
         retrain=TrainSettings(epochs=0, lr=2e-3),
-        quantize=QuantizeSettings(epochs=8, lr=1e-3, freeze_from=0.2),
+        quantize=QuantizeSettings(epochs=8, lr=2e-3, freeze_from=0.2),
     ),
     "standard": CompressSettings(
         pruning_ratio=172.0,

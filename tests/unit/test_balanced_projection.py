@@ -141,7 +141,14 @@ def _settings(**values: object) -> CompressSettings:
             "lockstep": 4,
             "dense": {"epochs": 3, "batch_size": 32, "lr": 5e-3, "shift_pixels": 0},
             "continuous": {"epochs": 0},
-            "admm": {"rounds": 2, "first_ratio": 3, "iterations": 2, "rho": 0.1, **plain},
+            "admm": {
+                "rounds": 2,
+                "first_ratio": 3,
+                "iterations": 2,
+                "rho": 0.1,
+                "curvature": 0,
+                **plain,
+            },
             "retrain": {"epochs": 2, **plain},
             "quantize": {"epochs": 3, **plain},
             **values,
@@ -176,7 +183,10 @@ def test_a_compressed_network_is_balanced(kept: float, fuller: float) -> None:
     ("values", "message"),
     [
         ({"exchange": {"cycles": 1}}, "set cycles to 0, or sparsity to unstructured"),
-        ({"admm": {"crowding": 0.3}}, "set crowding to 0, or sparsity to unstructured"),
+        (
+            {"admm": {"rounds": 2, "crowding": 0.3}},
+            "set crowding to 0, or sparsity to unstructured",
+        ),
         ({"sparsity": "blocked"}, "sparsity must be unstructured or balanced, not 'blocked'"),
         ({"window": 0}, "window must be at least 1, not 0"),
     ],

@@ -47,7 +47,7 @@ def _settings(**values: Any) -> CompressSettings:
         "neurons_kept": 1,
         "dense": {"epochs": 6, **_TRAIN},
         "continuous": {"epochs": 0},
-        "admm": {"rounds": 1, "iterations": 1, "retrain_epochs": 4, **_TRAIN},
+        "admm": {"rounds": 1, "iterations": 1, "retrain_epochs": 4, "curvature": 0, **_TRAIN},
         "quantize": {"epochs": 0, **_TRAIN},
         "rounding": {"candidates": 2, "images": 600},
         "distill": {"weight": 0.0},
