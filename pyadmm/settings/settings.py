@@ -285,8 +285,8 @@ class ContinuousSettings:
     """
 
     epochs: int = 0
-    rho: float = 30.0
-    growth: float = 1.0
+    rho: float = 20.0
+    growth: float = 1.03
     updates: int = 8
     ramp: float = 0.6
     levels_from: float = 1.0

@@ -68,6 +68,7 @@ def _settings(**values: Any) -> CompressSettings:
             "lr": 3e-3,
             "batch_size": 32,
             "shift_pixels": 0,
+            "curvature": 0,
         },
         "retrain": {"epochs": 3, "lr": 3e-3, "batch_size": 32, "shift_pixels": 0},
         "quantize": {"epochs": 4, "lr": 3e-3, "batch_size": 32, "shift_pixels": 1},

@@ -64,6 +64,13 @@ def test_the_target_tightens_and_both_residuals_fall() -> None:
     assert result.status[0].startswith("not converged: primal")
 
 
+def test_a_run_says_that_it_has_converged() -> None:
+    """With the penalty that holds at the end, ``W`` is where ``Z`` is."""
+    settings = _settings(epochs=12, rho=100.0)
+    loose = replace(settings, admm=replace(settings.admm, tolerance=0.005))
+    assert _pruned(loose).status == ("converged",)
+
+
 def test_channels_that_may_not_stay_are_gone_from_the_start() -> None:
     layers = _pruned(_settings()).network.layers
     assert len(layers["0"].outputs) <= 5
