@@ -26,6 +26,7 @@ module balanced_engine #(
     parameter int ENTRY_CAPACITY = 64,
     parameter int SLOT_CAPACITY = 8,
     parameter int FIFO_DEPTH = 1,
+    parameter int SPACING = 0,
     parameter int DSP_GROUPS = 0,
     parameter bit PAIRED = 0,
     parameter bit ACC_MUX = 0,
@@ -43,6 +44,8 @@ module balanced_engine #(
     input  logic                             clk,
     input  logic                             rst,
     input  logic                             start,
+    // No tile is completed while it is low.
+    input  logic                             out_ready,
     input  logic                             frame_half,
     output logic                             busy,
     output logic [BANKS*FRAME_ADDR_BITS-1:0] frame_addr,
@@ -81,7 +84,6 @@ module balanced_engine #(
   localparam int GROUP_DEPTH = ENTRY_CAPACITY == 2 ** ADDR_BITS ? ENTRY_CAPACITY : ENTRY_CAPACITY + 1;
   localparam int COUNT_BITS = $clog2(ENTRY_CAPACITY + 1);
   localparam int SIDE_BITS = ENTRY_BITS + ADDR_BITS + 3;
-  localparam logic [TILE_BITS-1:0] LAST_TILE = TILE_BITS'(TILES - 1);
 
   if (INDEX_BITS == 0 && IN_CHANNELS > 1) begin : gen_bad_index
     $error("balanced_engine: INDEX_BITS = 0 needs IN_CHANNELS = 1");
@@ -93,11 +95,11 @@ module balanced_engine #(
     $error("balanced_engine: an entry with its program must fit a 32-bit word");
   end
 
-  logic advance, hold, issue, last, tile_last, image_last, replay;
+  logic advance, hold, issue, step, last, image_last, replay;
   logic [GROUPS-1:0] room;
 
   // Group 0's memory; the number of steps, which all groups share, and of slots.
-  logic cfg_first, last_slot;
+  logic cfg_first;
   logic [COUNT_BITS-1:0] entries_reg;
   logic [SLOTS_BITS-1:0] all_slots;
   logic [ADDR_BITS-1:0] word_addr, pc_reg, pc_next, slot_start_reg, slot_next_reg;
@@ -121,15 +123,19 @@ module balanced_engine #(
     else if (cfg_write && cfg_kind == 3'd0) entries_reg <= cfg_wdata[COUNT_BITS-1:0];
   end
 
-  // Fetch: the address follows the word that just arrived, so that replays cost no cycle.
+  // Fetch: the address follows the word that just arrived, so that replays cost no cycle. Its last flag
+  // comes late, from the memory: all that it chooses from, or is combined with, is a register.
   logic active_reg, valid_reg, first_reg, half_reg, busy_reg, pause_reg;
+  logic tile_last_reg, slot_last_reg;
   logic [TILE_BITS-1:0] tile_reg;
   logic [SLOT_BITS-1:0] slot_reg;
-  // The cycle between tiles: the word behind the last one waits.
   // A channel's last word waits until every group has a place for its tile; then the pipeline never stops.
+  assign last = word[LAST_BIT];
   assign hold = valid_reg & last & ~(&room);
   assign issue = valid_reg & ~hold;
+  assign step = valid_reg & last & (&room);
   assign advance = ~hold & ~pause_reg;
+  // The cycle between tiles: the word behind the last one waits.
   if (ACC_MUX) begin : gen_pause
     always_ff @(posedge clk) begin
       if (rst) pause_reg <= 1'b0;
@@ -138,14 +144,27 @@ module balanced_engine #(
   end else begin : gen_no_pause
     assign pause_reg = 1'b0;
   end
-  assign last = word[LAST_BIT];
-  assign tile_last = tile_reg == LAST_TILE;
-  assign last_slot = SLOTS_BITS'(slot_reg) + 1'b1 == all_slots;
-  assign image_last = last & tile_last & last_slot;
-  // Back to the slot's start, or on; the sums are made before the choice, which comes late.
-  assign replay = valid_reg & last & ~tile_last;
-  assign word_addr = replay ? slot_start_reg : pc_reg;
-  assign pc_next = replay ? slot_next_reg : pc_reg + 1'b1;
+  assign image_last = last & tile_last_reg & slot_last_reg;
+  // Back to the slot's start, or on.
+  assign replay = valid_reg & ~tile_last_reg;
+  late_select #(
+      .WIDTH(ADDR_BITS)
+  ) address (
+      .late(last),
+      .enable(replay),
+      .chosen(slot_start_reg),
+      .other(pc_reg),
+      .result(word_addr)
+  );
+  late_select #(
+      .WIDTH(ADDR_BITS)
+  ) next (
+      .late(last),
+      .enable(replay),
+      .chosen(slot_next_reg),
+      .other(pc_reg + 1'b1),
+      .result(pc_next)
+  );
 
   always_ff @(posedge clk) begin
     if (rst) begin
@@ -163,22 +182,41 @@ module balanced_engine #(
       slot_start_reg <= '0;
       slot_next_reg <= ADDR_BITS'(1);
       tile_reg <= '0;
+      tile_last_reg <= TILES == 1;
       slot_reg <= '0;
+      slot_last_reg <= all_slots == SLOTS_BITS'(1);
       first_reg <= 1'b1;
     end else if (cfg_read) begin
       pc_reg <= cfg_addr[ADDR_BITS-1:0] + ADDR_BITS'(!cfg_first);
     end else if (!hold) begin
       if (active_reg && advance) pc_reg <= pc_next;
-      if (valid_reg) begin
-        first_reg <= last;
-        if (last) tile_reg <= tile_last ? '0 : tile_reg + 1'b1;
-        if (last && tile_last) begin
+      if (valid_reg) first_reg <= last;
+      if (step) begin
+        tile_reg <= tile_last_reg ? '0 : tile_reg + 1'b1;
+        tile_last_reg <= TILES == 1 || (!tile_last_reg && tile_reg == TILE_BITS'(TILES - 2));
+        if (tile_last_reg) begin
           slot_start_reg <= pc_reg;
           slot_next_reg <= pc_reg + 1'b1;
           slot_reg <= slot_reg + 1'b1;
+          slot_last_reg <= SLOTS_BITS'(slot_reg) + SLOTS_BITS'(2) == all_slots;
         end
       end
     end
+  end
+
+  // The word behind its memory, and the address of the other groups' entries.
+  logic issue_reg, issue_first_reg, issue_last_reg, issue_last_slot_reg;
+  logic [LAST_BIT-1:0] word_reg;
+  logic [TILE_BITS-1:0] word_tile_reg;
+  logic [ADDR_BITS-1:0] group_addr_reg;
+  always_ff @(posedge clk) begin
+    issue_reg <= issue & ~rst;
+    issue_first_reg <= first_reg;
+    issue_last_reg <= last;
+    issue_last_slot_reg <= slot_last_reg;
+    word_reg <= word[LAST_BIT-1:0];
+    word_tile_reg <= tile_reg;
+    group_addr_reg <= pc_reg;
   end
 
   // Fields of the program.
@@ -187,17 +225,17 @@ module balanced_engine #(
   logic [KW_BITS-1:0] kw;
   logic [ADVANCE_BITS-1:0] dc;
   if (SUB_FIELD > 0) begin : gen_sub
-    assign sub = word[ENTRY_BITS+:SUB_BITS];
+    assign sub = word_reg[ENTRY_BITS+:SUB_BITS];
   end else begin : gen_no_sub
     assign sub = '0;
   end
   if (KH_FIELD > 0) begin : gen_kh
-    assign kh = word[KH_LSB+:KH_BITS];
+    assign kh = word_reg[KH_LSB+:KH_BITS];
   end else begin : gen_no_kh
     assign kh = '0;
   end
   if (INDEX_BITS > 0) begin : gen_dc
-    assign dc = word[DC_LSB+:ADVANCE_BITS];
+    assign dc = word_reg[DC_LSB+:ADVANCE_BITS];
   end else begin : gen_no_dc
     assign dc = '0;
   end
@@ -231,15 +269,15 @@ module balanced_engine #(
   ) fetch (
       .clk(clk),
       .rst(rst),
-      .valid(issue),
+      .valid(issue_reg),
       .mac(1'b1),
-      .base_load(first_reg),
+      .base_load(issue_first_reg),
       .base_init(half_reg ? FRAME_ADDR_BITS'(HALF_DEPTH - LIFT) : FRAME_ADDR_BITS'(-LIFT)),
       .dc(dc),
       .kh(kh),
       .kw(kw),
-      .tile(tile_reg),
-      .side({first_reg, last, last_slot, pc_reg, word[ENTRY_BITS-1:0]}),
+      .tile(word_tile_reg),
+      .side({issue_first_reg, issue_last_reg, issue_last_slot_reg, group_addr_reg, word_reg[ENTRY_BITS-1:0]}),
       .read_side(read_side),
       .frame_addr(frame_addr),
       .frame_data(frame_data),
@@ -302,14 +340,16 @@ module balanced_engine #(
         .TILES(TILES),
         .SLOT_CAPACITY(SLOT_CAPACITY),
         .FIFO_DEPTH(FIFO_DEPTH),
+        .SPACING(SPACING),
         .USE_DSP(g < DSP_GROUPS),
         .PAIRED(PAIRED),
         .ACC_MUX(ACC_MUX && g >= DSP_GROUPS)
     ) group (
         .clk(clk),
         .rst(rst),
-        .claim(issue & last),
-        .claim_last_slot(last_slot),
+        .out_ready(out_ready),
+        .claim(step),
+        .claim_last_slot(slot_last_reg),
         .room(room[g]),
         .entry(entry),
         .x_valid(x_valid),

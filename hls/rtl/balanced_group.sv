@@ -17,6 +17,7 @@ module balanced_group #(
     parameter int TILES = 4,
     parameter int SLOT_CAPACITY = 2,
     parameter int FIFO_DEPTH = 1,
+    parameter int SPACING = 0,
     parameter bit USE_DSP = 0,
     parameter bit PAIRED = 0,
     parameter bit ACC_MUX = 0,
@@ -30,6 +31,7 @@ module balanced_group #(
     input  logic                           clk,
     input  logic                           rst,
     // A slot's last word claims a place for its tile, where the group has that slot.
+    input  logic                           out_ready,
     input  logic                           claim,
     input  logic                           claim_last_slot,
     output logic                           room,
@@ -93,7 +95,7 @@ module balanced_group #(
     last_reg <= last;
   end
 
-  logic [ROWS-1:0] done;
+  logic [LANES-1:0] done;
   logic [LANES*ACC_BITS-1:0] acc;
   if (ACC_MUX) begin : gen_choose_products
     (* keep = "true" *) logic [ROWS*X_WIDTH*X_BITS-1:0] x_reg;
@@ -174,14 +176,16 @@ module balanced_group #(
     );
   end
   group_output #(
-      .ROWS(ROWS),
-      .ACC_BUS_BITS(LANES * ACC_BITS),
+      .LANES(LANES),
+      .ACC_BITS(ACC_BITS),
       .TILES(TILES),
       .SLOT_CAPACITY(SLOT_CAPACITY),
-      .FIFO_DEPTH(FIFO_DEPTH)
+      .FIFO_DEPTH(FIFO_DEPTH),
+      .SPACING(SPACING)
   ) out (
       .clk(clk),
       .rst(rst),
+      .ready(out_ready),
       .claim(claim & (~claim_last_slot | has_last_slot)),
       .room(room),
       .done(done),

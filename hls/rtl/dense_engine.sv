@@ -23,6 +23,7 @@ module dense_engine #(
     parameter int WEIGHT_CAPACITY = 200,
     parameter int SLOT_CAPACITY = 2,
     parameter int FIFO_DEPTH = 1,
+    parameter int SPACING = 0,
     parameter int DSP_GROUPS = 0,
     parameter bit PAIRED = 0,
     parameter int GROUP_BITS = 2,
@@ -39,6 +40,8 @@ module dense_engine #(
     input  logic                             clk,
     input  logic                             rst,
     input  logic                             start,
+    // No tile is completed while it is low.
+    input  logic                             out_ready,
     input  logic                             frame_half,
     output logic                             busy,
     output logic [BANKS*FRAME_ADDR_BITS-1:0] frame_addr,
@@ -139,7 +142,7 @@ module dense_engine #(
   end
 
   // The weight's address runs beside the window: a register here and one in each group before its
-  // memory, one behind it, then the operand's in each row.
+  // memory, one behind it, then the operand's in the group and in each row.
   always_ff @(posedge clk) weight_addr_reg <= addr_reg;
 
   // Window, shared by all groups.
@@ -203,12 +206,14 @@ module dense_engine #(
         .WEIGHT_CAPACITY(WEIGHT_CAPACITY),
         .SLOT_CAPACITY(SLOT_CAPACITY),
         .FIFO_DEPTH(FIFO_DEPTH),
+        .SPACING(SPACING),
         .USE_DSP(g < DSP_GROUPS),
         .PAIRED(PAIRED),
         .CFG_ADDR_BITS(CFG_ADDR_BITS)
     ) group (
         .clk(clk),
         .rst(rst),
+        .out_ready(out_ready),
         .claim(issue & window_last),
         .claim_slot(slot_reg),
         .room(room[g]),

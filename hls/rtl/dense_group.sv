@@ -12,6 +12,7 @@ module dense_group #(
     parameter int WEIGHT_CAPACITY = 200,
     parameter int SLOT_CAPACITY = 2,
     parameter int FIFO_DEPTH = 1,
+    parameter int SPACING = 0,
     parameter bit USE_DSP = 0,
     parameter bit PAIRED = 0,
     parameter int CFG_ADDR_BITS = 16,
@@ -23,10 +24,11 @@ module dense_group #(
     input  logic                     clk,
     input  logic                     rst,
     // A window's last step claims a place for the tile of its slot, where the group has that slot.
+    input  logic                     out_ready,
     input  logic                     claim,
     input  logic [SLOT_BITS-1:0]     claim_slot,
     output logic                     room,
-    // Three stages before the last of the window.
+    // Four stages before the last of the window.
     input  logic [ADDR_BITS-1:0]     weight_addr,
     // Last stage of the window.
     input  logic                     x_valid,
@@ -51,15 +53,17 @@ module dense_group #(
   localparam int OPERAND_BITS = USE_DSP ? CODE_BITS + 1 : 3 * ((CODE_BITS + 1) / 2);
 
   // Copies of what all groups share, kept apart from those of the other groups.
+  (* keep = "true" *) logic rst_reg;
   (* keep = "true" *) logic [ADDR_BITS-1:0] weight_addr_reg;
   (* keep = "true" *) logic [LANES*X_BITS-1:0] x_reg;
   (* keep = "true" *) logic valid_reg, first_reg, last_reg;
   (* keep *)
   always_ff @(posedge clk) begin
+    rst_reg <= rst;
     weight_addr_reg <= weight_addr;
     x_reg <= x;
-    // The last slot may lack a channel in the higher groups.
-    valid_reg <= x_valid & (SLOTS_BITS'(slot) < slots_reg);
+    // The last slot may lack a channel in the higher groups, which have one slot less.
+    valid_reg <= x_valid & (SLOTS_BITS'(slot) != slots_reg);
     first_reg <= first;
     last_reg <= last;
   end
@@ -82,7 +86,7 @@ module dense_group #(
       .read_data(read_weight)
   );
   always_ff @(posedge clk) begin
-    if (rst) begin
+    if (rst_reg) begin
       entries_reg <= '0;
       slots_reg   <= '0;
     end else if (cfg_write) begin
@@ -102,7 +106,7 @@ module dense_group #(
   always_ff @(posedge clk) weight_reg <= read_weight;
 
   logic [CODE_BITS-1:0] magnitude;
-  logic [OPERAND_BITS-1:0] operand;
+  logic [OPERAND_BITS-1:0] operand, operand_reg;
   assign magnitude = weight_reg[CODE_BITS] ? -weight_reg[CODE_BITS-1:0] : weight_reg[CODE_BITS-1:0];
   weight_operand #(
       .CODE_BITS(CODE_BITS),
@@ -112,8 +116,9 @@ module dense_group #(
       .magnitude(magnitude),
       .operand(operand)
   );
+  always_ff @(posedge clk) operand_reg <= operand;
 
-  logic [ROWS-1:0] done;
+  logic [LANES-1:0] done;
   logic [LANES*ACC_BITS-1:0] acc;
   mac_group #(
       .ROWS(ROWS),
@@ -126,26 +131,28 @@ module dense_group #(
       .PAIRED(PAIRED)
   ) macs (
       .clk(clk),
-      .rst(rst),
+      .rst(rst_reg),
       .x_valid(valid_reg),
       .first(first_reg),
       .last(last_reg),
       .kw(1'b0),
-      .operand_next(operand),
+      .operand_next(operand_reg),
       .x(x_reg),
       .done(done),
       .acc(acc)
   );
   group_output #(
-      .ROWS(ROWS),
-      .ACC_BUS_BITS(LANES * ACC_BITS),
+      .LANES(LANES),
+      .ACC_BITS(ACC_BITS),
       .TILES(TILES),
       .SLOT_CAPACITY(SLOT_CAPACITY),
-      .FIFO_DEPTH(FIFO_DEPTH)
+      .FIFO_DEPTH(FIFO_DEPTH),
+      .SPACING(SPACING)
   ) out (
       .clk(clk),
-      .rst(rst),
-      .claim(claim & (SLOTS_BITS'(claim_slot) < slots_reg)),
+      .rst(rst_reg),
+      .ready(out_ready),
+      .claim(claim & (SLOTS_BITS'(claim_slot) != slots_reg)),
       .room(room),
       .done(done),
       .acc(acc),

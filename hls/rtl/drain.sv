@@ -4,7 +4,7 @@
 //
 //   select | payload | whole | pool columns | pool rows | + bias | * mult | + round | clamp -> write
 //
-// Every row of a beat has selects of its own, so that no net runs over the whole payload.
+// Every PART columns of a beat's rows have selects of their own, so that no net runs over the payload.
 //
 // Of the first PAIRED_GROUPS groups, an odd column's accumulator lacks 1 where that of the even column
 // before it is negative (mac_group); it is added here, once for all groups.
@@ -30,6 +30,7 @@ module drain #(
     parameter int BEATS = 1,
     parameter int INTERVAL = 1,
     parameter int PAIRED_GROUPS = 0,
+    parameter int PART = 8,
     parameter int CFG_ADDR_BITS = 16,
     parameter int LANES = TILE_ROWS * OUT_WIDTH,
     parameter int BEAT_ROWS = TILE_ROWS / BEATS,
@@ -170,44 +171,48 @@ module drain #(
     taken_beat_reg <= beat_reg;
     place_tag_reg <= place_tag;
   end
-  // Row k of a beat: of every group the rows k, k + BEAT_ROWS ... of its tile.
-  for (genvar k = 0; k < BEAT_ROWS; k++) begin : gen_pick
-    (* keep = "true" *) logic [GROUP_BITS-1:0] row_group_reg;
-    (* keep = "true" *) logic [BEAT_BITS-1:0] row_beat_reg;
-    logic [GROUPS*BEATS*ROW_BUS-1:0] tiles;
-    logic [BEATS*ROW_BUS-1:0] tile;
-    logic [ROW_BUS-1:0] row_next, row_reg;
+  // Row k of a beat: of every group the rows k, k + BEAT_ROWS ... of its tile; part by part.
+  localparam int ROW_PARTS = (OUT_WIDTH + PART - 1) / PART;
+  for (genvar i = 0; i < BEAT_ROWS * ROW_PARTS; i++) begin : gen_pick
+    localparam int FIRST = i % ROW_PARTS * PART;
+    localparam int COLUMNS = FIRST + PART <= OUT_WIDTH ? PART : OUT_WIDTH - FIRST;
+    localparam int BITS = COLUMNS * ACC_BITS;
+    localparam int LSB = i / ROW_PARTS * ROW_BUS + FIRST * ACC_BITS;
+    (* keep = "true" *) logic [GROUP_BITS-1:0] part_group_reg;
+    (* keep = "true" *) logic [BEAT_BITS-1:0] part_beat_reg;
+    logic [GROUPS*BEATS*BITS-1:0] tiles;
+    logic [BEATS*BITS-1:0] tile;
+    logic [BITS-1:0] part_next, part_reg;
     (* keep *)
     always_ff @(posedge clk) begin
-      row_beat_reg <= rst ? '0 : beat_next;
-      if (|pick) row_group_reg <= group_next;
+      part_beat_reg <= rst ? '0 : beat_next;
+      if (|pick) part_group_reg <= group_next;
     end
     for (genvar g = 0; g < GROUPS; g++) begin : gen_tile
       for (genvar b = 0; b < BEATS; b++) begin : gen_beat
-        assign tiles[(g*BEATS+b)*ROW_BUS+:ROW_BUS] =
-            tile_payload[g*PAYLOAD_BITS+(b*BEAT_ROWS+k)*ROW_BUS+:ROW_BUS];
+        assign tiles[(g*BEATS+b)*BITS+:BITS] = tile_payload[g*PAYLOAD_BITS+b*BEAT_BUS+LSB+:BITS];
       end
     end
     mux_tree #(
-        .WIDTH(BEATS * ROW_BUS),
+        .WIDTH(BEATS * BITS),
         .COUNT(GROUPS),
         .SELECT_BITS(GROUP_BITS)
     ) pick_tile (
-        .select(row_group_reg),
+        .select(part_group_reg),
         .choices(tiles),
         .result(tile)
     );
     mux_tree #(
-        .WIDTH(ROW_BUS),
+        .WIDTH(BITS),
         .COUNT(BEATS),
         .SELECT_BITS(BEAT_BITS)
     ) pick_beat (
-        .select(row_beat_reg),
+        .select(part_beat_reg),
         .choices(tile),
-        .result(row_next)
+        .result(part_next)
     );
-    always_ff @(posedge clk) row_reg <= row_next;
-    assign beat_acc[k*ROW_BUS+:ROW_BUS] = row_reg;
+    always_ff @(posedge clk) part_reg <= part_next;
+    assign beat_acc[LSB+:BITS] = part_reg;
   end
   times_const #(
       .VALUE_BITS(GROUP_BITS),

@@ -81,12 +81,23 @@ module frame_buffer #(
     end
   end
 
-  // Write stage 0: the tile; STEPS > 1 shifts it down by LANES rows per cycle.
+  // Write stage 0: the tile, and its first row's bank and bank row; STEPS > 1 shifts it down by LANES rows,
+  // then as many as banks, per cycle.
   logic w0_valid_reg, w0_half_reg, w0_last_reg, w0_final;
   logic [CHANNEL_BITS-1:0] w0_channel_reg;
-  logic [PADDED_BITS-1:0] w0_row_reg;
+  logic [PADDED_BITS-1:0] bank_row, remainder, w0_bank_row_reg;
+  logic [PHASE_BITS-1:0] w0_phase_reg;
   logic [ROWS-1:0] w0_mask_reg;
   logic [ROWS*WORD-1:0] w0_data_reg;
+  divide_const #(
+      .LIMIT(PADDED_LIMIT),
+      .DIVISOR(BANKS),
+      .VALUE_BITS(PADDED_BITS)
+  ) split_row (
+      .value(PADDED_BITS'(wr_row) + PADDED_BITS'(PADDED_SHIFT)),
+      .quotient(bank_row),
+      .remainder(remainder)
+  );
   if (STEPS > 1) begin : gen_steps
     logic [STEP_BITS-1:0] step_reg;
     assign w0_final = step_reg == STEP_BITS'(STEPS - 1);
@@ -94,11 +105,11 @@ module frame_buffer #(
       if (wr_valid) step_reg <= '0;
       else step_reg <= step_reg + 1'b1;
       if (wr_valid) begin
-        w0_row_reg  <= PADDED_BITS'(wr_row) + PADDED_BITS'(PADDED_SHIFT);
+        w0_bank_row_reg <= bank_row;
         w0_mask_reg <= wr_mask;
         w0_data_reg <= wr_data;
       end else begin
-        w0_row_reg  <= w0_row_reg + PADDED_BITS'(LANES);
+        w0_bank_row_reg <= w0_bank_row_reg + 1'b1;
         w0_mask_reg <= w0_mask_reg >> LANES;
         w0_data_reg <= w0_data_reg >> (LANES * WORD);
       end
@@ -106,7 +117,7 @@ module frame_buffer #(
   end else begin : gen_one_step
     assign w0_final = 1'b1;
     always_ff @(posedge clk) begin
-      w0_row_reg  <= PADDED_BITS'(wr_row) + PADDED_BITS'(PADDED_SHIFT);
+      w0_bank_row_reg <= bank_row;
       w0_mask_reg <= wr_mask;
       w0_data_reg <= wr_data;
     end
@@ -115,6 +126,7 @@ module frame_buffer #(
     if (rst) w0_valid_reg <= 1'b0;
     else w0_valid_reg <= wr_valid | (w0_valid_reg & ~w0_final);
     if (wr_valid) begin
+      w0_phase_reg <= PHASE_BITS'(remainder);
       w0_half_reg <= wr_half;
       w0_last_reg <= wr_last;
       w0_channel_reg <= wr_channel;
@@ -122,21 +134,11 @@ module frame_buffer #(
   end
 
   // Write stage 1: rows go to banks by rotation; row k of a step to bank (phase + k) mod BANKS.
-  logic [PADDED_BITS-1:0] bank_row, remainder;
   logic [PHASE_BITS-1:0] phase;
   logic [ADDR_BITS-1:0] channel_base, base;
   logic w1_fill_reg, w1_half_reg;
-  divide_const #(
-      .LIMIT(PADDED_LIMIT),
-      .DIVISOR(BANKS),
-      .VALUE_BITS(PADDED_BITS)
-  ) split_row (
-      .value(w0_row_reg),
-      .quotient(bank_row),
-      .remainder(remainder)
-  );
   // Tiles of whole bank rows always start at the same bank.
-  assign phase = PHASE_FIXED ? PHASE_BITS'(PADDED_SHIFT % BANKS) : PHASE_BITS'(remainder);
+  assign phase = PHASE_FIXED ? PHASE_BITS'(PADDED_SHIFT % BANKS) : w0_phase_reg;
   times_const #(
       .VALUE_BITS(CHANNEL_BITS),
       .FACTOR(BANK_HEIGHT),
@@ -146,7 +148,7 @@ module frame_buffer #(
       .product(channel_base)
   );
   assign base = channel_base + (w0_half_reg ? ADDR_BITS'(HALF_DEPTH) : '0)
-              + ADDR_BITS'(bank_row) - ADDR_BITS'(LIFT);
+              + ADDR_BITS'(w0_bank_row_reg) - ADDR_BITS'(LIFT);
 
   for (genvar b = 0; b < BANKS; b++) begin : gen_bank
     localparam int CHOICE = LANES == 1 ? 1 : WORD + 1;

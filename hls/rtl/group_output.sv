@@ -1,11 +1,13 @@
 // Tags complete tiles of a group with {image parity, slot, tile} and keeps them for the drain. A tile is
-// claimed with its last entry, while there is room; done comes with the complete tile, a copy per row.
+// claimed with its last entry, while there is room; done comes with the complete tile, a copy per lane.
 module group_output #(
-    parameter int ROWS = 2,
-    parameter int ACC_BUS_BITS = 480,
+    parameter int LANES = 24,
+    parameter int ACC_BITS = 20,
     parameter int TILES = 4,
     parameter int SLOT_CAPACITY = 8,
     parameter int FIFO_DEPTH = 1,
+    parameter int SPACING = 0,
+    parameter int ACC_BUS_BITS = LANES * ACC_BITS,
     parameter int TILE_BITS = TILES > 1 ? $clog2(TILES) : 1,
     parameter int SLOT_BITS = SLOT_CAPACITY > 1 ? $clog2(SLOT_CAPACITY) : 1,
     parameter int SLOTS_BITS = $clog2(SLOT_CAPACITY + 1),
@@ -13,9 +15,10 @@ module group_output #(
 ) (
     input  logic                    clk,
     input  logic                    rst,
+    input  logic                    ready,
     input  logic                    claim,
     output logic                    room,
-    input  logic [ROWS-1:0]         done,
+    input  logic [LANES-1:0]        done,
     input  logic [ACC_BUS_BITS-1:0] acc,
     input  logic [SLOTS_BITS-1:0]   slots,
     output logic                    tile_valid,
@@ -42,12 +45,14 @@ module group_output #(
 
   tile_fifo #(
       .TAG_BITS(PAYLOAD_BITS - ACC_BUS_BITS),
-      .PART_BITS(ACC_BUS_BITS / ROWS),
-      .PARTS(ROWS),
-      .DEPTH(FIFO_DEPTH)
+      .PART_BITS(ACC_BITS),
+      .PARTS(LANES),
+      .DEPTH(FIFO_DEPTH),
+      .SPACING(SPACING)
   ) fifo (
       .clk(clk),
       .rst(rst),
+      .ready(ready),
       .claim(claim),
       .room(room),
       .push(done[0]),

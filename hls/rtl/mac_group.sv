@@ -1,7 +1,7 @@
 // The lanes of one group, row by row (mac_row): tile = sum over entries of weight * x, per lane.
 //
-// operand_next comes one cycle before x and what goes with it. done[r] is high for the one cycle in which
-// row r of acc is complete; all rows are so in the same cycle.
+// operand_next comes one cycle before x and what goes with it. done, a bit per lane, is high for
+// the one cycle in which acc is complete; all lanes are so in the same cycle.
 module mac_group #(
     parameter int ROWS = 1,
     parameter int OUT_WIDTH = 24,
@@ -28,7 +28,7 @@ module mac_group #(
     input  logic [KW_BITS-1:0]             kw,
     input  logic [OPERAND_BITS-1:0]        operand_next,
     input  logic [ROWS*X_WIDTH*X_BITS-1:0] x,
-    output logic [ROWS-1:0]                done,
+    output logic [LANES-1:0]               done,
     output logic [LANES*ACC_BITS-1:0]      acc
 );
   for (genvar r = 0; r < ROWS; r++) begin : gen_row
@@ -53,7 +53,7 @@ module mac_group #(
         .kw(kw),
         .operand_next(operand_next),
         .x(x[r*X_WIDTH*X_BITS+:X_WIDTH*X_BITS]),
-        .done(done[r]),
+        .done(done[r*OUT_WIDTH+:OUT_WIDTH]),
         .acc(acc[r*OUT_WIDTH*ACC_BITS+:OUT_WIDTH*ACC_BITS])
     );
   end

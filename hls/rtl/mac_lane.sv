@@ -1,7 +1,8 @@
-// One multiply-accumulate lane: acc = (first ? 0 : acc) + weight * x, two pipeline stages.
+// One multiply-accumulate lane: acc = (first ? 0 : acc) + weight * x; a stage accumulates, behind those of the
+// product, with which accumulate, first and carry come.
 //
-// USE_DSP = 0: operand carries the digits of weight_operand; shift-and-add in fabric, with carry the
-// delayed operand[2]. USE_DSP = 1: operand is the two's-complement weight; written so that one DSP
+// USE_DSP = 0: operand carries the digits of weight_operand, at the times that product_lane asks for;
+// shift-and-add in fabric, with carry the delayed operand[2]. USE_DSP = 1: operand is the two's-complement weight; written so that one DSP
 // block takes it all.
 module mac_lane #(
     parameter int X_BITS = 8,

@@ -1,10 +1,12 @@
-// One row of a group's lanes, with copies of its own of all that the lanes share, so that no net runs
-// over the whole group: operand_next comes one cycle before x, x_valid, first, last and kw with it.
+// One row of a group's lanes. Every PART columns have copies of their own of all that their lanes share,
+// so that no net runs over the row: operand_next comes one cycle before x, x_valid, first, last and kw
+// with it.
 //
-//   operand_next -> operand | x, x_valid, first, last, kw -> product | accumulator | done
+//   operand_next -> operand | x, x_valid, first, last, kw -> product (STAGES) | accumulator | done
 //
-// With x_valid, first restarts the accumulators and last completes the tile. done is high for the one
-// cycle in which acc holds the complete tile; the pipeline never stops.
+// With x_valid, first restarts the accumulators and last completes the tile. done, a bit per lane, is high
+// for the one cycle in which acc holds the complete tile; the pipeline never stops. Nothing but the
+// accumulators of ACC_MUX has a reset: without x_valid no tile is ever done.
 //
 // ACC_MUX = 0: x holds one activation per lane. With USE_DSP and PAIRED, one DSP block serves the columns
 // 2i and 2i + 1: it multiplies x0 + x1 * 2**ACC_BITS, so that its sum holds both accumulators, the higher
@@ -25,6 +27,7 @@ module mac_row #(
     parameter int ACC_BITS = 20,
     parameter bit USE_DSP = 0,
     parameter bit PAIRED = 0,
+    parameter int PART = 8,
     parameter int KW_BITS = KERNEL_W > 1 ? $clog2(KERNEL_W) : 1,
     parameter int X_WIDTH = ACC_MUX ? IN_WIDTH : OUT_WIDTH,
     parameter int OPERAND_BITS = USE_DSP ? CODE_BITS + 1 : 3 * ((CODE_BITS + 1) / 2)
@@ -37,7 +40,7 @@ module mac_row #(
     input  logic [KW_BITS-1:0]            kw,
     input  logic [OPERAND_BITS-1:0]       operand_next,
     input  logic [X_WIDTH*X_BITS-1:0]     x,
-    output logic                          done,
+    output logic [OUT_WIDTH-1:0]          done,
     output logic [OUT_WIDTH*ACC_BITS-1:0] acc
 );
   if (ACC_MUX && USE_DSP) begin : gen_bad_style
@@ -47,34 +50,93 @@ module mac_row #(
     $error("mac_row: PAIRED needs unsigned x and X_BITS <= ACC_BITS <= 24 - X_BITS");
   end
 
+  if (PART < 2 || PART % 2 != 0) begin : gen_bad_part
+    $error("mac_row: PART must be even, as two columns may share a DSP block");
+  end
+
+  localparam int WIDEST = X_WIDTH > OUT_WIDTH ? X_WIDTH : OUT_WIDTH;
+  localparam int PARTS = (WIDEST + PART - 1) / PART;
   // The sign of digit 0; DSP blocks have none and do not read it.
   localparam int CARRY_BIT = OPERAND_BITS > 2 ? 2 : 0;
-  // Kept, because synthesis would merge them with those of the other rows.
-  (* keep = "true" *) logic valid_reg, first_reg, last_reg, carry_reg, done_reg;
-  (* keep = "true" *) logic [KW_BITS-1:0] kw_reg;
-  (* keep = "true" *) logic [OPERAND_BITS-1:0] operand_reg;
-  (* keep *)
-  always_ff @(posedge clk) begin
-    if (rst) begin
-      valid_reg <= 1'b0;
-      done_reg  <= 1'b0;
-    end else begin
-      valid_reg <= x_valid;
-      done_reg  <= valid_reg & last_reg;
+  // Stages of a product (product_lane). In fabric, what the accumulators need waits as long, once a row;
+  // digit d > 1 of an operand comes d - 1 cycles later.
+  localparam int DIGITS = (CODE_BITS + 1) / 2;
+  localparam int STAGES = USE_DSP || DIGITS < 3 ? 1 : DIGITS - 1;
+  logic late_valid, late_first, late_last;
+  logic [KW_BITS-1:0] late_kw;
+  if (STAGES > 1) begin : gen_late
+    logic [(STAGES-1)*(KW_BITS+3)-1:0] waiting_reg, waiting_next;
+    if (STAGES > 2) begin : gen_shift
+      assign waiting_next = {waiting_reg[(STAGES-2)*(KW_BITS+3)-1:0], kw, x_valid, first, last};
+    end else begin : gen_one
+      assign waiting_next = {kw, x_valid, first, last};
     end
-    first_reg <= first;
-    last_reg <= last;
-    kw_reg <= kw;
-    carry_reg <= operand_reg[CARRY_BIT];
-    operand_reg <= operand_next;
+    // Kept, because synthesis would merge them with those of the other rows.
+    (* keep *)
+    always_ff @(posedge clk) waiting_reg <= waiting_next;
+    assign {late_kw, late_valid, late_first, late_last} = waiting_reg[(STAGES-2)*(KW_BITS+3)+:KW_BITS+3];
+  end else begin : gen_at_once
+    assign {late_kw, late_valid, late_first, late_last} = {kw, x_valid, first, last};
   end
-  assign done = done_reg;
+
+  logic [PARTS-1:0] part_valid, part_first, part_carry, part_done, part_clear;
+  logic [PARTS*KW_BITS-1:0] part_kw;
+  logic [PARTS*OPERAND_BITS-1:0] part_operand;
+  for (genvar p = 0; p < PARTS; p++) begin : gen_part
+    // Kept, because synthesis would merge them with those of the other parts.
+    (* keep = "true" *) logic valid_reg, first_reg, last_reg, done_reg, clear_reg;
+    (* keep = "true" *) logic [KW_BITS-1:0] kw_reg;
+    (* keep = "true" *) logic [OPERAND_BITS-1:0] operand_reg;
+    (* keep *)
+    always_ff @(posedge clk) begin
+      valid_reg <= late_valid;
+      last_reg <= late_last;
+      operand_reg <= operand_next;
+      done_reg <= valid_reg & last_reg;
+    end
+    if (ACC_MUX) begin : gen_select
+      (* keep *)
+      always_ff @(posedge clk) begin
+        kw_reg <= late_kw;
+        clear_reg <= rst | (valid_reg & last_reg);
+      end
+      assign first_reg = 1'b0;
+    end else begin : gen_restart
+      (* keep *)
+      always_ff @(posedge clk) first_reg <= late_first;
+      assign kw_reg = '0;
+      assign clear_reg = 1'b0;
+      logic unused;
+      assign unused = ^{rst, late_kw};
+    end
+    logic [STAGES-1:0] carry_reg;
+    always_ff @(posedge clk) carry_reg <= STAGES'({carry_reg, operand_reg[CARRY_BIT]});
+    if (STAGES > 1) begin : gen_digits
+      assign part_operand[p*OPERAND_BITS+:6] = operand_reg[5:0];
+      for (genvar d = 2; d < DIGITS; d++) begin : gen_digit
+        logic [3*(d-1)-1:0] digit_reg;
+        always_ff @(posedge clk) digit_reg <= (3 * (d - 1))'({digit_reg, operand_reg[3*d+:3]});
+        assign part_operand[p*OPERAND_BITS+3*d+:3] = digit_reg[3*(d-2)+:3];
+      end
+    end else begin : gen_operand
+      assign part_operand[p*OPERAND_BITS+:OPERAND_BITS] = operand_reg;
+    end
+    assign part_valid[p] = valid_reg;
+    assign part_first[p] = first_reg;
+    assign part_carry[p] = carry_reg[STAGES-1];
+    assign part_done[p] = done_reg;
+    assign part_clear[p] = clear_reg;
+    assign part_kw[p*KW_BITS+:KW_BITS] = kw_reg;
+  end
+  for (genvar o = 0; o < OUT_WIDTH; o++) begin : gen_done
+    assign done[o] = part_done[o/PART];
+  end
+  logic unused;
+  assign unused = ^{late_first, part_first, part_kw, part_clear, part_operand, part_done, part_carry};
 
   if (ACC_MUX) begin : gen_acc_mux
     localparam int PRODUCT_BITS = X_BITS + CODE_BITS;
     logic [IN_WIDTH*PRODUCT_BITS-1:0] products;
-    logic clear;
-    assign clear = rst | done_reg;
     for (genvar i = 0; i < IN_WIDTH; i++) begin : gen_column
       product_lane #(
           .X_BITS(X_BITS),
@@ -82,7 +144,7 @@ module mac_row #(
           .CODE_BITS(CODE_BITS)
       ) multiply (
           .clk(clk),
-          .operand(operand_reg),
+          .operand(part_operand[i/PART*OPERAND_BITS+:OPERAND_BITS]),
           .x(x[i*X_BITS+:X_BITS]),
           .product(products[i*PRODUCT_BITS+:PRODUCT_BITS])
       );
@@ -95,7 +157,7 @@ module mac_row #(
         if (COLUMN >= 0 && COLUMN < IN_WIDTH) begin : gen_inside
           assign choices[k*PRODUCT_BITS+:PRODUCT_BITS] = products[COLUMN*PRODUCT_BITS+:PRODUCT_BITS];
         end else begin : gen_outside
-          assign choices[k*PRODUCT_BITS+:PRODUCT_BITS] = {PRODUCT_BITS{carry_reg}};
+          assign choices[k*PRODUCT_BITS+:PRODUCT_BITS] = {PRODUCT_BITS{part_carry[o/PART]}};
         end
       end
       sum_lane #(
@@ -105,16 +167,14 @@ module mac_row #(
           .ACC_BITS(ACC_BITS)
       ) add (
           .clk(clk),
-          .clear(clear),
-          .accumulate(valid_reg),
-          .carry(carry_reg),
-          .select(kw_reg),
+          .clear(part_clear[o/PART]),
+          .accumulate(part_valid[o/PART]),
+          .carry(part_carry[o/PART]),
+          .select(part_kw[o/PART*KW_BITS+:KW_BITS]),
           .choices(choices),
           .acc(acc[o*ACC_BITS+:ACC_BITS])
       );
     end
-    logic unused;
-    assign unused = first_reg;
   end else if (USE_DSP && PAIRED) begin : gen_paired
     for (genvar o = 0; o < OUT_WIDTH; o += 2) begin : gen_pair
       localparam int WIDTH = o + 1 < OUT_WIDTH ? 2 : 1;
@@ -132,16 +192,14 @@ module mac_row #(
           .USE_DSP(1)
       ) lanes (
           .clk(clk),
-          .accumulate(valid_reg),
-          .first(first_reg),
-          .carry(carry_reg),
-          .operand(operand_reg),
+          .accumulate(part_valid[o/PART]),
+          .first(part_first[o/PART]),
+          .carry(part_carry[o/PART]),
+          .operand(part_operand[o/PART*OPERAND_BITS+:OPERAND_BITS]),
           .x(packed_x),
           .acc(acc[o*ACC_BITS+:WIDTH*ACC_BITS])
       );
     end
-    logic unused;
-    assign unused = ^kw_reg;
   end else begin : gen_lanes
     for (genvar o = 0; o < OUT_WIDTH; o++) begin : gen_lane
       mac_lane #(
@@ -152,15 +210,13 @@ module mac_row #(
           .USE_DSP(USE_DSP)
       ) lane (
           .clk(clk),
-          .accumulate(valid_reg),
-          .first(first_reg),
-          .carry(carry_reg),
-          .operand(operand_reg),
+          .accumulate(part_valid[o/PART]),
+          .first(part_first[o/PART]),
+          .carry(part_carry[o/PART]),
+          .operand(part_operand[o/PART*OPERAND_BITS+:OPERAND_BITS]),
           .x(x[o*X_BITS+:X_BITS]),
           .acc(acc[o*ACC_BITS+:ACC_BITS])
       );
     end
-    logic unused;
-    assign unused = ^kw_reg;
   end
 endmodule

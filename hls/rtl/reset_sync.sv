@@ -1,4 +1,5 @@
-// Registered reset, active high, from the active-low one of the bus.
+// Registered reset, active high, from the active-low one of the bus, which must last four cycles or more:
+// pipelines whose registers have no reset then run empty.
 module reset_sync (
     input  logic clk,
     input  logic resetn,

@@ -4,7 +4,8 @@
 // 2 or 3 columns at stride 1, at the price of one cycle between tiles.
 // All groups of a stage are one module for simulators (no_inline_module), which keeps builds short.
 //
-//   fetch (pc) -> entry -> [window_fetch: base, address, frame, x] -> [mac_group: control, product, acc] -> tile
+//   fetch (pc) -> entry -> register -> [window_fetch: base, address, frame, register, x]
+//              -> [mac_group: control, product, acc] -> tile
 module sparse_engine #(
     parameter int X_BITS = 8,
     parameter bit X_SIGNED = 0,
@@ -24,6 +25,7 @@ module sparse_engine #(
     parameter int ENTRY_CAPACITY = 64,
     parameter int SLOT_CAPACITY = 8,
     parameter int FIFO_DEPTH = 1,
+    parameter int SPACING = 0,
     parameter bit USE_DSP = 0,
     parameter bit PAIRED = 0,
     parameter bit ACC_MUX = 0,
@@ -40,8 +42,10 @@ module sparse_engine #(
     input  logic                             clk,
     input  logic                             rst,
     // One image: start with the half of the input frame; busy until the last entry is on its way. Its
-    // read follows in two cycles, sooner than any writer that is given the half then reaches it.
+    // read follows in three cycles, sooner than any writer that is given the half then reaches it.
+    // No tile is completed while out_ready is low.
     input  logic                             start,
+    input  logic                             out_ready,
     input  logic                             frame_half,
     output logic                             busy,
     output logic [BANKS*FRAME_ADDR_BITS-1:0] frame_addr,
@@ -80,7 +84,6 @@ module sparse_engine #(
   localparam int WINDOW_KW_BITS = ACC_MUX ? 1 : KW_BITS;
   localparam int X_WIDTH = ACC_MUX ? IN_WIDTH : OUT_WIDTH;
   localparam int OPERAND_BITS = USE_DSP ? CODE_BITS + 1 : 3 * ((CODE_BITS + 1) / 2);
-  localparam logic [TILE_BITS-1:0] LAST_TILE = TILE_BITS'(TILES - 1);
 
   if (INDEX_BITS == 0 && IN_CHANNELS > 1) begin : gen_bad_index
     $error("sparse_engine: INDEX_BITS = 0 needs IN_CHANNELS = 1");
@@ -95,9 +98,12 @@ module sparse_engine #(
     $error("sparse_engine: TILE_ROWS must be at most OUT_HEIGHT");
   end
 
-  logic advance, hold, issue, room;
+  logic rst_reg, advance, hold, issue;
+  // A copy for this engine alone.
+  (* keep *)
+  always_ff @(posedge clk) rst_reg <= rst;
 
-  logic last, tile_last, image_last, replay;
+  logic last, step, image_last, replay;
 
   // Weight memory and header registers.
   logic entry_write;
@@ -122,7 +128,7 @@ module sparse_engine #(
   );
 
   always_ff @(posedge clk) begin
-    if (rst) begin
+    if (rst_reg) begin
       entries_reg <= '0;
       slots_reg   <= '0;
     end else if (cfg_write) begin
@@ -140,33 +146,51 @@ module sparse_engine #(
     end
   end
 
-  // Fetch: the address follows the entry that just arrived, so that replays cost no cycle.
-  logic active_reg, entry_valid_reg, first_reg, half_reg, busy_reg, pause_reg;
+  // Fetch: the address follows the entry that just arrived, so that replays cost no cycle. Its last flag
+  // comes late, from the memory: all that it chooses from, or is combined with, is a register.
+  logic active_reg, entry_valid_reg, first_reg, half_reg, busy_reg, pause_reg, room_reg;
+  logic tile_last_reg, slot_last_reg;
   logic [TILE_BITS-1:0] tile_reg;
   logic [SLOT_BITS-1:0] slot_reg;
-  // The cycle between tiles: the entry behind the last one waits.
   // A channel's last entry waits for a place that its tile can go to; then the pipeline never stops.
-  assign hold = entry_valid_reg & last & ~room;
+  assign last = entry[LAST_BIT];
+  assign hold = entry_valid_reg & last & ~room_reg;
   assign issue = entry_valid_reg & ~hold;
+  assign step = entry_valid_reg & last & room_reg;
   assign advance = ~hold & ~pause_reg;
+  // The cycle between tiles: the entry behind the last one waits.
   if (ACC_MUX) begin : gen_pause
     always_ff @(posedge clk) begin
-      if (rst) pause_reg <= 1'b0;
+      if (rst_reg) pause_reg <= 1'b0;
       else if (!hold) pause_reg <= entry_valid_reg & last & ~image_last;
     end
   end else begin : gen_no_pause
     assign pause_reg = 1'b0;
   end
-  assign last = entry[LAST_BIT];
-  assign tile_last = tile_reg == LAST_TILE;
-  assign image_last = last & tile_last & (SLOTS_BITS'(slot_reg) + 1'b1 == slots_reg);
-  // Back to the channel's start, or on; the sums are made before the choice, which comes late.
-  assign replay = entry_valid_reg & last & ~tile_last;
-  assign entry_addr = replay ? channel_start_reg : pc_reg;
-  assign pc_next = replay ? channel_next_reg : pc_reg + 1'b1;
+  assign image_last = last & tile_last_reg & slot_last_reg;
+  // Back to the channel's start, or on.
+  assign replay = entry_valid_reg & ~tile_last_reg;
+  late_select #(
+      .WIDTH(ENTRY_ADDR_BITS)
+  ) address (
+      .late(last),
+      .enable(replay),
+      .chosen(channel_start_reg),
+      .other(pc_reg),
+      .result(entry_addr)
+  );
+  late_select #(
+      .WIDTH(ENTRY_ADDR_BITS)
+  ) next (
+      .late(last),
+      .enable(replay),
+      .chosen(channel_next_reg),
+      .other(pc_reg + 1'b1),
+      .result(pc_next)
+  );
 
   always_ff @(posedge clk) begin
-    if (rst) begin
+    if (rst_reg) begin
       active_reg <= 1'b0;
       entry_valid_reg <= 1'b0;
     end else if (start && slots_reg != '0) begin
@@ -181,22 +205,38 @@ module sparse_engine #(
       channel_start_reg <= '0;
       channel_next_reg <= ENTRY_ADDR_BITS'(1);
       tile_reg <= '0;
+      tile_last_reg <= TILES == 1;
       slot_reg <= '0;
+      slot_last_reg <= slots_reg == SLOTS_BITS'(1);
       first_reg <= 1'b1;
     end else if (cfg_read) begin
       pc_reg <= cfg_addr[ENTRY_ADDR_BITS-1:0];
     end else if (!hold) begin
       if (active_reg && advance) pc_reg <= pc_next;
-      if (entry_valid_reg) begin
-        first_reg <= last;
-        if (last) tile_reg <= tile_last ? '0 : tile_reg + 1'b1;
-        if (last && tile_last) begin
+      if (entry_valid_reg) first_reg <= last;
+      if (step) begin
+        tile_reg <= tile_last_reg ? '0 : tile_reg + 1'b1;
+        tile_last_reg <= TILES == 1 || (!tile_last_reg && tile_reg == TILE_BITS'(TILES - 2));
+        if (tile_last_reg) begin
           channel_start_reg <= pc_reg;
           channel_next_reg <= pc_reg + 1'b1;
           slot_reg <= slot_reg + 1'b1;
+          slot_last_reg <= SLOTS_BITS'(slot_reg) + SLOTS_BITS'(2) == slots_reg;
         end
       end
     end
+  end
+
+  // The entry behind its memory.
+  logic issue_reg, issue_first_reg, issue_last_reg;
+  logic [ENTRY_BITS-1:0] entry_reg;
+  logic [TILE_BITS-1:0] entry_tile_reg;
+  always_ff @(posedge clk) begin
+    issue_reg <= issue & ~rst_reg;
+    issue_first_reg <= first_reg;
+    issue_last_reg <= last;
+    entry_reg <= entry;
+    entry_tile_reg <= tile_reg;
   end
 
   // Fields of the entry.
@@ -204,17 +244,17 @@ module sparse_engine #(
   logic [KW_BITS-1:0] kw;
   logic [ADVANCE_BITS-1:0] dc;
   if (KH_FIELD > 0) begin : gen_kh
-    assign kh = entry[KH_LSB+:KH_BITS];
+    assign kh = entry_reg[KH_LSB+:KH_BITS];
   end else begin : gen_no_kh
     assign kh = '0;
   end
   if (KW_FIELD > 0) begin : gen_kw
-    assign kw = entry[KW_LSB+:KW_BITS];
+    assign kw = entry_reg[KW_LSB+:KW_BITS];
   end else begin : gen_no_kw
     assign kw = '0;
   end
   if (INDEX_BITS > 0) begin : gen_dc
-    assign dc = entry[DC_LSB+:ADVANCE_BITS];
+    assign dc = entry_reg[DC_LSB+:ADVANCE_BITS];
   end else begin : gen_no_dc
     assign dc = '0;
   end
@@ -242,16 +282,16 @@ module sparse_engine #(
       .SIDE_BITS(SIDE_BITS)
   ) fetch (
       .clk(clk),
-      .rst(rst),
-      .valid(issue),
-      .mac(entry[MAC_BIT]),
-      .base_load(first_reg),
+      .rst(rst_reg),
+      .valid(issue_reg),
+      .mac(entry_reg[MAC_BIT]),
+      .base_load(issue_first_reg),
       .base_init(half_reg ? FRAME_ADDR_BITS'(HALF_DEPTH - LIFT) : FRAME_ADDR_BITS'(-LIFT)),
       .dc(dc),
       .kh(kh),
       .kw(window_kw),
-      .tile(tile_reg),
-      .side({first_reg, last, kw, entry[CODE_BITS-1:0]}),
+      .tile(entry_tile_reg),
+      .side({issue_first_reg, issue_last_reg, kw, entry_reg[CODE_BITS-1:0]}),
       .read_side(read_side),
       .frame_addr(frame_addr),
       .frame_data(frame_data),
@@ -261,13 +301,13 @@ module sparse_engine #(
   );
 
   always_ff @(posedge clk) begin
-    if (rst) busy_reg <= 1'b0;
+    if (rst_reg) busy_reg <= 1'b0;
     else if (start) busy_reg <= slots_reg != '0;
     else if (issue && image_last) busy_reg <= 1'b0;
   end
   assign busy = busy_reg;
 
-  // Weight: decoded once for all lanes, beside the frame read.
+  // Weight: decoded once for all lanes, beside the frame's data.
   logic negative;
   logic [CODE_BITS-1:0] magnitude;
   logic [OPERAND_BITS-1:0] operand, operand_reg;
@@ -288,7 +328,7 @@ module sparse_engine #(
   always_ff @(posedge clk) operand_reg <= operand;
 
   // Multiply-accumulate, and the tiles that wait for the drain.
-  logic [TILE_ROWS-1:0] done;
+  logic [LANES-1:0] done;
   logic [LANES*ACC_BITS-1:0] acc;
   mac_group #(
       .ROWS(TILE_ROWS),
@@ -305,7 +345,7 @@ module sparse_engine #(
       .PAIRED(PAIRED)
   ) macs (
       .clk(clk),
-      .rst(rst),
+      .rst(rst_reg),
       .x_valid(x_valid),
       .first(x_side[SIDE_BITS-1]),
       .last(x_side[SIDE_BITS-2]),
@@ -316,16 +356,18 @@ module sparse_engine #(
       .acc(acc)
   );
   group_output #(
-      .ROWS(TILE_ROWS),
-      .ACC_BUS_BITS(LANES * ACC_BITS),
+      .LANES(LANES),
+      .ACC_BITS(ACC_BITS),
       .TILES(TILES),
       .SLOT_CAPACITY(SLOT_CAPACITY),
-      .FIFO_DEPTH(FIFO_DEPTH)
+      .FIFO_DEPTH(FIFO_DEPTH),
+      .SPACING(SPACING)
   ) out (
       .clk(clk),
-      .rst(rst),
-      .claim(issue & last),
-      .room(room),
+      .rst(rst_reg),
+      .ready(out_ready),
+      .claim(step),
+      .room(room_reg),
       .done(done),
       .acc(acc),
       .slots(slots_reg),

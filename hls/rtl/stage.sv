@@ -6,9 +6,9 @@
 // fabric; ACC_MUX (sparse, stride 1)
 // places the column multiplexer of the latter behind their multipliers. BLOCK_FRAME keeps the input
 // frame in block RAM, ULTRA_FRAME builds it of UltraRAM.
-// An image starts when one half of the input frame is full and one half of the next frame is free;
-// the next image starts as soon as all groups have sent the last of this one on its way, while tiles of this
-// one still drain.
+// An image starts when one half of the input frame is full; its first tile waits until one half of the
+// next frame is free. The next image starts as soon as all groups have sent the last of this one on its
+// way, while tiles of this one still drain.
 module stage #(
     parameter bit SPARSE = 1,
     parameter bit BALANCED = 0,
@@ -114,6 +114,8 @@ module stage #(
   localparam int SLOT_BITS = SLOT_CAPACITY > 1 ? $clog2(SLOT_CAPACITY) : 1;
   localparam int PAYLOAD_BITS = LANES * ACC_BITS + SLOT_BITS + TILE_BITS + 1;
   localparam int BANK_BITS = BANKS * ROW_WIDTH * X_BITS;
+  // The drain takes a tile at the latest when all other groups had their turn, and is never stopped.
+  localparam int SPACING = GROUPS * DRAIN_BEATS * OUT_INTERVAL + 1;
   // Two lanes share a DSP block where its operand has room for both.
   localparam bit PAIRED = !X_SIGNED && ACC_BITS >= X_BITS && ACC_BITS + X_BITS <= 24;
 
@@ -133,13 +135,21 @@ module stage #(
   end
 
   // Sequence.
-  logic frame_ready, frame_half, start, release_frame, running_reg, engines_busy;
-  assign start = frame_ready & out_free & ~running_reg;
+  logic rst_reg, frame_ready, frame_half, start, release_frame, running_reg, claim_reg, engines_busy;
+  assign start = frame_ready & ~running_reg & ~claim_reg;
   assign release_frame = running_reg & ~engines_busy;
-  assign out_claim = start;
+  assign out_claim = claim_reg & out_free;
+  // A copy for this stage alone.
+  (* keep *)
+  always_ff @(posedge clk) rst_reg <= rst;
   always_ff @(posedge clk) begin
-    if (rst) running_reg <= 1'b0;
-    else running_reg <= start | (running_reg & engines_busy);
+    if (rst_reg) begin
+      running_reg <= 1'b0;
+      claim_reg   <= 1'b0;
+    end else begin
+      running_reg <= start | (running_reg & engines_busy);
+      claim_reg   <= start | (claim_reg & ~out_free);
+    end
   end
   assign busy = running_reg;
 
@@ -201,7 +211,7 @@ module stage #(
       .ULTRA(ULTRA_FRAME)
   ) frame (
       .clk(clk),
-      .rst(rst),
+      .rst(rst_reg),
       .wr_free(in_free),
       .wr_next_half(in_next_half),
       .wr_claim(in_claim),
@@ -248,14 +258,16 @@ module stage #(
           .ENTRY_CAPACITY(ENTRY_CAPACITY),
           .SLOT_CAPACITY(SLOT_CAPACITY),
           .FIFO_DEPTH(FIFO_DEPTH),
+          .SPACING(SPACING),
           .USE_DSP(g < DSP_GROUPS),
           .PAIRED(PAIRED),
           .ACC_MUX(ACC_MUX && g >= DSP_GROUPS),
           .CFG_ADDR_BITS(CFG_ADDR_BITS)
       ) engine (
           .clk(clk),
-          .rst(rst),
+          .rst(rst_reg),
           .start(start),
+          .out_ready(~claim_reg),
           .frame_half(frame_half),
           .busy(group_busy[g]),
           .frame_addr(frame_addr[g*BANKS*FRAME_ADDR_BITS+:BANKS*FRAME_ADDR_BITS]),
@@ -298,6 +310,7 @@ module stage #(
         .ENTRY_CAPACITY(ENTRY_CAPACITY),
         .SLOT_CAPACITY(SLOT_CAPACITY),
         .FIFO_DEPTH(FIFO_DEPTH),
+        .SPACING(SPACING),
         .DSP_GROUPS(DSP_GROUPS),
         .PAIRED(PAIRED),
         .ACC_MUX(ACC_MUX),
@@ -305,8 +318,9 @@ module stage #(
         .CFG_ADDR_BITS(CFG_ADDR_BITS)
     ) engine (
         .clk(clk),
-        .rst(rst),
+        .rst(rst_reg),
         .start(start),
+        .out_ready(~claim_reg),
         .frame_half(frame_half),
         .busy(engines_busy),
         .frame_addr(frame_addr),
@@ -344,14 +358,16 @@ module stage #(
         .WEIGHT_CAPACITY(ENTRY_CAPACITY),
         .SLOT_CAPACITY(SLOT_CAPACITY),
         .FIFO_DEPTH(FIFO_DEPTH),
+        .SPACING(SPACING),
         .DSP_GROUPS(DSP_GROUPS),
         .PAIRED(PAIRED),
         .GROUP_BITS(CFG_GROUP_BITS),
         .CFG_ADDR_BITS(CFG_ADDR_BITS)
     ) engine (
         .clk(clk),
-        .rst(rst),
+        .rst(rst_reg),
         .start(start),
+        .out_ready(~claim_reg),
         .frame_half(frame_half),
         .busy(engines_busy),
         .frame_addr(frame_addr),
@@ -390,7 +406,7 @@ module stage #(
       .CFG_ADDR_BITS(CFG_ADDR_BITS)
   ) tail (
       .clk(clk),
-      .rst(rst),
+      .rst(rst_reg),
       .tile_valid(tile_valid),
       .tile_payload(tile_payload),
       .tile_pop(tile_pop),

@@ -2,17 +2,22 @@
 //
 // DEPTH = 1 is one holding register: the group computes its next tile meanwhile. A deeper one is a
 // LUTRAM ring. The caller claims a place long before it pushes, and only while room is high, so that a
-// push always finds one. push_part equals push, a copy for each part of the data, so that no enable
-// runs over the whole tile.
+// push always finds one: there is room while a place is free, and, where SPACING is above 0, when the
+// last claim was SPACING cycles ago. SPACING says that a tile is taken before one could be pushed that
+// many cycles after it; a claim then need not wait for the tile to be taken.
+// push_part equals push, a copy for each part of the data, so that no enable runs over the whole tile.
 module tile_fifo #(
     parameter int TAG_BITS = 8,
     parameter int PART_BITS = 480,
     parameter int PARTS = 1,
     parameter int DEPTH = 1,
+    parameter int SPACING = 0,
     parameter int WIDTH = TAG_BITS + PARTS * PART_BITS
 ) (
     input  logic             clk,
     input  logic             rst,
+    // No place is given while ready is low.
+    input  logic             ready,
     input  logic             claim,
     output logic             room,
     input  logic             push,
@@ -25,16 +30,43 @@ module tile_fifo #(
   if (DEPTH < 1 || (DEPTH & (DEPTH - 1)) != 0) begin : gen_bad_depth
     $error("tile_fifo: DEPTH must be a power of two");
   end
+  if (SPACING == 1) begin : gen_bad_spacing
+    $error("tile_fifo: SPACING must be 0 or at least 2");
+  end
 
-  // Places that nobody has claimed.
-  localparam int FREE_BITS = $clog2(DEPTH + 1);
-  logic [FREE_BITS-1:0] free_reg, free_next;
-  logic room_reg;
-  assign free_next = free_reg - FREE_BITS'(claim) + FREE_BITS'(pop);
+  // Tiles that are claimed and not taken yet. Claims SPACING apart may exceed the depth by those that are
+  // on their way, fewer than LATENCY. What claim, which comes late, decides is made for both its values.
+  localparam int LATENCY = 16;
+  localparam int OWED_BITS = $clog2(DEPTH + LATENCY + 1);
+  logic [OWED_BITS-1:0] owed_reg, more, less;
+  logic room_reg, room_claimed, room_left, spaced;
+  assign more = owed_reg + 1'b1;
+  assign less = owed_reg - 1'b1;
+  assign room_claimed = ready & (more - OWED_BITS'(pop) < OWED_BITS'(DEPTH));
+  assign room_left = ready & ((owed_reg < OWED_BITS'(DEPTH)) | (pop & (less < OWED_BITS'(DEPTH))) | spaced);
   assign room = room_reg;
   always_ff @(posedge clk) begin
-    free_reg <= rst ? FREE_BITS'(DEPTH) : free_next;
-    room_reg <= rst | (free_next != '0);
+    if (rst) begin
+      owed_reg <= '0;
+      room_reg <= 1'b1;
+    end else begin
+      if (claim && !pop) owed_reg <= more;
+      if (pop && !claim) owed_reg <= less;
+      room_reg <= claim ? room_claimed : room_left;
+    end
+  end
+  if (SPACING > 1) begin : gen_spacing
+    // Cycles until a claim is SPACING after the last one.
+    localparam int WAIT_BITS = $clog2(SPACING);
+    logic [WAIT_BITS-1:0] wait_reg;
+    assign spaced = wait_reg <= WAIT_BITS'(1);
+    always_ff @(posedge clk) begin
+      if (rst) wait_reg <= '0;
+      else if (claim) wait_reg <= WAIT_BITS'(SPACING - 1);
+      else if (wait_reg != '0) wait_reg <= wait_reg - 1'b1;
+    end
+  end else begin : gen_no_spacing
+    assign spaced = 1'b0;
   end
 
   if (DEPTH == 1) begin : gen_hold

@@ -12,7 +12,7 @@ module weight_port #(
     parameter int STAGE_BITS = 1,
     parameter int GROUP_BITS = 1,
     parameter int ADDR_BITS = 16,
-    parameter int READ_CYCLES = 10
+    parameter int READ_CYCLES = 12
 ) (
     input  logic                  clk,
     input  logic                  rst,

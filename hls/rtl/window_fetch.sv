@@ -1,10 +1,11 @@
-// Address, frame read and window multiplexer: four pipeline stages from (c, kh, kw, t) to lanes.
+// Address, frame read and window multiplexer: five pipeline stages from (c, kh, kw, t) to lanes.
 //
 // The caller gives, with valid, the advance dc of the channel (base_load restarts it at base_init, a
-// frame address), the kernel position and the tile; two cycles later the frame is read, two more later
+// frame address), the kernel position and the tile; two cycles later the frame is read, three more later
 // x holds one activation per lane, zero where mac is low or the row is padding.
 // side travels along and comes out with x. The pipeline never stops: a caller that must wait gives no
-// valid. Every row has copies of its own of the selects, so that no net runs over the whole tile.
+// valid. Every PART columns of a row have copies of their own of the selects, and what the frame's
+// memories give passes a register before anything is selected: nets are short, and no path is long.
 //
 // Row h of a channel lies in bank h mod BANKS, bank row h div BANKS. Kernel row kh of a tile begins at
 // row tile*BANKS + kh - PADDING; LIFT*BANKS is added to keep it positive, and base_init is LIFT less
@@ -24,6 +25,7 @@ module window_fetch #(
     parameter int TILES = 12,
     parameter int ADVANCE_BITS = 1,
     parameter int SIDE_BITS = 4,
+    parameter int PART = 8,
     parameter int BANKS = TILE_ROWS * STRIDE,
     parameter int BANK_HEIGHT = (IN_HEIGHT + BANKS - 1) / BANKS,
     parameter int ADDR_BITS = $clog2(2 * IN_CHANNELS * BANK_HEIGHT),
@@ -43,11 +45,11 @@ module window_fetch #(
     input  logic [KW_BITS-1:0]                    kw,
     input  logic [TILE_BITS-1:0]                  tile,
     input  logic [SIDE_BITS-1:0]                  side,
-    // Frame read port: data one cycle after an address.
+    // Frame read port: data one cycle after an address; read_side with the data.
     output logic [SIDE_BITS-1:0]                  read_side,
     output logic [BANKS*ADDR_BITS-1:0]            frame_addr,
     input  logic [BANKS*IN_WIDTH*X_BITS-1:0]      frame_data,
-    // Four stages after the request.
+    // Five stages after the request.
     output logic                                  x_valid,
     output logic [SIDE_BITS-1:0]                  x_side,
     output logic [TILE_ROWS*OUT_WIDTH*X_BITS-1:0] x
@@ -56,6 +58,8 @@ module window_fetch #(
   localparam int PHASE_BITS = PHASES > 1 ? $clog2(PHASES) : 1;
   localparam int PADDED_ROW_BITS = $clog2(TILES * BANKS + KERNEL_H + PADDING + 1);
   localparam int LANE_BITS = OUT_WIDTH * X_BITS;
+  localparam int ROW_PARTS = (IN_WIDTH + PART - 1) / PART;
+  localparam int LANE_PARTS = (OUT_WIDTH + PART - 1) / PART;
   localparam int OFFSET_BITS = $clog2(TILES + KERNEL_H + LIFT);
   localparam int LIFT = (PADDING + BANKS - 1) / BANKS;
   localparam int ROW_SHIFT = LIFT * BANKS - PADDING;
@@ -67,15 +71,16 @@ module window_fetch #(
   localparam bit BELOW = (TILES * TILE_ROWS - 1) * STRIDE + KERNEL_H > IN_HEIGHT + PADDING;
 
   // Stage 1: channel base, row offset within the channel, padding rows.
-  logic s1_valid_reg, s2_valid_reg, s3_valid_reg, s4_valid_reg;
+  logic s1_valid_reg, s2_valid_reg, s3_valid_reg, s4_valid_reg, s5_valid_reg;
   logic [ADDR_BITS-1:0] base_reg;
   logic [OFFSET_BITS-1:0] offset_reg, offset_next;
-  logic [PHASE_BITS-1:0] s1_phase_reg, s2_phase_reg, phase_next;
-  logic [TILE_ROWS*PHASE_BITS-1:0] s3_phase;
-  logic [KW_BITS-1:0] s1_kw_reg, s2_kw_reg;
-  logic [TILE_ROWS*KW_BITS-1:0] s3_kw;
-  logic [TILE_ROWS-1:0] s1_zero_reg, s2_zero_reg, zero_next;
-  logic [SIDE_BITS-1:0] s1_side_reg, s2_side_reg, s3_side_reg, s4_side_reg;
+  logic [PHASE_BITS-1:0] s1_phase_reg, s2_phase_reg, s3_phase_reg, phase_next;
+  logic [TILE_ROWS*ROW_PARTS*PHASE_BITS-1:0] s4_phase;
+  logic [KW_BITS-1:0] s1_kw_reg, s2_kw_reg, s3_kw_reg;
+  logic [TILE_ROWS*LANE_PARTS*KW_BITS-1:0] s4_kw;
+  logic [TILE_ROWS-1:0] s1_zero_reg, s2_zero_reg, s3_zero_reg, s4_zero_reg, zero_next;
+  logic [SIDE_BITS-1:0] s1_side_reg, s2_side_reg, s3_side_reg, s4_side_reg, s5_side_reg;
+  logic [BANKS*IN_WIDTH*X_BITS-1:0] s4_data_reg;
   logic [TILE_ROWS*LANE_BITS-1:0] lanes, x_reg;
 
   logic [KH_BITS-1:0] unused_quotient, phase_of_kh;
@@ -160,9 +165,10 @@ module window_fetch #(
     end
     assign frame_addr[b*ADDR_BITS+:ADDR_BITS] = addr_reg;
   end
-  assign read_side = s2_side_reg;
+  assign read_side = s3_side_reg;
 
-  // Stage 3 is the frame memory's output register; stage 4 the selected activations.
+  // Stage 3 is the frame memory's output register, stage 4 the register behind it, stage 5 the selected
+  // activations.
   window_mux #(
       .X_BITS(X_BITS),
       .IN_WIDTH(IN_WIDTH),
@@ -174,31 +180,36 @@ module window_fetch #(
       .OUT_WIDTH(OUT_WIDTH),
       .TILE_ROWS(TILE_ROWS),
       .PHASE_BITS(PHASE_BITS),
-      .COLUMN_BITS(KW_BITS)
+      .COLUMN_BITS(KW_BITS),
+      .PART(PART)
   ) window (
-      .row_phase(s3_phase),
-      .column(s3_kw),
-      .banks(frame_data),
+      .row_phase(s4_phase),
+      .column(s4_kw),
+      .banks(s4_data_reg),
       .lanes(lanes)
   );
 
   for (genvar r = 0; r < TILE_ROWS; r++) begin : gen_x
-    (* keep = "true" *) logic [PHASE_BITS-1:0] s3_phase_reg;
-    (* keep = "true" *) logic [KW_BITS-1:0] s3_kw_reg;
-    logic s3_zero_reg;
-    (* keep *)
-    always_ff @(posedge clk) begin
-      s3_phase_reg <= s2_phase_reg;
-      s3_kw_reg <= s2_kw_reg;
-      s3_zero_reg <= s2_zero_reg[r];
+    for (genvar c = 0; c < ROW_PARTS; c++) begin : gen_phase
+      (* keep = "true" *) logic [PHASE_BITS-1:0] s4_phase_reg;
+      (* keep *)
+      always_ff @(posedge clk) s4_phase_reg <= s3_phase_reg;
+      assign s4_phase[(r*ROW_PARTS+c)*PHASE_BITS+:PHASE_BITS] = s4_phase_reg;
     end
-    assign s3_phase[r*PHASE_BITS+:PHASE_BITS] = s3_phase_reg;
-    assign s3_kw[r*KW_BITS+:KW_BITS] = s3_kw_reg;
+    for (genvar c = 0; c < LANE_PARTS; c++) begin : gen_kw
+      (* keep = "true" *) logic [KW_BITS-1:0] s4_kw_reg;
+      (* keep *)
+      always_ff @(posedge clk) s4_kw_reg <= s3_kw_reg;
+      assign s4_kw[(r*LANE_PARTS+c)*KW_BITS+:KW_BITS] = s4_kw_reg;
+    end
     always_ff @(posedge clk) begin
-      if (s3_zero_reg) x_reg[r*LANE_BITS+:LANE_BITS] <= '0;
+      if (s4_zero_reg[r]) x_reg[r*LANE_BITS+:LANE_BITS] <= '0;
       else x_reg[r*LANE_BITS+:LANE_BITS] <= lanes[r*LANE_BITS+:LANE_BITS];
     end
   end
+  // Kept: the rows' copies may be alike.
+  (* keep *)
+  always_ff @(posedge clk) s4_zero_reg <= s3_zero_reg;
 
   always_ff @(posedge clk) begin
     if (rst) begin
@@ -206,29 +217,36 @@ module window_fetch #(
       s2_valid_reg <= 1'b0;
       s3_valid_reg <= 1'b0;
       s4_valid_reg <= 1'b0;
+      s5_valid_reg <= 1'b0;
     end else begin
       s1_valid_reg <= valid;
       s2_valid_reg <= s1_valid_reg;
       s3_valid_reg <= s2_valid_reg;
       s4_valid_reg <= s3_valid_reg;
+      s5_valid_reg <= s4_valid_reg;
     end
   end
 
   always_ff @(posedge clk) begin
     s1_phase_reg <= phase_next;
     s2_phase_reg <= s1_phase_reg;
+    s3_phase_reg <= s2_phase_reg;
     s1_kw_reg <= kw;
     s2_kw_reg <= s1_kw_reg;
+    s3_kw_reg <= s2_kw_reg;
     s1_zero_reg <= zero_next;
     s2_zero_reg <= s1_zero_reg;
+    s3_zero_reg <= s2_zero_reg;
     s1_side_reg <= side;
     s2_side_reg <= s1_side_reg;
     s3_side_reg <= s2_side_reg;
     s4_side_reg <= s3_side_reg;
+    s5_side_reg <= s4_side_reg;
+    s4_data_reg <= frame_data;
   end
 
-  assign x_valid = s4_valid_reg;
-  assign x_side = s4_side_reg;
+  assign x_valid = s5_valid_reg;
+  assign x_side = s5_side_reg;
   assign x = x_reg;
 
   logic unused;

@@ -2,7 +2,9 @@
 //
 // Lane (r, ow), at bits [(r*OUT_WIDTH + ow)*X_BITS +: X_BITS], gets column ow*STRIDE + column - PADDING
 // of bank (r*STRIDE + row_phase - ROW_PADDING) mod BANKS. Padding columns are zeros by wiring. Rows are
-// selected before columns, every row by selects of its own, and only the row_phase values that a kernel of KERNEL_H rows can give are wired.
+// selected before columns, and only the row_phase values that a kernel of KERNEL_H rows can give are
+// wired. Every PART columns of a row have selects of their own: select row_phase for input columns,
+// select column for lanes.
 module window_mux #(
     parameter int X_BITS = 8,
     parameter int IN_WIDTH = 28,
@@ -14,10 +16,13 @@ module window_mux #(
     parameter int OUT_WIDTH = 24,
     parameter int TILE_ROWS = 2,
     parameter int PHASE_BITS = 1,
-    parameter int COLUMN_BITS = 3
+    parameter int COLUMN_BITS = 3,
+    parameter int PART = 8,
+    parameter int ROW_PARTS = (IN_WIDTH + PART - 1) / PART,
+    parameter int LANE_PARTS = (OUT_WIDTH + PART - 1) / PART
 ) (
-    input  logic [TILE_ROWS*PHASE_BITS-1:0]               row_phase,
-    input  logic [TILE_ROWS*COLUMN_BITS-1:0]              column,
+    input  logic [TILE_ROWS*ROW_PARTS*PHASE_BITS-1:0]     row_phase,
+    input  logic [TILE_ROWS*LANE_PARTS*COLUMN_BITS-1:0]   column,
     input  logic [TILE_ROWS*STRIDE*IN_WIDTH*X_BITS-1:0]   banks,
     output logic [TILE_ROWS*OUT_WIDTH*X_BITS-1:0]         lanes
 );
@@ -35,15 +40,23 @@ module window_mux #(
     for (genvar p = 0; p < PHASES; p++) begin : gen_phase
       assign rows[p*ROW_BITS+:ROW_BITS] = banks[((r*STRIDE+p+ROW_SHIFT)%BANKS)*ROW_BITS+:ROW_BITS];
     end
-    mux_tree #(
-        .WIDTH(ROW_BITS),
-        .COUNT(PHASES),
-        .SELECT_BITS(PHASE_BITS)
-    ) row_mux (
-        .select(row_phase[r*PHASE_BITS+:PHASE_BITS]),
-        .choices(rows),
-        .result(row)
-    );
+    for (genvar c = 0; c < ROW_PARTS; c++) begin : gen_row_part
+      localparam int FIRST = c * PART * X_BITS;
+      localparam int BITS = (c + 1) * PART <= IN_WIDTH ? PART * X_BITS : ROW_BITS - FIRST;
+      logic [PHASES*BITS-1:0] choices;
+      for (genvar p = 0; p < PHASES; p++) begin : gen_phase
+        assign choices[p*BITS+:BITS] = rows[p*ROW_BITS+FIRST+:BITS];
+      end
+      mux_tree #(
+          .WIDTH(BITS),
+          .COUNT(PHASES),
+          .SELECT_BITS(PHASE_BITS)
+      ) row_mux (
+          .select(row_phase[(r*ROW_PARTS+c)*PHASE_BITS+:PHASE_BITS]),
+          .choices(choices),
+          .result(row[FIRST+:BITS])
+      );
+    end
 
     for (genvar k = 0; k < KERNEL_W; k++) begin : gen_column
       for (genvar o = 0; o < OUT_WIDTH; o++) begin : gen_lane
@@ -55,15 +68,23 @@ module window_mux #(
         end
       end
     end
-    mux_tree #(
-        .WIDTH(LANE_BITS),
-        .COUNT(KERNEL_W),
-        .SELECT_BITS(COLUMN_BITS)
-    ) column_mux (
-        .select(column[r*COLUMN_BITS+:COLUMN_BITS]),
-        .choices(shifted),
-        .result(lanes[r*LANE_BITS+:LANE_BITS])
-    );
+    for (genvar c = 0; c < LANE_PARTS; c++) begin : gen_lane_part
+      localparam int FIRST = c * PART * X_BITS;
+      localparam int BITS = (c + 1) * PART <= OUT_WIDTH ? PART * X_BITS : LANE_BITS - FIRST;
+      logic [KERNEL_W*BITS-1:0] choices;
+      for (genvar k = 0; k < KERNEL_W; k++) begin : gen_column
+        assign choices[k*BITS+:BITS] = shifted[k*LANE_BITS+FIRST+:BITS];
+      end
+      mux_tree #(
+          .WIDTH(BITS),
+          .COUNT(KERNEL_W),
+          .SELECT_BITS(COLUMN_BITS)
+      ) column_mux (
+          .select(column[(r*LANE_PARTS+c)*COLUMN_BITS+:COLUMN_BITS]),
+          .choices(choices),
+          .result(lanes[r*LANE_BITS+FIRST+:BITS])
+      );
+    end
 
     // Columns that no window covers (a stride that does not divide the map).
     logic unused;

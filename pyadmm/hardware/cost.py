@@ -41,7 +41,7 @@ _ENGINE_LUTS, _GROUP_LUTS, _LUTS_PER_BANK = 130, 60, 14
 _DRAIN_LUTS, _LUTS_PER_PICK = 120, 8
 TOP_RESOURCES = Resources(lut=900, ff=1000)
 """Streams, registers, weight port and the frame of the logits."""
-_ROW_CONTROLS = 6
+_PART_COLUMNS, _PART_CONTROLS = 8, 6
 _UNROLLED_LUTS = 150
 """Control of an unrolled stage."""
 _CLAMP_LUTS = 10
@@ -202,9 +202,9 @@ def _engines(stage: StagePlan) -> Resources:
     columns = stage.sub_windows if balanced else kernel_columns
     selection += stage.lanes * stage.input.bits * _mux_luts(columns)
     address = _LUTS_PER_BANK * stage.banks if stage.banks > 1 else 0
-    fetch = Resources(
-        lut=selection + address + _ENGINE_LUTS, ff=stage.lanes * stage.input.bits + 2 * address
-    )
+    # What the frame's banks give, and the activations selected from it.
+    window = (stage.lanes * stage.input.bits) + stage.banks * stage.row_bits
+    fetch = Resources(lut=selection + address + _ENGINE_LUTS, ff=window + 2 * address)
     group = memory_resources(stage.entry_capacity, stage.weight_word_bits) + Resources(
         lut=_GROUP_LUTS, ff=_GROUP_LUTS
     )
@@ -222,11 +222,12 @@ def _engines(stage: StagePlan) -> Resources:
 
 
 def _shared_copies(stage: StagePlan) -> int:
-    """Flip-flops of a group that repeat what lanes share: a row's controls, a common window."""
+    """Flip-flops of a group that repeat what lanes share: controls of parts, a common window."""
     digits = (stage.weight_bits + 1) // 2
-    controls = _ROW_CONTROLS + 3 * digits + index_width(stage.spec.kernel[1])
+    controls = _PART_CONTROLS + 3 * digits + index_width(stage.spec.kernel[1])
+    parts = stage.tile_rows * -(-stage.spec.output_shape[2] // _PART_COLUMNS)
     window = 0 if stage.config.family == "sparse" else stage.lanes * stage.input.bits
-    return stage.tile_rows * controls + window
+    return parts * controls + window
 
 
 def fabric_lane(stage: StagePlan) -> Resources:
