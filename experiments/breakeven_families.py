@@ -43,20 +43,28 @@ FIELDS = (
     "reason",
 )  # fmt: skip
 _KEY = ("board", "layer", "family")
+_GROUP_SHARES = (1.5, 1.35, 1.2, 1.1, 1.0, 0.9, 0.8, 0.65, 0.5)
+"""Groups of the balanced kernels that are tried, in shares of the dense kernel's."""
 
 
 def candidates(case: LayerCase, dense: KernelConfig, family: str) -> list[KernelConfig]:
-    """``dense`` and the balanced kernels of its tile height with as many groups or a few less."""
+    """``dense`` and the balanced kernels of its tile height with up to half as many groups more.
+
+    Balanced kernels need less memory, and those that share all positions fewer LUTs a group, so
+    that more groups may fit the dense kernel's area. Synthesis says which do: the fewest slots that
+    a family could take come first, for every window.
+    """
     channels, *size = case.spec.input_shape
     single = size == [1, 1]
     most = channels if single or case.spec.kernel == (1, 1) else case.spec.kernel[1]
     windows = (1,) if family == "shared" else (2, 4) if single else (2, 3)
     blocks = 1 if case.resident else case.spec.groups  # which run one after the other
     outputs, channels = case.spec.outputs // blocks, channels // blocks
-    slots = {-(-outputs // groups): groups for groups in range(dense.groups, 0, -1)}
-    fewer = sorted(slots.values(), reverse=True)
+    fewest = {-(-outputs // groups): groups for groups in range(outputs, 0, -1)}
+    wanted = {max(round(share * dense.groups), 1) for share in _GROUP_SHARES}
+    slots = {-(-outputs // groups) for groups in wanted if groups <= outputs}
     kernels = [dense]
-    for groups in [g for g in fewer if g > 0.6 * dense.groups][:6]:
+    for groups in sorted((fewest[count] for count in slots), reverse=True):
         for window in (w for w in windows if w <= most):
             bits = index_width(-(-channels // window) if single else channels)
             kernels.append(KernelConfig("balanced", dense.tile_rows, groups, bits, window=window))

@@ -42,6 +42,8 @@ _SPARSE_SHAPES = 8
 _RIVALS = 1
 _GUESS_ERROR = 1.1
 _CROSSING_STEPS = 3
+_SHALLOW, _DEEP = 128, 512
+"""Entries up to which synthesis makes LUT RAM of a memory, and with which it makes block RAM."""
 _CROSSING_PORTIONS = (0.02, 0.05, 0.15, 0.25, 0.35, 0.45)
 """Around which a balanced kernel's crossing is likely to lie."""
 
@@ -632,6 +634,34 @@ class _BalancedSearch(_Search):
         options = [replace(config, index_bits=d) for d in range(1, index_width(channels) + 1)]
         steps = [self._steps(option, PORTIONS[-1]) for option in options]
         return next(c for c, n in zip(options, steps, strict=True) if n <= 1.01 * min(steps))
+
+    def _fitting(
+        self, shapes: Sequence[KernelConfig], pruned: float, limit: Resources
+    ) -> list[KernelPoint]:
+        """Those of ``shapes`` that fit ``limit`` at one pruned portion.
+
+        Few entries become LUT RAM. Where that exceeds the LUTs or flip-flops, memories are made
+        deep enough for block RAM.
+        """
+        points = super()._fitting(shapes, pruned, limit)
+        done = {point.config for point in points}
+        rest = [self._with_index_bits(config, pruned) for config in shapes]
+        rest = [config for config in rest if config not in done]
+        loads = [self._load(config, pruned) for config in rest]
+        shallow = [
+            (config, load)
+            for config, load in zip(rest, loads, strict=True)
+            if load.entries <= _SHALLOW and config.groups < limit.bram18
+        ]
+        if not shallow:
+            return points
+        deep = self._measured([config for config, _ in shallow], [_DEEP] * len(shallow))
+        deeper = [
+            self._point(config, _DEEP, load.cycles, result)
+            for (config, load), result in zip(shallow, deep, strict=True)
+            if result.resources.fits(limit)
+        ]
+        return sorted([*points, *deeper], key=lambda point: point.time_us)
 
 
 def busy_cycles(counts: IntArray, groups: int, pause: bool) -> list[int]:

@@ -12,6 +12,7 @@ import numpy as np
 import openpyxl
 import pytest
 
+from experiments.breakeven_families import candidates
 from pyadmm.breakeven import (
     BreakEven,
     LayerCase,
@@ -73,6 +74,30 @@ def test_balanced_kernels_take_their_patterns_steps(family: str) -> None:
         weights = round((1 - point.pruned) * 36)
         assert weights <= point.sparse.cycles / (slots * tiles) <= 1.2 * weights + 2
     assert from_json(to_json((result,))) == (result,)
+
+
+def test_short_memories_that_exceed_the_luts_become_block_ram() -> None:
+    """Eight groups of one row; memories of few words cost LUTs, deeper ones a block each."""
+    configs = [KernelConfig("dense", 1, 4), KernelConfig("balanced", 1, 4, 2, window=1)]
+
+    def measure(stages: Sequence[StagePlan], board: Board) -> list[Measured]:
+        def one(stage: StagePlan) -> Measured:
+            short = stage.config.family == "balanced" and stage.entry_capacity < 512
+            lut = stage.groups * (stage.lanes + 10 * short)
+            blocks = 0 if short else stage.groups + 1
+            return Measured(Resources(lut=lut, bram18=blocks), 8.0, "post-synthesis", "test", "1")
+
+        return [one(stage) for stage in stages]
+
+    result = break_even(CASE, BOARD, measure, configs=configs, family="shared")
+    assert result.ratio is not None
+    assert all(p.sparse is not None and p.sparse.entry_capacity == 512 for p in result.curve)
+
+
+def test_more_groups_than_the_dense_kernel_has_are_tried() -> None:
+    kernels = candidates(CASE, KernelConfig("dense", 1, 3), "shared")
+    assert kernels[0].family == "dense"
+    assert [kernel.groups for kernel in kernels[1:]] == [4, 3, 2]
 
 
 def test_strides_have_windows_of_one_place() -> None:
