@@ -143,7 +143,6 @@ class _Run:
             self.weights,
             [keep_all for _ in self.layers],
             settings.continuous.rho,
-            settings.continuous.growth,
             relaxation=self.tightening.relaxation,
             balance=self.tightening.balance,
             follow=self.tightening.follow,
@@ -215,6 +214,7 @@ class _Run:
             self._projection(name, counts[name], metrics[name]) for name in counts
         ]
         self.admm.follow = self.tightening.follow and not self._joint
+        self.admm.growth = self.tightening.growth if self._tightened == 1 else 1.0
         self.residuals = self.admm.z_and_u_step()
         if distributed.size() > 1:
             held = [(z.mask, z.values) for z in self.admm.z]
@@ -238,12 +238,16 @@ class _Run:
         levels_from = self.tightening.levels_from
         return levels_from < 1 and self.batch >= levels_from * self.batches
 
+    @property
+    def _tightened(self) -> float:
+        """Share of the way, in logarithms, from the first pruning ratio to the last."""
+        return min(1.0, self.batch / (self.tightening.ramp * self.batches))
+
     def _counts(self, metrics: Mapping[str, Tensor]) -> dict[str, int]:
         """Weights that each layer may keep now: the projection onto a number for the network."""
         settings = self.context.settings
-        done = min(1.0, self.batch / (self.tightening.ramp * self.batches))
         first = min(self.settings.first_ratio, settings.pruning_ratio)
-        ratio = first * (settings.pruning_ratio / first) ** done
+        ratio = first * (settings.pruning_ratio / first) ** self._tightened
         pulled = zip(metrics.items(), self.weights, self.admm.u, strict=True)
         weighted = {name: (w.detach() + u) * h.sqrt() for (name, h), w, u in pulled}
         return counts_of(self.network, self.targets, settings, ratio, weighted)

@@ -271,7 +271,7 @@ class ContinuousSettings:
     :param rho: penalty in the metric of the optimizer (:meth:`pyadmm.admm.solver.Admm.pull`): where
         the loss does not hold it, ``exp(-n * lr * rho)`` of a weight outside ``Z`` is left after
         ``n`` batches.
-    :param growth: of ``rho`` at every Z- and U-step.
+    :param growth: of ``rho`` at every Z- and U-step once the target stays.
     :param updates: Z- and U-steps in an epoch. ``W`` must be able to follow: with too many of them
         ``U`` grows faster than the learning rate lets ``W`` move, and ``Z`` swings.
     :param ramp: share of the epochs in which the target tightens. In the rest it stays, and the
@@ -285,8 +285,8 @@ class ContinuousSettings:
     """
 
     epochs: int = 0
-    rho: float = 20.0
-    growth: float = 1.03
+    rho: float = 30.0
+    growth: float = 1.08
     updates: int = 8
     ramp: float = 0.6
     levels_from: float = 1.0
