@@ -42,7 +42,7 @@ class LayerCase:
 
     @property
     def label(self) -> str:
-        """``alexnet.conv4``."""
+        """Network and layer, such as ``alexnet.conv4``."""
         return f"{self.model}.{self.spec.name}" if self.model else self.spec.name
 
     @property

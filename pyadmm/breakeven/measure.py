@@ -84,7 +84,7 @@ def kernel_sources(top: str) -> tuple[Path, ...]:
 
 @dataclass(frozen=True)
 class OpenFlow:
-    """Measures with Yosys.
+    """Measures kernels by synthesis with Yosys.
 
     :param jobs: synthesis runs at once; the number of cores by default.
     :param dask_address: a Dask scheduler to run them on instead.

@@ -89,7 +89,7 @@ class AdmmRounds:
         return settings.continuous.epochs == 0
 
     def run(self, network: Network, context: PhaseContext) -> PhaseResult:
-        """The pruned network."""
+        """Prune ``network`` in rounds of ADMM and masked retraining."""
         settings, admm = context.settings, context.settings.admm
         targets, decisions = pruning_targets(network, settings, context.data)
         ratios = round_ratios(admm.first_ratio, settings.pruning_ratio, admm.rounds)

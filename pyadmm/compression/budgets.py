@@ -119,6 +119,7 @@ def pruning_targets(
 
 
 def targets_of(network: Network, settings: CompressSettings) -> dict[str, Target]:
+    """The target of every layer of ``network``, by name."""
     return layer_targets([layer.facts.spec for layer in network.layers.values()], settings)
 
 

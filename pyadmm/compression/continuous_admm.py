@@ -56,7 +56,7 @@ class ContinuousAdmm:
         return settings.continuous.epochs > 0
 
     def run(self, network: Network, context: PhaseContext) -> PhaseResult:
-        """The pruned network."""
+        """Prune ``network`` by one uninterrupted run of ADMM."""
         settings = context.settings
         targets, decisions = pruning_targets(network, settings, context.data)
         run = _Run(_active_channels(network, targets, context), targets, context)

@@ -44,7 +44,7 @@ class Variables:
 
     @classmethod
     def of(cls, network: Network) -> Variables:
-        """Those of ``network``.
+        """The weights and biases of ``network`` as variables.
 
         :raises PyadmmError: where they are too many for a matrix.
         """

@@ -137,7 +137,7 @@ class CompressionPhase(Protocol):
 
     @property
     def name(self) -> str:
-        """As :attr:`PhaseContext.name`."""
+        """Name of the phase, as :attr:`PhaseContext.name`."""
 
     def wanted(self, network: Network, settings: CompressSettings) -> bool:
         """Whether ``settings`` ask for the phase, and ``network`` has what it works on."""

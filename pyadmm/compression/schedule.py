@@ -339,7 +339,7 @@ def _further(decision: Decision, factor: float, weights: Mapping[str, int], why:
 
 @dataclass(frozen=True)
 class Search:
-    """Outcome of :func:`search_hardware_aware`.
+    """The outcome of :func:`search_hardware_aware`.
 
     :param trials: ``(factor, validation accuracy)`` of every candidate that was trained.
     """

@@ -31,7 +31,7 @@ class WeightScales:
     name = "weight-scales"
 
     def wanted(self, network: Network, settings: CompressSettings) -> bool:
-        """Always."""
+        """True for every network and all settings."""
         return True
 
     def run(self, network: Network, context: PhaseContext) -> PhaseResult:

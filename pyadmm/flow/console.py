@@ -50,7 +50,7 @@ class Reporter:
         self.console.print(f"! {text}", style="bold yellow", markup=False)
 
     def step(self, position: str, name: str, outcome: str) -> None:
-        """A finished step."""
+        """Print the line of a finished step."""
         self.line(f"{position:>7} {name:<10} {outcome}")
 
     def plan(self, estimate: Estimate) -> None:

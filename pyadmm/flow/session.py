@@ -107,7 +107,7 @@ class Session:
 
     @cached_property
     def dataset(self) -> DataSet:
-        """All images."""
+        """All images of the data set, training and test."""
         found = self.subject.load_data(self.config.data_dir)
         self._require_classes(found.highest_label + 1)
         return found
@@ -229,6 +229,7 @@ class Session:
 
     @cached_property
     def pruned(self) -> PhaseResult:
+        """The pruned network, with the decisions of the schedule."""
         result = compression.admm_phase(
             self.network, self.final_settings, self.data, **self._distilled
         )
@@ -262,12 +263,14 @@ class Session:
 
     @cached_property
     def retrained(self) -> PhaseResult:
+        """The pruned network after masked retraining."""
         return compression.retrain(
             self.pruned.network, self.final_settings, self.data, **self._distilled
         )
 
     @cached_property
     def quantized(self) -> PhaseResult:
+        """The network with quantised weights and activations."""
         return compression.quantize(
             self.retrained.network,
             self.final_settings,
@@ -290,11 +293,12 @@ class Session:
 
     @property
     def admm_file(self) -> Path:
+        """Path of the compressed network's file."""
         return self.run_dir / f"{self.subject.name}.admm"
 
     @cached_property
     def compact(self) -> CompressedModel:
-        """The model that hardware is made for: the same logits without dead channels."""
+        """The model that hardware is made for: the same logits without inactive channels."""
         return hardware_form(self.model)
 
     @cached_property
@@ -324,6 +328,7 @@ class Session:
 
     @cached_property
     def plan(self) -> AcceleratorPlan:
+        """The accelerator plan of the chosen kernels."""
         kernels = self.kernels.best.configs
         return plan_accelerator(self.compact, self.board, kernels, stream=self.config.stream)
 
@@ -351,27 +356,32 @@ class Session:
 
     @property
     def synthesis_file(self) -> Path:
+        """Path of the synthesis report of the whole accelerator."""
         return self.run_dir / "synthesis.json"
 
     @property
     def cosim_file(self) -> Path:
+        """Path of the cycles that RTL simulation counted."""
         return self.run_dir / "cosim.json"
 
     @property
     def hls_dir(self) -> Path:
+        """Folder of the accelerator in HLS C++."""
         return self.run_dir / "build" / "hls"
 
     @property
     def rtl_dir(self) -> Path:
+        """Folder of the accelerator in SystemVerilog."""
         return self.run_dir / "build" / "rtl"
 
     @property
     def deploy_dir(self) -> Path:
+        """Folder of the bundles for the board."""
         return self.run_dir / "deploy"
 
     @cached_property
     def rtl_simulator(self) -> RtlSimulator:
-        """The Verilated accelerator."""
+        """The compiled simulation of the RTL."""
         return verilator.build_simulator(self.rtl_build, self.plan, cache_dir() / "verilator")
 
     @property

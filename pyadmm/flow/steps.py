@@ -58,7 +58,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Step:
-    """A named step.
+    """One named step of the flow.
 
     :param title: what it does, for ``--dry-run`` and ``--help``.
     :param needs: the steps whose results it reads.

@@ -43,7 +43,7 @@ class Subject:
     place: str | None = None
 
     def load_data(self, data_dir: str | None) -> datasets.DataSet:
-        """The images."""
+        """The data set of the run, loaded once."""
         if self.loaded is not None:
             return self.loaded
         return datasets.load(self.data, self._folder(data_dir), self.shape)

@@ -302,7 +302,7 @@ class Network(nn.Module):
         return cls(input_spec, steps, Numerics(structure["numerics"]), sources)
 
     def copy(self) -> Network:
-        """An independent copy."""
+        """An independent copy of the network."""
         return Network.from_state(self.state())
 
     def trainable(self) -> Iterator[nn.Parameter]:

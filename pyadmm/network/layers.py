@@ -314,6 +314,7 @@ class WeightedStep(nn.Module):
 
     @property
     def name(self) -> str:
+        """The name of the layer."""
         return self.facts.spec.name
 
     @property
@@ -336,7 +337,7 @@ class WeightedStep(nn.Module):
         return self.facts.activation.step(self.log_s, self.facts.output)
 
     def product(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """Accumulators."""
+        """Accumulators of ``x`` with ``weight`` and ``bias``."""
         spec = self.facts.spec
         if spec.kind == "linear":
             return F.linear(x.flatten(1), weight, bias)
@@ -609,7 +610,7 @@ class PoolStep(_ScaledStep):
         return None if self.facts.kind == "max" or self.facts.last else self.facts.output
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pooled values."""
+        """The pooled values of ``x``."""
         facts = self.facts
         if x.ndim == _BLOCKS:
             return self._of_blocks(x)
@@ -788,6 +789,7 @@ class ShortcutStep(nn.Module):
 
     @property
     def name(self) -> str:
+        """The name of the step."""
         return self.facts.name
 
     def forward(self, x: Tensor) -> Tensor:

@@ -67,7 +67,7 @@ class Quantizer(nn.Module):
         self.register_buffer("zero", torch.from_numpy(np.array(zero, np.float32)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Rounded values."""
+        """``x`` rounded to the codes of the quantiser."""
         before, behind = (0, self.zero) if self.late_zero else (self.zero, 0)
         codes = _ROUNDINGS[self.rounding](x / self.scale + before) + behind
         return (codes.clamp(self.lo, self.hi) - self.zero) * self.scale

@@ -20,20 +20,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PACKAGES = (
     "host",
-    "pyadmm/admm",
-    "pyadmm/cli",
-    "pyadmm/codegen",
-    "pyadmm/container",
-    "pyadmm/core",
-    "pyadmm/cpu_kernels",
-    "pyadmm/datasets",
-    "pyadmm/deploy",
-    "pyadmm/eda",
-    "pyadmm/hardware",
-    "pyadmm/model",
-    "pyadmm/report",
-    "pyadmm/training",
-    "pyadmm/zoo",
+    *(f"pyadmm/{path.parent.name}" for path in sorted((ROOT / "pyadmm").glob("*/__init__.py"))),
 )
 LEAST_WORDS = 4
 

@@ -43,7 +43,7 @@ class Moments:
 
     @classmethod
     def none(cls, spec: LayerSpec) -> Moments:
-        """No samples yet."""
+        """Moments of a layer without any samples yet."""
         groups, inputs = spec.groups, spec.weights // spec.outputs
         outputs = spec.outputs // groups
         zeros = torch.zeros
@@ -90,12 +90,12 @@ class Folds:
 
     @classmethod
     def none(cls, spec: LayerSpec) -> Folds:
-        """No samples yet."""
+        """Both folds of a layer without any samples yet."""
         return cls(Moments.none(spec), Moments.none(spec))
 
     @property
     def count(self) -> int:
-        """Samples of both."""
+        """Number of samples of both folds."""
         return self.first.count + self.second.count
 
     def together(self) -> Moments:

@@ -52,11 +52,12 @@ class Problem:
 
     @property
     def diagonal(self) -> Tensor:
-        """``(g, K, 1)``."""
+        """The diagonal of the Hessian, ``(g, K, 1)``."""
         return self.hessian.diagonal(dim1=1, dim2=2).unsqueeze(2)
 
     @property
     def largest_code(self) -> int:
+        """Largest level code, ``2**(bits - 1)``."""
         return 1 << (self.bits - 1)
 
     def objective(self, weights: Tensor) -> float:
@@ -81,11 +82,12 @@ class Levels:
 
     @property
     def weights(self) -> Tensor:
-        """Real weights."""
+        """The real weights, ``codes * scales``."""
         return self.codes * self.scales
 
     @property
     def nnz(self) -> int:
+        """Number of weights that are not zero."""
         return int(torch.count_nonzero(self.codes))
 
 
@@ -157,7 +159,7 @@ def nearest_codes(weights: Tensor, scales: Tensor, bits: int) -> Tensor:
 
 
 def nearest_levels(weights: Tensor, scales: Tensor, bits: int) -> Tensor:
-    """``scales * nearest_codes``."""
+    """The nearest level of every weight, as a real number."""
     return scales * nearest_codes(weights, scales, bits)
 
 

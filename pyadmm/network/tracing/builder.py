@@ -77,6 +77,7 @@ class Builder:
         """Names of steps, of pools within them, and of weighted layers to come."""
 
     def is_value(self, node: Any) -> bool:
+        """Whether ``node`` is computed from the input."""
         return isinstance(node, fx.Node) and isinstance(self.values.get(node), Value | list)
 
     def read(self, node: Any, reader: fx.Node) -> Value:
@@ -89,7 +90,7 @@ class Builder:
         return replace(value, sole=value.sole and len(node.users) == 1)
 
     def tensor(self, node: Any, reader: fx.Node) -> Tensor | None:
-        """A constant argument."""
+        """The value of a constant argument."""
         if node is None:
             return None
         value = self.values.get(node) if isinstance(node, fx.Node) else None
@@ -116,12 +117,14 @@ class Builder:
         return step_name(wanted.lstrip("."), self.taken)
 
     def refused(self, node: fx.Node, reason: str) -> PyadmmError:
+        """The error that refuses ``node`` for ``reason``, by the name of its layer."""
         path, kind = calling_module(node)
         leaf = bool(path) and kind.startswith("torch.nn.modules.")
         name = path if leaf else f"{path}.{operation(node)}".lstrip(".")
         return PyadmmError(f"layer {name}: {reason}")
 
     def unsupported(self, node: fx.Node) -> PyadmmError:
+        """The error for an operation that is not supported."""
         path, kind = calling_module(node)
         leaf = bool(path) and kind.startswith("torch.nn.modules.")
         what = kind.rpartition(".")[2] if leaf else operation(node)

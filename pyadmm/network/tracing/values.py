@@ -57,6 +57,7 @@ def numbers(value: Any, count: int) -> list[int]:
 
 
 def plus(a: Sequence[int], b: Sequence[int]) -> Sides:
+    """The sum of two paddings, side by side."""
     top, left, bottom, right = (x + y for x, y in zip(a, b, strict=True))
     return top, left, bottom, right
 
@@ -67,6 +68,7 @@ def any_of(values: Tensor) -> bool:
 
 
 def positive(values: Tensor) -> bool:
+    """Whether all values are known and positive."""
     return not values.is_meta and bool((values > 0).all())
 
 
