@@ -98,13 +98,16 @@ module unrolled_front #(
   endfunction
   // Block row from which on the frame's half may be overwritten: its writer begins above, brings at most a
   // word a cycle, and never comes to a row before the window has left it. BLOCK_ROWS where there is none.
+  function automatic logic in_time(input int first);
+    in_time = 1'b1;
+    for (int b = first; b < BLOCK_ROWS; b++) begin
+      if ((b * ROW_STEP - PADDING) * WORDS < (b - first + 1) * ROW_CYCLES) in_time = 1'b0;
+    end
+  endfunction
   function automatic int release_block();
     release_block = BLOCK_ROWS;
     for (int first = BLOCK_ROWS - 1; first > 0; first--) begin
-      for (int b = first; b < BLOCK_ROWS; b++) begin
-        if ((b * ROW_STEP - PADDING) * WORDS < (b - first + 1) * ROW_CYCLES) return release_block;
-      end
-      release_block = first;
+      if (release_block == first + 1 && in_time(first)) release_block = first;
     end
   endfunction
   localparam int RELEASE_BLOCK = release_block();
