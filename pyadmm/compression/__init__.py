@@ -1,4 +1,4 @@
-"""The compression pipeline: each phase in a module of its own, :func:`compress` for all of them."""
+"""The compression pipeline: each phase in its own module, and :func:`compress` for all of them."""
 
 from __future__ import annotations
 

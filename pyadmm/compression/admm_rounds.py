@@ -85,7 +85,7 @@ class AdmmRounds:
     name = "admm"
 
     def wanted(self, network: Network, settings: CompressSettings) -> bool:
-        """Where no uninterrupted ADMM takes its place."""
+        """Whether pruning is left to the rounds, and not to one uninterrupted ADMM."""
         return settings.continuous.epochs == 0
 
     def run(self, network: Network, context: PhaseContext) -> PhaseResult:
@@ -108,7 +108,7 @@ class AdmmRounds:
 
 
 class AdmmToLevels:
-    """ADMM that pulls the weights that are left to levels (ADMM-NN section 3.4.2).
+    """ADMM that pulls the remaining weights to levels (ADMM-NN section 3.4.2).
 
     The mask stays as it is; the weights end near levels, not at them.
     """
@@ -116,11 +116,11 @@ class AdmmToLevels:
     name = "admm-levels"
 
     def wanted(self, network: Network, settings: CompressSettings) -> bool:
-        """Where the settings give it iterations."""
+        """Whether the settings give it iterations."""
         return settings.admm.level_iterations > 0
 
     def run(self, network: Network, context: PhaseContext) -> PhaseResult:
-        """The same network, its weights nearer to levels."""
+        """The same network with weights closer to levels."""
         settings = context.settings.admm
         layers = network.layers.values()
         projections = [_levels(layer.mask > 0, layer.facts.weight_bits) for layer in layers]
@@ -139,7 +139,7 @@ def _whole_round(
     joint: bool,
     context: PhaseContext,
 ) -> tuple[list[EpochRecord], str, Network]:
-    """ADMM to ``ratio``, then masked retraining of what is left: epochs, outcome, network.
+    """ADMM to ``ratio``, then masked retraining: epochs, outcome and network.
 
     A round that is finished is taken from its checkpoint as a whole; those of its phases, several
     times as large, are deleted.
@@ -169,7 +169,7 @@ def _whole_round(
 
 
 def _forget(*phases: PhaseContext) -> None:
-    """Delete the checkpoints of phases that a finished round stands for."""
+    """Delete the checkpoints of the phases of a finished round."""
     for phase in phases:
         Checkpoint(phase.folder, phase.name, "").remove()
 
@@ -207,7 +207,7 @@ def _levels(mask: Tensor, bits: int) -> Projection:
 def _iterate(
     network: Network, admm: Admm, context: PhaseContext, phase: Phase, nnz: int
 ) -> tuple[list[EpochRecord], str]:
-    """Iterations of ``admm`` until both residuals are small: their records, and how it ended.
+    """Iterations of ``admm`` until both residuals are small: their records and the reason for the end.
 
     The learning rate restarts in every iteration (ADMM-NN section 3.3).
     """

@@ -1,4 +1,4 @@
-"""The edge towards the caller: foreign code fails in foreign ways, and leaves as one of our errors.
+"""The border to the caller's code, which may raise anything: every error leaves as one of ours.
 
 The model, the loaders and torch itself may raise anything. The caller's own callback is the
 exception: what it raises is the caller's way to stop, and passes through.
@@ -14,14 +14,14 @@ from pyadmm.training.checkpoint import EpochRecord, Progress
 
 
 class Told:
-    """Calls a caller's ``progress`` and keeps what it raises."""
+    """Calls the caller's ``progress`` and keeps the exceptions that it raises."""
 
     def __init__(self, progress: Progress | None) -> None:
         self.progress = progress
         self.failures: list[Exception] = []
 
     def __call__(self, record: EpochRecord, epochs: int) -> None:
-        """Tell ``progress``, if there is one."""
+        """Call ``progress``, if there is one."""
         if self.progress is not None:
             try:
                 self.progress(record, epochs)

@@ -1,4 +1,4 @@
-"""How many weights each layer keeps."""
+"""The number of weights that each layer keeps."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def counts_of(
     ratio: float,
     weighted: Mapping[str, Tensor],
 ) -> dict[str, int]:
-    """Weights that each layer keeps where the global pruning ratio is ``ratio``.
+    """The number of weights that each layer keeps at the global pruning ``ratio``.
 
     :param weighted: each weight times how much it matters; free layers share by the squares.
     """
@@ -66,12 +66,12 @@ def counts_of(
 
 
 def weighted_by(network: Network, matters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Each layer's weights times how much they matter."""
+    """The weights of each layer times their importance."""
     return {name: layer.weight.detach() * matters[name] for name, layer in network.layers.items()}
 
 
 def planned_ratios(network: Network, settings: CompressSettings, data: Data) -> dict[str, float]:
-    """Each layer's pruning ratio if hardware did not matter."""
+    """The pruning ratio of each layer without regard to hardware."""
     targets = targets_of(network, settings)
     matters = importance(network, data.train, settings.seed, settings.admm.curvature)
     weighted = weighted_by(network, matters)
@@ -80,7 +80,7 @@ def planned_ratios(network: Network, settings: CompressSettings, data: Data) -> 
 
 
 def active_weights(network: Network, settings: CompressSettings) -> dict[str, int]:
-    """Weights of the outputs that may live, by layer."""
+    """The number of weights of the outputs that may be active, by layer."""
     specs = {name: layer.facts.spec for name, layer in network.layers.items()}
     most = {name: target.outputs for name, target in targets_of(network, settings).items()}
     return {
@@ -92,7 +92,7 @@ def active_weights(network: Network, settings: CompressSettings) -> dict[str, in
 def pruning_targets(
     network: Network, settings: CompressSettings, data: Data
 ) -> tuple[dict[str, Target], tuple[Decision, ...]]:
-    """Targets whose layers are dense or have ``ratio >= break_even``, and why.
+    """Targets in which every layer is dense or has ``ratio >= break_even``, and the decisions.
 
     Only dense and raised layers get a ratio of their own: the rounds know better than the plan how
     the others should share what is left.

@@ -1,4 +1,4 @@
-"""Pruning to a byte budget: the least useful weights go until the file is small enough."""
+"""Pruning to a byte budget: the least useful weights are removed until the file is small enough."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def smallest(model: CompressedModel) -> CompressedModel:
 
 
 class PruningToBytes:
-    """A quantised network loses its least useful weights until its file fits."""
+    """Prunes a quantised network until its file fits."""
 
     name = "trim"
 
     def wanted(self, network: Network, settings: CompressSettings) -> bool:
-        """Where the settings limit the file."""
+        """Whether the settings limit the file."""
         return settings.most_bytes > 0
 
     def run(self, network: Network, context: PhaseContext) -> PhaseResult:
@@ -45,7 +45,7 @@ class PruningToBytes:
 
 
 class PruningBeforeLevels:
-    """A float network loses weights until the file of its nearest levels would fit.
+    """Prunes a float network until the file of its nearest levels would fit.
 
     What goes before the training at levels is made up for by the others, unlike what
     :class:`PruningToBytes` takes after it. Some bytes are left free, as training makes the file
@@ -55,12 +55,12 @@ class PruningBeforeLevels:
     name = "trim-before-levels"
 
     def wanted(self, network: Network, settings: CompressSettings) -> bool:
-        """Where the settings limit the file and weights are trained at levels before activations."""
+        """Whether the settings limit the file and weights are trained at levels before activations."""
         levels = bool(network.norms) and settings.rounding.candidates == 0
         return levels and settings.most_bytes > 0
 
     def run(self, network: Network, context: PhaseContext) -> PhaseResult:
-        """The same network, whose weight scales are fitted, with fewer weights.
+        """The same network with fewer weights; its weight scales are fitted.
 
         :raises PyadmmError: if what has to stay does not fit.
         """
@@ -107,7 +107,7 @@ def prune_to_budget(network: Network, most_bytes: int, context: PhaseContext) ->
 
 @torch.no_grad()
 def _least_first(network: Network, context: PhaseContext) -> Tensor:
-    """Places of the weights that may go, least useful first, in all masks put together.
+    """Positions of the weights that may be removed, in all masks concatenated, least useful first.
 
     The most useful weight of a layer stays, and so does all of a layer that break-even keeps dense.
     """
@@ -137,5 +137,5 @@ def _set_masks(network: Network, masks: Tensor) -> None:
 
 
 def _size(network: Network, name: str) -> int:
-    """Bytes of the file."""
+    """The number of bytes of the file."""
     return len(container.encode(smallest(to_compressed(network, name))))

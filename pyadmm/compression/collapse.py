@@ -1,4 +1,4 @@
-"""A network that has lost what it knew: said plainly, with the setting to relax."""
+"""A warning when a network has lost most of its accuracy, with the setting to relax."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _MOST = 0.5
 def collapse(
     dense: float, integer: float, labels: NDArray[np.int64], pruned: float | None = None
 ) -> str | None:
-    """A warning where the integer network kept less than half of what the dense one knew.
+    """A warning where the integer network kept less than half of the dense network's knowledge.
 
-    What a network knows is its accuracy above that of always giving the most frequent class.
+    The knowledge of a network is its accuracy above that of always giving the most frequent class.
 
     :param dense: accuracy of the dense network.
     :param integer: of the integer network, on the same images.
@@ -52,7 +52,7 @@ def collapse(
 
 
 def untrained(dense: float, labels: NDArray[np.int64]) -> str | None:
-    """A warning where the dense network is no better than always giving the most frequent class.
+    """A warning where the dense network is not better than always giving the most frequent class.
 
     "No better" is within two standard errors of it.
 

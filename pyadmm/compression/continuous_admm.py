@@ -52,7 +52,7 @@ class ContinuousAdmm:
     name = "admm"
 
     def wanted(self, network: Network, settings: CompressSettings) -> bool:
-        """Where the settings give it epochs."""
+        """Whether the settings give it epochs."""
         return settings.continuous.epochs > 0
 
     def run(self, network: Network, context: PhaseContext) -> PhaseResult:
@@ -150,7 +150,7 @@ class _Run:
 
     @property
     def parts(self) -> dict[str, Stateful]:
-        """All that changes."""
+        """Everything that changes during the run."""
         return {
             "network": self.network,
             "optimizer": self.optimizer,
@@ -277,7 +277,7 @@ class _Run:
             u.mul_(layer.mask)
 
     def pruned(self) -> Network:
-        """The network at the places of ``Z``, without dead channels."""
+        """The network at the places of ``Z``, without inactive channels."""
         for layer, z in zip(self.network.layers.values(), self.admm.z, strict=True):
             layer.apply_mask(z.mask.float())
         return self.network.shrink()

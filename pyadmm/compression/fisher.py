@@ -1,4 +1,4 @@
-"""GradientStatistics of the loss, and what weights cost in the file: what exchanging and trimming go by."""
+"""Gradient statistics of the loss, and the cost of weights in the file, for regrowing and pruning."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SOME = 20_000
 
 @dataclass(frozen=True)
 class GradientStatistics:
-    """Of the loss in every weight: mean and Fisher information, by layer."""
+    """Statistics of the loss gradient of every weight: mean and Fisher information, by layer."""
 
     mean: dict[str, Tensor]
     fisher: dict[str, Tensor]
@@ -30,7 +30,7 @@ class GradientStatistics:
 
 
 def some_of(images: Images, seed: int, count: int = _SOME) -> Images:
-    """Up to ``count`` of ``images``, by default enough to tell which weights matter."""
+    """Up to ``count`` of ``images``; the default is enough to rank weights."""
     generator = torch.Generator().manual_seed(seed)
     return images.take(torch.randperm(len(images), generator=generator)[:count])
 
@@ -44,7 +44,7 @@ def gradient_statistics(
     *,
     pruned: bool = True,
 ) -> GradientStatistics:
-    """GradientStatistics on ``images``, moved as they are when the network trains on them with ``train``.
+    """Gradient statistics on ``images``, augmented as in training with ``train``.
 
     :param pruned: whether those of pruned weights are wanted; products by non-zeros leave them out.
     """
@@ -72,6 +72,6 @@ def gradient_statistics(
 
 
 def file_bits(layer: WeightedStep) -> Tensor:
-    """What each weight costs in the file, about: its position and its level."""
+    """The approximate cost of each weight in the file: its position and its level, bits."""
     bits = position_bits((layer.mask > 0).cpu().numpy()) + layer.facts.weight_bits
     return torch.from_numpy(bits).to(layer.mask)

@@ -1,4 +1,4 @@
-"""Curvature of the loss in the weights that are left and the biases: its Gauss-Newton matrix."""
+"""The Gauss-Newton matrix of the loss in the remaining weights and the biases."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _GRADIENTS = 1 << 24
 
 @dataclass(frozen=True)
 class Variables:
-    """Weights that are left and biases as one vector: layer by layer, weights before biases.
+    """The remaining weights and the biases as one vector: layer by layer, weights before biases.
 
     :param names: of the layers.
     :param places: of each layer's weights, in its flat weight.
@@ -60,7 +60,7 @@ class Variables:
         return cls(tuple(layers), places, biases)
 
     def gather(self, tensors: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
-        """What ``tensors`` hold for each, float64, on the CPU.
+        """The entries of ``tensors`` for each variable, float64, on the CPU.
 
         :param tensors: by layer, of its weight's and its bias's shape, or ``(N, …)`` of them: then
             the result is ``(N, …)`` too.
@@ -74,14 +74,14 @@ class Variables:
         return torch.cat(parts, -1).double()
 
     def split(self, values: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        """``values`` ``(V,)`` by layer: of its weights that are left, and of its biases."""
+        """``values`` ``(V,)`` by layer: those of its remaining weights, and those of its biases."""
         sizes = [n for both in zip(map(len, self.places), self.biases, strict=True) for n in both]
         parts = values.split(sizes)
         return {name: (parts[2 * i], parts[2 * i + 1]) for i, name in enumerate(self.names)}
 
     @property
     def are_weights(self) -> Tensor:
-        """Which of them are weights, bool ``(V,)``."""
+        """Which variables are weights, bool ``(V,)``."""
         kinds = [
             torch.full((size,), kind)
             for places, biases in zip(self.places, self.biases, strict=True)
@@ -93,7 +93,7 @@ class Variables:
 def curvature(
     network: Network, count: int, train: TrainSettings, context: PhaseContext, seed: int
 ) -> Tensor:
-    """Gauss-Newton matrix ``E[J' M J]`` on moved training images, float64 ``(V, V)``, on the CPU.
+    """Gauss-Newton matrix ``E[J' M J]`` on augmented training images, float64 ``(V, V)``, on the CPU.
 
     ``J`` are the gradients of an image's logits in the :class:`Variables` of ``network`` (in floats),
     ``M`` is the curvature of the loss in the logits, of which labels and teacher do not matter
@@ -102,7 +102,7 @@ def curvature(
 
     :param network: without batch norms.
     :param count: of images, at most.
-    :param train: how they are moved.
+    :param train: how the images are augmented.
     :raises PyadmmError: where there are too many variables, or none that matters.
     """
     network = network.at(Numerics.FLOAT)
@@ -157,14 +157,14 @@ def _gradients_along(network: Network, variables: Variables) -> Callable[[Tensor
 
 
 def _prefixes(network: Network) -> dict[str, str]:
-    """Layer -> where its parameters are found."""
+    """The prefix of the parameter names of each layer."""
     layers = network.layers
     return {step.name: f"steps.{i}" for i, step in enumerate(network.chain) if step.name in layers}
 
 
 @torch.no_grad()
 def _normals(network: Network, images: Images, seed: int) -> Tensor:
-    """Two normal vectors for each image, whichever process it falls to: ``(2, N, classes)``."""
+    """Two normal vectors for each image, the same in every process: ``(2, N, classes)``."""
     classes = network(network.encode(images.at(slice(1)))).shape[1]
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(2, len(images), classes, generator=generator)

@@ -1,7 +1,7 @@
 """The hardware-aware schedule (ADMM-NN section 5, Figure 5).
 
-Prune; restore the layers under their break-even pruning ratio to dense, or raise those that are
-just under it if the network becomes faster by that: :func:`plan`. Then push the others further by a
+Prune; restore the layers below their break-even pruning ratio to dense, or raise those that are
+just below it if this makes the network faster: :func:`plan`. Then prune the others further by a
 binary search, as far as the accuracy on the validation images allows: :func:`push`. A trial is a
 short compression: few rounds or epochs of ADMM and a short masked retraining, in floats. It ranks ratios; the
 accuracy of the result is that of the full compression that follows.
@@ -46,7 +46,7 @@ LARGEST_FACTOR = 4.0
 
 @dataclass(frozen=True)
 class RatioPlan:
-    """What the search decided.
+    """The result of the search for pruning ratios.
 
     :param settings: the given ones with the ratios that were decided.
     :param trials: ``(factor, validation accuracy)`` in the order of the search, if there was one.
@@ -63,7 +63,7 @@ def plan(
     data: Data,
     speed: Callable[[CompressedModel], float] | None = None,
 ) -> RatioPlan:
-    """Settings whose layers obey ``settings.break_even`` and keep the total; without trials.
+    """Settings whose layers obey ``settings.break_even`` at the same total ratio, without trials.
 
     :param speed: cycles between two images that a model's accelerator takes.
     """
@@ -147,8 +147,8 @@ def pinned(
 def forecast(network: Network, settings: CompressSettings, data: Data) -> CompressedModel:
     """The integer model of ``network`` pruned as ``settings`` say in one shot, untrained.
 
-    Outputs die first; then those that live share the weights. These lie about as those of the
-    compressed network will, so that hardware can be reckoned for it; it classifies nothing.
+    Outputs are pruned first; the active outputs then share the weights. Their pattern resembles
+    that of the compressed network, so hardware can be estimated for it. It cannot classify.
     """
     specs = [layer.facts.spec for layer in network.layers.values()]
     targets = layer_targets(specs, settings)

@@ -23,7 +23,7 @@ _FISHER_POWER = 0.25
 def importance(
     network: Network, images: Images, seed: int, curvature: float = 0.0
 ) -> dict[str, Tensor]:
-    """How much a change of each weight matters, per unit of it: ``(w * importance)**2`` ranks them.
+    """The importance of each weight: ``(w * importance)**2`` ranks the weights.
 
     From ``F``, the Fisher information on some training images. ``w**2 F / 2`` would be the
     second-order change of the loss when ``w`` is pruned, but that holds only nearby: far out it

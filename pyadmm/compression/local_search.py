@@ -20,7 +20,7 @@ class LocalSearch:
     name = "polish"
 
     def wanted(self, network: Network, settings: CompressSettings) -> bool:
-        """Where the settings give it cycles."""
+        """Whether the settings give it cycles."""
         return settings.polish.cycles > 0
 
     def run(self, network: Network, context: PhaseContext) -> PhaseResult:

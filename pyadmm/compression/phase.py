@@ -29,7 +29,7 @@ _LATE_SHARE = 8
 
 @dataclass(frozen=True)
 class PhaseContext:
-    """What a phase is told besides its network.
+    """Settings, data and checkpoints of a phase.
 
     :param name: of the phase and of its checkpoint. Random numbers are drawn by it, so it stays as
         it is: with another name a phase gives other weights.
@@ -46,7 +46,7 @@ class PhaseContext:
     model_name: str = "model"
 
     def named(self, name: str) -> PhaseContext:
-        """The same for the phase ``name``."""
+        """The same context for the phase ``name``."""
         return replace(self, name=name)
 
     def phase(self, epochs: int, network: Network, *extra: object) -> Phase:
@@ -224,7 +224,7 @@ def train_masked(
 
 @torch.no_grad()
 def augmented_loss(network: Network, train: TrainSettings, context: PhaseContext) -> float:
-    """Mean loss on all training images, moved as ``train`` says and in the same way every time."""
+    """Mean loss on all training images, augmented as ``train`` says, in the same way every time."""
     trainer = context.trainer(
         network, train, make_optimizer([{"params": network.trainable()}], train)
     )

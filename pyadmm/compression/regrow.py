@@ -1,4 +1,4 @@
-"""Regrowing: weights that matter little make room for others that would matter more.
+"""Regrowing: pruned weights with a large gain replace remaining weights that matter little.
 
 ADMM rounds only ever take weights away, so a position that was given up early is lost. A cycle
 gives some back: those of the steepest loss (RigL: Evci et al. 2020, section 3), by what a Newton
@@ -42,11 +42,11 @@ class Regrowth:
     name = "exchange"
 
     def wanted(self, network: Network, settings: CompressSettings) -> bool:
-        """Where the settings give it cycles."""
+        """Whether the settings give it cycles."""
         return settings.exchange.cycles > 0
 
     def run(self, network: Network, context: PhaseContext) -> PhaseResult:
-        """A network with other weights; a record tells of each cycle."""
+        """A network with other weights; there is one record per cycle."""
         settings, regrow = context.settings, context.settings.exchange
         held = Held(network)
         sizes = _sizes(network, fixed_layers(network, settings), settings.pruning_ratio)
@@ -128,7 +128,7 @@ def _train(
 def _grow(
     network: Network, group: tuple[str, ...], size: int, statistics: GradientStatistics
 ) -> None:
-    """Give ``group`` pruned weights back, up to ``size`` weights in all; they start at 0."""
+    """Return pruned weights of ``group``, up to ``size`` weights in all; they start at 0."""
     layers = {name: network.layers[name] for name in group}
     scores = {name: _gain(name, layer, statistics) for name, layer in layers.items()}
     useful = sum(int(torch.count_nonzero(score > 0)) for score in scores.values())
@@ -140,7 +140,7 @@ def _grow(
 
 
 def _gain(name: str, layer: WeightedStep, statistics: GradientStatistics) -> Tensor:
-    """By how much each pruned weight would lower the loss, per bit; no more than 0 for others."""
+    """The decrease of the loss that each pruned weight would bring, per bit; at most 0 for others."""
     mean, fisher = statistics.mean[name], statistics.fisher[name]
     gain = (mean.square() - fisher / statistics.images) / (
         2 * fisher
@@ -152,7 +152,7 @@ def _gain(name: str, layer: WeightedStep, statistics: GradientStatistics) -> Ten
 def _prune(
     network: Network, group: tuple[str, ...], size: int, statistics: GradientStatistics
 ) -> None:
-    """Take the weights that matter least from ``group``, down to ``size`` weights."""
+    """Remove the least important weights of ``group``, down to ``size`` weights."""
     layers = {name: network.layers[name] for name in group}
     total = min(size, sum(layer.nnz for layer in layers.values()))
     scores = {

@@ -1,4 +1,4 @@
-"""Who is pruned, how far, who stays dense: pure functions on layer names and numbers."""
+"""The pruning schedule: pure functions that decide, from names and numbers, the ratio of each layer."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from pyadmm.settings import CompressSettings
 
 _SEARCH_STEPS = 8
 NEAR = 1.5
-"""How much further than planned, or than its dead outputs do, a layer may be pruned for speed."""
+"""By which factor a layer may be pruned beyond its plan or its inactive outputs, for speed."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What one layer is compressed to.
+    """The compression target of one layer.
 
     :param ratio: pruning ratio; ``None`` where the global target decides,
     :param least: and then its least pruning ratio.
@@ -49,7 +49,7 @@ class Target:
 
 
 def layer_targets(specs: Sequence[LayerSpec], settings: CompressSettings) -> dict[str, Target]:
-    """The target of every layer.
+    """The compression target of every layer, from the settings.
 
     :raises PyadmmError: for a pattern that matches no layer, and for what cannot be reached.
     """
@@ -116,7 +116,7 @@ def _target(spec: LayerSpec, settings: CompressSettings, last: bool) -> Target:
 
 
 def keep(weights: int, ratio: float) -> int:
-    """Weights that a pruning ratio leaves, at least one.
+    """The number of weights that a pruning ratio leaves, at least one.
 
     >>> keep(25000, 18.8), keep(500, 1.0)
     (1329, 500)
@@ -142,7 +142,8 @@ def partial_ratio(ratio: float, progress: float) -> float:
 
 
 def allocate(saliency: Mapping[str, Tensor], total: int) -> dict[str, int]:
-    """Share ``total`` weights over layers: each gets its part of the globally most salient ones.
+    """Distribute ``total`` weights over layers: each layer gets its part of the globally most
+    salient ones.
 
     With ``saliency = w**2 * sensitivity`` (second-order loss change of pruning ``w``) this is the
     allocation of least total loss change. Every layer keeps at least one.
@@ -167,10 +168,10 @@ def allocate(saliency: Mapping[str, Tensor], total: int) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Decision:
-    """What the schedule decided about a layer, and why.
+    """The decision of the schedule about a layer, and its reason.
 
     :param before: pruning ratio before hardware was asked.
-    :param ratio: pruning ratio that is planned; of a dense layer, what its dead outputs leave: 1
+    :param ratio: pruning ratio that is planned; of a dense layer, what its inactive outputs leave: 1
         where all of them live.
     :param floor: its break-even pruning ratio; ``None`` where it is unknown.
     :param dense: whether its active outputs keep all their weights.
@@ -303,7 +304,7 @@ def _restore(
 def _push(
     weights: Mapping[str, int], decisions: list[Decision], budget: int
 ) -> list[Decision] | None:
-    """The pruned layers pushed by one factor until the total fits; ``None`` if it cannot."""
+    """The pruned layers with their ratios multiplied by one factor until the total fits, or ``None``."""
 
     def kept(factor: float) -> int:
         return sum(keep(weights[d.layer], _pushed(d, factor, weights)) for d in decisions)
@@ -361,7 +362,8 @@ def search_hardware_aware(
     active: Mapping[str, int] | None = None,
     cycles: Cycles | None = None,
 ) -> Search:
-    """ADMM-NN Figure 5: prune; restore layers under break-even; push the others by binary search.
+    """ADMM-NN, figure 5: restore layers below break-even, then raise the other ratios by binary
+    search.
 
     :param evaluate: compresses to some ratios and gives the validation accuracy.
     :param least_accuracy: that a candidate must have.

@@ -1,4 +1,4 @@
-"""Rounding: all weights and biases of a float network go to their levels at once.
+"""Second-order rounding: all weights and biases of a float network are rounded together.
 
 The nearest levels are far from the best ones: what one rounding does to the loss, another can
 undo. The loss near the trained network is a quadratic form, its curvature; which levels minimise it
@@ -43,7 +43,7 @@ _BIAS_LIMIT = 1 << 20
 
 
 class SecondOrderRounding:
-    """The best of some roundings of a float network without norms, its weight scales fitted.
+    """Keeps the best of several roundings of a float network without norms, with fitted weight scales.
 
     Where the file may only have so many bytes, weights that would not fit are dropped before, and
     the others make up for them too.
@@ -52,11 +52,11 @@ class SecondOrderRounding:
     name = "rounding"
 
     def wanted(self, network: Network, settings: CompressSettings) -> bool:
-        """Where the settings give it candidates."""
+        """Whether the settings give it candidates."""
         return settings.rounding.candidates > 0
 
     def run(self, network: Network, context: PhaseContext) -> PhaseResult:
-        """The best one, quantised; a record tells of each try.
+        """The best rounding as a quantised network; there is one record per candidate.
 
         :raises PyadmmError: where the network has too many weights.
         :raises ToolError: where the search cannot be compiled.
@@ -76,7 +76,7 @@ class SecondOrderRounding:
 
 
 class _Tries:
-    """The roundings of one network, and the best so far; the curvature is measured when needed."""
+    """The candidate roundings of one network and the best so far; the curvature is measured on demand."""
 
     def __init__(self, network: Network, context: PhaseContext) -> None:
         self.network, self.context = network, context
@@ -85,7 +85,7 @@ class _Tries:
         self.matrix, self.dropped = torch.empty(0), torch.empty(0)
 
     def candidate(self, number: int, seed: int) -> dict[str, Any]:
-        """One more rounding; figures of the best one."""
+        """Make one more rounding; returns the figures of the best one."""
         context, train = self.context, self.context.settings.quantize
         if not len(self.matrix):
             self._measure()
@@ -107,7 +107,9 @@ class _Tries:
         return {"loss": self.least, "val_accuracy": context.accuracy(best), "nnz": best.nnz}
 
     def _measure(self) -> None:
-        """The curvature, what the file has no room for, and the loss of what a checkpoint held."""
+        """Measure the curvature, the weights that do not fit the file, and the loss of a
+        checkpoint's result.
+        """
         context, train = self.context, self.context.settings.quantize
         settings = context.settings.rounding
         seed = seed_of(context.settings.seed, context.name, "curvature")
@@ -118,7 +120,7 @@ class _Tries:
 
 
 def _dropped(network: Network, matrix: Tensor, damping: float, context: PhaseContext) -> Tensor:
-    """Which variables do not fit into the bytes of the file, bool ``(V,)``."""
+    """Which variables do not fit into the file, bool ``(V,)``."""
     variables = Variables.of(network)
     dropped = torch.zeros_like(variables.are_weights)
     if context.settings.most_bytes:
@@ -163,7 +165,7 @@ def _rounded(
 
 @dataclass(frozen=True)
 class _Lattice:
-    """Where variables may go: to multiples of their steps; all float64 or int64, ``(V,)``.
+    """The allowed values of variables, multiples of their steps; all float64 or int64, ``(V,)``.
 
     :param start: their trained values, where the quadratic form is 0.
     :param limit: of the multiples' magnitudes.
@@ -177,7 +179,7 @@ class _Lattice:
 
     @classmethod
     def of(cls, network: Network, variables: Variables, start: Tensor) -> _Lattice:
-        """That of a quantised ``network``."""
+        """The lattice of a quantised ``network``."""
         steps, limits = {}, {}
         for step, scale in with_input_scales(network):
             if isinstance(step, WeightedStep):
@@ -189,23 +191,23 @@ class _Lattice:
         return cls(start, variables.gather(steps), variables.gather(limits).long(), ~weights)
 
     def without(self, dropped: Tensor) -> _Lattice:
-        """Some variables can only be 0."""
+        """The lattice in which some variables can only be 0."""
         return replace(self, limit=self.limit * ~dropped, zero=self.zero | dropped)
 
     def nearest(self, values: Tensor) -> Tensor:
-        """Multiples next to ``values``."""
+        """The multiples nearest to ``values``."""
         scaled = values / self.steps
         magnitude = torch.floor(scaled.abs() + 0.5).clamp(min=(~self.zero).double())
         magnitude = magnitude.minimum(self.limit.double())
         return torch.where(scaled < 0, -magnitude, magnitude).long()
 
     def excess(self, codes: Tensor, matrix: Tensor) -> float:
-        """By how much the loss rises, by the model."""
+        """The increase of the loss by the quadratic model."""
         way = self.steps * codes - self.start
         return float(way @ matrix @ way) / 2
 
     def search(self, codes: Tensor, matrix: Tensor, heat: float, sweeps: int, seed: int) -> Tensor:
-        """Better multiples than ``codes``, or those."""
+        """Multiples with a lower loss than ``codes``, or ``codes`` if none are found."""
         gradient = matrix @ (self.steps * codes - self.start)
         return anneal(
             matrix,
@@ -233,7 +235,7 @@ def _limits(layer: WeightedStep) -> tuple[Tensor, Tensor]:
 def _fit_scales(
     network: Network, variables: Variables, matrix: Tensor, dropped: Tensor, seed: int
 ) -> float:
-    """Bring weights to levels, in place, biases to where they make good what they can.
+    """Quantise the weights in place and re-optimise the biases to compensate.
 
     Scales and levels are found in turn: the best scales of given levels are those of a linear
     regression.
@@ -272,7 +274,7 @@ def _fit_scales(
 
 
 def _scale_groups(network: Network, variables: Variables) -> tuple[Tensor, Tensor]:
-    """Which scale each weight has, and the scales: one of a layer, or one per output."""
+    """The scale group of each weight, and the scales: one per layer, or one per output."""
     groups: dict[str, tuple[Tensor, Tensor]] = {}
     scales: list[Tensor] = []
     for name, layer in network.layers.items():
@@ -286,7 +288,7 @@ def _scale_groups(network: Network, variables: Variables) -> tuple[Tensor, Tenso
 def _regressed(
     scales: Tensor, group: Tensor, codes: Tensor, start: Tensor, matrix: Tensor
 ) -> Tensor:
-    """The scales whose levels are best, by ``matrix``; where nothing has a scale, the old one."""
+    """The scales of least loss for given levels, by ``matrix``; a scale without levels stays."""
     found = scales.clone()
     used = torch.unique(group[codes != 0])
     columns = (group[:, None] == used) * codes[:, None].double()

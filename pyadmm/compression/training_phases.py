@@ -1,4 +1,4 @@
-"""The phases that train a pruned network: in floats, at levels, quantised; and what lies between."""
+"""The phases that train a pruned network: in floats, at levels, and quantised."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pyadmm.settings import CompressSettings
 
 
 class MaskedRetraining:
-    """Training of the weights that are left, in floats."""
+    """Training of the remaining weights, in floats."""
 
     name = "retrain"
 
     def wanted(self, network: Network, settings: CompressSettings) -> bool:
-        """Always; it may be of no epochs."""
+        """True for every network; the phase may have no epochs."""
         return True
 
     def run(self, network: Network, context: PhaseContext) -> PhaseResult:
@@ -47,7 +47,7 @@ class LevelTraining:
     name = "quantize-norms"
 
     def wanted(self, network: Network, settings: CompressSettings) -> bool:
-        """Where there are batch norms, and no rounding takes its place."""
+        """Whether there are batch norms and no rounding replaces the phase."""
         return bool(network.norms) and settings.rounding.candidates == 0
 
     def run(self, network: Network, context: PhaseContext) -> PhaseResult:
@@ -58,12 +58,12 @@ class LevelTraining:
 
 
 class FoldedNorms:
-    """Batch norms become part of their layers."""
+    """Folds batch norms into their layers."""
 
     name = "fold-norms"
 
     def wanted(self, network: Network, settings: CompressSettings) -> bool:
-        """Where there are batch norms."""
+        """Whether there are batch norms."""
         return bool(network.norms)
 
     def run(self, network: Network, context: PhaseContext) -> PhaseResult:
@@ -72,12 +72,12 @@ class FoldedNorms:
 
 
 class QuantizedTraining:
-    """Training with quantised weights and activations; the network computes with integers."""
+    """Training with quantised weights and activations, in which the network computes with integers."""
 
     name = "quantize"
 
     def wanted(self, network: Network, settings: CompressSettings) -> bool:
-        """Where no rounding takes its place."""
+        """Whether no rounding replaces the phase."""
         return settings.rounding.candidates == 0
 
     def run(self, network: Network, context: PhaseContext) -> PhaseResult:

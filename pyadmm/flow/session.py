@@ -122,7 +122,7 @@ class Session:
     def _unmoved(self) -> dict[str, Any]:
         """The phases that train, without the presets' moves where the data are no pictures.
 
-        A window of a signal that is moved by a row is another one; what the user says holds.
+        A window of a signal is a different window after a shift. The user's own settings win.
         """
         if self.subject.loaded is None or self.subject.loaded.pictures:
             return {}

@@ -274,7 +274,7 @@ def _floor(facts: Mapping[str, Any] | None) -> Quantity | None:
 def _decided(decision: Mapping[str, Any]) -> str:
     if not decision["dense"]:
         return "raised to its break-even" if decision["fixed"] else "pruned"
-    return "kept dense" if decision["ratio"] == 1 else "kept dense in its living outputs"
+    return "kept dense" if decision["ratio"] == 1 else "kept dense in its active outputs"
 
 
 def _designs(facts: Mapping[str, Any]) -> Iterable[DesignRecord]:

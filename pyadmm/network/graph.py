@@ -244,7 +244,7 @@ class Network(nn.Module):
         return values.clamp_(spec.format.lo, spec.format.hi)
 
     def shrink(self) -> Network:
-        """An equal network without dead channels: constant outputs and inputs nobody reads.
+        """An equal network without inactive channels: constant outputs and unread inputs.
 
         An output without weights is a constant; it moves into the next bias (where the next layer
         pads, only if it is 0). An output that no later weight reads goes too, with the weights that

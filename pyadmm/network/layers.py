@@ -282,7 +282,7 @@ class LayerFacts:
 class WeightedStep(nn.Module):
     """Convolution or linear layer, then batch norm, max-pool, ReLU, requantisation, if any.
 
-    ``weight`` is the latent weight of the channels that live; ``mask`` is 0 where it is pruned;
+    ``weight`` is the latent weight of the active channels; ``mask`` is 0 where it is pruned;
     ``frozen`` holds the level codes that no longer change, 0 where they still may. ``norm`` is
     ``None`` where the layer has none, or it is folded. Real inputs in blocks of images
     (:mod:`pyadmm.cpu_kernels.sparse_conv_blocked`) give outputs in blocks, by the non-zero weights of a convolution.
@@ -543,7 +543,9 @@ class WeightedStep(nn.Module):
         step.bias.data.copy_(bias)
         step.frozen.mul_(factor.sign().reshape(-1, *[1] * (self.weight.ndim - 1)))
         gain = factor.abs().clamp(min=_LEAST_GAIN * float(factor.abs().max()))
-        gain[~self.as_windows(self.mask).flatten(1).any(1)] = gain.max()  # dead: any scale will do
+        gain[~self.as_windows(self.mask).flatten(1).any(1)] = (
+            gain.max()
+        )  # inactive: any scale will do
         step.log_q = nn.Parameter(self.log_q.detach() + gain.log())
         step.norm = None
         return step

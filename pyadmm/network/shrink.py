@@ -13,7 +13,7 @@ from pyadmm.network.layers import (
 
 
 def cut(steps: dict[str, Step], first: str, pools: list[str], second: str) -> bool:
-    """Relieve a producer and its one consumer of dead channels, in ``steps``; whether any was."""
+    """Remove inactive channels of a producer and its one consumer, in ``steps``; tells whether any was."""
     producer, consumer = steps[first], steps[second]
     assert isinstance(producer, WeightedStep)
     assert isinstance(consumer, WeightedStep)

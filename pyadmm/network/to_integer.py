@@ -179,7 +179,7 @@ def _layer(step: WeightedStep, source: str, form: QFormat) -> CompressedLayer:
 
 @torch.no_grad()
 def _weight_scale(step: WeightedStep, requant: Requant) -> tuple[float, ...]:
-    """``q``; of every channel as its multiplier has it, where each has one (dead ones too)."""
+    """``q``; of every channel as its multiplier has it, where each has one (inactive ones too)."""
     q = step.log_q.exp()
     if q.ndim == 0:
         return (float(q),)

@@ -44,7 +44,7 @@ def _record(
 ) -> CompressSettings:
     """One preset of the record chains.
 
-    Few living channels: at equal non-zeros they train faster, take fewer bytes and lose nothing
+    Few active channels: at equal non-zeros they train faster, take fewer bytes and lose nothing
     (``docs/admm.md``).
 
     :param epochs: of the dense network, of retraining in floats, of retraining at levels.

@@ -340,12 +340,12 @@ class RoundingSettings:
 
     For small pruned networks: time and memory grow with the square of their weights.
 
-    :param candidates: how many roundings are searched for; the one of the least loss on moved
+    :param candidates: number of roundings; the one with the least loss on augmented
         training images is kept. 0 leaves the levels to the epochs of ``quantize_norms`` and
         ``quantize``, which this replaces.
     :param damping: added to the curvature's diagonal, relative to it: the less a model that holds
         nearby is trusted far away. Some candidates take half and twice as much.
-    :param images: training images, moved as in ``quantize``, that the curvature is measured on.
+    :param images: training images, augmented as in ``quantize``, for measuring the curvature.
     """
 
     candidates: int = 0
@@ -364,7 +364,7 @@ class RoundingSettings:
 class PolishSettings:
     """Search around a quantised network: some weights leave their levels, are trained and settle.
 
-    What comes out is kept if its loss on moved training images is lower (large neighbourhood
+    The result of a cycle is kept if its loss on augmented training images is lower (large neighbourhood
     search: Shaw, CP 1998).
 
     :param cycles: number of cycles; 0 leaves the network unchanged.

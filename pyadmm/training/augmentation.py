@@ -56,7 +56,7 @@ class Batch:
     :param varied: whether images may be more than shifted, so that their logits are not kept.
     :param weight: of these images in the mean over the batch of all processes.
     :param counted: images that they stand for in sums over all processes.
-    :param key: of the :class:`AugmentationSample` that they were moved by.
+    :param key: of the :class:`AugmentationSample` that was applied.
     """
 
     images: Tensor

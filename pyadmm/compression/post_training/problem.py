@@ -66,7 +66,7 @@ class Problem:
         return float((self.rows * difference * (self.hessian @ difference)).sum())
 
     def relative(self, weights: Tensor) -> float:
-        """:meth:`objective`, relative to that of no weights at all."""
+        """The :meth:`objective`, relative to that of a layer without weights."""
         return self.objective(weights) / max(self.objective(torch.zeros_like(weights)), _SMALLEST)
 
 

@@ -1,4 +1,4 @@
-"""How much each layer's output matters, and from it how many weights each layer keeps."""
+"""The importance of each layer's output, and the number of weights that each layer keeps."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def layers_to_prune(weights: Mapping[str, int]) -> list[str]:
 
 @dataclass(frozen=True)
 class Curve:
-    """What a layer costs by its sparsity.
+    """The cost of pruning a layer, by its sparsity.
 
     :param weights: of the layer.
     :param costs: divergence of the network's classes at each sparsity of :data:`GRID`.

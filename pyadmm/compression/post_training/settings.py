@@ -1,4 +1,4 @@
-"""What a user may choose about compression without training."""
+"""Settings of compression without training."""
 
 from __future__ import annotations
 
