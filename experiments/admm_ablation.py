@@ -211,14 +211,14 @@ class Materials:
     """What all runs of a network have in common.
 
     :param train: training images after the dense network.
-    :param spare: training images that are left.
+    :param spare: training images that are left, if any.
     :param weights: of the dense network; ``None``: it is trained.
     """
 
     network: str
     whole: Data
     train: Images
-    spare: Images
+    spare: Images | None
     weights: Path | None
     folder: Path
 
@@ -227,9 +227,9 @@ class Materials:
         cls, network: str, data: Data, images: int, weights: Path | None, folder: Path
     ) -> Materials:
         """The first ``images`` of the training images are trained on."""
-        order = torch.arange(len(data.train))
-        parts = data.train.take(order[:images]), data.train.take(order[images:])
-        return cls(network, data, *parts, weights, folder)
+        used, left = torch.arange(len(data.train)).tensor_split([images])
+        spare = data.train.take(left) if len(left) else None
+        return cls(network, data, data.train.take(used), spare, weights, folder)
 
     @property
     def data(self) -> Data:
@@ -290,7 +290,7 @@ def _run(
     loss, accuracy = cross_entropy(final.network, data.validation)
     float_loss, float_accuracy = cross_entropy(tuned, data.validation)
     residuals = [r for r in [*pruned.records, *final.records] if r.primal is not None]
-    subject = SUBJECTS[materials.network]
+    subject, spare = SUBJECTS[materials.network], materials.spare
     return {
         "network": materials.network,
         "ratio": settings.pruning_ratio,
@@ -300,9 +300,7 @@ def _run(
         "images": len(data.train),
         "cpu_minutes": round(minutes, 2),
         "train_loss": cross_entropy(final.network, data.train)[0],
-        "spare_loss": cross_entropy(final.network, materials.spare)[0]
-        if len(materials.spare)
-        else None,
+        "spare_loss": None if spare is None else cross_entropy(final.network, spare)[0],
         "val_loss": loss,
         "val_accuracy": accuracy,
         "test_accuracy": None,
