@@ -101,8 +101,8 @@ _RESNET20 = Subject(
             "neurons_kept": 1,
             "input": {"bits": 8, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
             "admm": {"first_ratio": 2, "lr": 1e-3, **_VARIED},
-            "continuous": {"epochs": 6},
-            "quantize_norms": {"epochs": 2, "lr": 1e-3, **_VARIED},
+            "continuous": {"epochs": 5, "updates": 2, "rho": 100},
+            "quantize_norms": {"epochs": 1, "lr": 1e-3, **_VARIED},
             "quantize": {"epochs": 0},
             "sparse": True,
         },
@@ -110,8 +110,8 @@ _RESNET20 = Subject(
     ),
     (3, 32, 32),
     {10.0: 4, 16.0: 4},
-    6,
-    2,
+    5,
+    1,
 )
 SUBJECTS = {"lenet5": _LENET5, "resnet20": _RESNET20}
 _NO_PENALTY = 1e-9
@@ -135,7 +135,7 @@ def _rounds(subject: Subject) -> dict[str, Any]:
 
 
 def _paper(subject: Subject) -> dict[str, Any]:
-    """ADMM-NN: half of pruning are iterations; the last of the epochs at levels is one, too."""
+    """ADMM-NN: of the epochs of pruning some are iterations, and so is the first at levels."""
     iterations = subject.pruning // 2 - 1
     return {
         "continuous": {"epochs": 0},
