@@ -83,7 +83,11 @@ class Subject:
 _LENET5 = Subject(
     override(
         preset("quick"),
-        {"continuous": {"epochs": 10}, "quantize": {"epochs": 4}, "sparse": True},
+        {
+            "continuous": {"epochs": 10, "growth": 1.08},
+            "quantize": {"epochs": 4},
+            "sparse": True,
+        },
         "ablation",
     ),
     (1, 28, 28),

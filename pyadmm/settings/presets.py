@@ -188,7 +188,7 @@ PRESETS: dict[str, CompressSettings] = {
         neurons_kept=0.125,
         dense=TrainSettings(epochs=8, lr=2e-3, shift_pixels=1),
         admm=replace(_GENTLE, rounds=0, lr=4e-3, curvature=0.5),
-        continuous=ContinuousSettings(epochs=7),
+        continuous=ContinuousSettings(epochs=7, growth=1.12),
         retrain=TrainSettings(epochs=0, lr=2e-3),
         quantize=QuantizeSettings(epochs=8, lr=2e-3, freeze_from=0.2),
     ),
