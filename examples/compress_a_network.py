@@ -1,4 +1,4 @@
-"""Compress a network of one's own: train it, prune and quantise it with ADMM, write its file."""
+"""Compress your own network: train it, prune and quantise it with ADMM, and write its file."""
 
 import sys
 from pathlib import Path
@@ -38,9 +38,15 @@ settings = from_dict(
         "filters_kept": 1.0,
         "neurons_kept": 1.0,
         "continuous": {"epochs": 0},
-        "admm": {"rounds": 2, "iterations": 1, "retrain_epochs": 1, "first_ratio": 3},
-        "retrain": {"epochs": 4},
-        "quantize": {"epochs": 4},
+        "admm": {
+            "rounds": 2,
+            "iterations": 1,
+            "retrain_epochs": 4,
+            "first_ratio": 3,
+            "batch_size": 32,
+        },
+        "retrain": {"epochs": 15, "batch_size": 32},
+        "quantize": {"epochs": 15, "batch_size": 32},
     }
 )
 train, validation = [(images[:384], labels[:384])], [(images[384:], labels[384:])]

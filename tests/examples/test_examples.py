@@ -54,3 +54,4 @@ def test_an_example_runs(name: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert SAID[name] in done.stdout
     assert "Traceback" not in done.stderr
+    assert "accuracy is lost" not in done.stderr
