@@ -85,7 +85,8 @@ module frame_buffer #(
   // then as many as banks, per cycle.
   logic w0_valid_reg, w0_half_reg, w0_last_reg, w0_final;
   logic [CHANNEL_BITS-1:0] w0_channel_reg;
-  logic [PADDED_BITS-1:0] bank_row, remainder, w0_bank_row_reg;
+  logic [PADDED_BITS-1:0] bank_row, remainder;
+  logic [ADDR_BITS-1:0] w0_bank_row_reg;
   logic [PHASE_BITS-1:0] w0_phase_reg;
   logic [ROWS-1:0] w0_mask_reg;
   logic [ROWS*WORD-1:0] w0_data_reg;
@@ -105,7 +106,7 @@ module frame_buffer #(
       if (wr_valid) step_reg <= '0;
       else step_reg <= step_reg + 1'b1;
       if (wr_valid) begin
-        w0_bank_row_reg <= bank_row;
+        w0_bank_row_reg <= ADDR_BITS'(bank_row);
         w0_mask_reg <= wr_mask;
         w0_data_reg <= wr_data;
       end else begin
@@ -117,7 +118,7 @@ module frame_buffer #(
   end else begin : gen_one_step
     assign w0_final = 1'b1;
     always_ff @(posedge clk) begin
-      w0_bank_row_reg <= bank_row;
+      w0_bank_row_reg <= ADDR_BITS'(bank_row);
       w0_mask_reg <= wr_mask;
       w0_data_reg <= wr_data;
     end
@@ -148,7 +149,7 @@ module frame_buffer #(
       .product(channel_base)
   );
   assign base = channel_base + (w0_half_reg ? ADDR_BITS'(HALF_DEPTH) : '0)
-              + ADDR_BITS'(w0_bank_row_reg) - ADDR_BITS'(LIFT);
+              + w0_bank_row_reg - ADDR_BITS'(LIFT);
 
   for (genvar b = 0; b < BANKS; b++) begin : gen_bank
     localparam int CHOICE = LANES == 1 ? 1 : WORD + 1;
