@@ -3,38 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pyadmm.core.errors import PyadmmError
+from pyadmm.core.schema import changed
 from pyadmm.core.yaml_file import read_yaml
 from pyadmm.hardware.plan import InputStream
-
-_TYPES: dict[str, tuple[type, ...]] = {
-    "board": (str,),
-    "model": (str,),
-    "weights": (str, type(None)),
-    "teacher": (str, type(None)),
-    "teacher_weights": (str, type(None)),
-    "data": (str, type(None)),
-    "image_size": (int, type(None)),
-    "preset": (str,),
-    "seed": (int,),
-    "device": (str,),
-    "data_dir": (str, type(None)),
-    "out": (str, type(None)),
-    "until": (str, type(None)),
-    "break_even": (bool, type(None)),
-    "measure": (bool,),
-    "hardware_aware": (float, int, type(None)),
-    "synthesis": (bool,),
-    "simulate_board": (bool,),
-    "unrolled": (bool,),
-    "packed": (bool,),
-    "compare": (bool,),
-    "compress": (dict,),
-}
 
 
 @dataclass(frozen=True)
@@ -118,33 +94,24 @@ class FlowConfig:
         """Whether the compression obeys break-even ratios."""
         return self.model == "lenet5" if self.break_even is None else self.break_even
 
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise PyadmmError(f"field seed must not be negative, but is {self.seed}")
+        if (self.teacher is None) != (self.teacher_weights is None):
+            raise PyadmmError(
+                "teacher and teacher_weights belong together: a network and the file of its "
+                "trained weights"
+            )
+        points = self.hardware_aware
+        if points is not None and not 0 <= points <= 100:
+            raise PyadmmError(f"field hardware_aware must be 0 to 100 points, not {points:g}")
+
     def override(self, values: Mapping[str, Any], source: str) -> FlowConfig:
         """This configuration with ``values``; ``source`` names them in errors.
 
         :raises PyadmmError: for an unknown field or a value of the wrong type.
         """
-        for key, value in values.items():
-            if key not in _TYPES:
-                known = ", ".join(f.name for f in fields(self))
-                raise PyadmmError(f"{source}: unknown field {key!r}; known are: {known}")
-            wrong = not isinstance(value, _TYPES[key])
-            if wrong or (isinstance(value, bool) and bool not in _TYPES[key]):
-                expected = " or ".join(t.__name__ for t in _TYPES[key])
-                raise PyadmmError(f"{source}: field {key} must be {expected}, not {value!r}")
-        config = replace(self, **values)
-        if config.seed < 0:
-            raise PyadmmError(f"{source}: field seed must not be negative, but is {config.seed}")
-        if (config.teacher is None) != (config.teacher_weights is None):
-            raise PyadmmError(
-                f"{source}: teacher and teacher_weights belong together: a network and the file of "
-                "its trained weights"
-            )
-        if config.hardware_aware is not None and not 0 <= config.hardware_aware <= 100:
-            raise PyadmmError(
-                f"{source}: field hardware_aware must be 0 to 100 points, not "
-                f"{config.hardware_aware:g}"
-            )
-        return config
+        return changed(self, values, source)
 
 
 def read_config(path: Path) -> FlowConfig:

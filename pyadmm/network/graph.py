@@ -13,19 +13,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from pyadmm.core.schema import from_json, from_plain, to_plain
 from pyadmm.cpu_kernels import sparse_conv_blocked as blocks
 from pyadmm.model import INPUT, InputSpec
-from pyadmm.model.types import LayerSpec, QFormat
 from pyadmm.network.execution import DENSE, Execution, Numerics
 from pyadmm.network.layers import (
-    Activation,
     AddFacts,
     AddStep,
     AffineFacts,
@@ -276,30 +275,21 @@ class Network(nn.Module):
 
     def state(self) -> dict[str, Any]:
         """Everything, as tensors and text: what :meth:`from_state` takes."""
-        structure = {
-            "numerics": self.numerics.value,
-            "input": asdict(self.input),
-            "steps": [_step_to_json(step) for step in self.chain],
-            "sources": self.sources,
-        }
+        steps = tuple(map(_StepState.of, self.chain))
+        structure = _Structure(self.numerics, self.input, steps, self.sources)
         tensors = {name: value.detach().clone() for name, value in self.state_dict().items()}
-        return {"structure": json.dumps(structure), "tensors": tensors}
+        return {"structure": json.dumps(to_plain(structure)), "tensors": tensors}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Network:
         """The network that :meth:`state` described."""
-        structure, tensors = json.loads(state["structure"]), state["tensors"]
-        facts = structure["input"]
-        input_spec = InputSpec(
-            tuple(facts["shape"]),
-            QFormat(**facts["format"]),
-            tuple(facts["offset"]),
-            facts["shift"],
-            facts["signed"],
-        )
-        steps = [_step_from_json(s, tensors, i) for i, s in enumerate(structure["steps"])]
-        sources = {name: tuple(read) for name, read in structure["sources"].items()}
-        return cls(input_spec, steps, Numerics(structure["numerics"]), sources)
+        structure = from_json(_Structure, state["structure"], "network state")
+        steps = []
+        for place, step in enumerate(structure.steps):
+            start = f"steps.{place}."
+            own = {k: v for k, v in state["tensors"].items() if k.startswith(start)}
+            steps.append(step.restored({k.removeprefix(start): v for k, v in own.items()}))
+        return cls(structure.input, steps, structure.numerics, structure.sources)
 
     def copy(self) -> Network:
         """An independent copy of the network."""
@@ -366,55 +356,67 @@ def input_bits(network: Network) -> dict[str, int]:
     return {name: bits[network.sources[name][0]] for name in network.layers}
 
 
-def _step_to_json(step: Step) -> dict[str, Any]:
-    kind = next(kind for kind, (facts, _) in _STEPS.items() if isinstance(step.facts, facts))
-    norm = step.norm if isinstance(step, WeightedStep | AffineStep) else None
-    eps = None if norm is None else [_norm_kind(norm), norm.eps, norm.momentum]
-    return {"kind": kind, "norm": eps, "facts": asdict(step.facts)}
+@dataclass(frozen=True)
+class _NormState:
+    """A batch norm but for its tensors; ``kind`` is that of its layer."""
+
+    kind: Literal["conv", "linear"]
+    eps: float
+    momentum: float | None
 
 
-def _step_from_json(described: dict[str, Any], tensors: Mapping[str, Tensor], index: int) -> Step:
-    own = {k.split(".", 2)[2]: v for k, v in tensors.items() if k.startswith(f"steps.{index}.")}
-    kind, facts = described["kind"], _as_facts(described["facts"])
-    norm, made = described["norm"], _STEPS[kind][0]
-    fresh = None if norm is None else _fresh_norm(own, *norm)
-    step: Step
-    if kind == "weighted":
-        facts["spec"] = LayerSpec(**facts["spec"])
-        step = _weighted_from_json(made(**facts), own, fresh)
-    elif kind == "affine":
-        step = AffineStep(made(**facts), own["gain"].clone(), own["shift"].clone(), fresh)
-    else:
-        step = _STEPS[kind][1](made(**facts))
-    step.load_state_dict(own)
-    return step
+@dataclass(frozen=True)
+class _StepState:
+    """A step but for its tensors.
+
+    :param facts: plain data of the class that ``kind`` says.
+    """
+
+    kind: str
+    norm: _NormState | None
+    facts: Any
+
+    @classmethod
+    def of(cls, step: Step) -> _StepState:
+        kind = next(kind for kind, (facts, _) in _STEPS.items() if isinstance(step.facts, facts))
+        norm = step.norm if isinstance(step, WeightedStep | AffineStep) else None
+        held = None if norm is None else _NormState(_norm_kind(norm), norm.eps, norm.momentum)
+        return cls(kind, held, to_plain(step.facts))
+
+    def restored(self, tensors: Mapping[str, Tensor]) -> Step:
+        """The step with its own tensors."""
+        facts = from_plain(_STEPS[self.kind][0], self.facts, f"network state, {self.kind}")
+        norm = None if self.norm is None else _fresh_norm(tensors, self.norm)
+        step: Step
+        if self.kind == "weighted":
+            step = _weighted(facts, tensors, norm)
+        elif self.kind == "affine":
+            step = AffineStep(facts, tensors["gain"].clone(), tensors["shift"].clone(), norm)
+        else:
+            step = _STEPS[self.kind][1](facts)
+        step.load_state_dict(tensors)
+        return step
 
 
-def _as_facts(described: dict[str, Any]) -> dict[str, Any]:
-    """Fields of facts: lists are tuples, and activations and pools are facts themselves."""
-    facts: dict[str, Any] = {}
-    for name, value in described.items():
-        facts[name] = tuple(value) if isinstance(value, list) else value
-        if name == "activation":
-            facts[name] = Activation(**value)
-        elif name in ("pool", "spec") and value is not None:
-            facts[name] = _as_facts(value)
-    if facts.get("pool") is not None:
-        facts["pool"] = PoolFacts(**facts["pool"])
-    return facts
+@dataclass(frozen=True)
+class _Structure:
+    """A network but for its tensors."""
+
+    numerics: Numerics
+    input: InputSpec
+    steps: tuple[_StepState, ...]
+    sources: Mapping[str, tuple[str, ...]]
 
 
-def _norm_kind(norm: Norm) -> str:
+def _norm_kind(norm: Norm) -> Literal["conv", "linear"]:
     return "conv" if isinstance(norm, nn.BatchNorm2d) else "linear"
 
 
-def _fresh_norm(own: Mapping[str, Tensor], kind: str, eps: float, momentum: float | None) -> Norm:
-    return new_norm(kind, len(own["norm.weight"]), eps, momentum)
+def _fresh_norm(own: Mapping[str, Tensor], norm: _NormState) -> Norm:
+    return new_norm(norm.kind, len(own["norm.weight"]), norm.eps, norm.momentum)
 
 
-def _weighted_from_json(
-    facts: LayerFacts, own: Mapping[str, Tensor], norm: Norm | None
-) -> WeightedStep:
+def _weighted(facts: LayerFacts, own: Mapping[str, Tensor], norm: Norm | None) -> WeightedStep:
     step = WeightedStep(facts, own["weight"], own["bias"], norm)
     step.outputs, step.inputs = own["outputs"].clone(), own["inputs"].clone()
     step.log_q = nn.Parameter(own["log_q"].clone())

@@ -10,26 +10,13 @@ from __future__ import annotations
 
 import json
 import math
-import reprlib
-import types
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from pathlib import Path
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    NamedTuple,
-    NoReturn,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Annotated, Literal
 
 from pyadmm.core.errors import PyadmmError
+from pyadmm.core.schema import Limits, Range, from_json, from_plain, to_plain
 
 RECORD_FILE = "record.json"
 """Name of the record in a run directory."""
@@ -42,6 +29,8 @@ TEXT_LIMIT = 4_000
 INTEGER_LIMIT = 2**53
 """Whole numbers stay exact in JSON, HTML and a spreadsheet's doubles."""
 NUMBER_LIMIT = 1e15
+_LIMITS = Limits(ITEM_LIMIT, TEXT_LIMIT)
+_REMEDY = "run the flow again to rewrite it"
 
 Basis = Literal[
     "modelled",
@@ -55,13 +44,6 @@ Basis = Literal[
 ]
 """How a figure was found, from an analytic model to the board itself."""
 CheckResult = Literal["pass", "fail", "skipped"]
-
-
-class Range(NamedTuple):
-    """Closed range of a number."""
-
-    lo: float
-    hi: float
 
 
 Count = Annotated[int, Range(0, INTEGER_LIMIT)]
@@ -507,15 +489,7 @@ def record_from_json(text: str, subject: str = "record") -> RunRecord:
 
     :raises PyadmmError: for anything that is not a valid record; the message names the field.
     """
-    try:
-        tree = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise PyadmmError(
-            f"{subject}: is no complete JSON ({error}); run the flow again to write it"
-        ) from error
-    record = _decode(RunRecord, tree, subject, "")
-    assert isinstance(record, RunRecord)
-    return record
+    return from_json(RunRecord, text, subject, limits=_LIMITS, remedy=_REMEDY)
 
 
 def record_to_json(record: RunRecord) -> str:
@@ -523,8 +497,8 @@ def record_to_json(record: RunRecord) -> str:
 
     :raises PyadmmError: where a field holds something else than it is declared to.
     """
-    checked = _decode(RunRecord, _plain(asdict(record), ""), "record", "")
-    return json.dumps(asdict(checked), indent=1, allow_nan=False) + "\n"
+    checked = from_plain(RunRecord, to_plain(record), "record", limits=_LIMITS, remedy=_REMEDY)
+    return json.dumps(to_plain(checked), indent=1, allow_nan=False) + "\n"
 
 
 def load_record(path: Path) -> RunRecord:
@@ -538,97 +512,3 @@ def load_record(path: Path) -> RunRecord:
             f"{path.name}: cannot be read ({error}); give a run directory that holds it"
         ) from error
     return record_from_json(text, path.name)
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _plain(value: Any, where: str) -> Any:
-    """``value`` with tuples as lists; refuses what JSON cannot hold, naming the field."""
-    if isinstance(value, dict):
-        return {key: _plain(item, f"{where}.{key}".lstrip(".")) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise PyadmmError(
-        f"record: field {where} must be text, a Python number or None, "
-        f"not {type(value).__name__} {value!r:.60}"
-    )
-
-
-@cache
-def _hints(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls, include_extras=True)
-
-
-def _decode(declared: Any, value: Any, subject: str, where: str) -> Any:
-    """``value`` as the declared type; ``where`` is its path, for messages."""
-    origin = get_origin(declared)
-    if origin in (Union, types.UnionType):
-        (inner,) = (a for a in get_args(declared) if a is not types.NoneType)
-        return None if value is None else _decode(inner, value, subject, where)
-    if origin is Annotated:
-        base, limits = get_args(declared)
-        return _decode_number(base, limits, value, subject, where)
-    if origin is tuple:
-        if not isinstance(value, list) or len(value) > ITEM_LIMIT:
-            _refuse(subject, where, f"a list of at most {ITEM_LIMIT} items", value)
-        inner = get_args(declared)[0]
-        return tuple(_decode(inner, v, subject, f"{where}[{i}]") for i, v in enumerate(value))
-    if is_dataclass(declared):
-        return _decode_object(declared, value, subject, where)
-    if origin is Literal or declared is bool:
-        options = get_args(declared) or (False, True)
-        return _decode_choice(options, value, subject, where)
-    return _decode_text(value, subject, where)
-
-
-def _decode_object(cls: Any, value: Any, subject: str, where: str) -> Any:
-    if not isinstance(value, Mapping):
-        _refuse(subject, where or "(root)", "an object", value)
-    hints = _hints(cls)
-    unknown = sorted(set(value) - set(hints))
-    if unknown:
-        _refuse(subject, _join(where, ascii(unknown[0])), "absent", value[unknown[0]])
-    for field in fields(cls):
-        if field.default is MISSING and field.name not in value:
-            _refuse(subject, _join(where, field.name), "present", None)
-    return cls(
-        **{key: _decode(hints[key], v, subject, _join(where, key)) for key, v in value.items()}
-    )
-
-
-def _decode_choice(options: tuple[Any, ...], value: Any, subject: str, where: str) -> Any:
-    if not any(value is option or (type(value) is str and value == option) for option in options):
-        _refuse(subject, where, f"one of {', '.join(map(str, options))}", value)
-    return value
-
-
-def _decode_number(base: type, limits: Range, value: Any, subject: str, where: str) -> Any:
-    kinds: tuple[type, ...] = (int,) if base is int else (int, float)
-    what = "a whole number" if base is int else "a number"
-    allowed = isinstance(value, kinds) and not isinstance(value, bool)
-    if not allowed or not limits.lo <= value <= limits.hi:
-        _refuse(subject, where, f"{what} from {limits.lo:.16g} to {limits.hi:.16g}", value)
-    return base(value)
-
-
-def _decode_text(value: Any, subject: str, where: str) -> str:
-    if not isinstance(value, str) or len(value) > TEXT_LIMIT:
-        _refuse(subject, where, f"text of at most {TEXT_LIMIT} characters", value)
-    if any(not (ch.isprintable() or ch in "\n\t") for ch in value):
-        _refuse(subject, where, "printable text", value)
-    return str(value)
-
-
-def _join(where: str, name: str) -> str:
-    return f"{where}.{name:.60}" if where else f"{name:.60}"
-
-
-def _refuse(subject: str, where: str, rule: str, value: Any) -> NoReturn:
-    shown = "missing" if value is None else reprlib.repr(value)
-    raise PyadmmError(
-        f"{subject}: field {where} must be {rule}, not {shown}; run the flow again to rewrite it"
-    )

@@ -26,12 +26,12 @@ def test_data_classes_come_back() -> None:
     ("change", "words"),
     [
         ({"extra": 1}, "extra"),
-        ({"design": None}, r"\$\.design"),
+        ({"design": None}, r"field design"),
         ({"stage": "baked"}, "stage must be one of|baked"),
-        ({"resources": {"lut": "3"}}, r"\$\.resources\.lut"),
-        ({"resources": {"lut": True}}, r"\$\.resources\.lut"),
-        ({"loops": 3}, r"\$\.loops"),
-        ({"loops": [{}]}, r"\$\.loops\[0\]\.name"),
+        ({"resources": {"lut": "3"}}, r"field resources\.lut"),
+        ({"resources": {"lut": True}}, r"field resources\.lut"),
+        ({"loops": 3}, r"field loops"),
+        ({"loops": [{}]}, r"field loops\[0\]\.name"),
     ],
 )
 def test_the_field_that_is_wrong_is_named(change: dict[str, Any], words: str) -> None:
