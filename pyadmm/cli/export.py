@@ -16,7 +16,7 @@ from pyadmm.model.onnx import CHECK_IMAGES, check, export_onnx, export_qonnx
 
 _EXAMPLES = """\
   pyadmm export models/lenet5-quick-seed0.admm lenet5.onnx    integer graph for onnxruntime
-  pyadmm export my.admm my.qonnx --qonnx --batch 8          graph for FINN and other tools
+  pyadmm export my.admm my.qonnx --qonnx --batch 8          QONNX graph for batches of 8
 """
 
 

@@ -35,7 +35,7 @@ def _description() -> str:
     steps = "\n".join(f"  {step.name:<10} {step.title}" for step in STEPS)
     return (
         "Compress a network with ADMM, generate its FPGA accelerator and verify it by simulation."
-        f"\n\nsteps:\n{steps}\n  report     report.html and report.xlsx"
+        f"\n\nsteps:\n{steps}\n  report     write report.html and report.xlsx"
     )
 
 

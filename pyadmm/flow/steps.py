@@ -320,7 +320,7 @@ def _cosim(session: Session) -> Outcome:
 
 
 def _compare(session: Session) -> Outcome:
-    """The sparse accelerator against all-dense ones on the same logic."""
+    """The sparse accelerator against all-dense ones on the same LUTs."""
     images = session.dataset.test_images[:COMPARED_IMAGES] if session.config.compare else None
     chosen = session.kernels.best
     try:
@@ -412,7 +412,7 @@ STEPS: tuple[Step, ...] = (
     ),
     Step(
         BREAK_EVEN,
-        "break-even pruning ratio of every layer by synthesis (default for lenet5)",
+        "look up or measure the break-even pruning ratio of every layer (default for lenet5)",
         (),
         lambda session: [
             *(asdict(case) for case in session.layer_cases),
@@ -423,7 +423,7 @@ STEPS: tuple[Step, ...] = (
     ),
     Step(
         "prune",
-        "ADMM: joint pruning and quantisation in progressive rounds",
+        "prune the weights with ADMM",
         ("dense",),
         lambda session: [
             session.settings.to_dict(),
@@ -435,7 +435,7 @@ STEPS: tuple[Step, ...] = (
         _prune,
     ),
     Step(
-        "retrain", "masked retraining of the weights that are left", ("prune",), _nothing, _retrain
+        "retrain", "retrain the remaining weights under their mask", ("prune",), _nothing, _retrain
     ),
     Step(
         "quantize",
@@ -444,7 +444,13 @@ STEPS: tuple[Step, ...] = (
         _nothing,
         _quantize,
     ),
-    Step("test", "accuracy of the integer model on the test set", ("quantize",), _nothing, _test),
+    Step(
+        "test",
+        "measure the accuracy of the integer model on the test set",
+        ("quantize",),
+        _nothing,
+        _test,
+    ),
     Step(
         "codegen",
         "generate the accelerator: HLS C++, weight image, test bench",
@@ -458,32 +464,42 @@ STEPS: tuple[Step, ...] = (
     ),
     Step(
         SYNTH,
-        "open synthesis of the RTL, module by module: resources, clock (not: --no-synthesis)",
+        "synthesise the RTL with Yosys: resources and clock estimate (not with --no-synthesis)",
         ("codegen",),
         _nothing,
         _synth,
     ),
-    Step("csim", "g++ simulation equals the integer model", ("codegen",), _nothing, _csim),
+    Step(
+        "csim",
+        "simulate the C++ with g++ and compare it with the integer model",
+        ("codegen",),
+        _nothing,
+        _csim,
+    ),
     Step(
         "cosim",
-        "Verilator simulation of the RTL equals the integer model; cycles counted",
+        "simulate the RTL with Verilator, compare it with the integer model, count cycles",
         ("codegen",),
         _nothing,
         _cosim,
     ),
     Step(
         "compare",
-        "cycles against all-dense accelerators on the same logic (simulated: --compare)",
+        "compare cycles with all-dense accelerators on the same LUTs (simulated: --compare)",
         ("codegen",),
         lambda session: [session.config.compare],
         _compare,
     ),
     Step(
-        "deploy", "bundles for the board: driver, weights, vectors", ("codegen",), _nothing, _deploy
+        "deploy",
+        "pack bundles for the board: driver, weights, vectors",
+        ("codegen",),
+        _nothing,
+        _deploy,
     ),
     Step(
         SIMULATE,
-        "the board's driver on the simulated board (with --simulate-board)",
+        "run the driver on the simulated board (with --simulate-board)",
         ("deploy",),
         _nothing,
         _simulate,
