@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pyadmm.cli.command import CHECK_FAILED, DONE, Command
-from pyadmm.codegen.rtl import RTL_IDENT_FILE, rtl_ident
-from pyadmm.codegen.system import chip_hwh
-from pyadmm.core.errors import PyadmmError
-from pyadmm.core.files import write_atomic
-from pyadmm.deploy.bundle import add_bitstream, read_bundle, write_deploy
-from pyadmm.eda.chip_flow import Chip, build_chip
+from pyadmm.deploy.bitstream import add_open_bitstream, bundle_folder
+from pyadmm.deploy.bundle import read_bundle
+from pyadmm.eda.chip_flow import Chip
 from pyadmm.eda.openxc7 import DEFAULT_MEMORY_GIB, DEFAULT_TIMEOUT_S
 from pyadmm.eda.route_flow import RouteSettings
 from pyadmm.hardware.boards import load_board
-from pyadmm.hardware.plan import BuildPlan
 
 _EXAMPLES = """\
   pyadmm bitstream runs/my-run                     routes one seed
@@ -60,11 +54,6 @@ def _add_options(parser: ArgumentParser) -> None:
 
 
 def _execute(options: Namespace) -> int:
-    deploy = options.run / "deploy" / "rtl"
-    _, manifest = read_bundle(deploy)
-    build = _rtl(options.run / "build" / "rtl")
-    _require_same(build, manifest)
-    board = load_board(manifest["board"])
     settings = RouteSettings(
         tuple(range(1, options.seeds + 1)),
         options.jobs,
@@ -72,24 +61,16 @@ def _execute(options: Namespace) -> int:
         options.timeout,
         options.memory,
     )
-    chip = build_chip(build, board, settings, options.run / "build" / "chip")
-    mhz = clock_mhz(chip.period_ns, board.clock_mhz)
-    design = manifest["design"]
-    hwh = chip_hwh(board, design["ip"], design["vlnv"], design["dma"], mhz)
-    write_atomic(chip.bit.with_suffix(".hwh"), hwh)
-    write_deploy(deploy, add_bitstream(deploy, chip.bit, mhz))
-    print(text(chip, mhz, board.clock_mhz))
-    print(f"{deploy}: done; copy the wheel to the board and install it again")
-    return DONE if mhz >= board.clock_mhz else CHECK_FAILED
+    return build_open(options.run, settings)
 
 
-def clock_mhz(period_ns: float, board_mhz: float) -> float:
-    """The clock that a routed design runs at: at most the board's, rounded down to 0.1 MHz.
-
-    >>> clock_mhz(8.0, 100.0), clock_mhz(12.34, 100.0)
-    (100.0, 81.0)
-    """
-    return min(board_mhz, math.floor(1e4 / period_ns) / 10)
+def build_open(run: Path, settings: RouteSettings) -> int:
+    """Build and add the bitstream of ``run``, say what came out; gives the exit status."""
+    chip, mhz = add_open_bitstream(run, settings)
+    board_mhz = load_board(read_bundle(bundle_folder(run))[1]["board"]).clock_mhz
+    print(text(chip, mhz, board_mhz))
+    print(f"{bundle_folder(run)}: done; copy the wheel to the board and install it again")
+    return DONE if mhz >= board_mhz else CHECK_FAILED
 
 
 def text(chip: Chip, mhz: float, board_mhz: float) -> str:
@@ -108,28 +89,6 @@ def text(chip: Chip, mhz: float, board_mhz: float) -> str:
             f"0x{facts.idcode:08x}; never loaded into a board by us: run the self-test there",
         ]
     )
-
-
-def _rtl(folder: Path) -> BuildPlan:
-    """The RTL build that a run left."""
-    files = {
-        f"rtl/{path.name}": path.read_text(encoding="utf-8")
-        for path in sorted((folder / "rtl").glob("*.*v"))
-    }
-    if RTL_IDENT_FILE not in files:
-        raise PyadmmError(
-            f"bitstream: {folder} holds no RTL; give the folder of a run that went on to 'deploy'"
-        )
-    return BuildPlan(files)
-
-
-def _require_same(build: BuildPlan, manifest: dict[str, Any]) -> None:
-    ident, wanted = rtl_ident(build), manifest["design"]["ident"]
-    if ident != wanted:
-        raise PyadmmError(
-            f"bitstream: the RTL says it is 0x{ident:08x}, the bundle is for 0x{wanted:08x}; run "
-            "the flow again, so that both are of one design"
-        )
 
 
 COMMAND = Command(

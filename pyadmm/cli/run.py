@@ -8,7 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pyadmm import datasets, settings, zoo
+from pyadmm.cli.bitstream import build_open
 from pyadmm.cli.command import DONE, SKIPPED, Command, guarded
+from pyadmm.core.errors import PyadmmError
+from pyadmm.deploy.bitstream import add_vendor_bitstream, bundle_folder
+from pyadmm.eda.route_flow import RouteSettings
+from pyadmm.eda.vendor.vivado import DEFAULT_TIMEOUT_S
 from pyadmm.flow.config import FlowConfig, read_config
 from pyadmm.flow.console import Reporter
 from pyadmm.flow.runner import follow, run, selected_steps
@@ -17,13 +22,14 @@ from pyadmm.flow.steps import STEPS
 from pyadmm.hardware.boards import board_names
 from pyadmm.training import devices, distributed
 
-_NOT_FIELDS = {"config", "dry_run"}
+_NOT_FIELDS = {"bitstream", "config", "dry_run"}
 _EXAMPLES = """\
   pyadmm run --board pynq-z2                     the default: LeNet-5 on MNIST, preset quick
   pyadmm run --board pynq-z2 --preset standard   gives a smaller, more accurate file; up to an hour
   pyadmm run --board kv260 --until csim          stops after a step
   pyadmm run --model my:net --data pictures/ --image-size 64   takes your network and your data
   pyadmm run --config my.yaml --seed 3           options override the file
+  pyadmm run --board pynq-z2 --bitstream openxc7   ends with a bitstream made by open tools
   pyadmm run --board pynq-z2 --dry-run           shows what would be done
   torchrun --nproc-per-node 4 -m pyadmm.flow ... trains with four processes
 
@@ -132,6 +138,11 @@ def _add_options(parser: ArgumentParser) -> None:
         "their cycles are modelled",
     )
     add(
+        "--bitstream",
+        choices=("openxc7", "vivado"),
+        help="then build the bitstream with these tools and add it to the bundle (up to hours)",
+    )
+    add(
         "--dry-run",
         action="store_true",
         help="check the options and show the steps, without running them",
@@ -159,6 +170,8 @@ def _execute(options: Namespace, line: Sequence[str]) -> int:
     reporter = Reporter()
     try:
         config = configuration(options)
+        if options.bitstream:
+            _require_deploy(config)
         if options.dry_run:
             dry_run(config, reporter)
             return DONE
@@ -168,7 +181,27 @@ def _execute(options: Namespace, line: Sequence[str]) -> int:
         result = run(config, reporter, ["pyadmm run", *line])
     finally:
         distributed.stop()
-    return SKIPPED if result.skipped else DONE
+    if result.skipped:
+        return SKIPPED
+    return _bitstream(options.bitstream, config) if options.bitstream else DONE
+
+
+def _require_deploy(config: FlowConfig) -> None:
+    if all(step.name != "deploy" for step in selected_steps(config)):
+        raise PyadmmError(
+            f"--bitstream: it goes into the bundle of step deploy, and the run stops after {config.until}; "
+            "leave --until out"
+        )
+
+
+def _bitstream(tools: str, config: FlowConfig) -> int:
+    """Build and add the bitstream; gives the exit status."""
+    run_dir = config.run_dir
+    if tools == "openxc7":
+        return build_open(run_dir, RouteSettings())
+    bit = add_vendor_bitstream(run_dir, DEFAULT_TIMEOUT_S)
+    print(f"{bundle_folder(run_dir)}: {bit.name} added; copy the wheel to the board and install it")
+    return DONE
 
 
 class _Run(Command):

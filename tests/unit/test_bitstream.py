@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from host.linux.bitstream import bit_to_bin
 from host.linux.hwh import read_hwh
 from host.manifest import read_manifest
 from pyadmm.cli import bitstream
+from pyadmm.cli import run as run_command
 from pyadmm.codegen.rtl import generate_rtl
 from pyadmm.core.errors import MissingToolError, ToolError
 from pyadmm.deploy.bundle import Design, plan_deploy
@@ -192,3 +194,61 @@ def test_the_command_refuses_another_run_and_skips_without_tools(
     assert "holds no readable bundle" in shown
     assert "the RTL says it is 0x00000000" in shown
     assert "holds no RTL" in shown
+
+
+# ``pyadmm run --bitstream``
+
+
+@pytest.fixture
+def finished(run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A flow that leaves ``run`` behind at once."""
+    monkeypatch.setattr(run_command, "run", lambda *_: SimpleNamespace(skipped={}), raising=True)
+    return run
+
+
+def test_a_run_ends_with_the_bitstream_of_open_tools(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standin(tmp_path, monkeypatch, REPLAY.format(count=str(tmp_path / "count")))
+    xray(tmp_path, monkeypatch)
+    without_yosys(monkeypatch)
+    assert run_command.main(["--out", str(finished), "--bitstream", "openxc7"]) == 0
+    bit = read_manifest(finished / "deploy" / "rtl" / "bundle").design.bitfile
+    assert bit is not None
+    assert bit.read_bytes() == BIT
+
+
+def test_a_run_ends_with_the_bitstream_of_vivado(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def vivado(folder: Path, timeout_s: float) -> None:
+        assert timeout_s > 3600
+        assert folder == finished / "build" / "rtl"
+        (folder / "lenet.bit").write_bytes(BIT)
+        (folder / "lenet.hwh").write_text("<EDKSYSTEM/>\n")
+
+    monkeypatch.setattr("pyadmm.deploy.bitstream.build_bitstream", vivado)
+    arguments = ["--out", str(finished), "--bitstream", "vivado"]
+    assert run_command.main(arguments) == 0
+    assert "lenet.bit added" in capsys.readouterr().out
+    bit = read_manifest(finished / "deploy" / "rtl" / "bundle").design.bitfile
+    assert bit is not None
+    assert bit.read_bytes() == BIT
+    (finished / "build" / "rtl" / "old.bit").write_bytes(BIT)
+    assert run_command.main(arguments) == 2
+    assert "holds 2 bitstreams, not one" in capsys.readouterr().err
+
+
+def test_missing_tools_end_a_run_with_their_status(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("OPENXC7", "OPENXC7_CHIPDB", "CHIPDB", "PRJXRAY_DB_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for tools in ("openxc7", "vivado"):
+        assert run_command.main(["--out", str(finished), "--bitstream", tools]) == 3
+
+
+def test_a_run_without_bundle_takes_no_bitstream(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command.main(["--until", "csim", "--bitstream", "openxc7", "--dry-run"]) == 2
+    assert "the run stops after csim; leave --until out" in capsys.readouterr().err

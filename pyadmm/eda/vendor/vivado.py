@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from pyadmm.core.errors import ToolError
+from pyadmm.core.errors import MissingToolError, ToolError
 from pyadmm.eda.batch import BatchJob, BatchRun, run_batch, tool_version
 from pyadmm.eda.parsers import (
     PowerReport,
@@ -46,11 +46,12 @@ def build_bitstream(
 
     Leaves ``PROJECT.bit``, ``PROJECT.hwh`` and ``reports/post_*.rpt``.
 
-    :raises ToolError: without Vivado, or if it fails, hangs, has no licence, or misses the timing.
+    :raises MissingToolError: without Vivado.
+    :raises ToolError: if it fails, hangs, has no licence, or misses the timing.
     """
     tool = vivado or find_vivado()
     if tool is None:
-        raise ToolError(
+        raise MissingToolError(
             "vivado is not on the PATH: source settings64.sh of your Vivado installation; "
             "everything before the bitstream works without it"
         )
