@@ -207,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("models", type=Path, nargs="+", metavar="FILE", help=".admm files")
     parser.add_argument("--board", default="pynq-z2")
     parser.add_argument("--stream-bits", type=int, choices=(32, 64), default=32)
-    parser.add_argument("--luts", type=float, default=23_000, help="limit of the search (modelled)")
+    parser.add_argument("--luts", type=float, default=24_000, help="limit of the search (modelled)")
     parser.add_argument("--images", type=int, default=10_000, help="0: no simulation of the core")
     parser.add_argument("--system-images", type=int, default=500, help="0: none of the system")
     parser.add_argument("--synthesis", action="store_true")

@@ -5,8 +5,8 @@
 //
 // Block rows pass one after another, ROW_CYCLES cycles each, of which BEATS bring columns. Beat LAG + g
 // completes the window of block g: all that its output pixels need, the first pixel's kernel beginning
-// at column OFFSET. Rows are at least as long as the next frame needs; that frame is claimed before block
-// row CLAIM_BLOCK, the first that gives it anything, which waits for it.
+// at column OFFSET. Rows are at least as long as the next frame needs; that frame is claimed with the last
+// beat of block row CLAIM_BLOCK - 1, before which nothing is written to it, and which waits for it.
 //
 // BLOCKS tells how the frame is written. 0: row words of one channel (one bank per live channel of
 // LIVE_CHANNELS, 16 bits each). 1: WORD columns of all SOURCE_CHANNELS, as the back of another unrolled
@@ -124,7 +124,8 @@ module unrolled_front #(
   assign cycle_last = cycle_reg == CYCLE_BITS'(ROW_CYCLES - 1);
   if (CLAIM_BLOCK > 0) begin : gen_late_claim
     logic claiming;
-    assign claiming = running_reg & cycle_last & (block_reg == BLOCK_BITS'(CLAIM_BLOCK - 1));
+    assign claiming = running_reg & (cycle_reg == CYCLE_BITS'(BEATS - 1))
+                    & (block_reg == BLOCK_BITS'(CLAIM_BLOCK - 1));
     assign start = frame_ready & ~running_reg;
     assign waiting = claiming & ~out_free;
     assign out_claim = claiming & out_free;

@@ -108,6 +108,16 @@ def _add_options(parser: ArgumentParser) -> None:
         "points of validation accuracy (default 0.2; five trials, some minutes)",
     )
     add(
+        "--balance",
+        type=float,
+        nargs="?",
+        const=0.2,
+        metavar="POINTS",
+        help="prune layers to window-balanced patterns where the accelerator becomes faster, as long "
+        "as short trials lose at most POINTS points of validation accuracy (default 0.2; a trial for "
+        "each such layer)",
+    )
+    add(
         "--synthesis",
         action=BooleanOptionalAction,
         help="synthesise the RTL of the whole accelerator (default: yes, some minutes)",

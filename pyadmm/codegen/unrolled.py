@@ -78,7 +78,7 @@ def rtl_stage_context(
             "LAG": shape.lag,
             **common,
             "ROW_CYCLES": shape.row_cycles,
-            "CLAIM_BLOCK": shape.later_rows[0] - 1,
+            "CLAIM_BLOCK": shape.claim_block,
             "LIVE": len(graph.channels),
             "LIVE_CHANNELS": f"{{{live}}}",
             "BLOCK_FRAME": int(frame_in_blocks(stage)),

@@ -17,12 +17,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
+from pyadmm.admm.balanced import balanced_mask
 from pyadmm.admm.projections import project_cardinality, row_mask
 from pyadmm.compression.budgets import active_weights, planned_ratios
 from pyadmm.compression.pipeline import admm_phase, retrain
 from pyadmm.compression.schedule import (
     Cycles,
     Decision,
+    Target,
     keep,
     layer_targets,
     plan_ratios,
@@ -102,8 +106,8 @@ def raise_ratios(
         key = hashlib.sha256(json.dumps(ratios, sort_keys=True).encode()).hexdigest()[:12]
         if key not in known:
             folder = None if checkpoint_dir is None else checkpoint_dir / f"trial-{key}"
-            trial = _trial(pinned(settings, weights, ratios))
-            known[key] = _accuracy(network, trial, data, folder, progress)
+            exact = pinned(settings, weights, ratios)
+            known[key] = trial_accuracy(network, exact, data, folder, progress)
         return known[key]
 
     ratios = planned_ratios(network, settings, data)
@@ -162,7 +166,7 @@ def forecast(network: Network, settings: CompressSettings, data: Data) -> Compre
     ratios = planned_ratios(pruned, settings, data)
     for name, layer in pruned.layers.items():
         w, count = layer.weight.detach(), keep(layer.facts.spec.weights, ratios[name])
-        layer.apply_mask(project_cardinality(w, min(count, w.numel())) != 0)
+        layer.apply_mask(_kept(w, min(count, w.numel()), targets[name]))
     pruned = pruned.shrink()
     for layer in pruned.layers.values():
         layer.fit_weight_scale()
@@ -170,6 +174,14 @@ def forecast(network: Network, settings: CompressSettings, data: Data) -> Compre
     pruned = pruned.at(Numerics.INTEGER)
     snap_scales(pruned, settings.mult_bits)
     return hardware_form(to_compressed(pruned, "forecast"))
+
+
+def _kept(w: Tensor, count: int, target: Target) -> Tensor:
+    """Mask of the ``count`` largest weights, or of a layer's balanced pattern with at most as many."""
+    if target.balanced is None:
+        return project_cardinality(w, count) != 0
+    places = w.reshape(len(w), -1, 1, 1) if w.ndim == 2 else w
+    return balanced_mask(places.square(), target.balanced, weights=count).reshape(w.shape)
 
 
 def _judge(
@@ -213,13 +225,19 @@ def _trial(settings: CompressSettings) -> CompressSettings:
     )
 
 
-def _accuracy(
+def trial_accuracy(
     network: Network,
     settings: CompressSettings,
     data: Data,
-    checkpoint_dir: Path | None,
-    progress: Progress | None,
+    checkpoint_dir: Path | None = None,
+    progress: Progress | None = None,
 ) -> float:
+    """Validation accuracy of ``network`` after a short compression as ``settings`` say, in floats.
+
+    :param checkpoint_dir: where the trial can be resumed from.
+    :param progress: is told of every epoch.
+    """
+    settings = _trial(settings)
     common: dict[str, Any] = {"checkpoint_dir": checkpoint_dir, "progress": progress}
     pruned = admm_phase(network, settings, data, **common)
     tuned = retrain(pruned.network, settings, data, teacher=network, **common).network

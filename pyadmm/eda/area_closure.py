@@ -10,7 +10,7 @@ from pyadmm.eda.hierarchical_synthesis import synthesise_build
 from pyadmm.eda.reports import SynthesisReport
 from pyadmm.hardware.boards import Board
 from pyadmm.hardware.design_space import CHIP_SHARE, SearchResult, search
-from pyadmm.hardware.plan import BuildPlan, InputStream, KernelConfig
+from pyadmm.hardware.plan import BuildPlan, KernelConfig
 from pyadmm.model import CompressedModel
 from pyadmm.model.types import Resources
 
@@ -22,9 +22,7 @@ def search_and_synthesise(
     model: CompressedModel,
     board: Board,
     build: Callable[[Mapping[str, KernelConfig]], BuildPlan],
-    *,
-    unrolled: bool = False,
-    stream: InputStream | None = None,
+    find: Callable[[CompressedModel, Resources | None], SearchResult],
 ) -> SearchResult:
     """Search kernels, synthesise them, and search again with a smaller budget while they are too
     large.
@@ -32,13 +30,13 @@ def search_and_synthesise(
     The model of the search is off by some per cent either way, and it fills its budget.
 
     :param build: the RTL of ``model`` with some kernels.
-    :param stream: how images come; ``None``: as bytes, 32 bits a word.
+    :param find: the search, within a budget or within :data:`CHIP_SHARE` of the chip.
     :returns: the first choice whose synthesised accelerator fits :data:`CHIP_SHARE` of the chip, or
         the last of :data:`MOST_SEARCHES`.
     :raises PyadmmError: as :func:`~pyadmm.hardware.design_space.search` for the first choice.
     :raises ToolError: as :func:`synthesise_build`.
     """
-    found = search(model, board, unrolled=unrolled, stream=stream)
+    found = find(model, None)
     limit = board.resources.scaled(CHIP_SHARE)
     for _ in range(MOST_SEARCHES - 1):
         report = synthesise_build(build(found.configs), board)
@@ -47,7 +45,7 @@ def search_and_synthesise(
             break
         budget = _tightened(limit, need, found.best.resources)
         try:
-            found = search(model, board, unrolled=unrolled, stream=stream, budget=budget)
+            found = find(model, budget)
         except PyadmmError:
             break
     return found

@@ -39,6 +39,8 @@ class FlowConfig:
     :param measure: measure every break-even, even if a record exists.
     :param hardware_aware: points of validation accuracy that pruning layers beyond the preset's
         ratios may cost in short trials (ADMM-NN, figure 5); ``None``: no trials.
+    :param balance: points of validation accuracy that window-balanced patterns may cost in short
+        trials; layers take them where the accelerator becomes faster; ``None``: as the settings say.
     :param synthesis: synthesise the RTL of the whole accelerator.
     :param simulate_board: end with inference on the simulated board.
     :param unrolled: let the search use kernels whose weights are constants of the hardware: faster
@@ -65,6 +67,7 @@ class FlowConfig:
     break_even: bool | None = None
     measure: bool = False
     hardware_aware: float | None = None
+    balance: float | None = None
     synthesis: bool = True
     simulate_board: bool = False
     unrolled: bool = False
@@ -102,9 +105,10 @@ class FlowConfig:
                 "teacher and teacher_weights belong together: a network and the file of its "
                 "trained weights"
             )
-        points = self.hardware_aware
-        if points is not None and not 0 <= points <= 100:
-            raise PyadmmError(f"field hardware_aware must be 0 to 100 points, not {points:g}")
+        for name in ("hardware_aware", "balance"):
+            points = getattr(self, name)
+            if points is not None and not 0 <= points <= 100:
+                raise PyadmmError(f"field {name} must be 0 to 100 points, not {points:g}")
 
     def override(self, values: Mapping[str, Any], source: str) -> FlowConfig:
         """This configuration with ``values``; ``source`` names them in errors.

@@ -25,6 +25,7 @@ from pyadmm.compression import hardware_aware
 from pyadmm.compression import pipeline as compression
 from pyadmm.compression.byte_budget import smallest
 from pyadmm.compression.hardware_aware import RatioPlan
+from pyadmm.compression.patterns import Patterns, choose_patterns
 from pyadmm.compression.phase import PhaseResult
 from pyadmm.compression.pipeline import IntegerResult
 from pyadmm.core.errors import MissingToolError, PyadmmError, ToolError
@@ -46,6 +47,7 @@ from pyadmm.hardware.mapping import plan_accelerator
 from pyadmm.hardware.plan import AcceleratorPlan, BuildPlan, KernelConfig
 from pyadmm.model import CompressedModel
 from pyadmm.model.reorder import sort_channels
+from pyadmm.model.types import Resources
 from pyadmm.network.graph import Network, input_bits
 from pyadmm.settings import CompressSettings, InputSettings
 from pyadmm.training import devices
@@ -224,8 +226,34 @@ class Session:
     def final_settings(self) -> CompressSettings:
         """The settings that all phases after the dense one take: they know the floors."""
         if not self.floors and self.config.hardware_aware is None:
-            return self.settings
+            return self.pattern_settings
         return self.ratio_plan.settings
+
+    @cached_property
+    def patterns(self) -> Patterns | None:
+        """Which layers short trials made balanced; ``None`` where nobody asked."""
+        if self.config.balance is None:
+            return None
+        return choose_patterns(
+            self.network,
+            self.settings,
+            self.data,
+            loss=self.config.balance / 100,
+            speed=self._cycles,
+            **self._resumable,
+        )
+
+    @property
+    def pattern_settings(self) -> CompressSettings:
+        """The settings with the patterns that were chosen."""
+        return self.settings if self.patterns is None else self.patterns.settings
+
+    @property
+    def family(self) -> str | None:
+        """Kernels that the search may use: balanced ones too, where a layer may be balanced."""
+        settings = self.settings
+        asked = settings.sparsity, *(layer.sparsity for layer in settings.layers)
+        return "any" if self.config.balance is not None or "balanced" in asked else None
 
     @cached_property
     def pruned(self) -> PhaseResult:
@@ -233,14 +261,14 @@ class Session:
         result = compression.admm_phase(
             self.network, self.final_settings, self.data, **self._distilled
         )
-        if self.final_settings is self.settings:
+        if self.final_settings is self.pattern_settings:
             return result
         return replace(result, decisions=self.ratio_plan.decisions)
 
     @cached_property
     def ratio_plan(self) -> RatioPlan:
         """The ratios that obey break-even; raised as far as short trials allow, where asked for."""
-        constrained = replace(self.settings, break_even=self.floors)
+        constrained = replace(self.pattern_settings, break_even=self.floors)
         loss = self.config.hardware_aware
         if loss is None:
             return hardware_aware.plan(self.network, constrained, self.data, self._cycles)
@@ -256,8 +284,7 @@ class Session:
     def _cycles(self, model: CompressedModel) -> float:
         """Cycles between two images (modelled); infinite where ``model`` does not fit the board."""
         try:
-            unrolled, stream = self.config.unrolled, self.config.stream
-            return search(model, self.board, unrolled=unrolled, stream=stream).best.interval
+            return self._search(model).best.interval
         except PyadmmError:
             return math.inf
 
@@ -308,19 +335,25 @@ class Session:
         Synthesis corrects the choice, unless it is switched off or cannot run (the step ``synth`` says
         why).
         """
-        unrolled = self.config.unrolled
         if self.config.synthesis:
             try:
                 return area_closure.search_and_synthesise(
-                    self.compact,
-                    self.board,
-                    self._rtl_with,
-                    unrolled=unrolled,
-                    stream=self.config.stream,
+                    self.compact, self.board, self._rtl_with, self._search
                 )
             except ToolError as error:
                 self._unsynthesised = error
-        return search(self.compact, self.board, unrolled=unrolled, stream=self.config.stream)
+        return self._search(self.compact)
+
+    def _search(self, model: CompressedModel, budget: Resources | None = None) -> SearchResult:
+        """The kernels of ``model`` as the configuration lets them be chosen."""
+        return search(
+            model,
+            self.board,
+            family=self.family,
+            unrolled=self.config.unrolled,
+            stream=self.config.stream,
+            budget=budget,
+        )
 
     def _rtl_with(self, configs: Mapping[str, KernelConfig]) -> BuildPlan:
         plan = plan_accelerator(self.compact, self.board, configs, stream=self.config.stream)

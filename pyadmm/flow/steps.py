@@ -142,9 +142,13 @@ def _prune(session: Session) -> Outcome:
         "decisions": [asdict(decision) for decision in result.decisions],
     }
     trials = ""
+    if session.patterns is not None:
+        facts["patterns"] = [asdict(trial) for trial in session.patterns.trials]
+        balanced = [trial.layer for trial in session.patterns.trials if trial.balanced]
+        trials = f"; balanced: {', '.join(balanced) or 'no layer'}"
     if session.config.hardware_aware is not None:
         facts["trials"] = list(session.ratio_plan.trials)
-        trials = f"; {len(session.ratio_plan.trials)} trials of pushing further"
+        trials += f"; {len(session.ratio_plan.trials)} trials of pushing further"
     left = sum(layer.nnz for layer in network.layers.values())
     text = f"{left:,} of {session.network.weights:,} weights left; ADMM: " + ", ".join(
         result.status
@@ -379,6 +383,11 @@ def _require_equal(check: str, what: str, found: np.ndarray, golden: np.ndarray)
         )
 
 
+def _sees_hardware(session: Session) -> bool:
+    """Whether pruning asks what the accelerator gains."""
+    return bool(session.floors) or session.config.balance is not None
+
+
 def _choices(session: Session) -> list[Any]:
     """What of the configuration decides the accelerator of a model."""
     return [session.config.unrolled, asdict(session.config.stream)]
@@ -429,8 +438,9 @@ STEPS: tuple[Step, ...] = (
             session.settings.to_dict(),
             session.floors,
             session.config.hardware_aware,
+            session.config.balance,
             session.teacher_facts,
-            [asdict(session.board), *_choices(session)] if session.floors else [],
+            [asdict(session.board), *_choices(session)] if _sees_hardware(session) else [],
         ],
         _prune,
     ),

@@ -121,6 +121,15 @@ class Blocks:
         return -(-self.stage.output_shape[2] // self.pooled_pixels)
 
     @property
+    def claim_block(self) -> int:
+        """Block rows with whose last beat, but one, nothing is written to the next frame.
+
+        Blocks leave from the first block row on that ends a window of the pool, row words when it
+        is complete.
+        """
+        return self.later_rows[0] - (not self.row_words)
+
+    @property
     def row_cycles(self) -> int:
         """Cycles of a block row.
 

@@ -124,9 +124,10 @@ def test_kernels_are_searched_again_while_synthesis_finds_them_too_large(
         found.append(search(*arguments, **options))
         return found[-1]
 
-    monkeypatch.setattr(area_closure, "search", remembered)
     monkeypatch.setattr(area_closure, "synthesise_build", synthesised)
-    result = search_and_synthesise(model, board, build)
+    result = search_and_synthesise(
+        model, board, build, lambda model, budget: remembered(model, board, budget=budget)
+    )
     limit = board.resources.scaled(CHIP_SHARE)
     if excess == 1.0:
         assert len(asked) == 1

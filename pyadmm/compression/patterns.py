@@ -1,0 +1,98 @@
+"""The pattern of every layer, unstructured or window-balanced, by cycles and accuracy.
+
+A balanced layer runs without index decoders and private copies of the input, so that the same chip
+holds more groups; but fewer sets of weights are allowed. What a layer gains is the cycles of the
+whole accelerator that the design-space search finds; what it costs is the accuracy of a short
+trial, as in :mod:`pyadmm.compression.hardware_aware`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pyadmm.compression.hardware_aware import forecast, trial_accuracy
+from pyadmm.model import CompressedModel
+from pyadmm.network.graph import Network
+from pyadmm.settings import CompressSettings, LayerTarget
+from pyadmm.training.checkpoint import Progress
+from pyadmm.training.data import Data
+
+
+@dataclass(frozen=True)
+class PatternTrial:
+    """What making one more layer balanced would do.
+
+    :param cycles: between two images of the accelerator (modelled).
+    :param accuracy: on the validation images after a short compression; ``None``: not tried, as the
+        accelerator is not faster.
+    :param balanced: whether the layer is balanced from here on.
+    """
+
+    layer: str
+    cycles: float
+    accuracy: float | None
+    balanced: bool
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """The choice of all layers.
+
+    :param settings: the given ones, with the chosen layers' ``sparsity``.
+    :param cycles: of the accelerator without balanced layers; ``accuracy`` of its trial.
+    :param trials: one per layer, in the order in which they were judged.
+    """
+
+    settings: CompressSettings
+    cycles: float
+    accuracy: float
+    trials: tuple[PatternTrial, ...]
+
+
+def choose_patterns(
+    network: Network,
+    settings: CompressSettings,
+    data: Data,
+    *,
+    loss: float,
+    speed: Callable[[CompressedModel], float],
+    checkpoint_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> Patterns:
+    """Make those layers balanced that make the accelerator faster, as far as the accuracy allows.
+
+    Layers are judged one after the other, those with the most operations first, each with the
+    layers balanced that were chosen before. Layers with convolution groups stay unstructured.
+
+    :param settings: with the ``window`` and ``lockstep`` of balanced layers.
+    :param loss: share of the validation images that all balanced layers together may lose, against
+        a trial without any.
+    :param speed: cycles between two images that a model's accelerator takes.
+    """
+
+    def judged(candidate: CompressSettings) -> float:
+        return speed(forecast(network, candidate, data))
+
+    def tried(candidate: CompressSettings, name: str) -> float:
+        folder = None if checkpoint_dir is None else checkpoint_dir / f"pattern-{name}"
+        return trial_accuracy(network, candidate, data, folder, progress)
+
+    current = replace(settings, sparsity="unstructured")
+    first, cycles = tried(current, "none"), judged(current)
+    at_first = cycles
+    specs = [layer.facts.spec for layer in network.layers.values()]
+    trials = []
+    for spec in sorted(specs, key=lambda spec: -spec.macs):
+        if spec.groups > 1:
+            continue
+        target = LayerTarget(spec.name, sparsity="balanced")
+        candidate = replace(current, layers=(*current.layers, target))
+        found = judged(candidate)
+        accuracy = tried(candidate, spec.name) if found < cycles else None
+        taken = accuracy is not None and accuracy >= first - loss
+        trials.append(PatternTrial(spec.name, found, accuracy, taken))
+        if taken:
+            current, cycles = candidate, found
+    return Patterns(current, at_first, first, tuple(trials))
