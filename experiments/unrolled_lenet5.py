@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyadmm import container
+from pyadmm.codegen.hls import generate
 from pyadmm.codegen.rtl import generate_rtl
 from pyadmm.codegen.system import CORE_BASE, DMA_BASE
 from pyadmm.core.errors import CheckError, PyadmmError
 from pyadmm.core.files import cache_dir, write_atomic
 from pyadmm.datasets import mnist
+from pyadmm.eda import gxx
 from pyadmm.eda.hierarchical_synthesis import synthesise_build
 from pyadmm.eda.rtl_simulation import cosim
 from pyadmm.eda.system_simulation import LiveSystem, build_system
@@ -41,6 +44,7 @@ from pyadmm.model.types import Resources
 FIELDS = (
     "model", "board", "weights", "stream_bits", "pixel_bits", "kernels", "images", "wrong_images",
     "test_accuracy", "interval_cycles", "interval_least", "interval_most", "latency_cycles",
+    "csim_images", "csim_wrong_images",
     "system_images", "system_interval_cycles", "memory_latency_cycles", "clock_mhz",
     "core_images_per_s", "system_images_per_s", "luts", "flip_flops", "dsps", "bram18",
     "clock_estimate_ns", "slowest_module",
@@ -135,6 +139,17 @@ def system_facts(
     }
 
 
+def csim_facts(
+    plan: AcceleratorPlan, model: CompressedModel, images: NDArray[np.uint8]
+) -> dict[str, Any]:
+    """Whether the C++, compiled with g++, gives the same logits."""
+    with tempfile.TemporaryDirectory(prefix="pyadmm-") as folder:
+        generate(model, plan, images[:1]).write(Path(folder))
+        logits = gxx.csim(Path(folder), plan, images)
+    wrong = int((logits != model.run(images)).any(1).sum())
+    return {"csim_images": len(images), "csim_wrong_images": wrong}
+
+
 def area_facts(build: BuildPlan, plan: AcceleratorPlan) -> dict[str, Any]:
     """What Yosys gives, the sum of modules."""
     report = synthesise_build(build, plan.board)
@@ -160,7 +175,7 @@ def row_of(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     plan = plan_of(model, options.board, InputStream(True, options.stream_bits), options.luts)
     build = generate_rtl(plan, model=model)
     data = mnist.load(options.data_dir)
-    images = data.test_images[: options.images]
+    images = data.test_images[: max(options.images, options.system_images, options.csim_images)]
     row: dict[str, Any] = {
         "model": path.name,
         "board": plan.board.name,
@@ -174,11 +189,14 @@ def row_of(path: Path, options: argparse.Namespace) -> dict[str, Any]:
         "clock_mhz": plan.board.clock_mhz,
     }
     if options.images:
-        row |= core_facts(plan, build, model, images, data.test_labels[: options.images])
+        labels = data.test_labels[: options.images]
+        row |= core_facts(plan, build, model, images[: options.images], labels)
         row["core_images_per_s"] = round(row["clock_mhz"] * 1e6 / row["interval_cycles"])
     if options.system_images:
         row |= system_facts(plan, build, model, images[: options.system_images])
         row["system_images_per_s"] = round(row["clock_mhz"] * 1e6 / row["system_interval_cycles"])
+    if options.csim_images:
+        row |= csim_facts(plan, model, images[: options.csim_images])
     if options.synthesis:
         row |= area_facts(build, plan)
     return row
@@ -210,6 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--luts", type=float, default=24_000, help="limit of the search (modelled)")
     parser.add_argument("--images", type=int, default=10_000, help="0: no simulation of the core")
     parser.add_argument("--system-images", type=int, default=500, help="0: none of the system")
+    parser.add_argument("--csim-images", type=int, default=0, help="0: the C++ is not run")
     parser.add_argument("--synthesis", action="store_true")
     parser.add_argument("--data-dir", type=Path, help="folder with the MNIST files")
     parser.add_argument("--out", type=Path, default=Path("experiments/results/unrolled.csv"))
@@ -220,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             row = row_of(path, options)
             print(row, flush=True)
             append(options.out, row)
-            wrong += row.get("wrong_images", 0)
+            wrong += row.get("wrong_images", 0) + row.get("csim_wrong_images", 0)
     except PyadmmError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -10,7 +10,7 @@ and lanes to DSP blocks.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -286,14 +286,28 @@ def _cheapest(
     target: int,
     stream: InputStream | None,
 ) -> Choice:
-    """The cheapest kernel of every layer that is not slower than ``target``."""
-    kernels = {
-        name: min((o for o in listed if o.cycles <= target), key=lambda option: option.cost)
-        for name, listed in options.items()
-    }
-    configs = {name: kernel.config for name, kernel in kernels.items()}
-    plan = plan_accelerator(model, board, configs, stream=stream)
-    kernels = _linked(kernels, plan)
+    """The cheapest kernel of every layer that is not slower than ``target``.
+
+    Where an unrolled kernel is slower because it must give row words, its reader is unrolled too,
+    if that is fast enough.
+    """
+    fast = {name: [o for o in listed if o.cycles <= target] for name, listed in options.items()}
+    chosen = {name: min(listed, key=lambda option: option.cost) for name, listed in fast.items()}
+    while True:
+        configs = {name: kernel.config for name, kernel in chosen.items()}
+        plan = plan_accelerator(model, board, configs, stream=stream)
+        kernels = _linked(chosen, plan)
+        late = [s for s in plan.stages if s.constants and kernels[s.name].cycles > target]
+        ways = {
+            reader.name: [o for o in fast[reader.name] if o.config.family == "unrolled"]
+            for stage in late
+            for reader, _ in plan.readers(stage.node)
+            if reader.name in fast and chosen[reader.name].config.family != "unrolled"
+        }
+        name = next((name for name, listed in ways.items() if listed), None)
+        if name is None:
+            break
+        chosen[name] = min(ways[name], key=lambda option: option.cost)
     streams = (input_cycles(plan), plan.logits)
     return Choice(kernels, sum(streams), max(streams), plan_rows(model, board, target))
 
@@ -381,13 +395,18 @@ def _price(resources: Resources) -> float:
 def _options(
     model: CompressedModel, link: ChainLink, family: str | None, unrolled: bool
 ) -> list[LayerKernel]:
-    """Every kernel of one layer that no other beats in both cycles and cost."""
-    kernels = list(_kernels(model, link, family))
-    if unrolled and link.layer.nnz <= _MOST_CONSTANTS:
-        kernels.extend(_unrolled_kernels(model, link))
-    listed = sorted(kernels, key=lambda kernel: (kernel.cycles, kernel.cost))
+    """Every kernel of one layer that no other of its kind beats in both cycles and cost."""
+    loadable = _pareto(_kernels(model, link, family))
+    if not unrolled or link.layer.nnz > _MOST_CONSTANTS:
+        return loadable
+    # A dearer unrolled kernel may let the one before it be faster.
+    return [*loadable, *_pareto(_unrolled_kernels(model, link))]
+
+
+def _pareto(kernels: Iterable[LayerKernel]) -> list[LayerKernel]:
+    """Those of ``kernels`` that no other beats in both cycles and cost, fastest first."""
     useful: list[LayerKernel] = []
-    for kernel in listed:
+    for kernel in sorted(kernels, key=lambda kernel: (kernel.cycles, kernel.cost)):
         if not useful or kernel.cost < useful[-1].cost:
             useful.append(kernel)
     return useful
