@@ -223,5 +223,5 @@ module frame_buffer #(
   assign fill_half = w1_half_reg;
 
   logic unused;
-  assign unused = ^{remainder, bank_row, w0_bank_row_reg};
+  assign unused = ^{remainder, bank_row};
 endmodule
