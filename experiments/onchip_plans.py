@@ -50,7 +50,8 @@ from pyadmm.model import Add, AvgPool, CompressedLayer, CompressedModel, MaxPool
 from pyadmm.model.types import LayerSpec, QFormat, Resources
 from pyadmm.network.graph import Network
 from pyadmm.network.input_encoding import input_spec
-from pyadmm.network.layers import AddStep, PoolStep, Step, WeightedStep
+from pyadmm.network.layers import WeightedStep
+from pyadmm.network.steps import AddStep, PoolStep, Step
 from pyadmm.network.trace import trace
 from pyadmm.settings import InputSettings
 

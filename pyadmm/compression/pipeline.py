@@ -43,7 +43,8 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.model import CompressedModel
 from pyadmm.network.graph import Network
 from pyadmm.network.input_encoding import channel_gain, input_spec, merge_normalisation
-from pyadmm.network.layers import ShortcutStep, Step, WeightedStep
+from pyadmm.network.layers import WeightedStep
+from pyadmm.network.steps import ShortcutStep, Step
 from pyadmm.network.to_integer import to_compressed
 from pyadmm.network.trace import LOGIT_BITS, trace
 from pyadmm.settings import (

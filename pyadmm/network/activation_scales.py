@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyadmm.model.types import QFormat
 from pyadmm.network.graph import Network
-from pyadmm.network.layers import ShortcutStep
+from pyadmm.network.steps import ShortcutStep
 from pyadmm.training.data import Images
 
 _IMAGES = 2000

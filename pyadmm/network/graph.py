@@ -24,25 +24,17 @@ from pyadmm.core.schema import from_json, from_plain, to_plain
 from pyadmm.cpu_kernels import sparse_conv_blocked as blocks
 from pyadmm.model import INPUT, InputSpec
 from pyadmm.network.execution import DENSE, Execution, Numerics
-from pyadmm.network.layers import (
+from pyadmm.network.facts import (
     AddFacts,
-    AddStep,
     AffineFacts,
-    AffineStep,
-    Coded,
     ConcatFacts,
-    ConcatStep,
     LayerFacts,
-    Norm,
     PoolFacts,
-    PoolStep,
     ShortcutFacts,
-    ShortcutStep,
-    Step,
-    WeightedStep,
-    new_norm,
 )
+from pyadmm.network.layers import Coded, Norm, WeightedStep, new_norm
 from pyadmm.network.shrink import cut
+from pyadmm.network.steps import AddStep, AffineStep, ConcatStep, PoolStep, ShortcutStep, Step
 
 
 class Network(nn.Module):

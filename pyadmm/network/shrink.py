@@ -5,11 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyadmm.network.layers import (
-    PoolStep,
-    Step,
-    WeightedStep,
-)
+from pyadmm.network.layers import WeightedStep
+from pyadmm.network.steps import PoolStep, Step
 
 
 def cut(steps: dict[str, Step], first: str, pools: list[str], second: str) -> bool:

@@ -27,19 +27,18 @@ from pyadmm.model import (
 )
 from pyadmm.model.folding import fold_dead
 from pyadmm.model.types import LayerSpec, QFormat, signed_bits
+from pyadmm.network.facts import PoolFacts, ShortcutFacts
 from pyadmm.network.fake_quant import multipliers
 from pyadmm.network.graph import Network
-from pyadmm.network.layers import (
+from pyadmm.network.layers import WeightedStep
+from pyadmm.network.steps import (
     AFFINE_UNIT,
     AddStep,
     AffineStep,
     ConcatStep,
-    PoolFacts,
     PoolStep,
-    ShortcutFacts,
     ShortcutStep,
     Step,
-    WeightedStep,
 )
 
 _LAYER_BITS = 16

@@ -17,8 +17,10 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.model import INPUT, InputSpec
 from pyadmm.network.comparison import compare
 from pyadmm.network.exported import Arguments, bound, example_of, listing, operation
+from pyadmm.network.facts import NO_ACTIVATION
 from pyadmm.network.graph import Network
-from pyadmm.network.layers import NO_ACTIVATION, PoolStep, ShortcutStep, WeightedStep
+from pyadmm.network.layers import WeightedStep
+from pyadmm.network.steps import PoolStep, ShortcutStep
 from pyadmm.network.tracing import elementwise, normalisation, pools, views, weighted
 from pyadmm.network.tracing.builder import Builder, Handler, bare
 from pyadmm.network.tracing.values import Value, shape_of

@@ -15,7 +15,8 @@ from pyadmm.compression import pipeline
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model import InputSpec
 from pyadmm.model.types import QFormat
-from pyadmm.network.layers import AddStep, WeightedStep
+from pyadmm.network.layers import WeightedStep
+from pyadmm.network.steps import AddStep
 from pyadmm.network.trace import trace
 from pyadmm.settings import from_dict
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from pyadmm.model import INPUT
 from pyadmm.network.graph import Network
-from pyadmm.network.layers import Coded, Step
+from pyadmm.network.layers import Coded
+from pyadmm.network.steps import Step
 
 _BATCH_VALUES = 1 << 22
 """Values of the largest map that go through a step at once."""

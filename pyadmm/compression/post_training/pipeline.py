@@ -50,7 +50,8 @@ from pyadmm.model.types import QFormat
 from pyadmm.network.activation_scales import clip_scale
 from pyadmm.network.execution import Numerics
 from pyadmm.network.graph import Network
-from pyadmm.network.layers import ShortcutStep, Step, WeightedStep
+from pyadmm.network.layers import WeightedStep
+from pyadmm.network.steps import ShortcutStep, Step
 from pyadmm.training.seeds import seed_of
 
 _SCALE_IMAGES = 32

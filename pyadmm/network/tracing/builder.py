@@ -12,22 +12,18 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.model import INPUT, InputSpec
 from pyadmm.model.types import Pair, Sides, positions
 from pyadmm.network.exported import Arguments, Listing, bound, calling_module, operation
-from pyadmm.network.layers import (
+from pyadmm.network.facts import (
     NO_ACTIVATION,
     Activation,
     AffineFacts,
-    AffineStep,
     ConcatFacts,
     LayerFacts,
-    Norm,
     PoolFacts,
     ShortcutFacts,
-    ShortcutStep,
-    Step,
-    WeightedStep,
-    new_norm,
 )
+from pyadmm.network.layers import Norm, WeightedStep, new_norm
 from pyadmm.network.names import step_name
+from pyadmm.network.steps import AffineStep, ShortcutStep, Step
 from pyadmm.network.tracing.values import NO_PADDING, Map, Value, shape_of
 
 SUPPORTED = (

@@ -10,14 +10,8 @@ import torch
 from torch import Tensor, fx
 
 from pyadmm.network.exported import Arguments, operation
-from pyadmm.network.layers import (
-    NO_ACTIVATION,
-    Activation,
-    AddFacts,
-    AddStep,
-    PoolStep,
-    ShortcutStep,
-)
+from pyadmm.network.facts import NO_ACTIVATION, Activation, AddFacts
+from pyadmm.network.steps import AddStep, PoolStep, ShortcutStep
 from pyadmm.network.tracing.builder import Builder, Handler
 from pyadmm.network.tracing.normalisation import times
 from pyadmm.network.tracing.values import Value, positive, shape_of, shifts

@@ -10,7 +10,9 @@ from torch import fx
 
 from pyadmm.model.types import Pair, Sides, pair
 from pyadmm.network.exported import Arguments, operation
-from pyadmm.network.layers import PoolFacts, PoolStep, WeightedStep
+from pyadmm.network.facts import PoolFacts
+from pyadmm.network.layers import WeightedStep
+from pyadmm.network.steps import PoolStep
 from pyadmm.network.tracing.builder import Builder, Handler, output_map
 from pyadmm.network.tracing.values import NO_PADDING, Value, numbers, plus, positive, shifts
 

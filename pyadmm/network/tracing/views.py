@@ -8,7 +8,8 @@ from torch import fx
 
 from pyadmm.model.types import Pair
 from pyadmm.network.exported import Arguments, calling_module, operation
-from pyadmm.network.layers import ConcatFacts, ConcatStep, ShortcutFacts, ShortcutStep
+from pyadmm.network.facts import ConcatFacts, ShortcutFacts
+from pyadmm.network.steps import ConcatStep, ShortcutStep
 from pyadmm.network.tracing.builder import Builder, Handler, output_map
 from pyadmm.network.tracing.values import NO_PADDING, Value, plus, shifts
 

@@ -12,7 +12,8 @@ from torch import Tensor, fx
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model.types import LayerSpec, Pair, Sides, pair
 from pyadmm.network.exported import Arguments, operation
-from pyadmm.network.layers import LayerFacts, WeightedStep
+from pyadmm.network.facts import LayerFacts
+from pyadmm.network.layers import WeightedStep
 from pyadmm.network.tracing.builder import Builder, Handler
 from pyadmm.network.tracing.normalisation import spread
 from pyadmm.network.tracing.values import NO_PADDING, Shape, Value, numbers, shifts
