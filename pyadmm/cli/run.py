@@ -54,7 +54,8 @@ def _add_options(parser: ArgumentParser) -> None:
     )
     add(
         "--model",
-        help=f"{', '.join(zoo.names())}, or module:callable that gives your own torch module "
+        help=f"{', '.join(zoo.names())}, or module:callable that gives your own torch module, "
+        "an .onnx file with trained weights, or an .admm file, which is not trained "
         f"(default {default.model})",
     )
     add(

@@ -51,21 +51,47 @@ def collapse(
     )
 
 
-def untrained(dense: float, labels: NDArray[np.int64]) -> str | None:
+def untrained(dense: float, labels: NDArray[np.int64], *, given: bool = False) -> str | None:
     """A warning where the dense network is not better than always giving the most frequent class.
 
     "No better" is within two standard errors of it.
+
+    :param given: whether it came with its weights.
 
     >>> untrained(0.26, np.arange(400) % 4)[:47]
     'the dense network has learnt nothing: 26.00 % o'
     >>> untrained(0.9, np.arange(400) % 4) is None
     True
     """
+    guessing = _guessing(dense, labels)
+    if guessing is None:
+        return None
+    remedy = (
+        "check what its inputs mean (compress: input) and the order of the classes"
+        if given
+        else "give dense more epochs or another lr, and check the labels"
+    )
+    return f"the dense network has learnt nothing: {guessing}; {remedy}"
+
+
+def strange_data(accuracy: float, labels: NDArray[np.int64]) -> str | None:
+    """A warning where a compressed model is no better than always giving the most frequent class.
+
+    >>> strange_data(0.26, np.arange(400) % 4)[:48]
+    'the model knows nothing of these data: 26.00 % o'
+    """
+    guessing = _guessing(accuracy, labels)
+    if guessing is None:
+        return None
+    return f"the model knows nothing of these data: {guessing}; name its own data with --data"
+
+
+def _guessing(accuracy: float, labels: NDArray[np.int64]) -> str | None:
+    """The accuracy and that of guessing, in words; ``None`` where it is better."""
     chance = float(np.bincount(labels).max()) / len(labels)
-    if dense > chance + 2 * (chance * (1 - chance) / len(labels)) ** 0.5:
+    if accuracy > chance + 2 * (chance * (1 - chance) / len(labels)) ** 0.5:
         return None
     return (
-        f"the dense network has learnt nothing: {100 * dense:.2f} % on images of which the most "
-        f"frequent class has {100 * chance:.2f} %; give dense more epochs or another lr, and check "
-        "the labels"
+        f"{100 * accuracy:.2f} % on images of which the most frequent class has "
+        f"{100 * chance:.2f} %"
     )

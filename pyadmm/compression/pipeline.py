@@ -41,6 +41,7 @@ from pyadmm.compression.training_phases import (
 )
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model import CompressedModel
+from pyadmm.network.exported import require_open, unwrapped
 from pyadmm.network.graph import Network
 from pyadmm.network.input_encoding import channel_gain, input_spec, merge_normalisation
 from pyadmm.network.layers import WeightedStep
@@ -179,6 +180,7 @@ def to_teacher(
 
     :raises PyadmmError: for unsupported layers.
     """
+    model = unwrapped(model)
     _require_finite(model)
     network = trace(model, input_spec(settings.input, shape))
     merge_normalisation(network, settings.input)
@@ -186,8 +188,9 @@ def to_teacher(
 
 
 def _require_finite(model: nn.Module) -> None:
+    require_open(model)
     for name, tensor in model.state_dict().items():
-        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or tensor.is_meta:
             continue
         if not bool(torch.isfinite(tensor).all()):
             layer, _, kind = name.rpartition(".")
@@ -344,6 +347,7 @@ def compress(
     told = Told(progress)
     with only_ours("compress", told.failures):
         _require_arguments(model, config)
+        model = unwrapped(model)
         data = Data(Images.of(train_loader), Images.of(val_loader))
         dense = to_network(model, config, _shape(data))
         for note in dense.notes:
@@ -370,8 +374,12 @@ def _require_arguments(model: object, config: object) -> None:
             f"settings: must be CompressSettings, not {type(config).__name__}; make them by "
             "pyadmm.settings.preset or from_dict"
         )
-    if not isinstance(model, nn.Module):
-        raise PyadmmError(f"model: must be a torch.nn.Module, not {type(model).__name__}")
+    for name, parameter in unwrapped(model).named_parameters():
+        if parameter.is_meta:
+            raise PyadmmError(
+                f"model: {name} is on the meta device, which holds no values; load the weights on "
+                "the CPU or a GPU"
+            )
 
 
 def _collapse(dense: Network, tuned: Network, integer: IntegerResult, images: Images) -> str | None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyadmm.core.errors import PyadmmError
-from pyadmm.datasets.dataset import DataSet, Encoding, TestSet, checked_labels
+from pyadmm.datasets.dataset import DataSet, Encoding, TestSet, checked_labels, whole_labels
 
 _KEYS = {
     "x_train": ("x_train", "train_images"),
@@ -100,12 +100,17 @@ def load_test(path: Path) -> TestSet:
     named = _LABEL_KEYS.get(key, key.replace("x_", "y_"))
     if named not in arrays:
         return TestSet(images, None, f"file {path}", path.stem, encoding)
-    labels, _, _ = checked_labels(arrays[named], arrays[named], subject)
+    labels = arrays[named]
+    notes: tuple[str, ...] = ()
+    if "y_train" in arrays:  # of all labels, one sees whether they count from 1
+        _, labels, notes = checked_labels(arrays["y_train"], labels, subject)
+    else:
+        labels = whole_labels(labels, subject)
     if len(labels) != len(images):
         raise PyadmmError(
             f"{subject}: {key} has {len(images)} images, but {named} {len(labels)} labels"
         )
-    return TestSet(images, labels, f"file {path}", path.stem, encoding)
+    return TestSet(images, labels, f"file {path}", path.stem, encoding, notes)
 
 
 def _read(path: Path, subject: str) -> dict[str, Array]:

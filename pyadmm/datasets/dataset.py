@@ -41,6 +41,8 @@ class TestSet:
     source: str
     name: str
     encoding: Encoding | None = None
+    notes: tuple[str, ...] = ()
+    complete: bool = True
 
     def as_read_by(self, model: CompressedModel) -> NDArray[np.uint8] | NDArray[np.int8]:
         """The images, of the type that ``model`` reads.
@@ -59,6 +61,28 @@ class TestSet:
                 "int8 arrays in an .npz file"
             )
         return (self.images ^ np.uint8(_SIGN)).view(np.int8) if model.input.signed else self.images
+
+    def alone(self) -> DataSet:
+        """The data set that has no other images.
+
+        :raises PyadmmError: without labels.
+        """
+        if self.labels is None:
+            raise PyadmmError(
+                f"data {self.name}: has no labels; add y, one class number per image, to the file"
+            )
+        none = self.images[:0]
+        return DataSet(
+            none,
+            self.labels[:0],
+            self.images,
+            self.labels,
+            self.source,
+            name=self.name,
+            encoding=self.encoding,
+            notes=self.notes,
+            complete=self.complete,
+        )
 
 
 @dataclass(frozen=True)
@@ -97,12 +121,20 @@ class DataSet:
     @property
     def test(self) -> TestSet:
         """The test images with their labels and encoding."""
-        return TestSet(self.test_images, self.test_labels, self.source, self.name, self.encoding)
+        return TestSet(
+            self.test_images,
+            self.test_labels,
+            self.source,
+            self.name,
+            self.encoding,
+            self.notes,
+            self.complete,
+        )
 
     @property
     def highest_label(self) -> int:
         """The highest label of all images."""
-        return int(max(self.train_labels.max(), self.test_labels.max()))
+        return int(max(labels.max(initial=0) for labels in (self.train_labels, self.test_labels)))
 
     @cached_property
     def digest(self) -> str:
@@ -127,17 +159,19 @@ def checked_labels(
 
     :raises PyadmmError: for labels that are no whole numbers of at least 0, one an image.
     """
-    first, second = (_whole(labels, subject) for labels in (train, test))
+    first, second = (whole_labels(labels, subject) for labels in (train, test))
     lowest = min(int(first.min()), int(second.min()))
-    if lowest < 0:
-        raise PyadmmError(f"{subject}: labels must be 0 or more, not {lowest}")
     highest = max(int(first.max()), int(second.max()))
     if lowest == 1 and len(np.unique(first)) == highest:
         return first - 1, second - 1, (f"labels 1 to {highest} are counted from 0",)
     return first, second, ()
 
 
-def _whole(labels: NDArray[np.generic], subject: str) -> NDArray[np.int64]:
+def whole_labels(labels: NDArray[np.generic], subject: str) -> NDArray[np.int64]:
+    """Labels as whole numbers.
+
+    :raises PyadmmError: for labels that are no whole numbers of at least 0, one an image.
+    """
     flat = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if flat.ndim != 1 or flat.dtype.kind not in "iuf" or not len(flat):
         hint = "; give class numbers, such as labels.argmax(1)" if flat.ndim == 2 else ""
@@ -150,4 +184,6 @@ def _whole(labels: NDArray[np.generic], subject: str) -> NDArray[np.int64]:
         raise PyadmmError(f"{subject}: labels must be whole numbers, some are not")
     if bool((np.abs(whole) > 1 << 20).any()):
         raise PyadmmError(f"{subject}: labels must be class numbers, not {np.abs(whole).max():g}")
+    if whole.min() < 0:
+        raise PyadmmError(f"{subject}: labels must be 0 or more, not {whole.min():g}")
     return whole.astype(np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +19,9 @@ class FlowConfig:
     """The options of one run (``pyadmm run``).
 
     :param board: name of a board that comes with pyadmm, or the path of your board file (``*.json``).
-    :param model: a network of the zoo, ``lenet5`` for example, or ``module:callable`` that returns
-        your own ``torch.nn.Module``.
+    :param model: a network of the zoo, ``lenet5`` for example, ``module:callable`` that returns your
+        own ``torch.nn.Module``, an ``.onnx`` file with trained weights, or an ``.admm`` file, which
+        is not trained.
     :param weights: file of trained weights (a ``state_dict``); ``None``: the network is trained.
     :param teacher: a larger network, named like ``model``, whose logits are distilled; ``None``:
         the dense network is its own teacher.
@@ -78,13 +80,27 @@ class FlowConfig:
     @property
     def model_name(self) -> str:
         """The name of the model in the names of files."""
+        if self.is_onnx or self.is_compressed:
+            return re.sub(r"[^A-Za-z0-9_.-]", "-", Path(self.model).stem)
         return self.model.replace(":", "-").replace("/", "-")
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether the model is an ONNX file."""
+        return Path(self.model).suffix.lower() == ".onnx"
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether the model is an ``.admm`` file: it is not trained."""
+        return Path(self.model).suffix.lower() == ".admm"
 
     @property
     def run_dir(self) -> Path:
         """The folder of all files of this run."""
         board = Path(self.board).stem if self.board.endswith(".json") else self.board
-        name = f"{self.model_name}-{board}-{self.preset}-seed{self.seed}"
+        name = f"{self.model_name}-{board}"
+        if not self.is_compressed:
+            name = f"{name}-{self.preset}-seed{self.seed}"
         return Path(self.out) if self.out else Path("runs") / name
 
     @property

@@ -38,7 +38,16 @@ def obstacle(network: Network, settings: CompressSettings, board: Board) -> str:
     """
     if network.weights > MOST_WEIGHTS:
         return ""
-    model = sketch(network, settings)
+    return obstacle_of(
+        sketch(network, settings), board, f" at a pruning ratio of {settings.pruning_ratio:g}"
+    )
+
+
+def obstacle_of(model: CompressedModel, board: Board, condition: str = "") -> str:
+    """Why the kernels or ``board`` do not take ``model``, and which boards would; else ``""``.
+
+    :param model: in its hardware form.
+    """
     reason = _refusal(model, board)
     if not reason:
         return ""
@@ -46,8 +55,7 @@ def obstacle(network: Network, settings: CompressSettings, board: Board) -> str:
     fitting = [other.name for other in others if not _refusal(model, other)]
     advice = f"it would fit {', '.join(fitting)}" if fitting else "no board here takes it"
     return (
-        f"there will be no accelerator for {board.name} at a pruning ratio of "
-        f"{settings.pruning_ratio:g} (modelled): {reason}; {advice}"
+        f"there will be no accelerator for {board.name}{condition} (modelled): {reason}; {advice}"
     )
 
 

@@ -15,7 +15,7 @@ from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.console import Reporter
 from pyadmm.flow.estimate import Estimate, works
 from pyadmm.flow.session import Session
-from pyadmm.flow.steps import BREAK_EVEN, SIMULATE, STEPS, SYNTH, Step
+from pyadmm.flow.steps import BREAK_EVEN, SIMULATE, STEPS, SYNTH, TAKE, TRAINING, Step
 from pyadmm.flow.store import StepResult, StepStore
 from pyadmm.flow.summary import NEEDS_VENDOR_TOOLS, Progress, run_record
 from pyadmm.report import ReportPaths, write_report
@@ -42,7 +42,10 @@ def selected_steps(config: FlowConfig) -> list[Step]:
 
     :raises PyadmmError: for an unknown step; it lists the known ones.
     """
-    names = [step.name for step in STEPS]
+    steps = list(STEPS)
+    if config.is_compressed:
+        steps = [TAKE if s.name == TAKE.name else s for s in STEPS if s.name not in TRAINING]
+    names = [step.name for step in steps]
     if config.until is not None and config.until not in names:
         raise PyadmmError(f"step {config.until!r} is unknown; choose one of: {', '.join(names)}")
     last = len(names) if config.until is None else names.index(config.until) + 1
@@ -51,7 +54,7 @@ def selected_steps(config: FlowConfig) -> list[Step]:
         SYNTH: config.synthesis or config.until == SYNTH,
         SIMULATE: config.simulate_board or config.until == SIMULATE,
     }
-    return [step for step in STEPS[:last] if wanted.get(step.name, True)]
+    return [step for step in steps[:last] if wanted.get(step.name, True)]
 
 
 def run(
@@ -119,6 +122,8 @@ def follow(config: FlowConfig) -> None:
 
 def _require_trainable_together(config: FlowConfig) -> None:
     """Refuse what keeps the first process busy while the others wait."""
+    if config.is_compressed:
+        raise PyadmmError(f"distributed: {config.model} is compressed already; use one process")
     if config.obeys_break_even:
         raise PyadmmError(
             "distributed: break-even is measured by one process; measure it alone first, put its "

@@ -14,7 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from pyadmm import breakeven, container, settings
@@ -37,7 +39,7 @@ from pyadmm.eda.reports import SynthesisReport
 from pyadmm.eda.verilator import RtlSimulator
 from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.console import Reporter
-from pyadmm.flow.forecast import obstacle
+from pyadmm.flow.forecast import obstacle, obstacle_of
 from pyadmm.flow.store import file_digest
 from pyadmm.flow.subject import Subject, resolve, teacher_of
 from pyadmm.hardware.boards import Board, load_board
@@ -49,7 +51,8 @@ from pyadmm.model import CompressedModel
 from pyadmm.model.reorder import sort_channels
 from pyadmm.model.types import Resources
 from pyadmm.network.graph import Network, input_bits
-from pyadmm.settings import CompressSettings, InputSettings
+from pyadmm.network.names import step_name
+from pyadmm.settings import CompressSettings, InputSettings, LayerTarget
 from pyadmm.training import devices
 from pyadmm.training.checkpoint import EpochRecord
 from pyadmm.training.data import Data, Images, accuracy
@@ -88,10 +91,15 @@ class Session:
         self.device = devices.choose(config.device)
         self._unsynthesised: ToolError | None = None
         self.settings = replace(self.settings, input=self._input_settings(), **self._unmoved())
-        model = self._fresh_model()
-        self._traced = compression.to_network(model, self.settings, self.subject.shape)
-        self.outputs = compression.output_count(self._traced)
-        self.model_digest = model_digest(self.subject.source, model, self._traced)
+        if self.subject.given is not None:
+            self.outputs = math.prod(self.subject.given.shape_of(self.subject.given.nodes[-1].name))
+            self.model_digest = digest_of(self.subject.source)
+        else:
+            model = self._fresh_model()
+            self.settings = self._quantised_as_given()
+            self._traced = compression.to_network(model, self.settings, self.subject.shape)
+            self.outputs = compression.output_count(self._traced)
+            self.model_digest = model_digest(self.subject.source, model, self._traced)
         classes = self.subject.label_count(config.data_dir)
         if classes is not None:
             self._require_classes(classes)
@@ -101,10 +109,13 @@ class Session:
     @property
     def notes(self) -> tuple[str, ...]:
         """What tracing left out of the model."""
-        return self._traced.notes
+        traced = self._traced.notes if self.subject.given is None else ()
+        return (*self.subject.notes, *traced)
 
     def obstacle(self) -> str:
         """Why the kernels or the board will not take the network; empty where they will."""
+        if self.subject.given is not None:
+            return obstacle_of(hardware_form(self.subject.given), self.board)
         return obstacle(self._traced, self.settings, self.board)
 
     @cached_property
@@ -150,6 +161,27 @@ class Session:
             return found
         return replace(found, offset=(encoding.offset,), scale=255 * encoding.step)
 
+    def _quantised_as_given(self) -> CompressSettings:
+        """The settings, with the bits of a quantised file where the user says nothing of them."""
+        imported = self.subject.imported
+        if imported is None:
+            return self.settings
+        said = self.config.compress
+        found = tuple(
+            LayerTarget(
+                step_name(name, ()),
+                weight_bits=None if "weight_bits" in said else weights,
+                activation_bits=None if "activation_bits" in said else activations,
+            )
+            for name, (weights, activations) in imported.bits().items()
+        )
+        return replace(self.settings, layers=(*found, *self.settings.layers))
+
+    @cached_property
+    def test_images(self) -> NDArray[np.uint8] | NDArray[np.int8]:
+        """The test images, of the type that the integer model reads."""
+        return self.dataset.test.as_read_by(self.model)
+
     @cached_property
     def data(self) -> Data:
         """Training and validation images; the test images are not in it."""
@@ -159,7 +191,7 @@ class Session:
     def dense(self) -> tuple[nn.Module, list[EpochRecord]]:
         """The trained dense network and its epochs; none where its weights came from a file."""
         model = self._fresh_model()
-        if self.subject.weights is not None:
+        if self.subject.is_trained:
             return model, []
         records = compression.train_dense(
             model, self.settings, self.data, **self._resumable, identity=self.model_digest

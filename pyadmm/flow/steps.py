@@ -12,7 +12,7 @@ import numpy as np
 from pyadmm import breakeven, container
 from pyadmm.codegen.hls import vendor_context
 from pyadmm.codegen.vendor_params import vendor_files, vendor_params
-from pyadmm.compression.collapse import collapse, untrained
+from pyadmm.compression.collapse import collapse, strange_data, untrained
 from pyadmm.core.errors import CheckError, MissingToolError, PyadmmError, ToolError
 from pyadmm.core.files import write_atomic
 from pyadmm.deploy import simulated_board as simboard
@@ -87,21 +87,20 @@ def _percent(share: float) -> str:
 
 
 def _data(session: Session) -> Outcome:
-    found, data = session.dataset, session.data
+    found = session.dataset
     facts = {
         "name": found.name,
         "notes": list(found.notes),
         "source": found.source,
         "complete": found.complete,
-        "train_images": len(data.train),
-        "validation_images": len(data.validation),
         "test_images": len(found.test_images),
     }
-    text = (
-        f"{len(data.train):,} images to train on, {len(data.validation):,} to validate, "
-        f"{len(found.test_images):,} to test; {found.source}"
-        + "".join(f"; {note}" for note in found.notes)
-    )
+    counts = f"{len(found.test_images):,} to test"
+    if session.subject.given is None:
+        data = session.data
+        facts.update(train_images=len(data.train), validation_images=len(data.validation))
+        counts = f"{len(data.train):,} images to train on, {len(data.validation):,} to validate, {counts}"
+    text = f"{counts}; {found.source}" + "".join(f"; {note}" for note in found.notes)
     return Outcome(text, facts)
 
 
@@ -109,7 +108,9 @@ def _dense(session: Session) -> Outcome:
     _, records = session.dense
     validation = session.dense_validation_accuracy()
     facts = {"epochs": _epochs(records), "validation_accuracy": validation}
-    given = "" if session.subject.weights is None else f"weights of {session.subject.weights}; "
+    given = ""
+    if session.subject.is_trained:
+        given = f"weights of {session.subject.weights or session.config.model}; "
     return Outcome(f"{given}validation accuracy {_percent(validation)}", facts)
 
 
@@ -182,19 +183,33 @@ def _quantize(session: Session) -> Outcome:
     return Outcome(text, facts, (session.admm_file,))
 
 
+def _take(session: Session) -> Outcome:
+    """The integer model of an ``.admm`` file, in the run directory."""
+    model = session.subject.given
+    assert model is not None
+    content = Path(session.config.model).read_bytes()
+    write_atomic(session.admm_file, content)
+    text = (
+        f"nothing is trained: {session.config.model} has {model.nnz:,} weights, "
+        f"{model.pruning_ratio:.1f}x pruned, {len(content):,} bytes"
+    )
+    return Outcome(text, {"bytes": len(content)}, (session.admm_file,))
+
+
 def _test(session: Session) -> Outcome:
     found = session.dataset
-    accuracy = session.model.accuracy(found.test_images, found.test_labels)
-    dense = session.dense_test_accuracy()
+    accuracy = session.model.accuracy(session.test_images, found.test_labels)
     images = len(found.test_images)
-    text = (
-        f"integer accuracy {_percent(accuracy)} on {images:,} test images "
-        f"(dense float network {_percent(dense)})"
-    )
+    text = f"integer accuracy {_percent(accuracy)} on {images:,} test images"
+    if session.subject.given is not None:
+        facts = {"accuracy": accuracy, "images": images}
+        return Outcome(text, {**facts, "warning": strange_data(accuracy, found.test_labels)})
+    dense = session.dense_test_accuracy()
+    text += f" (dense float network {_percent(dense)})"
     facts = {"accuracy": accuracy, "dense_accuracy": dense, "images": images}
     pruned = session.retrained.records[-1].val_accuracy if session.retrained.records else None
     warning = collapse(dense, accuracy, found.test_labels, pruned) or untrained(
-        dense, found.test_labels
+        dense, found.test_labels, given=session.subject.is_trained
     )
     return Outcome(text, {**facts, "warning": warning})
 
@@ -270,7 +285,8 @@ def _csim(session: Session) -> Outcome:
     simulator = gxx.build_simulator(session.hls_dir, session.plan)
     weights = weight_image(session.compact, session.plan)
     logits = simulator.infer(images, weights).logits
-    _require_equal("csim", "logits", logits, session.model.run(images))
+    golden_logits = session.model.run(session.test_images)
+    _require_equal("csim", "logits", logits, golden_logits)
     sample = images[:FRAME_IMAGES]
     frames = simulator.infer(sample, weights, frames=True).frames
     golden = session.compact.run_nodes(sample)
@@ -279,7 +295,7 @@ def _csim(session: Session) -> Outcome:
     exact = gxx.build_simulator(session.hls_dir, session.plan, exact_widths=True)
     narrow = images[:EXACT_IMAGES]
     logits = exact.infer(narrow, weights).logits
-    _require_equal("csim at hardware widths", "logits", logits, session.model.run(narrow))
+    _require_equal("csim at hardware widths", "logits", logits, golden_logits[: len(narrow)])
     facts = {
         "images": len(images),
         "frame_images": len(sample),
@@ -296,7 +312,7 @@ def _csim(session: Session) -> Outcome:
 def _cosim(session: Session) -> Outcome:
     images = session.dataset.test_images[:COSIM_IMAGES]
     weights = weight_image(session.compact, session.plan)
-    golden = session.model.run(images)
+    golden = session.model.run(session.test_images[:COSIM_IMAGES])
     simulator = session.rtl_simulator
     result = rtl_simulation.cosim(simulator, weights, images)
     _require_equal("cosim", "logits", result.logits, golden)
@@ -343,10 +359,8 @@ def _compare(session: Session) -> Outcome:
 
 def _deploy(session: Session) -> Outcome:
     """One bundle per kernel flavour: the hardware tells them apart by its ident register."""
-    found = session.dataset
-    pack = ModelPack(
-        session.model, found.test_images[:DEPLOY_IMAGES], found.test_labels[:DEPLOY_IMAGES]
-    )
+    labels = session.dataset.test_labels[:DEPLOY_IMAGES]
+    pack = ModelPack(session.model, session.test_images[:DEPLOY_IMAGES], labels)
     curves = breakeven.to_json(session.break_even) if session.break_even else None
     files = []
     for flavour, build in (("hls", session.hls_build), ("rtl", session.rtl_build)):
@@ -357,8 +371,8 @@ def _deploy(session: Session) -> Outcome:
 
 
 def _simulate(session: Session) -> Outcome:
-    found = session.dataset
-    images, labels = found.test_images[:BOARD_IMAGES], found.test_labels[:BOARD_IMAGES]
+    images = session.test_images[:BOARD_IMAGES]
+    labels = session.dataset.test_labels[:BOARD_IMAGES]
     golden = session.model.run(images)
     deploy, program = session.deploy_dir / "rtl", session.rtl_simulator.program
     measured = simboard.run(deploy, program, images, golden, labels)
@@ -516,3 +530,13 @@ STEPS: tuple[Step, ...] = (
     ),
 )
 """All steps, in order; the report is written after the last."""
+TRAINING = ("dense", BREAK_EVEN, "prune", "retrain")
+"""Steps that a compressed model has behind it."""
+TAKE = Step(
+    "quantize",
+    "take the integer model of the .admm file",
+    ("data",),
+    lambda session: [session.model_digest],
+    _take,
+)
+"""What takes the place of the training of a compressed model."""

@@ -1,7 +1,12 @@
-"""What a run compresses: a network of the zoo or the user's own, its data set, its weights."""
+"""What a run compresses: a network of the zoo or the user's own, its data set, its weights.
+
+The user's own is a callable ``module:name``, an ``.onnx`` file with its weights, or an ``.admm``
+file, which is compressed already.
+"""
 
 from __future__ import annotations
 
+import copy
 import importlib
 import os
 import sys
@@ -13,10 +18,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from pyadmm import datasets, zoo
-from pyadmm.core.errors import PyadmmError
+from pyadmm import container, datasets, zoo
+from pyadmm.core.errors import MissingToolError, PyadmmError
+from pyadmm.datasets import cifar10, mnist
 from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.store import file_digest
+from pyadmm.model import CompressedModel
+from pyadmm.network.onnx_import import Imported, check_import, import_onnx
 
 
 @dataclass(frozen=True)
@@ -27,10 +35,14 @@ class Subject:
     :param build: gives a new module.
     :param data: name of the data set.
     :param shape: ``(C, H, W)`` of the images.
-    :param weights: file with its trained weights; ``None``: it is trained first.
-    :param source: digest of the user's source file; ``None`` for a network of the zoo.
+    :param weights: file with its trained weights; ``None``: it is trained first, if ``build`` does
+        not give a trained one.
+    :param source: digest of the user's source files; ``None`` for a network of the zoo.
     :param loaded: the data, where their shape was known only from them.
     :param place: the folder of pictures that ``--data`` named.
+    :param imported: the network of an ONNX file, which is trained.
+    :param given: the model of an ``.admm`` file, which is compressed.
+    :param notes: what the user must know about the network before anything is done with it.
     """
 
     name: str
@@ -41,6 +53,14 @@ class Subject:
     source: str | None = None
     loaded: datasets.DataSet | None = None
     place: str | None = None
+    imported: Imported | None = None
+    given: CompressedModel | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the network comes with its weights."""
+        return self.weights is not None or self.imported is not None
 
     def load_data(self, data_dir: str | None) -> datasets.DataSet:
         """The data set of the run, loaded once."""
@@ -89,6 +109,10 @@ def resolve(config: FlowConfig) -> Subject:
 
     :raises PyadmmError: for an unknown model or data set, or a module that cannot be imported.
     """
+    if config.is_compressed:
+        return _compressed(config)
+    if config.is_onnx:
+        return _of_onnx(config)
     name, build, source = _network(config.model)
     weights = Path(config.weights) if config.weights else None
     entry = zoo.entry(config.model) if source is None else None
@@ -121,6 +145,90 @@ def teacher_of(config: FlowConfig, subject: Subject) -> Subject | None:
     name, build, source = _network(config.teacher)
     weights = Path(config.teacher_weights) if config.teacher_weights else None
     return replace(subject, name=name, build=build, weights=weights, source=source)
+
+
+def _compressed(config: FlowConfig) -> Subject:
+    """The subject of an ``.admm`` file: nothing is trained."""
+    path = Path(config.model)
+    given = container.load(path)
+    _refuse(config, "weights", "teacher", "hardware_aware", "image_size", "break_even", "compress")
+    name = config.data or {mnist.IMAGE_SHAPE: "mnist", cifar10.IMAGE_SHAPE: "cifar10"}.get(
+        given.input.shape
+    )
+    if name is None:
+        raise PyadmmError(
+            f"model {path}: takes images of shape {given.input.shape}; name some: --data FILE.npz "
+            "or a folder of pictures"
+        )
+    folder = Path(config.data_dir) if config.data_dir else None
+    loaded = datasets.load_test(name, folder, given.input.shape).alone()
+    loaded.test.as_read_by(given)  # refuses other shapes and types
+    return Subject(
+        *(config.model_name, _no_module, name, given.input.shape, None),
+        source=file_digest(path), loaded=loaded, given=given,
+    )  # fmt: skip
+
+
+def _no_module() -> nn.Module:
+    raise AssertionError("an .admm file has no module")
+
+
+def _of_onnx(config: FlowConfig) -> Subject:
+    """The subject of an ONNX file, weights included.
+
+    :raises PyadmmError: also where the network differs from onnxruntime's.
+    """
+    _refuse(config, "weights")
+    if config.data is None:
+        raise PyadmmError(
+            f"model {config.model}: name its data: --data FILE.npz, a folder of pictures, or "
+            f"{', '.join(datasets.NAMES)}"
+        )
+    path = Path(config.model)
+    folder = Path(config.data_dir) if config.data_dir else None
+    own = None
+    if config.data == "idx" or config.data not in datasets.NAMES:
+        own = datasets.load_own(config.data, folder)
+    if own is not None:
+        shape = own.shape
+    elif config.data in datasets.NAMES and config.data != "imagefolder":
+        shape = datasets.shape_of(config.data, config.image_size)
+    else:
+        shape = None
+    size = config.image_size
+    imported = import_onnx(path, shape if shape or size is None else (0, size, size))
+    plain = imported.without_quantizers()
+    channels, height, width = plain.input_shape
+    if shape is None and (height != width or channels not in (1, 3)):
+        raise PyadmmError(
+            f"model {path}: takes images of shape {plain.input_shape}; pictures are cropped to "
+            "squares of 1 or 3 channels, so give an .npz file"
+        )
+    data = config.data if own is not None or shape is not None else "imagefolder"
+    return Subject(
+        *(config.model_name, lambda: copy.deepcopy(plain.module), data, plain.input_shape, None),
+        source=file_digest(path), loaded=own, place=config.data if data != config.data else None,
+        imported=imported, notes=(*plain.notes, *_checked(path, imported)),
+    )  # fmt: skip
+
+
+def _checked(path: Path, imported: Imported) -> tuple[str, ...]:
+    """A note where the network cannot be compared with onnxruntime's."""
+    try:
+        check_import(path, imported)
+    except MissingToolError as error:
+        return (f"it is not compared with onnxruntime: {error}",)
+    return ()
+
+
+def _refuse(config: FlowConfig, *names: str) -> None:
+    """Refuse options that say nothing about a file."""
+    for name in names:
+        if getattr(config, name) not in (None, {}):
+            option = name.replace("_", "-")
+            raise PyadmmError(
+                f"model {config.model}: is a trained file, which takes no {option}; leave it out"
+            )
 
 
 def _network(model: str) -> tuple[str, Callable[[], Any], str | None]:

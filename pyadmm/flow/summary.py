@@ -400,9 +400,10 @@ def _checks(progress: Progress) -> Iterable[Check]:
 
 def _done(session: Session, progress: Progress) -> Iterable[str]:
     model = session.model
+    verb = "Compressed" if session.subject.given is None else "Took the compressed model"
     yield (
-        f"Compressed {session.config.model} {model.pruning_ratio:.0f}x "
-        f"({model.nnz:,} of {model.weights:,} weights left) into {session.admm_file.name}, "
+        f"{verb} {session.config.model}, {model.pruning_ratio:.0f}x pruned "
+        f"({model.nnz:,} of {model.weights:,} weights left): {session.admm_file.name}, "
         f"{session.admm_file.stat().st_size:,} bytes."
     )
     yield f"Generated its accelerator for {session.board.name} ({session.board.part})."

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -78,21 +79,56 @@ def listing(model: nn.Module, example: Tensor) -> Listing:
         its operations depend on values.
     """
     model = unwrapped(model)
-    if isinstance(model, torch.jit.ScriptModule):
-        raise PyadmmError(
-            "model: a scripted or traced module (torch.jit) does not show its layers; pass the "
-            "nn.Module from which it was made"
-        )
+    require_open(model)
+    if example.dtype in (torch.float16, torch.bfloat16):
+        model, example = copy.deepcopy(model).float(), example.float()
     with _in_evaluation_mode(model), _quiet():
         example = _shaped_example(model, example)
         try:
             program = torch.export.export(model, (example,))
         except Exception as error:  # torch.export raises what it likes, and so does a forward
+            reason = first_line(error)
+            if "data-dependent" in reason:
+                reason = (
+                    "what it does depends on the values of the images (an if, a mask or an index "
+                    f"made of them); make it depend on shapes only ({reason})"
+                )
             raise PyadmmError(
                 f"model {type(model).__name__}: cannot be traced on an input of shape "
-                f"{tuple(example.shape[1:])}: {first_line(error)}"
+                f"{tuple(example.shape[1:])}: {reason}"
             ) from error
     return _listed(program, example)
+
+
+def require_open(model: nn.Module) -> None:
+    """Refuse modules that hide what they compute, and weights that are none yet.
+
+    :raises PyadmmError: names the layer.
+    """
+    for path, module in model.named_modules():
+        _require_open(f"layer {path}" if path else "model", module)
+
+
+def _require_open(subject: str, module: nn.Module) -> None:
+    if isinstance(module, torch.jit.ScriptModule):
+        raise PyadmmError(
+            f"{subject}: a scripted or traced module (torch.jit) does not show its layers; pass "
+            "the nn.Module from which it was made"
+        )
+    if ".quantized." in type(module).__module__ and type(module).__module__.startswith("torch."):
+        raise PyadmmError(
+            f"{subject}: is quantised by PyTorch; pass the float module from which it was made"
+        )
+    for name, parameter in module.named_parameters(recurse=False):
+        if nn.parameter.is_lazy(parameter):
+            raise PyadmmError(
+                f"{subject}: {type(module).__name__} has no {name} yet; run the module once on an "
+                "example before"
+            )
+        if parameter.is_inference():
+            raise PyadmmError(
+                f"{subject}: {name} was made in inference mode; build the module outside of it"
+            )
 
 
 def unwrapped(model: Any) -> nn.Module:
@@ -144,6 +180,7 @@ def first_line(error: BaseException) -> str:
 
 
 def _listed(program: torch.export.ExportedProgram, example: Tensor) -> Listing:
+    _inline_regions(program)
     signature = program.graph_signature
     owners = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     lifted = dict(signature.inputs_to_lifted_tensor_constants)
@@ -151,6 +188,28 @@ def _listed(program: torch.export.ExportedProgram, example: Tensor) -> Listing:
     constants = {name: tensors[own] for name, own in {**owners, **lifted}.items()}
     inputs = signature.user_inputs
     return Listing(program.graph, constants, owners, str(inputs[0]), example)
+
+
+def _inline_regions(program: torch.export.ExportedProgram) -> None:
+    """Replace what runs under ``autocast`` or ``no_grad`` in a forward by its operations."""
+    graph = program.graph
+    regions = [n for n in graph.nodes if str(n.target).startswith("wrap_with_")]
+    for node in regions:
+        place = next(i for i, a in enumerate(node.args) if getattr(a, "op", "") == "get_attr")
+        region = getattr(program.graph_module, node.args[place].target)
+        inputs = [n for n in region.graph.nodes if n.op == "placeholder"]
+        made = dict(zip(inputs, node.args[place + 1 :], strict=True))
+        with graph.inserting_before(node):
+            outputs = graph.graph_copy(region.graph, made)
+        for user in list(node.users):
+            user.replace_all_uses_with(outputs[user.args[1]])
+            graph.erase_node(user)
+        holder = node.args[place]
+        graph.erase_node(node)
+        graph.erase_node(holder)
+    for node in list(graph.nodes):
+        if regions and operation(node) == "_assert_tensor_metadata":
+            graph.erase_node(node)  # the types are those of the region
 
 
 @contextlib.contextmanager
@@ -170,9 +229,14 @@ def _in_evaluation_mode(model: nn.Module) -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without the warnings and tracebacks that PyTorch prints while it exports."""
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _shaped_example(model: nn.Module, example: Tensor) -> Tensor:

@@ -180,8 +180,8 @@ class ShortcutFacts:
     """Moves values without weights, such as shortcuts of type A (He et al. 2016, section 4.2).
 
     Every ``stride``-th row and column of a map ``(C, H, W)`` with ``padding`` zeros around it,
-    between ``before`` and ``after`` channels of zeros; so many channels are cut off where they are
-    negative.
+    between ``before`` and ``after`` channels of zeros; so many channels, rows or columns are cut off
+    where they are negative.
     """
 
     name: str

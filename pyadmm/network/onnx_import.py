@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model.onnx import package, runtime_session
-from pyadmm.network.onnx_operators import GraphReader, Quantizer
+from pyadmm.network.onnx_operators import QONNX_DOMAINS, GraphReader, Quantizer, quant_range
 
 _FILE_LIMIT = 1 << 31
+_MOST_BITS = 8
 _TOLERANCE = 1e-3
 """Of a comparison with onnxruntime, relative to the largest output: both sum in float32."""
 
@@ -48,6 +49,30 @@ class Imported:
         found = self.module.named_modules()
         return {name: module for name, module in found if isinstance(module, Quantizer)}
 
+    def bits(self) -> dict[str, tuple[int | None, int | None]]:
+        """Bits of the weights and of the outputs of layers that the file quantises, by layer."""
+        outputs: dict[str, int] = {}
+        modules = dict(self.module.named_modules())
+        for node in self.module.graph.nodes:
+            quantizer = modules.get(str(node.target)) if node.op == "call_module" else None
+            layer = self._layer_before(node) if isinstance(quantizer, Quantizer) else None
+            if isinstance(quantizer, Quantizer) and layer is not None:
+                outputs[layer] = (quantizer.hi - quantizer.lo).bit_length()
+        weights: dict[str, int] = self.module.meta["weight_bits"]
+        layers = [name for name in modules if name in weights or name in outputs]
+        return {name: (_code(weights.get(name)), _code(outputs.get(name))) for name in layers}
+
+    def _layer_before(self, node: fx.Node) -> str | None:
+        """The weighted layer whose values reach ``node`` through nothing but single inputs."""
+        while len(node.all_input_nodes) == 1:
+            (node,) = node.all_input_nodes
+            module = (
+                self.module.get_submodule(str(node.target)) if node.op == "call_module" else None
+            )
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                return str(node.target)
+        return None
+
     def without_quantizers(self) -> Imported:
         """The float network: activations are no longer rounded, weights stay as they are."""
         copied: dict[fx.Node, fx.Node] = {}
@@ -61,14 +86,14 @@ class Imported:
         if self.quantizers:
             notes = (*notes, f"{len(self.quantizers)} quantisers of activations are set anew")
         module = fx.GraphModule(self.module, graph).eval()
-        module.meta["tail"] = self.module.meta["tail"]
+        module.meta.update(self.module.meta)
         return Imported(module, self.input_shape, notes)
 
 
 def import_onnx(path: Path | str, input_shape: Sequence[int] | None = None) -> Imported:
     """Read the network in the ONNX file ``path``, with external data in the same folder, if any.
 
-    :param input_shape: ``(C, H, W)``, where the file leaves some of it open.
+    :param input_shape: ``(C, H, W)``, where the file leaves some of it open; 0 is what it says.
     :raises PyadmmError: for a file that is damaged or incomplete, or an operator that is not
         supported; the message names the node.
     :raises MissingToolError: without the package ``onnx``.
@@ -88,7 +113,10 @@ def import_onnx(path: Path | str, input_shape: Sequence[int] | None = None) -> I
 
 
 def _imported(onnx: Any, path: Path, input_shape: Sequence[int] | None) -> Imported:
-    size = path.stat().st_size
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise PyadmmError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     if not 0 < size < _FILE_LIMIT:
         raise PyadmmError(f"{path}: must have 1 to {_FILE_LIMIT - 1} bytes, not {size}")
     proto = onnx.load(str(path))
@@ -114,14 +142,27 @@ def _only_input(
         )
     dims = [d.dim_value if d.dim_value > 0 else 0 for d in inputs[0].type.tensor_type.shape.dim]
     own = [*dims[1:], *[1] * (4 - len(dims))]
-    wanted = list(own if given is None else given)
-    clash = any(a and b and a != b for a, b in zip(own, wanted, strict=False))
-    if len(dims) not in (2, 4) or len(wanted) != 3 or clash or min(wanted) < 1:
+    wanted = list(own if given is None else map(_first_set, given, own))
+    if len(wanted) == 3 and any(a and b and a != b for a, b in zip(own, wanted, strict=False)):
+        raise PyadmmError(
+            f"{path}: takes inputs of shape {tuple(own)}, but the data have {tuple(wanted)}; give "
+            "data of the network's shape"
+        )
+    if len(dims) not in (2, 4) or len(wanted) != 3 or min(wanted) < 1:
         raise PyadmmError(
             f"{path}: the input must have a shape (N, C, H, W) of which only N is open, not "
             f"{tuple(dims)} (0 is open); give its shape C,H,W"
         )
     return inputs[0].name, (max(dims[0], 1), *wanted)  # type: ignore[return-value]
+
+
+def _code(bits: int | None) -> int | None:
+    """Bits that a layer can be compressed to; ``None`` for wider ones."""
+    return bits if bits is not None and bits <= _MOST_BITS else None
+
+
+def _first_set(given: int, own: int) -> int:
+    return given or own
 
 
 def runtime_outputs(path: Path | str, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -131,7 +172,7 @@ def runtime_outputs(path: Path | str, inputs: NDArray[np.float32]) -> NDArray[np
     """
     package("onnxruntime")
     try:
-        session = runtime_session(str(path))
+        session = runtime_session(_standard(Path(path)))
         (entry,) = session.get_inputs()
         shaped = inputs.reshape(len(inputs), *inputs.shape[1 : len(entry.shape)])
         found: NDArray[np.float32] = session.run(None, {entry.name: shaped})[0]
@@ -139,6 +180,68 @@ def runtime_outputs(path: Path | str, inputs: NDArray[np.float32]) -> NDArray[np
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise PyadmmError(f"{path}: onnxruntime refuses it: {reason}") from error
     return found
+
+
+def _standard(path: Path) -> str | bytes:
+    """The graph in standard operators: the file, or its bytes with every ``Quant`` node spelt out."""
+    onnx = package("onnx")
+    proto = onnx.load(str(path))
+    if not any(
+        node.op_type == "Quant" and node.domain in QONNX_DOMAINS for node in proto.graph.node
+    ):
+        return str(path)
+    nodes = [part for node in proto.graph.node for part in _spelt_out(onnx, proto.graph, node)]
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    found: bytes = proto.SerializeToString()
+    return found
+
+
+def _spelt_out(onnx: Any, graph: Any, node: Any) -> list[Any]:
+    """``((clip(round(x / scale + zero), lo, hi) - zero) * scale)`` in standard operators."""
+    if node.op_type != "Quant" or node.domain not in QONNX_DOMAINS:
+        return [node]
+    x, scale, zero, width = node.input
+    facts = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    lo, hi = quant_range(_held(onnx, graph, width), facts)
+    stem = node.output[0]
+    for name, value in (("lo", lo), ("hi", hi)):
+        made = onnx.numpy_helper.from_array(np.array(value, np.float32), f"{stem}/{name}")
+        graph.initializer.append(made)
+    rounding = _ROUND_OPERATORS[facts.get("rounding_mode", b"ROUND").decode().upper()]
+    chain = [
+        ("Div", [x, scale], {}),
+        ("Add", ["", zero], {}),
+        *((operator, [""], options) for operator, options in rounding),
+        ("Clip", ["", f"{stem}/lo", f"{stem}/hi"], {}),
+        ("Sub", ["", zero], {}),
+        ("Mul", ["", scale], {}),
+    ]
+    nodes: list[Any] = []
+    for place, (operator, read, options) in enumerate(chain):
+        last = place == len(chain) - 1
+        inputs = [name or nodes[-1].output[0] for name in read]
+        output = stem if last else f"{stem}/{place}"
+        nodes.append(onnx.helper.make_node(operator, inputs, [output], name=output, **options))
+    return nodes
+
+
+_FLOAT, _INT64 = 1, 7  # numbers of ONNX' tensor types
+_ROUND_OPERATORS: dict[str, list[tuple[str, dict[str, Any]]]] = {
+    "ROUND": [("Round", {})],
+    "FLOOR": [("Floor", {})],
+    "CEIL": [("Ceil", {})],
+    "ROUND_TO_ZERO": [("Cast", {"to": _INT64}), ("Cast", {"to": _FLOAT})],
+}
+
+
+def _held(onnx: Any, graph: Any, name: str) -> int:
+    """The number that a constant of the graph holds."""
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.output[0] == name:
+            tensors[name] = onnx.helper.get_attribute_value(node.attribute[0])
+    return int(onnx.numpy_helper.to_array(tensors[name]).reshape(-1)[0])
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ import keyword
 import math
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,9 @@ _FOLDED = frozenset(
     | {"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "Shape", "Size"}
     | {"QuantizeLinear", "DequantizeLinear"}
 )
+_REARRANGED = ("Transpose", "Reshape", "Identity", "Cast", "Squeeze", "Unsqueeze", "Flatten")
+"""Operators that keep the values of a constant."""
+_WIDEST = 32
 Array = NDArray[Any]
 
 
@@ -102,6 +105,10 @@ class GraphReader:
         self.values: dict[str, fx.Node] = {}
         self.pending: dict[str, tuple[str, Quantizer]] = {}
         """Outputs of ``QuantizeLinear``: the tensor that it reads, and the quantiser."""
+        self.widths: dict[str, int] = {}
+        """Bits of quantised constants."""
+        self.weight_bits: dict[str, int] = {}
+        """Bits of the weights of layers."""
         self.notes: list[str] = []
         self.tail: list[str] = []
         self.readers: dict[str, int] = {}
@@ -139,9 +146,15 @@ class GraphReader:
         except (RuntimeError, ValueError, TypeError, IndexError, KeyError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise op.error(f"does not fit its input: {reason}") from error
+        made = self.values.get(node.output[0])
+        if made is not None and made.op == "call_module":
+            for name in node.input[1:2]:
+                if name in self.widths:
+                    self.weight_bits[str(made.target)] = self.widths[name]
 
     def _fold(self, op: Operator) -> None:
         inputs = {name: self.constants[name] for name in op.node.input if name}
+        self._fold_width(op)
         if op.kind == "Quant":
             self.constants[op.node.output[0]] = _quantised_constant(op)
             return
@@ -150,6 +163,19 @@ class GraphReader:
         evaluator = package("onnx.reference").ReferenceEvaluator(op.node, opsets=opsets)
         results = evaluator.run(None, inputs)
         self.constants.update(zip(op.node.output, results, strict=True))
+
+    def _fold_width(self, op: Operator) -> None:
+        """Bits of a constant that is quantised, or that holds the values of one that is."""
+        read = op.node.input[0] if op.node.input else ""
+        if op.kind == "Quant":
+            width = _bit_width(op)
+        elif op.kind == "DequantizeLinear":
+            width = self.constants[read].dtype.itemsize * 8
+        elif op.kind in _REARRANGED and read in self.widths:
+            width = self.widths[read]
+        else:
+            return
+        self.widths[op.node.output[0]] = width
 
     def finish(self) -> fx.GraphModule:
         """The module; the graph's output must have been made."""
@@ -165,6 +191,7 @@ class GraphReader:
                     f"{self.path}: {name} must hold finite numbers, but some are NaN or infinite"
                 )
         module.meta["tail"] = self.tail
+        module.meta["weight_bits"] = self.weight_bits
         module.graph.eliminate_dead_code()
         module.recompile()
         return module
@@ -746,21 +773,36 @@ def _quant(op: Operator) -> None:
 
 def _qonnx_quantizer(op: Operator) -> Quantizer:
     """That of a QONNX ``Quant`` node: inputs x, scale, zero point, bit width."""
-    scale, zero, width = (
-        op.constant(i, what) for i, what in enumerate(("scale", "zero point", "bit width"), 1)
-    )
-    if scale is None or zero is None or width is None:
+    scale, zero = op.constant(1, "scale"), op.constant(2, "zero point")
+    if scale is None or zero is None:
         raise op.error("must have a scale, a zero point and a bit width")
-    bits = float(np.asarray(width).reshape(-1)[0])
-    signed, narrow = bool(op.facts.get("signed", 1)), bool(op.facts.get("narrow", 0))
+    bits = _bit_width(op)
     mode = op.facts.get("rounding_mode", b"ROUND").decode().upper()
-    if mode not in _QONNX_ROUNDINGS or not (1 <= bits <= 32 and bits == int(bits)):
-        raise op.error(f"rounding mode {mode} to {bits:g} bits is not supported")
-    steps = 1 << (int(bits) - signed)
-    lo = -steps + narrow if signed else 0
-    hi = steps - 1 - (narrow and not signed)
+    if mode not in _QONNX_ROUNDINGS:
+        raise op.error(f"rounding mode {mode} is not supported")
+    lo, hi = quant_range(bits, op.facts)
     rounding = _QONNX_ROUNDINGS[mode]
     return Quantizer(scale, zero, lo, hi, rounding=rounding, late_zero=False)
+
+
+def quant_range(bits: int, facts: Mapping[str, Any]) -> tuple[int, int]:
+    """The least and the greatest integer of a ``Quant`` node with attributes ``facts``.
+
+    >>> quant_range(4, {}), quant_range(4, {"signed": 0}), quant_range(4, {"narrow": 1})
+    ((-8, 7), (0, 15), (-7, 7))
+    """
+    signed, narrow = bool(facts.get("signed", 1)), bool(facts.get("narrow", 0))
+    steps = 1 << (bits - signed)
+    return -steps + narrow if signed else 0, steps - 1 - (narrow and not signed)
+
+
+def _bit_width(op: Operator) -> int:
+    """The bit width of a ``Quant`` node."""
+    width = op.constant(3, "bit width")
+    bits = None if width is None else float(np.asarray(width).reshape(-1)[0])
+    if bits is None or not (1 <= bits <= _WIDEST and bits == int(bits)):
+        raise op.error(f"its bit width must be a whole number from 1 to {_WIDEST}, not {bits}")
+    return int(bits)
 
 
 def _quantised_constant(op: Operator) -> Array:

@@ -260,12 +260,18 @@ def _affine(step: AffineStep, source: str, form: QFormat) -> CompressedLayer:
 
 
 def _shortcut(facts: ShortcutFacts, source: str, form: QFormat) -> list[Node]:
-    """The 1x1 convolution that moves channel ``c`` to ``before + c`` as it is."""
+    """The convolution that moves channel ``c`` to ``before + c`` as it is.
+
+    It has one row and column, and one more for each that is cut off.
+    """
     channels = facts.input_shape[0]
     outputs = facts.before + channels + facts.after
-    shape = (outputs, channels, 1, 1)
-    spec = LayerSpec(facts.name, "conv", shape, facts.input_shape, facts.stride, facts.padding)
-    codes = np.eye(outputs, channels, -facts.before, dtype=np.int16).reshape(shape)
+    top, left, bottom, right = (max(-side, 0) for side in facts.padding)
+    padding = [max(side, 0) for side in facts.padding]
+    shape = (outputs, channels, top + 1 + bottom, left + 1 + right)
+    spec = LayerSpec(facts.name, "conv", shape, facts.input_shape, facts.stride, padding)
+    codes = np.zeros(shape, np.int16)
+    codes[:, :, top, left] = np.eye(outputs, channels, -facts.before, dtype=np.int16)
     bias = np.zeros(outputs, np.int64)
     return [CompressedLayer(spec, source, codes, 1, bias, Requant(), form)]
 

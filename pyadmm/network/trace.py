@@ -8,6 +8,7 @@ compared with the module, step by step (:mod:`pyadmm.network.comparison`).
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -113,6 +114,12 @@ def _finish(builder: Builder, output: fx.Node) -> None:
     if len(values) != 1 or not isinstance(values[0], Value):
         raise PyadmmError("model: must give one tensor of logits that depends on its input")
     value, node = values[0], results[0]
+    shape = tuple(node.meta["val"].shape[1:])
+    if len(shape) != 1 and not (shape and math.prod(shape) == shape[0]):
+        raise PyadmmError(
+            f"model: gives values of shape {shape} for an image; it must give one vector, a number "
+            "for each class"
+        )
     if value.ended:
         builder.notes.append(f"{value.ended} at the end does not change the order; left out")
         while value.ended:

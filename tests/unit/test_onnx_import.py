@@ -245,6 +245,28 @@ def test_qonnx_is_rounded_as_qonnx_says(tmp_path: Path) -> None:
     assert torch.allclose(imported.module(x), nn.functional.conv2d(codes, weight), atol=1e-5)
 
 
+@pytest.mark.parametrize("mode", ["ROUND", "FLOOR", "CEIL", "ROUND_TO_ZERO"])
+def test_qonnx_equals_onnxruntime_and_tells_its_bits(tmp_path: Path, mode: str) -> None:
+    quant = onnx.helper.make_node
+    facts = {"domain": QONNX, "rounding_mode": mode}
+    nodes = [
+        quant("Quant", ["w0", "s", "z", "b3"], ["w"], signed=1, narrow=1, **facts),
+        node("Conv", "x", "w", out="c"),
+        node("Relu", "c", out="r"),
+        quant("Quant", ["r", "s", "z", "b4"], ["y"], signed=0, narrow=0, **facts),
+    ]
+    constants = {
+        "s": np.float32(0.3),
+        "z": np.float32(0),
+        "b4": np.float32(4),
+        "b3": np.float32(3),
+        "w0": floats(4, 3, 3, 3),
+    }
+    imported = equal(write(tmp_path / "net.onnx", nodes, constants))
+    assert imported.bits() == {"n_c": (3, 4)}
+    assert imported.without_quantizers().bits() == {"n_c": (3, None)}
+
+
 REFUSED: dict[str, tuple[list[Any], dict[str, Any], str]] = {
     "operator": ([node("Einsum", "x", out="y", equation="abcd->abcd")], {}, "n_y.*Einsum"),
     "domain": (

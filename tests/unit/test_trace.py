@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +20,7 @@ from pyadmm.model.types import QFormat
 from pyadmm.network.layers import WeightedStep
 from pyadmm.network.steps import AddStep
 from pyadmm.network.trace import trace
-from pyadmm.settings import from_dict
+from pyadmm.settings import CompressSettings, from_dict
 
 pytestmark = pytest.mark.slow
 
@@ -414,3 +416,110 @@ def test_compress_warns_of_what_is_left_out(monkeypatch: pytest.MonkeyPatch) -> 
         pytest.raises(PyadmmError, match="no training here"),
     ):
         pipeline.compress(model, settings, [(images, labels)], [(images, labels)])
+
+
+def _in_inference_mode() -> nn.Module:
+    with torch.inference_mode():
+        return nn.Sequential(nn.Flatten(), nn.Linear(162, 3))
+
+
+def _value_dependent(x: Tensor) -> Tensor:
+    return -x if x.sum() > 0 else x
+
+
+class Applied(nn.Module):
+    """A function before a linear layer."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+        self.fc = nn.Linear(162, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.function(x).flatten(1))
+
+
+def _dynamically_quantised() -> nn.Module:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(162, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found: nn.Module = torch.ao.quantization.quantize_dynamic(model, {nn.Linear})
+    return found
+
+
+def _uneven(*behind: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(5), *behind)
+
+
+OPAQUE: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "scripted inside": (
+        lambda: nn.Sequential(nn.Flatten(), torch.jit.script(nn.Linear(162, 3))),
+        "layer 1: a scripted or traced module .torch.jit. does not show its layers",
+    ),
+    "quantised by PyTorch": (_dynamically_quantised, "layer 1: is quantised by PyTorch"),
+    "no weights yet": (
+        lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(3)),
+        "layer 1: LazyLinear has no weight yet; run the module once on an example",
+    ),
+    "inference mode": (_in_inference_mode, "layer 1: weight was made in inference mode"),
+    "values decide": (lambda: Applied(_value_dependent), "depends on the values of the images"),
+    "training for good": (
+        lambda: torch.export.export(
+            nn.Sequential(nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(162, 3)),
+            (torch.zeros(2, 2, 9, 9),),
+        ).module(),
+        "BatchNorm is in training mode for good; export the module behind model.eval",
+    ),
+    "a map at the end": (
+        lambda: nn.Conv2d(2, 3, 3),
+        r"gives values of shape \(3, 7, 7\) for an image; it must give one vector",
+    ),
+    "a number at the end": (
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(162, 1), nn.Flatten(0)),
+        r"gives values of shape \(\) for an image|the batch must stay the first axis",
+    ),
+    "a norm of the sample": (lambda: nn.InstanceNorm2d(2), "not supported; use BatchNorm"),
+    "uneven windows, then a ReLU": (
+        lambda: _uneven(nn.ReLU(), nn.Flatten(), nn.Linear(50, 3)),
+        "layer 1: follows an adaptive pool whose windows differ in size",
+    ),
+    "uneven windows, then a convolution": (
+        lambda: _uneven(nn.Conv2d(2, 3, 5), nn.Flatten()),
+        "layer 1: follows an adaptive pool whose windows differ in size",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPAQUE)
+def test_what_hides_its_layers_is_refused_by_name(name: str) -> None:
+    build, words = OPAQUE[name]
+    with pytest.raises(PyadmmError, match=words):
+        pipeline.to_network(build(), from_dict({"preset": "quick", "pruning_ratio": 1}), (2, 9, 9))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_any_float_type(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(147, 3)).to(dtype)
+    network = trace(model, _BYTES)
+    assert next(model.parameters()).dtype == dtype
+    codes = _codes(4, _BYTES)
+    expected = copy.deepcopy(model).float()(codes / 255)
+    assert torch.allclose(network(codes), expected, atol=1e-5)
+
+
+def test_an_exported_program_is_a_model() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(162, 3)).eval()
+    program = torch.export.export(model, (torch.zeros(1, 2, 9, 9),))
+    settings = from_dict({"preset": "quick", "pruning_ratio": 1, "input": {"bits": 8}})
+    network = pipeline.to_network(program, settings, (2, 9, 9))  # type: ignore[arg-type]
+    codes = _codes(4, _BYTES)
+    assert torch.allclose(network(codes), model(codes / 255), atol=1e-5)
+
+
+def test_weights_without_values_are_refused() -> None:
+    images, labels = torch.zeros(8, 1, 2, 2, dtype=torch.uint8), torch.arange(8) % 2
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    with pytest.raises(PyadmmError, match=r"1.weight is on the meta device"):
+        pipeline.compress(model, CompressSettings(), [(images, labels)], [(images, labels)])

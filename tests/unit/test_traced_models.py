@@ -150,6 +150,43 @@ def _inverted(model: Model, x: Tensor) -> Tensor:
     return model.f((x + model.n3(model.project(y))).mean([2, 3]))
 
 
+def _causal(model: Model, x: Tensor) -> Tensor:
+    """Temporal convolutions that see the past alone: zeros in front, or what is too much cut off."""
+    x = F.relu(model.a(F.pad(x.amax(2), (2, 0))))
+    x = F.relu(model.b(x)[:, :, :-4])
+    return model.f(x[:, :, -1])
+
+
+def _parts(model: Model, x: Tensor) -> Tensor:
+    """A channel, rows and columns of it, and negative padding."""
+    first = model.a(x[:, 0].unsqueeze(1))[:, :, 1:-1, 1:6:2]
+    second = model.b(torch.cat([part.unsqueeze(1) for part in x.unbind(1)], 1))[..., :5, :3]
+    return model.f((first + F.pad(second, (0, 0))).flatten(1)) + model.g(
+        F.pad(x, (-3, -3, -3, -2)).flatten(1)
+    )
+
+
+def _clamps_of_all_kinds(model: Model, x: Tensor) -> Tensor:
+    x = model.a(x).clip(-0.2, 0.4)
+    x = model.b(x).clamp_min(-0.1)
+    x = model.c(x).clamp_max(0.3)
+    return model.f(F.threshold(x, -0.05, -0.05).flatten(1))
+
+
+def _under_autocast(model: Model, x: Tensor) -> Tensor:
+    with torch.autocast("cpu", enabled=False):
+        x = model.c(x)
+    with torch.no_grad():
+        x = F.relu(x.float())
+    return model.f(x.flatten(1))
+
+
+def _slopes(*slopes: float) -> nn.PReLU:
+    act = nn.PReLU(len(slopes))
+    act.weight.data = torch.tensor(slopes)
+    return act
+
+
 def _named() -> nn.Module:
     layers = [("in", conv()), ("act", nn.ReLU()), ("1x1", conv(4, 4, 1)), ("flat", nn.Flatten())]
     return nn.Sequential(OrderedDict([*layers, ("class", nn.Linear(196, 3))]))
@@ -321,6 +358,36 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
         lambda m, x: (m.a(x), m.f(x.flatten(1)))[1], a=conv(), f=nn.Linear(162, 3)
     ),
     "data parallel": lambda: nn.DataParallel(nn.Sequential(conv(), nn.ReLU(), head(196))),
+    "slopes by channel": sequential(conv(), _slopes(0.1, 0.5, -0.3, 0.25), head(196)),
+    "slopes of any size": sequential(conv(), _slopes(1.5, 0.5, 1.0, 0.0), conv(4, 4), head(100)),
+    "a slope below 0": sequential(conv(), nn.LeakyReLU(-0.1), head(196)),
+    "causal convolutions": lambda: Model(
+        _causal,
+        a=nn.Conv1d(2, 4, 3),
+        b=nn.Conv1d(4, 4, 3, padding=4, dilation=2),
+        f=nn.Linear(4, 3),
+    ),
+    "parts of maps": lambda: Model(
+        _parts, a=conv(1), b=conv(), f=nn.Linear(60, 3), g=nn.Linear(24, 3)
+    ),
+    "clamps of all kinds": lambda: Model(
+        _clamps_of_all_kinds, a=conv(), b=conv(4, 4), c=conv(4, 4), f=nn.Linear(36, 3)
+    ),
+    "windows of different sizes": sequential(
+        conv(), nn.ReLU(), nn.AdaptiveAvgPool2d((3, 5)), nn.Dropout(), head(60)
+    ),
+    "more windows than values": sequential(
+        conv(), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(3), nn.AdaptiveMaxPool2d(4), head(64)
+    ),
+    "repeated channels": lambda: Model(
+        lambda m, x: m.f(
+            (m.a(x.repeat(1, 2, 1, 1)) + m.b(x[:, :1].expand(-1, 3, -1, -1))).flatten(1)
+        ),
+        a=conv(4, 4),
+        b=conv(3, 4),
+        f=nn.Linear(196, 3),
+    ),
+    "under autocast": lambda: Model(_under_autocast, c=conv(), f=nn.Linear(196, 3)),
     "compiled": lambda: torch.compile(nn.Sequential(conv(), nn.ReLU(), head(196))),  # type: ignore[return-value]
     "exported": lambda: torch.export.export(
         nn.Sequential(conv(), nn.ReLU(), head(196)).eval(), (torch.zeros(2, *SHAPE),)

@@ -70,7 +70,7 @@ class SimulatedMeasurement:
 def run(
     deploy: Path,
     simulator: Path | None,
-    images: NDArray[np.uint8],
+    images: NDArray[np.uint8] | NDArray[np.int8],
     golden: IntArray,
     labels: IntArray | None = None,
     *,
@@ -80,7 +80,7 @@ def run(
 
     :param simulator: program of the Verilated top (``RtlSimulator.program``); None simulates with
         the stand-in core.
-    :param images: uint8 ``(N, C, H, W)``, N at least 1.
+    :param images: ``(N, C, H, W)`` of the bundle's type, N at least 1.
     :param golden: logits ``(N, classes)`` of the integer model.
     :param labels: true classes ``(N,)``.
     :raises ToolError: if there is no Python with pynq, or the host code fails.

@@ -32,6 +32,24 @@ SUPPORTED = (
     "channel, Flatten, Dropout, and a softmax or sigmoid at the end"
 )
 _WEIGHTED = ("conv1d", "conv2d", "linear", "convolution")
+_TAKE_RESAMPLED = (
+    *("linear", "addmm", "mm", "matmul", "view", "reshape", "flatten", "_unsafe_view"),
+    *(
+        "getitem",
+        "contiguous",
+        "clone",
+        "dropout",
+        "dropout_",
+        "feature_dropout",
+        "feature_dropout_",
+    ),
+)
+_REMEDIES = {
+    **dict.fromkeys(("InstanceNorm1d", "InstanceNorm2d", "GroupNorm", "LayerNorm"), "BatchNorm"),
+    **dict.fromkeys(("instance_norm", "group_norm", "layer_norm"), "BatchNorm"),
+    **dict.fromkeys(("ConvTranspose2d", "Upsample"), "a network that only shrinks its maps"),
+}
+"""What to use in place of an operation."""
 _ACTIVATIONS = (
     "gelu",
     "silu",
@@ -83,6 +101,12 @@ class Builder:
             raise self.refused(reader, "reads a constant where a map must be")
         if value.ended:
             raise self.refused(reader, f"follows {value.ended}, which may only end the network")
+        if value.resample is not None and operation(reader) not in _TAKE_RESAMPLED:
+            raise self.refused(
+                reader,
+                "follows an adaptive pool whose windows differ in size, behind which only flatten, "
+                "dropout and Linear can come; choose a size that divides the map",
+            )
         return replace(value, sole=value.sole and len(node.users) == 1)
 
     def tensor(self, node: Any, reader: fx.Node) -> Tensor | None:
@@ -126,6 +150,8 @@ class Builder:
         what = kind.rpartition(".")[2] if leaf else operation(node)
         if what.lower() in _ACTIVATIONS:
             return self.refused(node, f"{what} is not supported; use ReLU, ReLU6 or LeakyReLU")
+        if what in _REMEDIES:
+            return self.refused(node, f"{what} is not supported; use {_REMEDIES[what]}")
         return self.refused(node, f"{what} is not supported; supported are: {SUPPORTED}")
 
     def append(self, name: str, step: Step, *read: Value) -> Value:

@@ -114,8 +114,15 @@ def _relu(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
 def _clamp(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
     """ReLU6, Hardtanh and clamp."""
     value = builder.read(arguments["self"], node)
-    if operation(node).rstrip("_") == "relu6":
+    name = operation(node).rstrip("_")
+    if name == "relu6":
         low, high = 0.0, 6.0
+    elif name == "threshold":
+        low, high = arguments["threshold"], None
+        if arguments["value"] != low:
+            raise builder.refused(node, "a threshold must be the value below it; use ReLU")
+    elif name in ("clamp_min", "clamp_max"):
+        low, high = arguments.get("min"), arguments.get("max")
     else:
         keys = ("min_val", "max_val") if "min_val" in arguments.values else ("min", "max")
         low, high = (arguments[key] for key in keys)
@@ -127,9 +134,24 @@ def _clamp(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
         return _activate(builder, node, value, Activation(True, high))
     if low is not None and high is not None and low == -high and high > 0:
         return _activate(builder, node, value, Activation(False, high))
-    raise builder.refused(
-        node, f"clamps to {low} … {high}; the lower end must be 0 or minus the upper end"
-    )
+    return _clamped(builder, node, value, low, high)
+
+
+def _clamped(
+    builder: Builder, node: fx.Node, value: Value, low: float | None, high: float | None
+) -> Value:
+    """``low + relu(x - low)`` with a ceiling, or ``high - relu(high - x)``."""
+    if low is not None and high is not None and not low < high:
+        raise builder.refused(node, f"clamps to {low} … {high}; the lower end must be lower")
+    if low is None and high is None:
+        return builder.shaped(value, node)
+    sign, end = (1.0, low) if low is not None else (-1.0, high)
+    assert end is not None
+    one = torch.full((builder.maps[value.step][0],), sign, device=builder.listed.example.device)
+    moved = times(builder, value, node, one, torch.full_like(one, -sign * end))
+    ceiling = None if low is None or high is None else high - low
+    rectified = _activate(builder, node, moved, Activation(True, ceiling))
+    return builder.shaped(times(builder, rectified, node, one, torch.full_like(one, end)), node)
 
 
 def _negative(builder: Builder, value: Value) -> bool:
@@ -164,12 +186,13 @@ def _leaky(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
         slopes = builder.tensor(arguments["weight"], node)
         assert slopes is not None
         if slopes.is_meta or bool((slopes != slopes[0]).any()):
-            raise builder.refused(node, "a PReLU must have one slope for all channels")
+            return _leaky_by_channel(builder, node, value, slopes)
         slope = float(slopes[0])
     else:
         slope = float(arguments["negative_slope"])
     if not 0 <= slope < 1:
-        raise builder.refused(node, f"the slope below 0 must be 0 to 1, not {slope}")
+        slopes = torch.tensor([slope], device=builder.listed.example.device)
+        return _leaky_by_channel(builder, node, value, slopes)
     if slope == 0:
         return _activate(builder, node, value, Activation(True))
     name = builder.name(node)
@@ -180,6 +203,26 @@ def _leaky(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
     rectified = builder.affine_step(part, node, Activation(True), builder.free_name(f"{name}.relu"))
     step = AddStep(AddFacts(name, gains=(slope, 1 - slope)))
     return builder.shaped(builder.append(name, step, value, rectified), node)
+
+
+def _leaky_by_channel(builder: Builder, node: fx.Node, value: Value, slopes: Tensor) -> Value:
+    """``s * x + relu((1 - s) * x)`` with a slope for each channel; ``(1 - s) * relu(x)`` from 1 on."""
+    name = builder.name(node)
+    slopes = slopes.float().expand(builder.maps[value.step][0])
+    none = torch.zeros_like(slopes)
+    part = replace(value, sole=False)
+    linear = times(builder, part, node, slopes, none)
+    linear = builder.settled(linear, node, builder.free_name(f"{name}.slope"))
+    rest, own = 1 - slopes, builder.free_name(f"{name}.relu")
+    if positive(rest):
+        part = times(builder, part, node, rest, none)
+        rectified = builder.affine_step(part, node, Activation(True), own)
+    else:
+        rectified = builder.affine_step(part, node, Activation(True), own)
+        rectified = times(builder, rectified, node, rest, none)
+        rectified = builder.settled(rectified, node, builder.free_name(f"{name}.rest"))
+    step = AddStep(AddFacts(name))
+    return builder.shaped(builder.append(name, step, linear, rectified), node)
 
 
 def _activation(step: Any) -> Activation | None:
@@ -204,6 +247,10 @@ OPERATIONS: dict[str, Handler] = {
     "relu": _relu,
     "relu_": _relu,
     **dict.fromkeys(("relu6", "relu6_", "hardtanh", "hardtanh_", "clamp", "clamp_"), _clamp),
+    **dict.fromkeys(
+        ("clip", "clip_", "clamp_min", "clamp_min_", "clamp_max", "clamp_max_"), _clamp
+    ),
+    **dict.fromkeys(("threshold", "threshold_"), _clamp),
     "leaky_relu": _leaky,
     "leaky_relu_": _leaky,
     "prelu": _leaky,

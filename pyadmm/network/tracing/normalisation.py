@@ -18,8 +18,14 @@ def _batch_norm(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
     value = builder.read(arguments["input"], node)
     mean, var = (builder.tensor(arguments[f"running_{key}"], node) for key in ("mean", "var"))
     arguments.taken.add("cudnn_enabled")
-    if mean is None or var is None or arguments["training"]:
+    if mean is None or var is None:
         raise builder.refused(node, "the BatchNorm keeps no running statistics; let it track them")
+    if arguments["training"]:
+        raise builder.refused(
+            node,
+            "the BatchNorm is in training mode for good; export the module behind model.eval(), "
+            "and let it track statistics",
+        )
     norm = new_norm("conv", len(mean), arguments["eps"], arguments["momentum"])
     norm = norm.to(mean.device)
     weight, bias = (builder.tensor(arguments[key], node) for key in ("weight", "bias"))

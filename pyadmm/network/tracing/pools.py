@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+import torch
 from torch import fx
 
 from pyadmm.model.types import Pair, Sides, pair
@@ -125,15 +127,32 @@ def _adaptive(builder: Builder, node: fx.Node, arguments: Arguments) -> Any:
     size = list(wanted) if isinstance(wanted, list | tuple) else [wanted] * (2 - lines)
     size = ([1] if lines else []) + size
     kinds = [_even_windows(n, n if k is None else k) for n, k in zip(shape[1:], size, strict=True)]
+    maximum = operation(node).startswith("adaptive_max")
     if any(kind is None for kind in kinds):
+        return _resampled(builder, node, value, size, maximum=maximum)
+    kernel, stride = (pair([kind[i] for kind in kinds if kind]) for i in (0, 1))
+    return _windows(builder, node, value, kernel, stride, kind="max" if maximum else "avg")
+
+
+def _resampled(
+    builder: Builder, node: fx.Node, value: Value, size: Sequence[int | None], *, maximum: bool
+) -> Value:
+    """Windows of different sizes, as matrices that the Linear behind them takes up."""
+    shape = builder.maps[value.step]
+    spans = [_spans(n, n if k is None else k) for n, k in zip(shape[1:], size, strict=True)]
+    if maximum and any(last - first > 1 for axis in spans for first, last in axis):
         raise builder.refused(
             node,
             f"windows of different sizes make {tuple(size)} of {shape[1:]}; choose a size "
             "that divides the map",
         )
-    kernel, stride = (pair([kind[i] for kind in kinds if kind]) for i in (0, 1))
-    maximum = operation(node).startswith("adaptive_max")
-    return _windows(builder, node, value, kernel, stride, kind="max" if maximum else "avg")
+    matrices = []
+    for axis, length in zip(spans, shape[1:], strict=True):
+        matrix = torch.zeros(len(axis), length, device=builder.listed.example.device)
+        for row, (first, last) in enumerate(axis):
+            matrix[row, first:last] = 1 / (last - first)
+        matrices.append(matrix)
+    return replace(builder.shaped(value, node), resample=(matrices[0], matrices[1]))
 
 
 def _windows(
@@ -188,13 +207,22 @@ def _beyond(size: int, padding: int, kernel: int, stride: int) -> int:
     return max(0, last * stride + kernel - size - 2 * padding)
 
 
+def _spans(size: int, count: int) -> list[Pair]:
+    """First and last row but one of each window of an adaptive pool.
+
+    >>> _spans(7, 3), _spans(2, 3)
+    ([(0, 3), (2, 5), (4, 7)], [(0, 1), (0, 2), (1, 2)])
+    """
+    return [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
+
+
 def _even_windows(size: int, count: int) -> Pair | None:
     """Size and distance of an adaptive pool's windows, where all have the same.
 
     >>> _even_windows(7, 7), _even_windows(8, 2), _even_windows(7, 3), _even_windows(8, 3)
     ((1, 1), (4, 4), (3, 2), None)
     """
-    spans = [(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
+    spans = _spans(size, count)
     kernels = {last - first for first, last in spans}
     strides = {b[0] - a[0] for a, b in pairwise(spans)} or kernels
     if len(kernels) > 1 or len(strides) > 1 or 0 in strides:

@@ -18,12 +18,14 @@ NO_PADDING: Sides = (0, 0, 0, 0)
 
 @dataclass(frozen=True)
 class Value:
-    """What a node of the graph gives: ``pad(gain * output + shift)`` of a step.
+    """What a node of the graph gives: ``resample(pad(gain * output + shift))`` of a step.
 
     :param shape: of the tensor, without the batch; values are in the order of the step's map.
     :param gain: by channel of the map, or by value of a flattened map.
     :param norm: the batch norm that gain and shift are, if they are just that.
     :param padding: zeros around the map, after gain and shift.
+    :param resample: matrices ``(H', H)`` and ``(W', W)`` by which rows and columns are averaged, which
+        only a Linear can take up.
     :param sole: nothing else reads the step's output.
     :param ended: the operation at the end that does not change the order of logits.
     """
@@ -34,13 +36,14 @@ class Value:
     shift: Tensor | None = None
     norm: Norm | None = None
     padding: Sides = NO_PADDING
+    resample: tuple[Tensor, Tensor] | None = None
     sole: bool = True
     ended: str = ""
 
     @property
     def plain(self) -> bool:
         """Whether it is the step's very output."""
-        return self.gain is None and self.padding == NO_PADDING
+        return self.gain is None and self.padding == NO_PADDING and self.resample is None
 
 
 def shape_of(node: fx.Node) -> Shape:

@@ -6,18 +6,19 @@ from dataclasses import replace
 
 from torch import fx
 
-from pyadmm.model.types import Pair
+from pyadmm.model.types import Pair, Sides
 from pyadmm.network.exported import Arguments, calling_module, operation
 from pyadmm.network.facts import ConcatFacts, ShortcutFacts
+from pyadmm.network.layers import WeightedStep
 from pyadmm.network.steps import ConcatStep, ShortcutStep
 from pyadmm.network.tracing.builder import Builder, Handler, output_map
-from pyadmm.network.tracing.values import NO_PADDING, Value, plus, shifts
+from pyadmm.network.tracing.values import NO_PADDING, Value, plus, shape_of, shifts
 
 
 def _concat(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
     read = [builder.read(part, node) for part in arguments["tensors"]]
     rank = 1 + len(read[0].shape)
-    if arguments["dim"] % rank != 1:
+    if arguments.get("dim", 1) % rank != 1:
         raise builder.refused(
             node, f"only channels can be concatenated, not dim {arguments['dim']}"
         )
@@ -31,6 +32,23 @@ def _concat(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
     return builder.shaped(builder.append(name, step, *parts), node)
 
 
+def _repeated(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
+    """All channels several times, or one channel as several."""
+    value = builder.read(arguments["self"], node)
+    arguments.taken.update(arguments.values)
+    wanted = shape_of(node)
+    if wanted == value.shape:
+        return value
+    channels = builder.map_of(value, node)[0]
+    same = len(wanted) == len(value.shape) and wanted[1:] == value.shape[1:]
+    if not same or (operation(node) == "expand" and channels > 1):
+        raise builder.refused(node, "only channels can be repeated")
+    name = builder.name(node)
+    part = builder.settled(replace(value, sole=False), node, f"{name}.part")
+    step = ConcatStep(ConcatFacts(name, builder.signed(part.step)))
+    return builder.shaped(builder.append(name, step, *[part] * (wanted[0] // channels)), node)
+
+
 def _slice(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
     """Every n-th row or column, or some of the channels."""
     value = builder.read(arguments["self"], node)
@@ -41,16 +59,62 @@ def _slice(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
     start, end, step = slice(start, end, step).indices(size)
     if (start, end, step) == (0, size, 1):
         return value
-    if axis in (2, 3) and start == 0 and end == size and len(value.shape) == 3:
-        stride = (step, 1) if axis == 2 else (1, step)
-        return builder.shaped(_move(builder, node, value, stride=stride), node)
     if axis == 1 and step == 1 and value.shape[0] == builder.maps[value.step][0]:
         moved = _move(builder, node, value, before=-start, after=end - size)
         return builder.shaped(moved, node)
-    raise builder.refused(
-        node,
-        "only channels, or every n-th row and column of a map from the first on, can be taken",
-    )
+    if axis in (2, 3) and start < end:
+        return builder.shaped(_cropped(builder, node, value, axis, (start, end, step)), node)
+    raise builder.refused(node, "only channels, rows and columns of a map can be taken")
+
+
+def _select(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
+    """One channel, row or column."""
+    value = builder.read(arguments["self"], node)
+    axis, index = arguments["dim"] % (1 + len(value.shape)), arguments["index"]
+    if axis == 0:
+        raise builder.refused(node, "takes some of the images; leave the batch as it is")
+    size = value.shape[axis - 1]
+    index %= size
+    if axis > 1:
+        made = _cropped(builder, node, value, axis, (index, index + 1, 1))
+    else:
+        if size != builder.maps[value.step][0]:
+            builder.map_of(value, node)
+        made = _move(builder, node, value, before=-index, after=index + 1 - size)
+    return builder.shaped(made, node)
+
+
+def _cropped(
+    builder: Builder, node: fx.Node, value: Value, axis: int, part: tuple[int, int, int]
+) -> Value:
+    """Rows (axis 2) or columns ``start:end:step`` of a map; of a line, axis 2 are the columns."""
+    shape = builder.map_of(value, node)
+    columns = axis == 3 or len(value.shape) == 2
+    start, end, step = part
+    whole = shape[1 + columns] + value.padding[columns] + value.padding[2 + columns]
+    sides: Sides = (0, start, 0, whole - end) if columns else (start, 0, whole - end, 0)
+    if step == 1 and _narrowed(builder, value, sides):
+        return replace(value, shape=builder.maps[value.step])
+    stride = (1, step) if columns else (step, 1)
+    top, left, bottom, right = sides
+    return _move(builder, node, value, stride=stride, padding=(-top, -left, -bottom, -right))
+
+
+def _narrowed(builder: Builder, value: Value, cut: Sides) -> bool:
+    """Take rows and columns off a convolution's result by less padding, where that is the same."""
+    step = builder.steps.get(value.step)
+    fits = value.sole and value.padding == NO_PADDING and isinstance(step, WeightedStep)
+    if not fits or not isinstance(step, WeightedStep) or step.facts.pool is not None:
+        return False
+    spec = step.facts.spec
+    taken = tuple(c * s for c, s in zip(cut, spec.stride * 2, strict=True))
+    padding = plus(spec.padding, [-rows for rows in taken])
+    if spec.kind != "conv" or min(padding) < 0:
+        return False
+    step.facts = replace(step.facts, spec=replace(spec, padding=padding))
+    builder.maps[step.name] = output_map(step.facts, [])
+    builder.nodes_of_steps.pop(step.name, None)  # that node gives what is cut off, too
+    return True
 
 
 def _split(builder: Builder, node: fx.Node, arguments: Arguments) -> list[Value]:
@@ -61,7 +125,7 @@ def _split(builder: Builder, node: fx.Node, arguments: Arguments) -> list[Value]
     arguments.taken.update(arguments.values)
     parts, start = [], 0
     for piece in node.meta["val"]:
-        end = start + int(piece.shape[1])
+        end = start + (1 if operation(node) == "unbind" else int(piece.shape[1]))
         part = replace(value, sole=False)
         moved = _move(builder, node, part, before=-start, after=end - value.shape[0])
         parts.append(replace(moved, shape=tuple(piece.shape[1:])))
@@ -87,9 +151,10 @@ def _move(
     stride: Pair = (1, 1),
     before: int = 0,
     after: int = 0,
+    padding: Sides = NO_PADDING,
 ) -> Value:
     """Append a shortcut, or widen the one that it goes on."""
-    moves = bool(before or after)
+    moves = bool(before or after or any(padding))
     if value.padding != NO_PADDING or (value.gain is not None and moves):
         value = builder.settled(value, node)
     step = builder.steps.get(value.step)
@@ -98,9 +163,10 @@ def _move(
         if not moves:
             rows, columns = (a * b for a, b in zip(facts.stride, stride, strict=True))
             return _widened(builder, value, step, replace(facts, stride=(rows, columns)))
-        if (facts.before, facts.after, stride) == (0, 0, (1, 1)):
+        if (facts.before, facts.after, *stride) == (0, 0, 1, 1) and not any(padding):
             return _widened(builder, value, step, replace(facts, before=before, after=after))
-    facts = ShortcutFacts(builder.name(node), builder.maps[value.step], stride, before, after)
+    shape = builder.maps[value.step]
+    facts = ShortcutFacts(builder.name(node), shape, stride, before, after, padding)
     made = builder.append(facts.name, ShortcutStep(facts), replace(value, gain=None))
     return replace(made, gain=value.gain, shift=value.shift)
 
@@ -120,8 +186,12 @@ def _pad(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
     if len(value.shape) == 2 and builder.maps[value.step][1] == 1:  # a line has no rows
         sizes = [*sizes[:2], 0, 0, *sizes[2:6]]
     left, right, top, bottom, before, after, *rest = sizes
-    if min(left, right, top, bottom) < 0 or any(rest):
+    if any(rest):
         raise builder.refused(node, f"only rows, columns and channels can be padded, not {sizes}")
+    if min(left, right, top, bottom) < 0:
+        builder.map_of(value, node)
+        value = _move(builder, node, value, padding=(top, left, bottom, right))
+        left = right = top = bottom = 0
     if before or after:
         value = _move(builder, node, value, before=before, after=after)
     if any((top, left, bottom, right)):
@@ -153,7 +223,7 @@ def _dropout(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
     """No effect; one that is on in evaluation mode is switched off, with a note."""
     if arguments["train"]:
         builder.notes.append(
-            f"{operation(node)} is on in evaluation mode; it was left out (pass builder.training)"
+            f"{operation(node)} is on in evaluation mode; it was left out (pass self.training)"
         )
         node.args = (*node.args[:2], False)
     return _same_values(builder, node, arguments)
@@ -174,7 +244,12 @@ def _ending(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
 OPERATIONS: dict[str, Handler] = {
     "cat": _concat,
     "concat": _concat,
+    "hstack": _concat,
+    "repeat": _repeated,
+    "expand": _repeated,
     "slice": _slice,
+    "select": _select,
+    "unbind": _split,
     "split": _split,
     "split_with_sizes": _split,
     "chunk": _split,

@@ -62,6 +62,14 @@ def _matmul(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
     return _fully_connected(builder, node, arguments[first], weight.t().contiguous(), bias)
 
 
+def _gathered(value: Value, weight: Tensor, channels: int) -> Tensor:
+    """The weight that reads a map instead of its averages over windows."""
+    assert value.resample is not None
+    rows, columns = (matrix.to(weight.dtype) for matrix in value.resample)
+    whole = weight.reshape(len(weight), channels, len(rows), len(columns))
+    return torch.einsum("ocij,ih,jw->ochw", whole, rows, columns).flatten(1)
+
+
 def _fully_connected(
     builder: Builder, node: fx.Node, read: Any, weight: Tensor, bias: Tensor | None
 ) -> Value:
@@ -69,6 +77,9 @@ def _fully_connected(
     if value.padding != NO_PADDING:
         value = builder.settled(value, node)
     shape = builder.maps[value.step]
+    if value.resample is not None:
+        weight = _gathered(value, weight, shape[0])
+        value = replace(value, resample=None, shape=(weight.shape[1],))
     if value.shape != (math.prod(shape),):
         raise builder.refused(
             node, f"reads shape {value.shape}; flatten it to a vector of {math.prod(shape)}"
