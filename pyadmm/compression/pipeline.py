@@ -8,7 +8,7 @@ resumable through ``checkpoint_dir``. :func:`compress` runs all of them for a tr
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ from pyadmm.compression.training_phases import (
 )
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model import CompressedModel
-from pyadmm.network.exported import require_open, unwrapped
+from pyadmm.network.exported import first_line, require_open, unwrapped
 from pyadmm.network.graph import Network
 from pyadmm.network.input_encoding import channel_gain, input_spec, merge_normalisation
 from pyadmm.network.layers import WeightedStep
@@ -95,6 +95,7 @@ def train_dense(
     checkpoint_dir: Path | None = None,
     progress: Progress | None = None,
     identity: str = "",
+    ending: str = "",
 ) -> list[EpochRecord]:
     """Train ``model`` in place, as it stands, on inputs quantised as they will be on the chip.
 
@@ -104,6 +105,9 @@ def train_dense(
 
     :param identity: digest of what the model computes, as its weights do not say it all: a
         checkpoint of another one is not taken.
+    :param ending: what the model does to its logits at the end (:attr:`Network.ending`): it is
+        undone, as the loss takes logits.
+    :raises PyadmmError: where the model fails in training mode.
     """
     train = settings.dense
     spec = input_spec(settings.input, _shape(data))
@@ -111,7 +115,7 @@ def train_dense(
     scale = (spec.format.scale * channel_gain(settings.input)).to(device_of(model))
 
     def forward(codes: Tensor) -> Tensor:
-        return model(codes * scale).flatten(1)
+        return logits_of(model, codes * scale, ending)
 
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer([{"params": list(model.parameters())}], train)
@@ -134,7 +138,7 @@ def train_dense(
     weights = sum(p.numel() for p in model.parameters() if p.ndim > 1)
 
     def epoch(number: int) -> tuple[dict[str, Any], bool]:
-        model.train()
+        _to_training_mode(model)
         loss = trainer.train(
             data.train,
             phase.epoch_seed(number),
@@ -152,6 +156,46 @@ def train_dense(
         model.load_state_dict(best.tensors)
     model.eval()
     return records
+
+
+_UNDONE: dict[str, Callable[[Tensor], Tensor]] = {
+    "softmax": lambda y: y.clamp_min(torch.finfo(y.dtype).tiny).log(),
+    "sigmoid": lambda y: y.logit(eps=1e-6),
+    "tanh": lambda y: y.clamp(-1 + 1e-6, 1 - 1e-6).atanh(),
+}
+"""From what the end of a network gives back to its logits."""
+
+
+def logits_of(model: nn.Module, inputs: Tensor, ending: str = "") -> Tensor:
+    """Logits ``(N, classes)`` that the user's ``model`` gives, whatever it wraps them in.
+
+    Of several results, as networks with auxiliary classifiers give in training, the first counts.
+
+    :raises PyadmmError: where it fails; any exception of it becomes ours.
+    """
+    try:
+        given = model(inputs)
+        while not isinstance(given, Tensor):
+            given = next(iter(given.values() if isinstance(given, Mapping) else given))
+        return _UNDONE.get(ending, lambda y: y)(given.flatten(1))
+    except PyadmmError:
+        raise
+    except Exception as error:  # foreign code
+        mode = "training" if model.training else "evaluation"
+        raise PyadmmError(
+            f"model {type(model).__name__}: its forward fails in {mode} mode on a batch of shape "
+            f"{tuple(inputs.shape)}: {type(error).__name__}: {first_line(error)}"
+        ) from error
+
+
+def _to_training_mode(model: nn.Module) -> None:
+    try:
+        model.train()
+    except NotImplementedError as error:  # of modules that torch.export made
+        raise PyadmmError(
+            f"model {type(model).__name__}: an exported module cannot be trained; give the module "
+            "from which it was made, or the file of its trained weights"
+        ) from error
 
 
 def to_network(

@@ -194,7 +194,12 @@ class Session:
         if self.subject.is_trained:
             return model, []
         records = compression.train_dense(
-            model, self.settings, self.data, **self._resumable, identity=self.model_digest
+            model,
+            self.settings,
+            self.data,
+            **self._resumable,
+            identity=self.model_digest,
+            ending=self._traced.ending,
         )
         return model, records
 

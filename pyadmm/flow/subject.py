@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -22,8 +23,9 @@ from pyadmm import container, datasets, zoo
 from pyadmm.core.errors import MissingToolError, PyadmmError
 from pyadmm.datasets import cifar10, mnist
 from pyadmm.flow.config import FlowConfig
-from pyadmm.flow.store import file_digest
+from pyadmm.flow.store import digest_of, file_digest
 from pyadmm.model import CompressedModel
+from pyadmm.network.exported import unwrapped
 from pyadmm.network.onnx_import import Imported, check_import, import_onnx
 
 
@@ -94,11 +96,14 @@ class Subject:
             raise PyadmmError(
                 f"model {self.name}: building it failed: {type(error).__name__}: {error}"
             ) from error
-        if not isinstance(model, nn.Module):
+        if not isinstance(model, nn.Module | torch.export.ExportedProgram):
             raise PyadmmError(
                 f"model {self.name}: must be a callable that gives a torch.nn.Module, "
                 f"not {type(model).__name__}"
             )
+        model = unwrapped(model)
+        if any(p.dtype in (torch.float16, torch.bfloat16) for p in model.parameters()):
+            model = model.float()  # it is trained in what the settings' precision says
         if self.weights is not None:
             zoo.load_weights(model, self.weights)
         return model
@@ -255,6 +260,26 @@ def _channels(build: Callable[[], Any], shape: tuple[int, int, int]) -> int:
     return 3
 
 
+def _sources(module: ModuleType) -> dict[str, str]:
+    """Digests of a module's source file and of all that it uses from files beside it."""
+    folder = Path(str(module.__file__)).parent
+    found: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        part = waiting.pop()
+        path = Path(getattr(part, "__file__", None) or os.devnull)
+        inside = (
+            path.is_relative_to(folder) and "site-packages" not in path.relative_to(folder).parts
+        )
+        if part.__name__ in found or not inside:
+            continue
+        found[part.__name__] = file_digest(path)
+        names = {getattr(value, "__module__", None) for value in vars(part).values()}
+        waiting += [value for value in vars(part).values() if isinstance(value, ModuleType)]
+        waiting += [sys.modules[name] for name in names if name in sys.modules]
+    return found
+
+
 def _imported(model: str) -> tuple[Callable[[], Any], str]:
     """The callable ``module:name`` and a digest of the module's source file.
 
@@ -267,7 +292,7 @@ def _imported(model: str) -> tuple[Callable[[], Any], str]:
     try:
         found: Any = importlib.import_module(module_name)
         file = getattr(found, "__file__", None)
-        source = file_digest(Path(file)) if file else module_name
+        source = digest_of(sorted(_sources(found).values())) if file else module_name
         for part in attribute.split("."):
             found = getattr(found, part)
     except Exception as error:  # foreign code
@@ -275,6 +300,9 @@ def _imported(model: str) -> tuple[Callable[[], Any], str]:
             f"model {model!r}: cannot be imported ({type(error).__name__}: {error}); give "
             "module:callable, the module installed or in the working directory"
         ) from error
+    if isinstance(found, nn.Module):  # a module itself, perhaps trained where it is made
+        made = found
+        return lambda: copy.deepcopy(made), source
     if not callable(found):
         raise PyadmmError(f"model {model!r}: is not callable; it must give a torch.nn.Module")
     build: Callable[[], Any] = found

@@ -48,6 +48,7 @@ class Network(nn.Module):
         ``None`` for a chain.
     :param numerics: the numbers that it computes with; :meth:`at` makes networks of others.
     :param notes: what tracing left out of the module.
+    :param ending: the operation at the end that tracing left out, such as ``softmax``.
     """
 
     offset: Tensor
@@ -58,13 +59,16 @@ class Network(nn.Module):
         steps: Sequence[Step],
         numerics: Numerics = Numerics.FLOAT,
         sources: Mapping[str, tuple[str, ...]] | None = None,
+        *,
         notes: tuple[str, ...] = (),
+        ending: str = "",
     ) -> None:
         super().__init__()
         self.input = input_spec
         self.steps = nn.ModuleList(steps)
         self.numerics = numerics
         self.notes = notes
+        self.ending = ending
         names = [INPUT, *(step.name for step in steps)]
         chain = {name: (source,) for source, name in pairwise(names)}
         self.sources = dict(chain if sources is None else sources)

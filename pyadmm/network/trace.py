@@ -63,7 +63,13 @@ def _build(builder: Builder) -> Network:
             _operation(builder, node)
     _prune(builder)
     steps = list(builder.steps.values())
-    return Network(builder.input, steps, sources=builder.sources, notes=tuple(builder.notes))
+    return Network(
+        builder.input,
+        steps,
+        sources=builder.sources,
+        notes=tuple(builder.notes),
+        ending=builder.ending,
+    )
 
 
 def _placeholder(builder: Builder, node: fx.Node) -> None:
@@ -122,6 +128,7 @@ def _finish(builder: Builder, output: fx.Node) -> None:
         )
     if value.ended:
         builder.notes.append(f"{value.ended} at the end does not change the order; left out")
+        builder.ending = operation(node).rstrip("_")
         while value.ended:
             node = node.all_input_nodes[0]
             value = builder.values[node]

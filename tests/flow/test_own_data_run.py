@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import random
 import string
@@ -142,6 +143,105 @@ def test_a_changed_source_file_is_trained_anew(
     (here / "ownnet3.py").write_text(NETWORK)  # as ownnet2: names do not count
     assert main([*LINE, "dense", "--model", "ownnet3:Net"]) == 0
     assert steps(capsys)["dense"] is True
+
+
+def test_a_changed_file_beside_the_source_is_trained_anew(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The dropout comes from a module that the named one imports."""
+    source = "from ownnet_part import DROP, used\n" + NETWORK.replace("drop=0.0", "drop=DROP")
+    (here / "ownnet_whole.py").write_text(source)
+    found = []
+    for drop in (0.0, 0.5, 0.5):
+        (here / "ownnet_part.py").write_text(f"DROP = {drop}\n\n\ndef used(): pass\n")
+        for name in ("ownnet_part", "ownnet_whole"):  # as in another process
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        assert main([*LINE, "dense", "--model", "ownnet_whole:Net"]) == 0
+        found.append(steps(capsys)["dense"])
+    assert found == [False, False, True]
+
+
+ODD = """
+import torch
+from torch import nn
+
+
+class Base(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(24, 3)
+
+
+class Softmax(Base):
+    def forward(self, x):
+        return self.fc(x.flatten(1)).softmax(1)
+
+
+class Sigmoid(Base):
+    def forward(self, x):
+        return torch.sigmoid(self.fc(x.flatten(1)))
+
+
+class Named(Base):
+    def forward(self, x):
+        return {"logits": self.fc(x.flatten(1))}
+
+
+class Auxiliary(Base):
+    def forward(self, x):
+        y = self.fc(x.flatten(1))
+        return (y, y) if self.training else y
+
+
+class Half(Base):
+    def __init__(self):
+        super().__init__()
+        self.half()
+
+    def forward(self, x):
+        return self.fc(x.flatten(1))
+
+
+class Fails(Base):
+    def forward(self, x):
+        if self.training:
+            raise KeyError("boom")
+        return self.fc(x.flatten(1))
+
+
+def exported():
+    return torch.export.export(Named().eval(), (torch.zeros(2, 2, 4, 3),))
+
+
+made = Auxiliary()
+"""
+
+
+@pytest.mark.parametrize("name", ["Softmax", "Sigmoid", "Named", "Auxiliary", "Half", "made"])
+def test_results_of_every_kind_are_trained_by_their_logits(here: Path, name: str) -> None:
+    (here / "ownnet_odd.py").write_text(ODD)
+    assert main([*LINE, "test", "--model", f"ownnet_odd:{name}"]) == 0
+    facts = json.loads((here / "r" / "steps" / "test.json").read_text())["facts"]
+    assert facts["dense_accuracy"] > 0.9
+    assert facts["accuracy"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Fails", "model Fails: its forward fails in training mode on a batch of shape (16, 2, 4"),
+        ("exported", "an exported module cannot be trained; give the module from which it was"),
+    ],
+)
+def test_a_module_that_cannot_be_trained_is_one_line(
+    here: Path, name: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "ownnet_odd.py").write_text(ODD)
+    assert main([*LINE, "dense", "--model", f"ownnet_odd:{name}"]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
 
 
 def test_a_run_directory_is_used_again_with_other_settings(

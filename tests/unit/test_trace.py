@@ -245,7 +245,6 @@ _TAILS: dict[str, Callable[[Any, Tensor, Tensor], Tensor]] = {
     "product": lambda m, x, y: m.b(x * y),
     "reciprocal": lambda m, x, y: m.b(1 / y),
     "broadcast": lambda m, x, y: m.b(y + m.c(x)),
-    "cropped": lambda m, x, y: m.c(y[:, :, 1:, 1:]),
     "reflected": lambda m, x, y: m.b(F.pad(y, (1, 1, 1, 1), "reflect")),
     "ones": lambda m, x, y: m.b(F.pad(y, (1, 1, 1, 1), value=1.0)),
     "rows": lambda m, x, y: m.b(torch.cat([x, y], 2)),
@@ -257,12 +256,10 @@ _TAILS: dict[str, Callable[[Any, Tensor, Tensor], Tensor]] = {
         y.reshape(-1, 2, 9, 9).flatten(0, 1).unsqueeze(1).expand(-1, 2, 9, 9)
     ),
     "softened": lambda m, x, y: m.b(torch.softmax(y, 1)),
-    "shifted clamp": lambda m, x, y: m.b(y.clamp(-1, 2)),
     "swish": lambda m, x, y: m.b(F.silu(y)),
     "two results": lambda m, x, y: (m.b(x), m.b2(y)),  # type: ignore[dict-item,return-value]
     "integers": lambda m, x, y: m.b(y.round().to(torch.int32).float()),
     "read": lambda m, x, y: (y, m.b(y))[0],
-    "slopes": lambda m, x, y: m.b(F.prelu(y, torch.tensor([0.1, 0.2]))),
     "odd windows": lambda m, x, y: m.c(F.adaptive_avg_pool2d(y, 5)),
 }
 
@@ -298,7 +295,6 @@ class Branching(nn.Module):
         (Joined("product"), "layer mul: maps that depend on the input cannot be multiplied"),
         (Joined("reciprocal"), "layer reciprocal: reciprocal is not supported"),
         (Joined("broadcast"), r"layer add: cannot add maps of shapes \(2, 9, 9\), \(1, 9, 9\)"),
-        (Joined("cropped"), "layer slice: only channels, or every n-th row"),
         (Joined("reflected"), "layer pad: only zeros can be padded"),
         (Joined("ones"), "layer pad: only zeros can be padded"),
         (Joined("rows"), "layer cat: only channels can be concatenated, not dim 2"),
@@ -308,12 +304,10 @@ class Branching(nn.Module):
         (Joined("pixels"), "layer add: a constant must be one number, or one per channel"),
         (Joined("batch"), "the batch must stay the first axis"),
         (Joined("softened"), "layer b: follows softmax, which may only end the network"),
-        (Joined("shifted clamp"), "layer clamp: clamps to -1 … 2; the lower end must be 0"),
         (Joined("swish"), "layer silu: silu is not supported; use ReLU, ReLU6 or LeakyReLU"),
         (Joined("two results"), "model: must give one tensor of logits"),
         (Joined("integers"), "layer round: round is not supported"),
-        (Joined("slopes"), "layer prelu: a PReLU must have one slope for all channels"),
-        (Joined("odd windows"), r"windows of different sizes make \(5, 5\) of \(9, 9\)"),
+        (Joined("odd windows"), "layer c: follows an adaptive pool whose windows differ in size"),
         (
             nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3, track_running_stats=False)),
             "layer 1: the BatchNorm keeps no running statistics",

@@ -86,6 +86,7 @@ class Builder:
         """The last node that gives a step's very output."""
         self.logits: fx.Node
         self.notes: list[str] = []
+        self.ending = ""
         owners = (self.owner(node) for node in listed.graph.nodes)
         self.taken = {step_name(name, ()) for name in owners if name}
         """Names of steps, of pools within them, and of weighted layers to come."""
