@@ -49,4 +49,5 @@ def read_yaml(path: Path, subject: str) -> Any:
     try:
         return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise PyadmmError(f"{subject} {path}: cannot be read as YAML: {error}") from error
+        reason = " ".join(str(error).split())
+        raise PyadmmError(f"{subject} {path}: cannot be read as YAML: {reason}") from error

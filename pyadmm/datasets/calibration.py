@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +50,7 @@ def _of_file(path: Path, shape: tuple[int, int, int], limit: int | None) -> Cali
     try:
         with np.load(path, allow_pickle=False) as held:
             arrays = {name: held[name] for name in held.files}
-    except (OSError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged file makes zipfile and numpy raise nearly anything
         raise PyadmmError(f"{path}: is no .npz file of arrays: {error}") from error
     name = next((name for name in _NAMES if name in arrays), None)
     if name is None:

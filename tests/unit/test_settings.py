@@ -75,7 +75,10 @@ def test_override_changes_layers() -> None:
         ({"admm": {"growth": 0.9}}, "growth must be at least 1"),
         ({"admm": {"rhoo": 1}}, "admm: unknown field 'rhoo'"),
         ({"admm": {"rounds": -1}}, "rounds must not be negative"),
-        ({"admm": {"rounds": 2}}, "either admm: rounds or continuous: epochs must be 0, not 2"),
+        (
+            {"admm": {"rounds": 2}, "continuous": {"epochs": 3}},
+            "either admm: rounds or continuous: epochs must be 0, not 2",
+        ),
         ({"admm": {"iterations": -1}}, "iterations must not be negative"),
         ({"admm": {"curvature": 1.5}}, "curvature must be 0 to 1"),
         ({"admm": {"crowding": -0.5}}, "crowding must be 0 to 2"),
@@ -125,3 +128,14 @@ def test_bad_files_are_one_clear_error(text: str, tmp_path: Path) -> None:
 def test_missing_file_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(PyadmmError, match="cannot be read"):
         load_settings(tmp_path / "none.yaml")
+
+
+def test_who_gives_rounds_or_epochs_chooses_how_is_pruned() -> None:
+    """Whatever the preset chose."""
+    for name in PRESETS:
+        rounds = from_dict({"preset": name, "admm": {"rounds": 2}})
+        assert (rounds.admm.rounds, rounds.continuous.epochs) == (2, 0)
+        whole = from_dict({"preset": name, "continuous": {"epochs": 3}})
+        assert (whole.admm.rounds, whole.continuous.epochs) == (0, 3)
+    kept = from_dict({"preset": "quick", "admm": {"iterations": 4}})
+    assert kept.continuous == PRESETS["quick"].continuous
