@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pyadmm.compression.post_training.augmentation import augmented, widened
 from pyadmm.compression.post_training.conditioning import SHARES, choose_damping
-from pyadmm.compression.post_training.finetune import augmented, divergence, finetune
+from pyadmm.compression.post_training.finetune import divergence, finetune
 from pyadmm.compression.post_training.methods import METHODS, admm
 from pyadmm.compression.post_training.moments import (
     Folds,
@@ -527,9 +528,11 @@ def test_finetuning_that_does_not_help_on_images_held_out_changes_nothing() -> N
 
 
 def test_augmented_images_are_bytes_that_repeat_and_stay_within_what_there_was() -> None:
-    shown = images(12)
-    large = F.interpolate(shown.float(), (64, 64), mode="bilinear").to(torch.uint8)
-    for part in (shown, shown[:, :1], large):
+    small, large = (
+        F.interpolate(images(12).float(), (side, side), mode="bilinear").to(torch.uint8)
+        for side in (16, 64)
+    )
+    for part in (small, small[:, :1], large):
         found = augmented(part, torch.Generator().manual_seed(4))
         again = augmented(part, torch.Generator().manual_seed(4))
         assert found.dtype == torch.uint8
@@ -538,6 +541,35 @@ def test_augmented_images_are_bytes_that_repeat_and_stay_within_what_there_was()
         assert not torch.equal(found, part)
         assert part.min() <= found.min()
         assert found.max() <= part.max()
+
+
+@pytest.mark.parametrize("count", [1, 6, 7])
+def test_views_of_an_image_stay_in_its_half(count: int) -> None:
+    """Images of one shade each: a version of them has the same shade."""
+    shades = torch.arange(count, dtype=torch.uint8).reshape(-1, 1, 1, 1)
+    found = widened(shades.expand(count, 3, 64, 64).contiguous(), 3, 0)
+    assert len(found) == count + 2 * (count - count % 2 if count > 1 else 1)
+    for place, image in enumerate(found):
+        assert len(image.unique()) == 1
+        assert count == 1 or int(image[0, 0, 0]) % 2 == place % 2
+
+
+@pytest.mark.parametrize(
+    ("count", "side", "channels", "views"),
+    [(40, 64, 3, 4), (400, 64, 3, 3), (40, 32, 3, 1), (40, 64, 1, 1)],
+)
+def test_only_few_large_pictures_get_more_views(
+    count: int, side: int, channels: int, views: int
+) -> None:
+    network = nn.Sequential(nn.Conv2d(channels, 2, 3, 4), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
+    shown = torch.randint(0, 255, (count, channels, side, side), dtype=torch.uint8)
+    network(shown.float())
+    spec = InputSpec((channels, side, side), QFormat(8, False, 1 / 255))
+    calibration = Calibration.of(trace(network, spec), shown)
+    found = calibration.widened(PostTraining()).images
+    assert len(found) == views * count
+    assert torch.equal(found[:count], shown)
+    assert len(calibration.widened(PostTraining(views=2)).images) == 2 * count
 
 
 def test_the_quantised_walk_ends_with_the_networks_logits() -> None:
@@ -579,6 +611,7 @@ def test_one_image_is_enough_to_run() -> None:
         {"activation_bits": 9},
         {"method": "x"},
         {"damping": 0},
+        {"views": 0},
     ],
 )
 def test_settings_are_checked(wrong: dict[str, Any]) -> None:

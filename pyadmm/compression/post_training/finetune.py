@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyadmm.compression.post_training.augmentation import augmented
 from pyadmm.compression.post_training.pipeline import Calibration
 from pyadmm.network.graph import Network, gives_logits
 from pyadmm.training.seeds import seed_of
@@ -25,14 +26,6 @@ _BIAS_STEP = 0.01
 """Of a bias, in units of its layer's output step."""
 _WARM_UP = 20
 """Updates in which the steps grow."""
-_SHIFT = 16
-"""Other images are moved by at most this fraction of their size."""
-_CROPPED_FROM = 64
-"""Rows and columns of the smallest colour images that are cropped: smaller ones would be blurred."""
-_LEAST_AREA = 0.36
-"""Share of an image that a crop shows at least."""
-_BLENDED = 0.5
-"""Share of the cropped images that are blended with another one."""
 
 
 def finetune(network: Network, calibration: Calibration, epochs: int, seed: int = 0) -> Network:
@@ -118,48 +111,3 @@ def _groups(network: Network) -> list[dict[str, object]]:
         groups.append({"params": [layer.weight], "lr": _WEIGHT_STEP * size + _LEVEL_STEP * level})
         groups.append({"params": [layer.bias], "lr": _BIAS_STEP * step})
     return groups
-
-
-def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Other versions of byte images ``(N, C, H, W)`` that a network should see as well."""
-    if images.shape[1] != 3:
-        return _moved(images, generator)
-    mirrored = torch.rand(len(images), generator=generator) < 0.5
-    turned = torch.where(mirrored.reshape(-1, 1, 1, 1), images.flip(3), images)
-    if min(images.shape[2:]) < _CROPPED_FROM:
-        return _moved(turned, generator)
-    return _blended(_cropped(turned, generator), generator).round().to(images.dtype)
-
-
-def _cropped(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Random parts of the images, scaled to their size; real numbers."""
-
-    def uniform(low: float, high: float) -> Tensor:
-        return low + (high - low) * torch.rand(len(images), generator=generator)
-
-    size, aspect = uniform(math.sqrt(_LEAST_AREA), 1.0), uniform(-0.1, 0.1).exp()
-    places = torch.zeros(len(images), 2, 3)
-    for axis, part in enumerate((size * aspect, size / aspect)):
-        shown = part.clamp(max=1.0)
-        places[:, axis, axis] = shown
-        places[:, axis, 2] = (1 - shown) * uniform(-1.0, 1.0)
-    grid = F.affine_grid(places, list(images.shape), align_corners=False)
-    return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
-
-
-def _blended(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Some of the images mixed with another one."""
-    chosen = torch.rand(len(images), generator=generator) < _BLENDED
-    share = torch.where(chosen, torch.rand(len(images), generator=generator), 1.0)
-    share = share.reshape(-1, 1, 1, 1)
-    others = images[torch.randperm(len(images), generator=generator)]
-    return share * images + (1 - share) * others
-
-
-def _moved(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Images moved as one, edges repeated."""
-    most = [max(1, size // _SHIFT) for size in images.shape[2:]]
-    down, right = (int(torch.randint(-m, m + 1, (1,), generator=generator)) for m in most)
-    rows = (torch.arange(images.shape[2]) + down).clamp(0, images.shape[2] - 1)
-    columns = (torch.arange(images.shape[3]) + right).clamp(0, images.shape[3] - 1)
-    return images[:, :, rows][:, :, :, columns]

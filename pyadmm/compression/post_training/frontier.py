@@ -37,9 +37,9 @@ class Frontier:
         self.count = len(images)
 
     def batches(self, name: str) -> Iterator[slice]:
-        """Parts of the images that step ``name`` takes at once."""
+        """Parts of the images that step ``name`` takes at once; they begin at even places."""
         largest = max(self.codes[s][0][0].numel() for s in self.sources[name])
-        size = max(1, min(self.count, _BATCH_VALUES // largest))
+        size = 2 * max(1, min(self.count, _BATCH_VALUES // largest) // 2)
         for start in range(0, self.count, size):
             yield slice(start, min(start + size, self.count))
 

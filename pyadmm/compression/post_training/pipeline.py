@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyadmm.compression.post_training.augmentation import can_be_cropped, widened
 from pyadmm.compression.post_training.conditioning import choose_damping, problem_of
 from pyadmm.compression.post_training.frontier import Frontier
 from pyadmm.compression.post_training.methods import METHODS, solve_greedy
@@ -58,6 +59,10 @@ _SCALE_IMAGES = 32
 _SENSITIVITY_IMAGES = 64
 _SCALE_VALUES = 1 << 17
 _BIAS_FRACTION_BITS = 6
+_VIEWS = 4
+_WIDENED_IMAGES = 1200
+_WIDENED_VALUES = 3 << 28
+"""Of the largest map of all images: what is held in memory."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,19 @@ class Calibration:
             )
         return cls(network.fold_norms(), images)
 
+    def widened(self, settings: PostTraining) -> Calibration:
+        """With other versions of the images, as many as ``settings`` say."""
+        views = settings.views or self._views()
+        return Calibration(self.network, widened(self.images, views, settings.seed))
+
+    def _views(self) -> int:
+        """Crops of large pictures help; small images that are moved say nothing new."""
+        if not can_be_cropped(self.images):
+            return 1
+        count = len(self.images)
+        values = count * _largest_map(self.network)
+        return max(1, min(_VIEWS, _WIDENED_IMAGES // count, _WIDENED_VALUES // values))
+
 
 @dataclass(frozen=True, eq=False)
 class Sensitivity:
@@ -146,7 +164,7 @@ def measure_sensitivity(calibration: Calibration, settings: PostTraining) -> Sen
     }
     if settings.sparsity <= 0:
         return Sensitivity({}, rows)
-    moments = _dense_moments(calibration, settings.seed)
+    moments = _dense_moments(calibration.widened(settings), settings.seed)
     weights = {name: step.facts.spec.weights for name, step in network.layers.items()}
 
     def pruned(name: str) -> list[tuple[Tensor, Tensor]]:
@@ -198,8 +216,11 @@ def _dense_moments(calibration: Calibration, seed: int) -> dict[str, Folds]:
 
 def _images_at_once(network: Network) -> int:
     """An even number: every other image belongs to the same half."""
-    largest = max(math.prod(step.facts.spec.output_shape) for step in network.layers.values())
-    return 2 * max(1, (1 << 22) // largest)
+    return 2 * max(1, (1 << 22) // _largest_map(network))
+
+
+def _largest_map(network: Network) -> int:
+    return max(math.prod(step.facts.spec.output_shape) for step in network.layers.values())
 
 
 def _positions(step: WeightedStep, images: int, seed: int, place: int) -> Tensor:
@@ -234,7 +255,7 @@ def compress_post_training(
     shares = sensitivity.shares(dense, settings)
     network = _prepared(dense, settings)
     store = _Store(state, calibration, settings, shares)
-    frontier = Frontier(dense, calibration.images)
+    frontier = Frontier(dense, calibration.widened(settings).images)
     reports = []
     for original, step in zip(dense.chain, network.chain, strict=True):
         began = time.monotonic()

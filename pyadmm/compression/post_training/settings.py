@@ -20,6 +20,8 @@ class PostTraining:
     :param method: ``admm``; ``magnitude`` and ``greedy`` are for comparison.
     :param damping: share of a layer's mean input variance that holds weights where they were; by
         default chosen for each layer by cross validation over the images.
+    :param views: versions of every calibration image that layers are solved with: itself, and
+        mirrored, cropped or moved ones. By default up to four of large pictures, fewer of many.
     :param most_sparse: largest share of zeros of a layer.
     :param break_even: least pruning ratio, by layer, from which on a sparse kernel is faster; a
         layer is dense or has at least this ratio.
@@ -31,6 +33,7 @@ class PostTraining:
     activation_bits: int = 8
     method: str = "admm"
     damping: float | None = None
+    views: int | None = None
     most_sparse: float = 0.97
     break_even: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
@@ -49,3 +52,5 @@ class PostTraining:
             )
         if self.damping is not None and not self.damping > 0:
             raise PyadmmError(f"post-training: damping must be above 0, not {self.damping}")
+        if self.views is not None and self.views < 1:
+            raise PyadmmError(f"post-training: views must be at least 1, not {self.views}")
