@@ -505,14 +505,14 @@ def test_output_gradients_are_the_fisher_information() -> None:
 
 
 def test_finetuning_brings_the_outputs_closer_and_keeps_zeros() -> None:
-    calibration = calibrated(100)
+    calibration = calibrated(200)
     settings = PostTraining(sparsity=0.85, weight_bits=4)
     before, _ = compress_post_training(calibration, settings)
-    after = finetune(before, calibration, 40)
+    after = finetune(before, calibration, 20)
     assert divergence(after, calibration) < 0.95 * divergence(before, calibration)
     for name, layer in after.layers.items():
         assert not layer.weight_codes()[before.layers[name].mask == 0].any()
-    again = finetune(before, calibration, 40)
+    again = finetune(before, calibration, 20)
     assert torch.equal(logits(after, images(3)), logits(again, images(3)))
     assert to_compressed(after, "small").nnz <= before.nnz
 
