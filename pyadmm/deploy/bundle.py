@@ -346,12 +346,12 @@ def _readme(wheel: str, has_bitstream: bool) -> str:
     )
     return (
         "# For the board\n\n"
-        f"Copy `{wheel}` to the board; everything is in it. {state}\n\n"
+        f"Copy `{wheel}` to the board. It contains everything. {state}\n\n"
         "    sudo -i\n"
         "    source /etc/profile.d/pynq_venv.sh\n"
         f"    pip install --no-deps {wheel}\n"
         "    python -m host.selftest\n"
         "    python -m host.benchmark\n"
         "    pynq get-notebooks pyadmm -p $PYNQ_JUPYTER_NOTEBOOKS\n\n"
-        "`bundle/` is the same data in the open; docs/guide/on-the-board.md of pyadmm explains each step.\n"
+        "`bundle/` holds the same data as plain files. docs/guide/on-the-board.md explains each step.\n"
     )
