@@ -112,10 +112,7 @@ def row(name: str, rtl: str, board: Board, result: RouteResult) -> Row:
         name,
         rtl,
         board.name,
-        use.lut,
-        use.ff,
-        use.dsp,
-        use.bram18,
+        *map(_whole, (use.lut, use.ff, use.dsp, use.bram18)),
         round(result.estimate_ns, 2),
         round(median_period(result.runs), 2),
         " ".join(f"{each.seed}:{each.report.clock_estimate_ns:.2f}" for each in result.runs),
@@ -123,6 +120,11 @@ def row(name: str, rtl: str, board: Board, result: RouteResult) -> Row:
         round(sum(each.seconds for each in result.runs) / 60 / len(result.runs), 1),
         run.report.notes[-1][:_PATH_CHARACTERS],
     )
+
+
+def _whole(count: float | None) -> float | None:
+    """A count as it is written: reports from the cache hold 3.0 for 3."""
+    return int(count) if count is not None and count == int(count) else count
 
 
 def store(rows: Sequence[Row], path: Path = RESULTS) -> None:
