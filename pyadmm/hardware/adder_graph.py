@@ -18,8 +18,9 @@ from pyadmm.hardware.weight_image import constants_digest
 from pyadmm.model import CompressedLayer
 from pyadmm.model.types import IntArray, QFormat
 
-LEVELS_PER_STAGE = 3
-"""Additions in a row between two registers: some 6 ns of a 7-series part of speed grade 1."""
+LEVELS_PER_STAGE = 2
+"""Additions in a row between two registers; three take more than 10 ns of a 7-series part of speed
+grade 1 where a sum has hundreds of loads."""
 _COPY, _ADD, _SUBTRACT = -1, 0, 1
 """Operations of a da4ml graph."""
 
