@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from pyadmm import container
 from pyadmm.cli.command import CHECK_FAILED, DONE, Command, board_option
-from pyadmm.codegen.rtl import generate_rtl
+from pyadmm.codegen.rtl import TOP_FILE, generate_rtl
 from pyadmm.core.files import write_atomic
 from pyadmm.eda.openxc7 import DEFAULT_MEMORY_GIB, DEFAULT_TIMEOUT_S, median_period, typical
 from pyadmm.eda.route_flow import RouteResult, RouteSettings, route_build
+from pyadmm.eda.routed_simulation import check_routed
 from pyadmm.hardware.boards import Board, load_board
 from pyadmm.hardware.design_space import CHIP_SHARE, search
 from pyadmm.hardware.lowering import hardware_form
@@ -60,11 +62,25 @@ def _add_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument(
-        "--keep", type=Path, metavar="DIR", help="keep FASM and logs in this folder"
+        "--keep", type=Path, metavar="DIR", help="keep netlists, FASM and logs in this folder"
+    )
+    parser.add_argument(
+        "--simulate",
+        type=int,
+        default=0,
+        metavar="N",
+        help="simulate the routed netlist of every seed on N random images",
     )
 
 
 def _execute(options: Namespace) -> int:
+    with tempfile.TemporaryDirectory(prefix="pyadmm-routed-") as name:
+        if options.simulate and options.keep is None:
+            options.keep = Path(name)
+        return _routed(options)
+
+
+def _routed(options: Namespace) -> int:
     board = load_board(options.board)
     settings = RouteSettings(
         tuple(range(1, options.seeds + 1)),
@@ -76,13 +92,20 @@ def _execute(options: Namespace) -> int:
     )
     model = hardware_form(container.load(options.model))
     configs = search(model, board, share=options.share).best.configs
-    build = generate_rtl(plan_accelerator(model, board, configs), model=model)
+    plan = plan_accelerator(model, board, configs)
+    build = generate_rtl(plan, model=model)
     result = route_build(build, board, settings)
     clock_ns = settings.clock_ns or board.clock_ns
     print(text(result, board, clock_ns))
     if options.out is not None:
         write_atomic(options.out, typical(result.runs).report.to_json())
-    return DONE if median_period(result.runs) <= clock_ns else CHECK_FAILED
+    wrong = 0
+    for seed in settings.seeds if options.simulate else ():
+        top = str(build.files[TOP_FILE])
+        check = check_routed(model, plan, top, options.keep, seed=seed, images=options.simulate)
+        print(check.summary)
+        wrong += check.wrong
+    return DONE if median_period(result.runs) <= clock_ns and not wrong else CHECK_FAILED
 
 
 def text(result: RouteResult, board: Board, clock_ns: float) -> str:

@@ -154,7 +154,8 @@ def place_and_route(
     """Results for ``seeds``, in order, from the cache or by running the tool.
 
     :param jobs: runs at once; each takes a core and 1 to 2 GiB.
-    :param keep: folder for ``seed<N>.fasm`` and logs; with it the cache is not read.
+    :param keep: folder for FASM, routed netlist and log, ``seed<N>.fasm``, ``.json`` and ``.log``; with
+        it the cache is not read.
     :raises ToolError: where the tool is missing, fails or runs out of time, with what to try.
     """
     tool = find_openxc7(job.part)
@@ -235,7 +236,11 @@ def _run(job: RouteJob, tool: OpenXc7, seed: int, digest: str, keep: Path | None
             raise ToolError(f"{job.design}, seed {seed}: {error}; {_advice(job, log)}") from error
         if keep is not None:
             keep.mkdir(parents=True, exist_ok=True)
-            for file, kept in (("design.fasm", "fasm"), ("log.txt", "log")):
+            for file, kept in (
+                ("design.fasm", "fasm"),
+                ("log.txt", "log"),
+                ("routed.json", "json"),
+            ):
                 shutil.copyfile(folder / file, keep / f"seed{seed}.{kept}")
         routed = json.loads((folder / "routed.json").read_text(encoding="utf-8"))
         with (folder / "wires.sdf").open(encoding="utf-8") as sdf:
@@ -384,12 +389,7 @@ def route_harness(
     for name in (clock, reset):
         if name not in ports:
             raise PyadmmError(f"harness of {top}: {name!r} is no port; name clock and reset")
-    sides: dict[str, list[HarnessPort]] = {"input": [], "output": []}
-    widths = Counter[str]()
-    for name, (direction, width) in ports.items():
-        if name not in (clock, reset):
-            sides[direction].append(HarnessPort(name, width, widths[direction]))
-            widths[direction] += width
+    inputs, outputs = harness_sides(ports, clock, reset)
     return render(
         "route_harness.sv.j2",
         {
@@ -398,12 +398,24 @@ def route_harness(
             "clock": clock,
             "reset": reset,
             "reset_low": reset_low,
-            "inputs": sides["input"],
-            "outputs": sides["output"],
-            "input_bits": widths["input"],
-            "output_bits": widths["output"],
+            "inputs": inputs,
+            "outputs": outputs,
+            "input_bits": sum(port.width for port in inputs),
+            "output_bits": sum(port.width for port in outputs),
         },
     )
+
+
+def harness_sides(
+    ports: Mapping[str, tuple[str, int]], clock: str, reset: str
+) -> tuple[list[HarnessPort], list[HarnessPort]]:
+    """Inputs and outputs of a module, one behind the other in the registers of its harness."""
+    sides: dict[str, list[HarnessPort]] = {"input": [], "output": []}
+    for name, (direction, width) in ports.items():
+        if name not in (clock, reset):
+            side = sides[direction]
+            side.append(HarnessPort(name, width, sum(port.width for port in side)))
+    return sides["input"], sides["output"]
 
 
 def harness_constraints(part: str, clock_ns: float) -> str:

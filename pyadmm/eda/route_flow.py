@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ _MAPPING_TIMEOUT_S = 3600.0
 _HARNESS = 1
 """Part of the key of a cached netlist: raise it when harness or mapping changes."""
 _CLOCK, _RESET = "ap_clk", "ap_rst_n"
+MAPPED = "netlist.json"
+"""What the mapped netlist is called in the folder of kept files."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class RouteSettings:
     :param seeds: of the placer; every one is a run of its own.
     :param jobs: runs at once.
     :param clock_ns: what placement aims at; ``None``: the board's clock.
-    :param keep: folder for FASM and logs.
+    :param keep: folder for the mapped netlist (:data:`MAPPED`), and FASM, routed netlist and log of
+        every seed.
     """
 
     seeds: tuple[int, ...] = (1,)
@@ -119,6 +123,8 @@ def route_module(
         settings.memory_gib,
     )
     runs = place_and_route(job, settings.seeds, settings.jobs, settings.keep)
+    if settings.keep is not None:
+        shutil.copyfile(netlist, settings.keep / MAPPED)
     return RouteResult(_estimate(netlist), tuple(runs))
 
 

@@ -8,6 +8,7 @@ import stat
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -385,6 +386,32 @@ def test_the_command_judges_the_routed_clock(
     assert "estimate before placement 1.26" in shown
     assert f"{clock_ns} ns {'missed' if status else 'met'}" in shown
     assert SynthesisReport.from_json(out.read_text()).stage == "post-route"
+
+
+@pytest.mark.parametrize("wrong", [0, 2])
+def test_the_command_simulates_the_routed_netlist_of_every_seed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    wrong: int,
+) -> None:
+    standin(tmp_path, monkeypatch, REPLAY.format(count=str(tmp_path / "count")))
+    without_yosys(monkeypatch)
+    seen = []
+
+    def check(model: Any, plan: Any, top: str, folder: Path, **given: int) -> SimpleNamespace:
+        assert "module pyadmm_top" in top
+        assert json.loads((folder / "netlist.json").read_text())["modules"]
+        assert json.loads((folder / f"seed{given['seed']}.json").read_text())["modules"]
+        seen.append(given)
+        return SimpleNamespace(wrong=wrong, summary=f"seed {given['seed']} simulated")
+
+    monkeypatch.setattr(route, "check_routed", check)
+    model = Path(__file__).parents[2] / "models" / "lenet5-record-410-seed30.admm"
+    arguments = [str(model), "--share", "0.16", "--seeds", "2", "--simulate", "7"]
+    assert route.main(arguments) == (1 if wrong else 0)
+    assert seen == [{"seed": 1, "images": 7}, {"seed": 2, "images": 7}]
+    assert "seed 2 simulated" in capsys.readouterr().out
 
 
 def test_the_command_skips_without_the_tool_and_refuses_other_chips(
