@@ -50,7 +50,7 @@ VARIANTS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "no-curvature": ("magnitudes rank the weights of a layer", {"admm": {"curvature": 0.0}}),
     "no-crowding": ("positions cost nothing", {"admm": {"crowding": 0.0}}),
     "no-distillation": ("labels only", _HARD_LABELS),
-    "no-views": ("the teacher sees one view", {"distill": {"views": 0}}),
+    "no-views": ("the teacher sees one view", {"distill": {"averaged_shifts": 0}}),
     "warm": ("temperature 4", {"distill": {"temperature": 4.0}}),
     "no-shift": (
         "images are not moved",

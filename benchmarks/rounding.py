@@ -50,9 +50,9 @@ def _settings(seed: int, weight_bits: int) -> CompressSettings:
         pruning_ratio=300.0,
         dense=replace(base.dense, epochs=6, precision="float32"),
         admm=replace(base.admm, first_ratio=5.0, rounds=16),
-        exchange=replace(base.exchange, cycles=0),
+        regrow=replace(base.regrow, cycles=0),
         retrain=replace(base.retrain, epochs=24),
-        polish=replace(base.polish, cycles=0),
+        local_search=replace(base.local_search, cycles=0),
         most_bytes=0,
         distill=replace(base.distill, weight=0.0),
     )

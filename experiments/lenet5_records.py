@@ -297,7 +297,7 @@ def plan(seeds: Sequence[int], until: str) -> str:
     lines = []
     for name, settings in chain(seeds[0], until):
         admm, quant = settings.admm, settings.quantize
-        swaps, polishing = settings.exchange.cycles, settings.polish.cycles
+        swaps, polishing = settings.regrow.cycles, settings.local_search.cycles
         tries = settings.rounding.candidates
         lines.append(
             f"{name}: to {settings.pruning_ratio:g}x in rounds of {admm.iterations} + "

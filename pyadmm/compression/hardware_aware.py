@@ -38,7 +38,7 @@ from pyadmm.network.activation_scales import calibrate
 from pyadmm.network.execution import Numerics
 from pyadmm.network.graph import Network
 from pyadmm.network.to_integer import snap_scales, to_compressed
-from pyadmm.settings import CompressSettings, ExchangeSettings, LayerTarget
+from pyadmm.settings import CompressSettings, LayerTarget, RegrowSettings
 from pyadmm.training.checkpoint import Progress
 from pyadmm.training.data import Data, accuracy
 
@@ -220,7 +220,7 @@ def _trial(settings: CompressSettings) -> CompressSettings:
         settings,
         admm=replace(admm, rounds=min(TRIAL_ROUNDS, admm.rounds)),
         continuous=replace(continuous, epochs=min(TRIAL_EPOCHS, continuous.epochs)),
-        exchange=ExchangeSettings(),
+        regrow=RegrowSettings(),
         retrain=replace(retraining, epochs=min(TRIAL_EPOCHS, retraining.epochs)),
     )
 

@@ -9,7 +9,7 @@ import torch
 
 from pyadmm.compression.phase import PhaseContext, PhaseResult, augmented_loss, make_optimizer
 from pyadmm.network.graph import Network
-from pyadmm.settings import CompressSettings, PolishSettings
+from pyadmm.settings import CompressSettings, LocalSearchSettings
 from pyadmm.training.seeds import seed_of
 from pyadmm.training.trainer import cosine
 
@@ -21,14 +21,14 @@ class LocalSearch:
 
     def wanted(self, network: Network, settings: CompressSettings) -> bool:
         """Whether the settings give it cycles."""
-        return settings.polish.cycles > 0
+        return settings.local_search.cycles > 0
 
     def run(self, network: Network, context: PhaseContext) -> PhaseResult:
         """The same network at levels of no larger loss."""
         for layer in network.layers.values():
             layer.freeze(1.0)
             layer.hold_frozen()
-        settings, quantizing = context.settings.polish, context.settings.quantize
+        settings, quantizing = context.settings.local_search, context.settings.quantize
         phase = context.phase(settings.cycles, network, settings, quantizing)
         least: float | None = None
 
@@ -51,7 +51,7 @@ class LocalSearch:
 
 
 def _train_freed(
-    network: Network, settings: PolishSettings, context: PhaseContext, seed: int
+    network: Network, settings: LocalSearchSettings, context: PhaseContext, seed: int
 ) -> None:
     """Free a random share of the weights, train them, and settle some of them after every epoch."""
     layers = network.layers.values()

@@ -53,7 +53,7 @@ class PhaseContext:
         """The resumable phase that starts from ``network``; ``extra`` decides its result too."""
         teacher = None
         if self.teacher is not None:
-            teacher = self.teacher.network.state_dict(), self.teacher.views
+            teacher = self.teacher.network.state_dict(), self.teacher.averaged_shifts
         settings = self.settings
         method = settings.distill, settings.compiled, *(["sparse"] if settings.sparse else [])
         start = (*method, self.data.digests, network.state(), teacher, *extra)
@@ -107,7 +107,7 @@ class PhaseContext:
             self.settings.compiled and not network.quantized,
             device_of(network).type == "cuda",
             self.settings.sparse,
-            [seed_of(self.settings.seed, "look", i) for i in range(distill.looks)],
+            [seed_of(self.settings.seed, "look", i) for i in range(distill.cached_augmentations)],
             self.data.train.all_rows,
         )
 

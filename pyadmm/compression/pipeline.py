@@ -248,7 +248,7 @@ def shared_teacher(network: Network, settings: CompressSettings) -> Teacher:
     """``network`` as the teacher of several phases: what it keeps of its logits, it keeps once."""
     folded = network.fold_norms()
     distill = settings.distill
-    return Teacher(folded, folded.encode, distill.views, distill.precision)
+    return Teacher(folded, folded.encode, distill.averaged_shifts, distill.precision)
 
 
 def set_widths(network: Network, settings: CompressSettings) -> None:

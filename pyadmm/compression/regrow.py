@@ -23,7 +23,7 @@ from pyadmm.compression.phase import Held, PhaseContext, PhaseResult, make_optim
 from pyadmm.compression.schedule import allocate
 from pyadmm.network.graph import Network
 from pyadmm.network.layers import WeightedStep
-from pyadmm.settings import CompressSettings, ExchangeSettings, TrainSettings
+from pyadmm.settings import CompressSettings, RegrowSettings, TrainSettings
 from pyadmm.training import distributed
 from pyadmm.training.seeds import digest_of, seed_of
 
@@ -43,11 +43,11 @@ class Regrowth:
 
     def wanted(self, network: Network, settings: CompressSettings) -> bool:
         """Whether the settings give it cycles."""
-        return settings.exchange.cycles > 0
+        return settings.regrow.cycles > 0
 
     def run(self, network: Network, context: PhaseContext) -> PhaseResult:
         """A network with other weights; there is one record per cycle."""
-        settings, regrow = context.settings, context.settings.exchange
+        settings, regrow = context.settings, context.settings.regrow
         held = Held(network)
         sizes = _sizes(network, fixed_layers(network, settings), settings.pruning_ratio)
         phase = context.phase(regrow.cycles, network, regrow, settings.retrain, sizes)
@@ -83,7 +83,7 @@ def _sizes(network: Network, fixed: Collection[str], ratio: float) -> dict[tuple
 def _cycle(
     network: Network,
     sizes: Mapping[tuple[str, ...], int],
-    settings: ExchangeSettings,
+    settings: RegrowSettings,
     context: PhaseContext,
     seed: int,
 ) -> tuple[Network, float]:

@@ -47,7 +47,7 @@ def epochs_of(settings: CompressSettings) -> dict[str, int]:
     >>> epochs_of(CompressSettings())["dense"]
     10
     """
-    admm, exchange = settings.admm, settings.exchange
+    admm, exchange = settings.admm, settings.regrow
     rounds = admm.rounds * (admm.iterations + admm.retrain_epochs)
     return {
         "dense": settings.dense.epochs,

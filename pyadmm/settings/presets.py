@@ -11,10 +11,10 @@ from pyadmm.settings.settings import (
     CompressSettings,
     ContinuousSettings,
     DistillSettings,
-    ExchangeSettings,
     LayerTarget,
-    PolishSettings,
+    LocalSearchSettings,
     QuantizeSettings,
+    RegrowSettings,
     RoundingSettings,
     TrainSettings,
 )
@@ -26,7 +26,7 @@ _GENTLE = AdmmSettings(rounds=7, first_ratio=6.0, iterations=1, rho=0.1, retrain
 _FAST: dict[str, Any] = {"shift_pixels": 1, "precision": "bfloat16"}
 
 
-_DISTILL = DistillSettings(temperature=2.0, views=1)
+_DISTILL = DistillSettings(temperature=2.0, averaged_shifts=1)
 
 
 _DISTORT = 0.07
@@ -83,7 +83,7 @@ def _finer(base: CompressSettings) -> CompressSettings:
         admm=replace(base.admm, precision="float32"),
         retrain=replace(base.retrain, precision="float32"),
         quantize=replace(base.quantize, lr=2e-3),
-        polish=PolishSettings(cycles=16),
+        local_search=LocalSearchSettings(cycles=16),
         distill=replace(base.distill, weight=0.0),
         sparse=True,
     )
@@ -109,7 +109,7 @@ _RECORDS = {
     "record-360": _finer(_record(360.0, 4, (0.35, 0.08), 48, (20, 200, 40))),
     "record-369": replace(
         _finer(_record(369.0, 4, (0.35, 0.08), 8, (20, 60, 40), distort=0.12)),
-        exchange=ExchangeSettings(cycles=14, share=0.08),
+        regrow=RegrowSettings(cycles=14, share=0.08),
         most_bytes=1140,
         distill=_DISTILL,
     ),
@@ -121,7 +121,7 @@ _RECORDS["record-352"] = replace(
     pruning_ratio=352.0,
     bias_fraction_bits=-1,
     rounding=RoundingSettings(candidates=12),
-    polish=PolishSettings(cycles=8),
+    local_search=LocalSearchSettings(cycles=8),
 )
 
 _ADMM_NN_LENET5 = {

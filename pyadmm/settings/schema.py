@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,13 @@ from pyadmm.core.yaml_file import read_yaml
 from pyadmm.settings.presets import preset
 from pyadmm.settings.settings import CompressSettings
 
+_RENAMED: Mapping[str, Any] = {
+    "exchange": "regrow",
+    "polish": "local_search",
+    "distill": {"looks": "cached_augmentations", "views": "averaged_shifts"},
+}
+"""Names of 0.1.0 that files may still have: the present one, or those of a nested mapping."""
+
 
 def override(base: CompressSettings, values: Mapping[str, Any], source: str) -> CompressSettings:
     """``base`` with some fields changed; nested mappings change nested settings.
@@ -21,6 +29,7 @@ def override(base: CompressSettings, values: Mapping[str, Any], source: str) -> 
 
     :raises PyadmmError: for an unknown field or a value of the wrong type; it names ``source``.
     """
+    values = _present(values, _RENAMED, source)
     values = _without_other(values, ("admm", "rounds"), ("continuous", "epochs"))
     values = _without_other(values, ("continuous", "epochs"), ("admm", "rounds"))
     return changed(base, values, source)
@@ -59,3 +68,18 @@ def load_settings(path: Path) -> CompressSettings:
     if not isinstance(values, dict):
         raise PyadmmError(f"settings {path}: must be a mapping, such as 'pruning_ratio: 85'")
     return from_dict(values, f"settings {path}")
+
+
+def _present(values: Mapping[str, Any], renamed: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """``values`` under the present names, with a note about each old one."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        now = renamed.get(name, name)
+        if isinstance(now, Mapping):
+            inner = isinstance(value, Mapping)
+            found[name] = _present(value, now, f"{source}, {name}") if inner else value
+            continue
+        if now != name:
+            warnings.warn(f"{source}: {name} is now called {now}", FutureWarning, stacklevel=2)
+        found[now] = value
+    return found

@@ -119,7 +119,7 @@ class TrainSettings:
     :param distort: images are turned, stretched and sheared at random by the linear map ``I + E``,
         the entries of ``E`` uniform in ``-distort … distort``.
     :param cutmix: share of the images in which a rectangle of another image covers a part. Only the
-        teacher can label them, so ``distill`` must have weight 1 and views 0.
+        teacher can label them, so ``distill`` must have weight 1 and averaged_shifts 0.
     """
 
     epochs: int
@@ -309,7 +309,7 @@ class ContinuousSettings:
 
 
 @dataclass(frozen=True)
-class ExchangeSettings:
+class RegrowSettings:
     """Exchange of weights after ADMM: pruned weights come back, the least useful ones go.
 
     :param cycles: how often; 0 exchanges nothing.
@@ -326,7 +326,7 @@ class ExchangeSettings:
     lr: float = 1.5e-3
 
     def __post_init__(self) -> None:
-        where = "settings, exchange"
+        where = "settings, regrow"
         _require(self.cycles >= 0, f"{where}: cycles must not be negative: {self.cycles}")
         _require(0 < self.share <= 1, f"{where}: share must be above 0, at most 1")
         _require(self.grow_epochs >= 1, f"{where}: grow_epochs must be at least 1")
@@ -361,7 +361,7 @@ class RoundingSettings:
 
 
 @dataclass(frozen=True)
-class PolishSettings:
+class LocalSearchSettings:
     """Search around a quantised network: some weights leave their levels, are trained and settle.
 
     The result of a cycle is kept if its loss on augmented training images is lower (large neighbourhood
@@ -379,10 +379,14 @@ class PolishSettings:
     lr: float = 4e-3
 
     def __post_init__(self) -> None:
-        _require(self.cycles >= 0, f"settings, polish: cycles must not be negative: {self.cycles}")
-        _require(self.epochs >= 1, f"settings, polish: epochs must be at least 1: {self.epochs}")
-        _require(0 < self.share <= 1, "settings, polish: share must be above 0, at most 1")
-        _require(self.lr > 0, f"settings, polish: lr must be positive, not {self.lr}")
+        _require(
+            self.cycles >= 0, f"settings, local_search: cycles must not be negative: {self.cycles}"
+        )
+        _require(
+            self.epochs >= 1, f"settings, local_search: epochs must be at least 1: {self.epochs}"
+        )
+        _require(0 < self.share <= 1, "settings, local_search: share must be above 0, at most 1")
+        _require(self.lr > 0, f"settings, local_search: lr must be positive, not {self.lr}")
 
 
 @dataclass(frozen=True)
@@ -391,30 +395,36 @@ class DistillSettings:
 
     :param weight: weight of the teacher in the loss, 0 to 1.
     :param temperature: ``T``, which softens the logits.
-    :param views: an image's goal is the mean of the dense network's logits over all shifts of it by
-        at most this many pixels; 0 takes the logits of the image as it is trained on.
-    :param looks: number of cached augmentations of every image, one of which an epoch uses, so
-        that the dense network's logits of the very images are computed once for each (where 256 MB
-        hold them); 0: in a new way in every epoch. Needs ``views`` 0.
+    :param averaged_shifts: an image's goal is the mean of the dense network's logits over all
+        shifts of it by at most this many pixels; 0 takes the logits of the image as it is trained
+        on.
+    :param cached_augmentations: augmentations of every image that are kept, one of which an epoch
+        uses, so that the dense network's logits of these very images are computed once for each
+        (where 256 MB hold them); 0: in a new way in every epoch. Needs ``averaged_shifts`` 0.
     :param precision: of the dense network's products, as in :class:`TrainSettings`: ``bfloat16``
         halves the time that its logits take and moves them a little.
     """
 
     weight: float = 0.7
     temperature: float = 4.0
-    views: int = 0
-    looks: int = 0
+    averaged_shifts: int = 0
+    cached_augmentations: int = 0
     precision: str = "float32"
 
     def __post_init__(self) -> None:
         _require(0 <= self.weight <= 1, "settings, distill: weight must be 0 to 1")
         _require(self.temperature > 0, "settings, distill: temperature must be positive")
-        _require(0 <= self.views <= 8, "settings, distill: views must be 0 to 8")
-        _require(self.looks >= 0, "settings, distill: looks must not be negative")
+        _require(
+            0 <= self.averaged_shifts <= 8, "settings, distill: averaged_shifts must be 0 to 8"
+        )
+        _require(
+            self.cached_augmentations >= 0,
+            "settings, distill: cached_augmentations must not be negative",
+        )
         _check_precision("settings, distill", self.precision)
         _require(
-            not (self.views and self.looks),
-            "settings, distill: views and looks exclude each other; set one of them to 0",
+            not (self.averaged_shifts and self.cached_augmentations),
+            "settings, distill: averaged_shifts and cached_augmentations exclude each other; set one of them to 0",
         )
 
 
@@ -443,14 +453,14 @@ class CompressSettings:
     :param break_even: layer -> least pruning ratio at which its sparse hardware pays off.
     :param dense: training of the dense network.
     :param continuous: one uninterrupted ADMM instead of the rounds of ``admm``.
-    :param exchange: regrowing of pruned weights between ADMM and ``retrain``.
+    :param regrow: regrowing of pruned weights between ADMM and ``retrain``.
     :param retrain: masked retraining after ADMM, float.
     :param quantize_norms: masked retraining with quantised weights while batch norms still learn,
         for networks that have some; after it they are folded.
     :param quantize: masked retraining with quantised weights and activations.
     :param rounding: second-order rounding instead of both, for small pruned networks; needs a C++
         compiler.
-    :param polish: local search over the levels after that.
+    :param local_search: local search over the levels after that.
     :param most_bytes: largest size of the ``.admm`` file. The least useful weights are removed
         until it fits, and so are the scales of the weights, which only reports read. 0: no limit.
     :param distill: distillation from the dense network or a larger teacher.
@@ -478,12 +488,12 @@ class CompressSettings:
     dense: TrainSettings = TrainSettings(epochs=10, lr=2e-3)
     admm: AdmmSettings = field(default_factory=AdmmSettings)
     continuous: ContinuousSettings = field(default_factory=ContinuousSettings)
-    exchange: ExchangeSettings = field(default_factory=ExchangeSettings)
+    regrow: RegrowSettings = field(default_factory=RegrowSettings)
     retrain: TrainSettings = TrainSettings(epochs=8, lr=2e-3)
     quantize_norms: TrainSettings = TrainSettings(epochs=0, lr=1e-3)
     quantize: QuantizeSettings = QuantizeSettings(epochs=15, lr=1e-3)
     rounding: RoundingSettings = field(default_factory=RoundingSettings)
-    polish: PolishSettings = field(default_factory=PolishSettings)
+    local_search: LocalSearchSettings = field(default_factory=LocalSearchSettings)
     most_bytes: int = 0
     distill: DistillSettings = field(default_factory=DistillSettings)
     compiled: bool = False
@@ -521,8 +531,8 @@ class CompressSettings:
         if "balanced" not in (self.sparsity, *(layer.sparsity for layer in self.layers)):
             return
         _require(
-            self.exchange.cycles == 0,
-            "settings, exchange: regrown weights leave a balanced pattern; set cycles to 0, or "
+            self.regrow.cycles == 0,
+            "settings, regrow: regrown weights leave a balanced pattern; set cycles to 0, or "
             "sparsity to unstructured",
         )
         _require(
@@ -537,8 +547,8 @@ class CompressSettings:
         for name in ("admm", "retrain", "quantize_norms", "quantize"):
             _require(
                 getattr(self, name).cutmix == 0
-                or (self.distill.weight == 1 and self.distill.views == 0),
-                f"settings, {name}: cutmix needs distill: {{weight: 1, views: 0}}; set these, "
+                or (self.distill.weight == 1 and self.distill.averaged_shifts == 0),
+                f"settings, {name}: cutmix needs distill: {{weight: 1, averaged_shifts: 0}}; set these, "
                 "or cutmix to 0",
             )
 

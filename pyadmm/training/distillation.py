@@ -16,13 +16,13 @@ CACHE_BYTES = 1 << 28
 _CACHE_SHIFTS = 9
 """Computing the logits of more shifts than this costs more than most phases have epochs."""
 _MEAN = -1
-"""Key of the means over views among numbers of pixels."""
+"""Key of the means over shifts among numbers of pixels."""
 
 
 class Teacher:
     """Teacher logits for training batches, computed once where memory allows.
 
-    :param views: an image's logits are the mean over all its shifts by up to this many pixels,
+    :param averaged_shifts: an image's logits are the mean over all its shifts by up to this many pixels,
         however it is mirrored or distorted.
     :param precision: of the products of ``network``, as in ``TrainSettings``.
     :param cache_bytes: of memory for logits; what does not fit is computed for every batch.
@@ -32,13 +32,13 @@ class Teacher:
         self,
         network: nn.Module,
         encode: Callable[[Tensor], Tensor],
-        views: int = 0,
+        averaged_shifts: int = 0,
         precision: str = "float32",
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.network = network.eval()
         self.encode = encode
-        self.views = views
+        self.averaged_shifts = averaged_shifts
         self.precision = precision
         self.cache_bytes = cache_bytes
         self._pool: Tensor | None = None
@@ -52,7 +52,7 @@ class Teacher:
         They are kept by the rows of one pool, which parts of a data set share.
         """
         self._take_up(data)
-        if self.views > 0:
+        if self.averaged_shifts > 0:
             self._complete(_MEAN, data, self._mean_of)
             return
         shifts = (2 * shift_pixels + 1) ** 2
@@ -95,10 +95,10 @@ class Teacher:
         return torch.stack([self._logits_of(data, pixels, shift) for shift in shifts])
 
     def _mean_of(self, data: Images) -> Tensor:
-        shifts = (2 * self.views + 1) ** 2
-        total = self._logits_of(data, self.views, 0)
+        shifts = (2 * self.averaged_shifts + 1) ** 2
+        total = self._logits_of(data, self.averaged_shifts, 0)
         for shift in range(1, shifts):
-            total += self._logits_of(data, self.views, shift)
+            total += self._logits_of(data, self.averaged_shifts, shift)
         return total / shifts
 
     def _logits_of(self, data: Images, shift_pixels: int, shift: int) -> Tensor:

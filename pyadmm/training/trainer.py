@@ -160,7 +160,9 @@ class EpochTrainer:
         if self.teacher is not None and sample is not None:
             if not self.captured:  # A graph asks it anew for every batch.
                 self.teacher.prepare_sample(data, sample, len(self.cached_seeds))
-        elif self.teacher is not None and (self.teacher.views > 0 or not how.more_than_shifts):
+        elif self.teacher is not None and (
+            self.teacher.averaged_shifts > 0 or not how.more_than_shifts
+        ):
             self.teacher.prepare(data, how.shift_pixels)
         return batches(data, self.batch_size, seed, how, device=self._device, sample=sample)
 

@@ -43,12 +43,12 @@ SETTINGS: dict[str, object] = {
         "crowding": 0.3,
         **_VARIED,
     },
-    "exchange": {"cycles": 2, "share": 0.2, "grow_epochs": 1, "prune_epochs": 2},
+    "regrow": {"cycles": 2, "share": 0.2, "grow_epochs": 1, "prune_epochs": 2},
     "retrain": {"epochs": 2, "lr": 2e-3, "weight_decay": 1e-4, **_VARIED},
     "quantize_norms": {"epochs": 1, "lr": 1e-3, **_VARIED},
     "quantize": {"epochs": 3, "lr": 1e-3, "freeze_from": 0.3, **_VARIED},
-    "polish": {"cycles": 1, "share": 0.3},
-    "distill": {"temperature": 2.0, "views": 1},
+    "local_search": {"cycles": 1, "share": 0.3},
+    "distill": {"temperature": 2.0, "averaged_shifts": 1},
 }
 
 

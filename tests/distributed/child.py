@@ -22,10 +22,10 @@ SETTINGS = {
     "weight_bits": 3,
     "continuous": {"epochs": 0},
     "admm": {"rounds": 1, "first_ratio": 4.0, "iterations": 3, "retrain_epochs": 1},
-    "exchange": {"cycles": 2, "share": 0.2, "grow_epochs": 1, "prune_epochs": 2},
+    "regrow": {"cycles": 2, "share": 0.2, "grow_epochs": 1, "prune_epochs": 2},
     "retrain": {"epochs": 1, "lr": 1e-3},
     "quantize": {"epochs": 1, "lr": 1e-3},
-    "polish": {"cycles": 1},
+    "local_search": {"cycles": 1},
 }
 
 

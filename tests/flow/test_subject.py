@@ -157,7 +157,8 @@ def test_another_network_can_be_the_teacher(here: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(
-    ("method", "distill"), [("prepare", {"views": 1}), ("prepare_sample", {"looks": 1})]
+    ("method", "distill"),
+    [("prepare", {"averaged_shifts": 1}), ("prepare_sample", {"cached_augmentations": 1})],
 )
 def test_the_logits_of_a_teacher_are_computed_once_for_all_phases(
     here: Path, monkeypatch: pytest.MonkeyPatch, method: str, distill: dict[str, int]
@@ -184,10 +185,10 @@ def test_flow_with_everything_that_records_use(
     settings = {
         **SMALL,
         "admm": {**SMALL["admm"], "cutmix": 0.5},
-        "exchange": {"cycles": 1, "share": 0.2, "grow_epochs": 1, "prune_epochs": 1},
+        "regrow": {"cycles": 1, "share": 0.2, "grow_epochs": 1, "prune_epochs": 1},
         "retrain": {**SMALL["retrain"], "cutmix": 0.5},
         "rounding": {"candidates": 2},
-        "distill": {"weight": 1, "looks": 2},
+        "distill": {"weight": 1, "cached_augmentations": 2},
         "sparse": True,
         "most_bytes": 215,
     }
@@ -219,7 +220,7 @@ def test_break_even_is_obeyed_by_every_phase(
     monkeypatch.setenv("PYADMM_CACHE", str(here / "cache"))
     settings = {
         **SMALL,
-        "exchange": {"cycles": 1, "share": 0.2, "grow_epochs": 1, "prune_epochs": 1},
+        "regrow": {"cycles": 1, "share": 0.2, "grow_epochs": 1, "prune_epochs": 1},
         "rounding": {"candidates": 2},
         "most_bytes": 215,
     }

@@ -182,7 +182,7 @@ def test_a_compressed_network_is_balanced(kept: float, fuller: float) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"exchange": {"cycles": 1}}, "set cycles to 0, or sparsity to unstructured"),
+        ({"regrow": {"cycles": 1}}, "set cycles to 0, or sparsity to unstructured"),
         (
             {"admm": {"rounds": 2, "crowding": 0.3}},
             "set crowding to 0, or sparsity to unstructured",

@@ -286,9 +286,9 @@ def test_a_pruned_network_is_pruned_further_within_its_mask() -> None:
     assert all(_positions(child)[name] <= _positions(parent)[name] for name in child.layers)
 
 
-def _teacher(settings: CompressSettings, views: int = 0) -> Teacher:
+def _teacher(settings: CompressSettings, averaged_shifts: int = 0) -> Teacher:
     dense = to_network(_model(), settings, (1, 8, 8))
-    return Teacher(dense, dense.encode, views)
+    return Teacher(dense, dense.encode, averaged_shifts)
 
 
 def _positions(network: Network) -> dict[str, set[tuple[int, ...]]]:
@@ -395,7 +395,7 @@ def _polished(folder: Path | None, cycles: int, distill: dict[str, int], **commo
     """A network at coarse levels, quantised for one epoch so that something is left to find."""
     train = {"epochs": 1, "lr": 3e-3, "batch_size": 32, "shift_pixels": 1}
     polish = {"cycles": cycles, "epochs": 2, "share": 0.5, "lr": 2e-2}
-    settings = _settings(weight_bits=2, quantize=train, polish=polish)
+    settings = _settings(weight_bits=2, quantize=train, local_search=polish)
     network = to_network(_model(), settings, (1, 8, 8)).fold_norms()
     if distill:
         settings = replace(settings, distill=replace(settings.distill, **distill))
@@ -422,7 +422,9 @@ def test_polishing_keeps_what_lowers_the_loss() -> None:
     assert sum(changed) > 0
 
 
-@pytest.mark.parametrize("distill", [{}, {"views": 1}, {"looks": 3}], ids=str)
+@pytest.mark.parametrize(
+    "distill", [{}, {"averaged_shifts": 1}, {"cached_augmentations": 3}], ids=str
+)
 def test_polishing_goes_on_where_it_was_stopped(tmp_path: Path, distill: dict[str, int]) -> None:
     class _Stopped(Exception):
         pass
@@ -445,7 +447,7 @@ def _exchanged(folder: Path | None = None, cycles: int = 2, **values: Any) -> An
     retraining = {"epochs": 0, "lr": 3e-3, "batch_size": 32, "shift_pixels": 1}
     swap = {"cycles": cycles, "share": 0.3, "grow_epochs": 1, "prune_epochs": 2, "lr": 5e-3}
     progress = values.pop("progress", None)
-    settings = _settings(retrain=retraining, exchange=swap, **values)
+    settings = _settings(retrain=retraining, regrow=swap, **values)
     data = _data()
     dense = to_network(_model(), settings, (1, 8, 8))
     pruned = admm_phase(dense, settings, data).network
@@ -496,7 +498,7 @@ def test_an_exchange_adds_weights_that_the_ratio_allows(tmp_path: Path) -> None:
     pruned, _ = _exchanged(pruning_ratio=8)
     settings = _settings(
         pruning_ratio=5,
-        exchange={"cycles": 2, "share": 0.3, "grow_epochs": 1, "prune_epochs": 2},
+        regrow={"cycles": 2, "share": 0.3, "grow_epochs": 1, "prune_epochs": 2},
         retrain={"epochs": 0, "batch_size": 32},
     )
     grown = retrain(pruned, settings, _data()).network
@@ -509,7 +511,7 @@ def test_an_exchange_adds_weights_that_the_ratio_allows(tmp_path: Path) -> None:
 
 
 def test_a_dense_network_has_nothing_to_exchange() -> None:
-    settings = _settings(exchange={"cycles": 1}, retrain={"epochs": 0, "batch_size": 32})
+    settings = _settings(regrow={"cycles": 1}, retrain={"epochs": 0, "batch_size": 32})
     dense = to_network(_model(), settings, (1, 8, 8))
     assert _counts(retrain(dense, settings, _data()).network) == _counts(dense)
 
@@ -647,7 +649,7 @@ def test_a_teacher_that_counts_for_nothing_is_not_asked(monkeypatch: pytest.Monk
 
 def test_views_average_the_teacher_over_shifts() -> None:
     data, settings = _data(), _settings()
-    teacher = _teacher(settings, views=1)
+    teacher = _teacher(settings, averaged_shifts=1)
     teacher.prepare(data.train, 0)
     batch = next(iter(batches(data.train, 16, seed=1)))
     shifts = [shifted(batch.images, 1, torch.full((16,), shift)) for shift in range(9)]
@@ -662,12 +664,12 @@ def test_views_average_the_teacher_over_shifts() -> None:
 @pytest.mark.parametrize("views", [0, 1])
 def test_a_teacher_knows_the_images_of_a_part(views: int) -> None:
     data, settings = _data(), _settings()
-    teacher = _teacher(settings, views=views)
+    teacher = _teacher(settings, averaged_shifts=views)
     network = teacher.network
     assert isinstance(network, Network)
     some, moved = data.train.take(torch.tensor([7, 3, 500, 41])), Augmentation(1)
     for images in (some, data.train, some, data.validation):  # which is another pool
-        alone = _teacher(settings, views=views)
+        alone = _teacher(settings, averaged_shifts=views)
         teacher.prepare(images, 1)
         alone.prepare(Images(images.images.clone(), images.labels), 1)
         for batch in batches(images, 3, 1, moved):
@@ -679,14 +681,17 @@ def test_a_teacher_knows_the_images_of_a_part(views: int) -> None:
 
 
 def _looking(
-    teacher: Teacher, looks: list[int], cutmix: float = 0.0, among: Tensor | None = None
+    teacher: Teacher,
+    seeds: list[int],
+    cutmix: float = 0.0,
+    among: Tensor | None = None,
 ) -> EpochTrainer:
     network = teacher.network
     assert isinstance(network, Network)
     optimizer = torch.optim.SGD(list(network.trainable()), lr=0.0)
     how = Augmentation(1, flip=True, distort=0.1, cutmix=cutmix)
     return EpochTrainer(
-        network, network.encode, optimizer, 16, how, teacher, cached_seeds=looks, among=among
+        network, network.encode, optimizer, 16, how, teacher, cached_seeds=seeds, among=among
     )
 
 
@@ -729,7 +734,7 @@ def test_a_teacher_may_multiply_in_bfloat16(able: bool, monkeypatch: pytest.Monk
     monkeypatch.setattr(devices, "multiplies_bfloat16", lambda device: able)
     data, found = _data(), {}
     for precision in ("float32", "bfloat16"):
-        settings = _settings(distill={"looks": 1, "precision": precision})
+        settings = _settings(distill={"cached_augmentations": 1, "precision": precision})
         teacher = shared_teacher(to_network(_model(), settings, (1, 8, 8)), settings)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

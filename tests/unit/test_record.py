@@ -26,12 +26,12 @@ def short_chain(monkeypatch: pytest.MonkeyPatch) -> None:
         "admm": {"iterations": 1, "retrain_epochs": 0, "first_ratio": 40.0, "rounds": 2},
         "retrain": {"epochs": 1},
         "quantize": {"epochs": 1},
-        "distill": {"views": 0},
-        "polish": {"cycles": 0},
+        "distill": {"averaged_shifts": 0},
+        "local_search": {"cycles": 0},
     }
     search = {
-        "exchange": {"cycles": 1, "grow_epochs": 1, "prune_epochs": 1},
-        "polish": {"cycles": 1, "epochs": 1},
+        "regrow": {"cycles": 1, "grow_epochs": 1, "prune_epochs": 1},
+        "local_search": {"cycles": 1, "epochs": 1},
     }
     rounding = {"rounding": {"candidates": 1, "images": 100}}
     wanted = {name: settings.preset(name) for name in record.NAMES}
@@ -39,7 +39,7 @@ def short_chain(monkeypatch: pytest.MonkeyPatch) -> None:
         name: settings.override(
             config,
             tiny
-            | (search if config.exchange.cycles else {})
+            | (search if config.regrow.cycles else {})
             | (rounding if config.rounding.candidates else {}),
             name,
         )
@@ -158,7 +158,7 @@ def test_each_preset_goes_on_from_what_the_one_before_left(names: tuple[str, ...
         rounds = round_ratios(admm.first_ratio, config.pruning_ratio, admm.rounds)
         if name == "record-352":  # its exchanges bring weights back
             assert before > config.pruning_ratio
-            assert config.exchange.cycles > 0
+            assert config.regrow.cycles > 0
             assert rounds == [352.0] * admm.rounds
             continue
         assert before < rounds[0] < rounds[-1] == pytest.approx(config.pruning_ratio)

@@ -85,16 +85,22 @@ def test_override_changes_layers() -> None:
         ({"admm": {"precision": "half"}}, "precision must be float32 or bfloat16, not 'half'"),
         ({"retrain": {"precision": 16}}, "precision: must be text"),
         ({"quantize": {"precision": "bfloat16"}}, "precision must be float32, not 'bfloat16'"),
-        ({"distill": {"views": 9}}, "views must be 0 to 8"),
-        ({"distill": {"looks": -1}}, "looks must not be negative"),
+        ({"distill": {"averaged_shifts": 9}}, "averaged_shifts must be 0 to 8"),
+        ({"distill": {"cached_augmentations": -1}}, "cached_augmentations must not be negative"),
         ({"distill": {"precision": "half"}}, "distill: precision must be float32 or bfloat16"),
-        ({"distill": {"views": 1, "looks": 2}}, "views and looks exclude each other"),
+        (
+            {"distill": {"averaged_shifts": 1, "cached_augmentations": 2}},
+            "averaged_shifts and cached_augmentations exclude each other",
+        ),
         ({"retrain": {"cutmix": 1.1}}, "cutmix must be 0 to 1"),
         ({"admm": {"cutmix": -0.1}}, "admm: cutmix must be 0 to 1"),
         ({"dense": {"cutmix": 0.5}}, "dense: cutmix needs a teacher; set it to 0"),
-        ({"quantize": {"cutmix": 0.5}}, "quantize: cutmix needs distill: {weight: 1, views: 0}"),
         (
-            {"admm": {"cutmix": 0.5}, "distill": {"weight": 1, "views": 1}},
+            {"quantize": {"cutmix": 0.5}},
+            "quantize: cutmix needs distill: {weight: 1, averaged_shifts: 0}",
+        ),
+        (
+            {"admm": {"cutmix": 0.5}, "distill": {"weight": 1, "averaged_shifts": 1}},
             "admm: cutmix needs distill",
         ),
         ({"rounding": {"candidates": -1}}, "rounding: candidates must not be negative: -1"),
@@ -139,3 +145,15 @@ def test_who_gives_rounds_or_epochs_chooses_how_is_pruned() -> None:
         assert (whole.admm.rounds, whole.continuous.epochs) == (0, 3)
     kept = from_dict({"preset": "quick", "admm": {"iterations": 4}})
     assert kept.continuous == PRESETS["quick"].continuous
+
+
+def test_old_names_are_read_with_a_note() -> None:
+    with pytest.warns(FutureWarning) as notes:
+        settings = from_dict({"exchange": {"cycles": 2}, "distill": {"looks": 3, "views": 0}}, "x")
+    assert settings.regrow.cycles == 2
+    assert settings.distill.cached_augmentations == 3
+    assert [str(note.message) for note in notes] == [
+        "x: exchange is now called regrow",
+        "x, distill: looks is now called cached_augmentations",
+        "x, distill: views is now called averaged_shifts",
+    ]
