@@ -46,6 +46,13 @@ def _description() -> str:
 
 
 def _add_options(parser: ArgumentParser) -> None:
+    _add_network_options(parser)
+    _add_run_options(parser)
+    _add_pruning_options(parser)
+    _add_hardware_options(parser)
+
+
+def _add_network_options(parser: ArgumentParser) -> None:
     default = FlowConfig()
     add = parser.add_argument
     add(
@@ -80,6 +87,11 @@ def _add_options(parser: ArgumentParser) -> None:
         metavar="N",
         help="height and width that pictures of a folder are cropped to",
     )
+
+
+def _add_run_options(parser: ArgumentParser) -> None:
+    default = FlowConfig()
+    add = parser.add_argument
     add("--preset", help=f"{', '.join(settings.PRESETS)} (default {default.preset})")
     add("--config", type=Path, metavar="FILE", help="YAML file with any of these options")
     add("--data-dir", metavar="DIR", help="folder with the data set (default: PYADMM_DATA)")
@@ -87,6 +99,10 @@ def _add_options(parser: ArgumentParser) -> None:
     add("--seed", type=int, help=f"seed of all random numbers (default {default.seed})")
     add("--device", help=f"{', '.join(devices.NAMES)}: where networks train (default cpu)")
     add("--until", metavar="STEP", help="stop after this step")
+
+
+def _add_pruning_options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--break-even",
         action=BooleanOptionalAction,
@@ -118,6 +134,10 @@ def _add_options(parser: ArgumentParser) -> None:
         "as short trials lose at most POINTS points of validation accuracy (default 0.2; a trial for "
         "each such layer)",
     )
+
+
+def _add_hardware_options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--synthesis",
         action=BooleanOptionalAction,
