@@ -26,12 +26,14 @@ run: ## The main job: LeNet-5 on MNIST for pynq-z2
 
 test: lint docs ## All checks and all tests, as CI runs them
 	$(PYTEST)
+	@echo "coverage: not measured, as tracing costs too much time; make coverage gives it for the fast tests"
 
 test-fast: ## The tests that take less than some seconds each: about two minutes
 	$(PYTEST) -m "not slow"
 
 coverage: ## The fast tests with the share of lines that they run
-	$(PYTEST) -m "not slow" --cov=pyadmm --cov-report=term:skip-covered
+	$(PYTEST) -m "not slow" --cov=pyadmm --cov-report=
+	@echo "coverage of the fast tests: $$($(BIN)/python -m coverage report --format=total) %"
 
 lint: ## ruff, mypy, the import contract
 	$(BIN)/python -m ruff check .
