@@ -31,7 +31,7 @@ from pyadmm.network.onnx_import import import_onnx
 from pyadmm.settings import from_dict
 from pyadmm.training.data import Images
 
-TRAIN_IMAGES, VALIDATION_IMAGES = 9_000, 1_000
+IMAGES = 10_000
 SETTINGS: dict[str, Any] = {
     "pruning_ratio": 5,  # that of the preset is LeNet-5's, as are the shares of filters and neurons
     "filters_kept": 1.0,
@@ -42,8 +42,8 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def images(folder: Path) -> dict[str, Any]:
-    """10,000 training images and all test images of CIFAR-10, as an ``.npz`` file names them."""
+def images(folder: Path, count: int) -> dict[str, Any]:
+    """``count`` training images and all test images of CIFAR-10, as an ``.npz`` file names them."""
 
     def read(name: str) -> tuple[Any, Any]:
         with (folder / name).open("rb") as file:
@@ -51,7 +51,7 @@ def images(folder: Path) -> dict[str, Any]:
         return np.asarray(batch[b"data"]).reshape(-1, 3, 32, 32), np.array(batch[b"labels"])
 
     (x, y), (test, answers) = read("data_batch_1"), read("test_batch")
-    return {"x_train": x, "y_train": y, "x_test": test, "y_test": answers}
+    return {"x_train": x[:count], "y_train": y[:count], "x_test": test, "y_test": answers}
 
 
 def by_command(network: Path, data: dict[str, Any], folder: Path) -> tuple[float, float, int]:
@@ -68,10 +68,11 @@ def by_command(network: Path, data: dict[str, Any], folder: Path) -> tuple[float
 
 
 def by_python(network: Path, data: dict[str, Any]) -> tuple[float, float, int]:
-    """The same by :func:`pyadmm.compress`, the last 1,000 training images held out."""
+    """The same by :func:`pyadmm.compress`, the last tenth of the training images held out."""
     model = import_onnx(network).module
     x, y = data["x_train"], data["y_train"]
-    parts = slice(0, TRAIN_IMAGES), slice(TRAIN_IMAGES, TRAIN_IMAGES + VALIDATION_IMAGES)
+    first = len(x) - len(x) // 10
+    parts = slice(0, first), slice(first, len(x))
     train, held_out = (Images.from_numpy(x[part], y[part]) for part in parts)
     settings = from_dict({"preset": "quick", **SETTINGS})
     compressed = pyadmm.compress(model, settings, train, held_out, name="resnet8")
@@ -83,9 +84,10 @@ def by_python(network: Path, data: dict[str, Any]) -> tuple[float, float, int]:
     return dense, compressed.accuracy(data["x_test"], data["y_test"]), size
 
 
-def measure(folder: Path, way: str) -> dict[str, Any]:
+def measure(folder: Path, way: str, count: int) -> dict[str, Any]:
     """One row of the table."""
-    network, data = folder / "networks/resnet8.onnx", images(folder / "cifar10/cifar-10-batches-py")
+    network = folder / "networks/resnet8.onnx"
+    data = images(folder / "cifar10/cifar-10-batches-py", count)
     load = os.getloadavg()[0]
     wall, processor = time.monotonic(), time.process_time()
     if way == "python":
@@ -97,7 +99,7 @@ def measure(folder: Path, way: str) -> dict[str, Any]:
         "way": way,
         "pruning_ratio": SETTINGS["pruning_ratio"],
         "weight_bits": SETTINGS["weight_bits"],
-        "images": TRAIN_IMAGES + VALIDATION_IMAGES,
+        "images": count,
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "load_before": round(load, 1),
@@ -114,9 +116,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--way", choices=("command", "python"), default="command")
+    parser.add_argument("--images", type=int, default=IMAGES, metavar="N", help="to train with")
     parser.add_argument("--out", type=Path, default=Path("experiments/results/own_network.csv"))
     options = parser.parse_args(arguments)
-    row = measure(options.data_dir, options.way)
+    row = measure(options.data_dir, options.way, options.images)
     new = not options.out.exists()
     with options.out.open("a", newline="") as file:
         writer = csv.DictWriter(file, list(row), lineterminator="\n")

@@ -85,6 +85,11 @@ class FlowConfig:
         return self.model.replace(":", "-").replace("/", "-")
 
     @property
+    def shown_model(self) -> str:
+        """The model as the report shows it: of a file its name."""
+        return Path(self.model).name if self.is_onnx or self.is_compressed else self.model
+
+    @property
     def is_onnx(self) -> bool:
         """Whether the model is an ONNX file."""
         return Path(self.model).suffix.lower() == ".onnx"

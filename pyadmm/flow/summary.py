@@ -140,12 +140,13 @@ NEEDS_VENDOR_TOOLS = (
 
 def _run_facts(session: Session, command: str, date: str) -> RunFacts:
     machine = f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}"
+    trained = session.subject.given is None
     return RunFacts(
-        model=session.config.model,
+        model=session.config.shown_model,
         board=session.board.name,
         part=session.board.part,
-        preset=session.config.preset,
-        seed=session.config.seed,
+        preset=session.config.preset if trained else None,
+        seed=session.config.seed if trained else None,
         date=date,
         pyadmm_version=__version__,
         torch_version=torch.__version__,
@@ -402,7 +403,7 @@ def _done(session: Session, progress: Progress) -> Iterable[str]:
     model = session.model
     verb = "Compressed" if session.subject.given is None else "Took the compressed model"
     yield (
-        f"{verb} {session.config.model}, {model.pruning_ratio:.0f}x pruned "
+        f"{verb} {session.config.shown_model}, {model.pruning_ratio:.0f}x pruned "
         f"({model.nnz:,} of {model.weights:,} weights left): {session.admm_file.name}, "
         f"{session.admm_file.stat().st_size:,} bytes."
     )

@@ -116,9 +116,10 @@ def render_html(record: RunRecord) -> str:
 def build_page(record: RunRecord) -> Page:
     """What the page says, in words and numbers."""
     run = record.run
+    trained = [f"preset {run.preset}"] if run.preset else []  # a compressed model has none
     facts = [
-        f"preset {run.preset or UNKNOWN}",
-        f"seed {UNKNOWN if run.seed is None else run.seed}",
+        *trained,
+        *([] if run.seed is None else [f"seed {run.seed}"]),
         run.date or "date unknown",
         f"pyadmm {run.pyadmm_version or UNKNOWN}",
     ]

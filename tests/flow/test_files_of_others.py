@@ -214,6 +214,8 @@ def test_a_compressed_file_goes_straight_to_another_board(
     assert (manifest["board"], manifest["input"]["dtype"]) == ("kv260", "int8")
     record = json.loads((here / "r" / "record.json").read_text())
     assert record["run"]["board"] == "kv260"
+    assert (record["run"]["model"], record["run"]["preset"]) == ("m.admm", None)
+    assert "preset" not in (here / "r" / "report.html").read_text().split("Done in this run")[0]
     assert record["accuracies"]["integer_test"]["value"] == 1
     assert record["accuracies"]["dense_test"] is None
     np.savez(here / "signed.npz", x_test=x, y_test=(right + 1) % 4)  # may begin with 1

@@ -21,13 +21,11 @@ from pyadmm.core.yaml_file import read_yaml
 from pyadmm.datasets import arrays, idx
 from pyadmm.datasets.calibration import read_calibration
 from pyadmm.datasets.imagefolder import picture
-from pyadmm.eda.parsers import parse_report
 from pyadmm.hardware.boards import board_names, load_board
 from pyadmm.network.onnx_import import import_onnx
 
 pytestmark = pytest.mark.slow
 
-REPORTS = Path(__file__).parents[1] / "vendor" / "reports"
 PICTURE = np.arange(14 * 15 * 3, dtype=np.uint32).reshape(14, 15, 3).astype(np.uint8)
 CASES = 60
 
@@ -156,15 +154,6 @@ def test_a_damaged_file_is_one_of_our_errors(tmp_path: Path, name: str) -> None:
     refused = [text for text in said if text is not None]
     assert len(refused) > CASES // 10
     assert not any("\n" in text for text in refused)
-
-
-@pytest.mark.parametrize("report", sorted(p.name for p in REPORTS.iterdir() if p.is_file()))
-def test_a_damaged_report_is_one_of_our_errors(tmp_path: Path, report: str) -> None:
-    content, path = (REPORTS / report).read_bytes(), tmp_path / report
-    rng = random.Random(1)
-    for _ in range(CASES):
-        path.write_bytes(damaged(content, rng))
-        assert "\n" not in (refusal(parse_report, path) or "")
 
 
 def test_a_board_of_any_json_is_one_of_our_errors(tmp_path: Path) -> None:

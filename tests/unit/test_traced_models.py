@@ -181,6 +181,17 @@ def _under_autocast(model: Model, x: Tensor) -> Tensor:
     return model.f(x.flatten(1))
 
 
+class Positive(nn.Module):
+    """A factor above 0 for each channel, as a batch norm has before it is trained."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.arange(1.0, channels + 1).reshape(-1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gain
+
+
 def _slopes(*slopes: float) -> nn.PReLU:
     act = nn.PReLU(len(slopes))
     act.weight.data = torch.tensor(slopes)
@@ -386,6 +397,12 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
         a=conv(4, 4),
         b=conv(3, 4),
         f=nn.Linear(196, 3),
+    ),
+    "positive norm and ReLU after a concatenation": lambda: Model(
+        lambda m, x: m.f(F.relu(m.n(torch.cat([x, m.a(x)], 1)) * 2).flatten(1)),
+        a=conv(2, 4, 1),
+        n=Positive(6),
+        f=nn.Linear(486, 3),
     ),
     "under autocast": lambda: Model(_under_autocast, c=conv(), f=nn.Linear(196, 3)),
     "compiled": lambda: torch.compile(nn.Sequential(conv(), nn.ReLU(), head(196))),  # type: ignore[return-value]

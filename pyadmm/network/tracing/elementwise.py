@@ -175,6 +175,7 @@ def _activate(builder: Builder, node: fx.Node, value: Value, activation: Activat
     if value.sole and joined is not None and step is not None:
         facts: Any = step.facts
         step.facts = replace(facts, activation=joined)
+        builder.nodes_of_steps.pop(step.name, None)  # that node gives the values before
         return value
     return builder.affine_step(value, node, activation, builder.name(node))
 
