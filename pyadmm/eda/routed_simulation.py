@@ -97,7 +97,7 @@ class RoutedCheck:
 
     @property
     def summary(self) -> str:
-        """One line."""
+        """The outcome of the check in one line."""
         interval = self.result.interval_cycles
         return (
             f"seed {self.seed}: routed netlist simulated on {self.images} random images, "
