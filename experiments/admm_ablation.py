@@ -29,8 +29,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from experiments.lenet5_records import parse_seeds
@@ -358,6 +360,40 @@ def write_csv(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
     write_atomic(path, text.getvalue().encode())
 
 
+def write_residuals(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
+    """Primal and dual residual after every epoch of ADMM, where there is one."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["network", "ratio", "variant", "seed", "epoch", "primal", "dual"])
+    for row in rows:
+        for epoch, *residuals in row["history"]:
+            start = (row[name] for name in ("network", "ratio", "variant", "seed"))
+            writer.writerow([*start, epoch, *(f"{value:.3g}" for value in residuals)])
+    write_atomic(path, text.getvalue().encode())
+
+
+def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Both residuals of the runs of ``ours``, one line a run, as an SVG file."""
+    with matplotlib.rc_context({"svg.hashsalt": "pyadmm", "svg.fonttype": "none"}):
+        figure = Figure(figsize=(7, 2.6), layout="constrained")
+        primal, dual = figure.subplots(1, 2, sharey=True)
+        for row in rows:
+            if row["variant"] != "ours":
+                continue
+            colour = f"C{sorted({r['ratio'] for r in rows}).index(row['ratio'])}"
+            for axes, place in ((primal, 1), (dual, 2)):
+                drawn = [(h[0] + 1, h[place]) for h in row["history"] if h[place] > 0]
+                label = f"{row['ratio']:g}x" if row["seed"] == 0 else None
+                axes.plot(*zip(*drawn, strict=True), color=colour, label=label, linewidth=1)
+        for axes, title in ((primal, "primal |W - Z| / |W|"), (dual, "dual |Z - Z_before| / |W|")):
+            axes.set(yscale="log", xlabel="epoch", title=title)
+            axes.grid(alpha=0.3)
+        primal.legend()
+        text = io.BytesIO()
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    write_atomic(path, text.getvalue())
+
+
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Means and standard errors over the seeds, as Markdown."""
     lines = [
@@ -418,6 +454,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, help="of the dense network, if not to be trained")
     parser.add_argument("--out", type=Path, default=Path("runs/admm_ablation"))
     parser.add_argument("--csv", type=Path, default=RESULTS, help="(%(default)s)")
+    parser.add_argument("--plot", type=Path, help="write an SVG of the residuals to this file")
     parser.add_argument("--data-dir", type=Path, help="folder with the data set")
     parser.add_argument("--test", action="store_true", help="read the test set for finished runs")
     parser.add_argument("--list", action="store_true", help="say what the variants are and stop")
@@ -457,6 +494,9 @@ def _execute(options: argparse.Namespace) -> None:
         read_test(network, options.out, loaded.test_images, loaded.test_labels)
     rows = collected(options.out)
     write_csv(rows, options.csv)
+    write_residuals(rows, options.csv.with_name(f"{options.csv.stem}_residuals.csv"))
+    if options.plot:
+        plot([row for row in rows if row["network"] == network], options.plot)
     print(table(rows))
 
 

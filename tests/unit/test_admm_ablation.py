@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from experiments.admm_ablation import SUBJECTS, VARIANTS, settings_of, table
+from experiments.admm_ablation import SUBJECTS, VARIANTS, plot, settings_of, table, write_residuals
 from pyadmm.core.errors import PyadmmError
 from pyadmm.flow.estimate import epochs_of
 
@@ -34,6 +36,17 @@ def test_the_network_without_a_penalty_differs_by_the_penalty_alone() -> None:
 def test_an_unknown_variant_is_refused() -> None:
     with pytest.raises(PyadmmError, match="variant 'theirs' is unknown; choose from: ours; "):
         settings_of("lenet5", "theirs", 110.0, 0)
+
+
+def test_residuals_are_written_and_plotted(tmp_path: Path) -> None:
+    common = {"network": "lenet5", "ratio": 110.0, "variant": "ours", "seed": 0}
+    rows = [{**common, "history": [[0, 0.0, 0.5], [1, 0.25, 0.125], [2, 0.001, 0.0]]}]
+    write_residuals(rows, tmp_path / "r.csv")
+    lines = (tmp_path / "r.csv").read_text().splitlines()
+    assert lines[0] == "network,ratio,variant,seed,epoch,primal,dual"
+    assert lines[2] == "lenet5,110.0,ours,0,1,0.25,0.125"
+    plot(rows, tmp_path / "r.svg")
+    assert "primal" in (tmp_path / "r.svg").read_text()
 
 
 def test_the_table_has_means_and_standard_errors() -> None:
