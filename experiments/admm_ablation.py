@@ -73,6 +73,7 @@ class Subject:
     :param bits: of weights, by pruning ratio.
     :param pruning: epochs; those of variants that retrain in floats are a part of them.
     :param levels: epochs at levels.
+    :param spare: at most so many images that nothing has trained on are looked at.
     """
 
     base: CompressSettings
@@ -80,6 +81,7 @@ class Subject:
     bits: Mapping[float, int]
     pruning: int
     levels: int
+    spare: int
 
 
 _LENET5 = Subject(
@@ -96,6 +98,7 @@ _LENET5 = Subject(
     {85.0: 4, 110.0: 3, 300.0: 4},
     10,
     4,
+    55_000,
 )
 _VARIED = {"shift_pixels": 4, "flip": True}
 _RESNET20 = Subject(
@@ -118,6 +121,7 @@ _RESNET20 = Subject(
     {10.0: 4, 16.0: 4},
     5,
     1,
+    5_000,
 )
 SUBJECTS = {"lenet5": _LENET5, "resnet20": _RESNET20}
 _NO_PENALTY = 1e-9
@@ -234,6 +238,7 @@ class Materials:
     ) -> Materials:
         """The first ``images`` of the training images are trained on."""
         used, left = torch.arange(len(data.train)).tensor_split([images])
+        left = left[: SUBJECTS[network].spare]
         spare = data.train.take(left) if len(left) else None
         return cls(network, data, data.train.take(used), spare, weights, folder)
 
