@@ -41,6 +41,16 @@ struct Burst {
     uint32_t addr;
     uint32_t beats;
     uint64_t ready;
+    bool failed;
+};
+
+// Signals of one read port and the bursts that it waits for.
+struct ReadPort {
+    CData &arvalid, &arready, &arlen, &rvalid, &rready, &rresp, &rlast;
+    IData& araddr;
+    QData& rdata;
+    std::deque<Burst> bursts;
+    bool taken;
 };
 
 // xorshift: a stall pattern must be the same on every machine.
@@ -69,6 +79,13 @@ public:
         context_->randSeed(int(seed & 0x7fffffff) | 1);
         top_.reset(new Vseq_top(context_.get()));
         reads_.clear();
+        reads_.push_back(ReadPort{top_->m_axi_stream_arvalid, top_->m_axi_stream_arready, top_->m_axi_stream_arlen,
+                                  top_->m_axi_stream_rvalid, top_->m_axi_stream_rready, top_->m_axi_stream_rresp,
+                                  top_->m_axi_stream_rlast, top_->m_axi_stream_araddr, top_->m_axi_stream_rdata,
+                                  {}, false});
+        reads_.push_back(ReadPort{top_->m_axi_map_arvalid, top_->m_axi_map_arready, top_->m_axi_map_arlen,
+                                  top_->m_axi_map_rvalid, top_->m_axi_map_rready, top_->m_axi_map_rresp,
+                                  top_->m_axi_map_rlast, top_->m_axi_map_araddr, top_->m_axi_map_rdata, {}, false});
         writes_.clear();
         answers_.clear();
         random_.seed(seed);
@@ -77,14 +94,17 @@ public:
             byte = uint8_t(random_.next());
         }
         cycle_ = bytes_read_ = bytes_written_ = 0;
+        turn_ = 0;
         top_->ap_rst_n = 0;
         top_->s_axi_control_awvalid = 0;
         top_->s_axi_control_wvalid = 0;
         top_->s_axi_control_bready = 1;
         top_->s_axi_control_arvalid = 0;
         top_->s_axi_control_rready = 1;
-        top_->m_axi_rvalid = 0;
-        top_->m_axi_bvalid = 0;
+        for (ReadPort& port : reads_) {
+            port.rvalid = 0;
+        }
+        top_->m_axi_map_bvalid = 0;
         for (int i = 0; i < RESET_CYCLES; ++i) {
             clock();
         }
@@ -185,69 +205,93 @@ private:
         if (budget_ > 32 * 256) {
             budget_ = 32 * 256;
         }
-        if (!top_->m_axi_rvalid && !reads_.empty() && reads_.front().ready <= cycle_ && !stalled() && afford()) {
-            const uint32_t addr = reads_.front().addr;
-            top_->m_axi_rvalid = 1;
-            top_->m_axi_rresp = bad(addr) ? SLAVE_ERROR : 0;
-            uint64_t data = 0;
-            for (int i = 0; i < 8 && addr + i < memory_.size(); ++i) {
-                data |= uint64_t(memory_[addr + i]) << 8 * i;
-            }
-            top_->m_axi_rdata = data;
-            top_->m_axi_rlast = reads_.front().beats == 1;
+        // Who is first where the rate does not do for all takes turns.
+        ++turn_;
+        const bool write_first = turn_ % 3 == 0;
+        if (!write_first) {
+            offer_reads();
         }
-        if (!top_->m_axi_bvalid && !answers_.empty() && answers_.front().ready <= cycle_) {
-            top_->m_axi_bvalid = 1;
-            top_->m_axi_bresp = answers_.front().beats ? SLAVE_ERROR : 0;
+        if (!top_->m_axi_map_bvalid && !answers_.empty() && answers_.front().ready <= cycle_) {
+            top_->m_axi_map_bvalid = 1;
+            top_->m_axi_map_bresp = answers_.front().failed ? SLAVE_ERROR : 0;
         }
-        top_->m_axi_arready = reads_.size() < OPEN_BURSTS && !stalled();
-        top_->m_axi_awready = writes_.size() < OPEN_BURSTS && !stalled();
+        for (ReadPort& port : reads_) {
+            port.arready = port.bursts.size() < OPEN_BURSTS && !stalled();
+        }
+        top_->m_axi_map_awready = writes_.size() < OPEN_BURSTS && !stalled();
         // Ready without a transfer to come would spend the rate.
-        top_->m_axi_wready = 0;
+        top_->m_axi_map_wready = 0;
         top_->ap_clk = 0;
         top_->eval();
-        if (top_->m_axi_wvalid && !writes_.empty() && !stalled() && afford()) {
-            top_->m_axi_wready = 1;
-            top_->eval();
+        if (top_->m_axi_map_wvalid && !writes_.empty() && !stalled() && afford()) {
+            top_->m_axi_map_wready = 1;
         }
+        if (write_first) {
+            offer_reads();
+        }
+        top_->eval();
         edge();
         top_->ap_clk = 1;
         top_->eval();
-        if (read_taken_) {
-            top_->m_axi_rvalid = 0;
+        for (ReadPort& port : reads_) {
+            if (port.taken) {
+                port.rvalid = 0;
+            }
         }
         if (answer_taken_) {
-            top_->m_axi_bvalid = 0;
+            top_->m_axi_map_bvalid = 0;
         }
         ++cycle_;
     }
 
+    void offer_reads() {
+        for (size_t i = 0; i < reads_.size(); ++i) {
+            ReadPort& port = reads_[(turn_ + i) % reads_.size()];
+            if (port.rvalid || port.bursts.empty() || port.bursts.front().ready > cycle_ || stalled() || !afford()) {
+                continue;
+            }
+            const uint32_t addr = port.bursts.front().addr;
+            port.rvalid = 1;
+            port.rresp = bad(addr) ? SLAVE_ERROR : 0;
+            uint64_t data = 0;
+            for (int i = 0; i < 8 && addr + i < memory_.size(); ++i) {
+                data |= uint64_t(memory_[addr + i]) << 8 * i;
+            }
+            port.rdata = data;
+            port.rlast = port.bursts.front().beats == 1;
+        }
+    }
+
     void edge() {
-        read_taken_ = answer_taken_ = false;
+        answer_taken_ = false;
+        for (ReadPort& port : reads_) {
+            port.taken = false;
+        }
         if (!top_->ap_rst_n) {
             return;
         }
-        read_taken_ = top_->m_axi_rvalid && top_->m_axi_rready;
-        answer_taken_ = top_->m_axi_bvalid && top_->m_axi_bready;
-        if (read_taken_) {
-            bytes_read_ += 8;
-            reads_.front().addr += 8;
-            if (--reads_.front().beats == 0) {
-                reads_.pop_front();
+        for (ReadPort& port : reads_) {
+            port.taken = port.rvalid && port.rready;
+            if (port.taken) {
+                bytes_read_ += 8;
+                port.bursts.front().addr += 8;
+                if (--port.bursts.front().beats == 0) {
+                    port.bursts.pop_front();
+                }
+            }
+            if (port.arvalid && port.arready) {
+                port.bursts.push_back(burst(port.araddr, port.arlen));
             }
         }
+        answer_taken_ = top_->m_axi_map_bvalid && top_->m_axi_map_bready;
         if (answer_taken_) {
             answers_.pop_front();
         }
-        if (top_->m_axi_wvalid && top_->m_axi_wready) {
+        if (top_->m_axi_map_wvalid && top_->m_axi_map_wready) {
             store();
         }
-        if (top_->m_axi_arvalid && top_->m_axi_arready) {
-            reads_.push_back(burst(top_->m_axi_araddr, top_->m_axi_arlen));
-        }
-        if (top_->m_axi_awvalid && top_->m_axi_awready) {
-            writes_.push_back(burst(top_->m_axi_awaddr, top_->m_axi_awlen));
-            failed_ = false;
+        if (top_->m_axi_map_awvalid && top_->m_axi_map_awready) {
+            writes_.push_back(burst(top_->m_axi_map_awaddr, top_->m_axi_map_awlen));
         }
     }
 
@@ -256,22 +300,22 @@ private:
         if (addr % 8 != 0 || addr / 4096 != (addr + bytes - 1) / 4096 || length > 15) {
             fail("a burst that AXI3 forbids, at " + std::to_string(addr));
         }
-        return Burst{addr, length + 1, cycle_ + latency_};
+        return Burst{addr, length + 1, cycle_ + latency_, false};
     }
 
     void store() {
         Burst& front = writes_.front();
         bytes_written_ += 8;
-        failed_ = failed_ || bad(front.addr);
+        front.failed = front.failed || bad(front.addr);
         for (int i = 0; i < 8 && front.addr + i < memory_.size(); ++i) {
-            memory_[front.addr + i] = uint8_t(top_->m_axi_wdata >> 8 * i);
+            memory_[front.addr + i] = uint8_t(top_->m_axi_map_wdata >> 8 * i);
         }
         front.addr += 8;
-        if (bool(top_->m_axi_wlast) != (front.beats == 1)) {
+        if (bool(top_->m_axi_map_wlast) != (front.beats == 1)) {
             fail("WLAST where no burst ends");
         }
         if (--front.beats == 0) {
-            answers_.push_back(Burst{0, failed_ ? 1u : 0u, cycle_ + latency_});
+            answers_.push_back(Burst{0, 0, cycle_ + latency_, front.failed});
             writes_.pop_front();
         }
     }
@@ -279,11 +323,12 @@ private:
     std::unique_ptr<VerilatedContext> context_;
     std::unique_ptr<Vseq_top> top_;
     std::vector<uint8_t> memory_;
-    std::deque<Burst> reads_, writes_, answers_;
+    std::vector<ReadPort> reads_;
+    std::deque<Burst> writes_, answers_;
     Random random_;
-    uint64_t cycle_ = 0, bytes_read_ = 0, bytes_written_ = 0;
+    uint64_t cycle_ = 0, bytes_read_ = 0, bytes_written_ = 0, turn_ = 0;
     uint32_t latency_ = 20, rate_ = 8 * 256, stall_ = 0, bad_ = 1, bad_end_ = 0, budget_ = 0;
-    bool read_taken_ = false, answer_taken_ = false, failed_ = false;
+    bool answer_taken_ = false;
 };
 
 // Standard input and output in blocks; the end of the input ends the program.

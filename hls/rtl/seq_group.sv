@@ -1,17 +1,20 @@
 // One group of the layer-sequential array, up to the buffer address: entry stream, slots, decoder.
 //
 // The entry buffer is a ring: words arrive in order, a slot's entries are read once per tile and freed in the
-// last one. An entry enters the pipeline per cycle; nothing behind the issue stalls. The last entry of a tile
-// waits until the lanes' result register is free (docs/kernels.md, "Layer-sequential").
+// last one. The stream of the next RUN is fetched into it while this one computes. An entry enters the pipeline
+// per cycle; nothing behind the issue stalls. The last entry of a tile asks the drain for its time and waits for the
+// grant (docs/kernels.md, "Layer-sequential").
 module seq_group #(
     parameter int LANES = 64,
     parameter int BUFFER_BITS = 17,
     parameter int ENTRY_WORDS = 1024,
-    parameter int MASKS = 1024
+    parameter int MASKS = 2048
 ) (
     input  logic                   clk,
     input  logic                   rst,
-    // Run.
+    // Run: its stream first, then its start.
+    input  logic                   fetch,
+    output logic                   fetched,
     input  logic                   start,
     input  logic [           31:0] stream_addr,
     input  logic [           31:0] stream_words,
@@ -48,8 +51,12 @@ module seq_group #(
     output logic                   op_first,
     output logic                   op_escalate,
     output logic                   op_last,
-    // Result of a tile.
-    input  logic                   result_taken,
+    output logic                   skip,
+    // The last entry of a tile: what comes next could be issued. Facts of the tile come one cycle after the grant.
+    output logic                   ask,
+    output logic                   ask_begins,
+    output logic                   ask_ends,
+    input  logic                   grant,
     output logic [            7:0] result_tile,
     output logic                   result_final,
     output logic [           23:0] result_dest,
@@ -59,20 +66,25 @@ module seq_group #(
 );
   localparam int WORD_BITS = $clog2(ENTRY_WORDS);
   localparam int MASK_BITS = $clog2(MASKS);
+  localparam int LANE_BITS = $clog2(LANES);
+  localparam int LINE_BITS = BUFFER_BITS - LANE_BITS;
   // Stages from issue to the accumulator, and to the registers that need the entry's flags.
   localparam int TO_MASK = 15;
   localparam int TO_WEIGHT = 16;
   localparam int TO_ACC = 19;
 
-  // Ring of entry words. Pointers have a wrap bit more than the address.
-  logic [WORD_BITS:0] filled_reg, freed_reg, asked_reg, slot_reg, header_reg;
+  // Ring of entry words. Pointers have a wrap bit more than the address. The port reads the word of the entry that
+  // comes next where that entry begins a word; in all other cycles it is free for the next slot's header.
+  logic [WORD_BITS:0] filled_reg, freed_reg, asked_reg, slot_reg;
   logic [WORD_BITS-1:0] read_addr;
+  logic entry_turn, entry_read_reg;
   logic [63:0] word_reg, word_out_reg;
   (* ram_style = "block" *) logic [63:0] ring [0:ENTRY_WORDS-1];
   always_ff @(posedge clk) begin
     if (in_valid) ring[filled_reg[WORD_BITS-1:0]] <= in_data;
     word_reg <= ring[read_addr];
-    word_out_reg <= word_reg;
+    entry_read_reg <= entry_turn;
+    if (entry_read_reg) word_out_reg <= word_reg;
   end
 
   // Requests: up to the next 128-byte boundary, where the ring has room.
@@ -87,13 +99,14 @@ module seq_group #(
   assign request_addr = ask_addr_reg;
   assign request_beats = ask_beats;
   assign request_valid = (ask_left_reg != 0) & (room >= (WORD_BITS + 1)'(16));
+  assign fetched = ask_left_reg == 0;
   always_ff @(posedge clk) begin
     if (rst) begin
       ask_left_reg <= '0;
       asked_reg <= '0;
       filled_reg <= '0;
     end else begin
-      if (start) begin
+      if (fetch) begin
         ask_left_reg <= stream_words;
       end else if (request_valid && request_ready) begin
         ask_left_reg <= ask_left_reg - {27'd0, ask_beats};
@@ -101,108 +114,143 @@ module seq_group #(
       end
       if (in_valid) filled_reg <= filled_reg + 1'b1;
     end
-    if (start) ask_addr_reg <= stream_addr;
+    if (fetch) ask_addr_reg <= stream_addr;
     else if (request_valid && request_ready) ask_addr_reg <= ask_addr_reg + {24'd0, ask_beats, 3'd0};
   end
 
-  // Slots: two header words, then the entries of every tile.
-  typedef enum logic [2:0] {IDLE, HEADER0, HEADER1, SETTLE0, SETTLE1, ENTRIES} state_t;
+  // Slots: the entries of every tile. NEXT waits for the header of the next slot.
+  typedef enum logic [1:0] {IDLE, NEXT, ENTRIES} state_t;
   state_t state_reg;
   logic [15:0] final_entry_reg, entry_reg;
   logic [7:0] end_tile_reg;
-  logic [BUFFER_BITS-1:0] start_reg;
   logic [23:0] dest_reg;
   logic [31:0] bias_reg;
   logic [15:0] mult_reg;
   logic [5:0] shift_reg;
-  logic last_slot_reg, held_reg;
+  logic pending_reg, last_slot_reg;
   logic [7:0] tile_reg;
-  logic [WORD_BITS:0] entry_word, behind, used;
-  logic available, headed, is_first, is_last, last_tile, issue;
+  logic [WORD_BITS:0] entry_word, behind;
+  logic available_reg, next_available_reg, is_first, is_last, last_tile, ready, issue, finishing, load;
   logic [15:0] tile_mask_reg;
   logic [BUFFER_BITS-1:0] tile_start_reg;
+  logic [LINE_BITS-1:0] skip_line_reg;
 
   assign entry_word = slot_reg + (WORD_BITS + 1)'(entry_reg[15:2]);
   assign behind = filled_reg - entry_word;
-  assign used = filled_reg - header_reg;
-  assign headed = |used[WORD_BITS:1];
-  assign available = behind != 0;
   assign is_first = entry_reg == 0;
   assign is_last = entry_reg == final_entry_reg;
   assign last_tile = tile_reg == end_tile_reg;
-  assign issue = (state_reg == ENTRIES) & available & ~bubble & ~(is_last & held_reg);
-  assign busy = (state_reg != IDLE) | held_reg;
-  assign waiting = ((state_reg == ENTRIES) & ~available) | ((state_reg == HEADER0) & ~headed);
+  assign ready = (state_reg == ENTRIES) & available_reg & ~bubble;
+  assign ask = ready & is_last;
+  assign ask_begins = tile_reg == 0;
+  assign ask_ends = last_tile;
+  assign issue = ready & (~is_last | grant);
+  assign finishing = issue & is_last & last_tile;
+  assign busy = state_reg != IDLE;
   assign issued = issue;
-  assign read_addr = state_reg == ENTRIES ? entry_word[WORD_BITS-1:0] : header_reg[WORD_BITS-1:0];
+
+  // The next slot's header: two words, read ahead while the present slot lies in the ring as a whole; then its
+  // place behind the first word of entries, and the buffer address of its first tile.
+  typedef enum logic [2:0] {NONE, HEADER0, HEADER1, CAPTURE1, SETTLE, READY} header_t;
+  header_t header_state_reg;
+  logic [WORD_BITS:0] header_reg, ahead, next_slot_reg;
+  logic header_here, header_turn, header0_reg, long_reg;
+  logic [63:0] next0_reg, next1_reg;
+  logic [15:0] next_words;
+  logic [12:0] next_skip;
+  logic [BUFFER_BITS-1:0] next_start_reg;
+  assign ahead = filled_reg - header_reg;
+  // A header that has not arrived yet looks like one far ahead of the ring.
+  assign header_here = (ahead != 0) & ~(ahead[WORD_BITS] & (|ahead[WORD_BITS-1:0]));
+  assign entry_turn = (state_reg == ENTRIES) & (entry_reg[1:0] == 2'd0);
+  assign header_turn = ((header_state_reg == HEADER0) | (header_state_reg == HEADER1)) & header_here & ~entry_turn
+      & ~((state_reg == ENTRIES) & long_reg);
+  assign read_addr = entry_turn ? entry_word[WORD_BITS-1:0] : header_reg[WORD_BITS-1:0];
+  assign next_skip = {next1_reg[62:54], next0_reg[39:36]};
+  assign next_words = (next0_reg[15:0] + 16'd3) >> 2;
+  assign load = (header_state_reg == READY) & ((state_reg == NEXT) | (finishing & ~last_slot_reg));
+  assign waiting = ((state_reg == ENTRIES) & ~available_reg) | ((state_reg == NEXT) & ~header_here);
 
   always_ff @(posedge clk) begin
     if (rst) begin
       state_reg <= IDLE;
-      held_reg <= 1'b0;
+      pending_reg <= 1'b0;
+      header_state_reg <= NONE;
       header_reg <= '0;
       freed_reg <= '0;
     end else begin
-      if (result_taken) held_reg <= 1'b0;
+      if (fetch) pending_reg <= stream_words != 0;
       case (state_reg)
-        IDLE: if (start && stream_words != 0) state_reg <= HEADER0;
-        HEADER0: if (headed) begin
-          header_reg <= header_reg + 1'b1;
-          state_reg <= HEADER1;
-        end
-        HEADER1: begin
-          header_reg <= header_reg + 1'b1;
-          state_reg <= SETTLE0;
-        end
-        SETTLE0: state_reg <= SETTLE1;
-        SETTLE1: begin
-          state_reg <= ENTRIES;
-          freed_reg <= header_reg;
-        end
+        IDLE: if (start && pending_reg) state_reg <= NEXT;
+        NEXT: if (load) state_reg <= ENTRIES;
         ENTRIES: if (issue) begin
           if (last_tile && (entry_reg[1:0] == 2'd3 || is_last)) freed_reg <= entry_word + 1'b1;
-          if (is_last) begin
-            held_reg <= 1'b1;
-            if (last_tile) begin
-              header_reg <= entry_word + 1'b1;
-              state_reg <= last_slot_reg ? IDLE : HEADER0;
-            end
-          end
+          if (finishing) state_reg <= last_slot_reg ? IDLE : load ? ENTRIES : NEXT;
         end
         default: state_reg <= IDLE;
       endcase
+      case (header_state_reg)
+        NONE: if (start && pending_reg) header_state_reg <= HEADER0;
+        HEADER0: if (header_turn) begin
+          header_reg <= header_reg + 1'b1;
+          header_state_reg <= HEADER1;
+        end
+        HEADER1: if (header_turn) begin
+          header_reg <= header_reg + 1'b1;
+          header_state_reg <= CAPTURE1;
+        end
+        CAPTURE1: header_state_reg <= SETTLE;
+        SETTLE: header_state_reg <= READY;
+        READY: if (load) begin
+          header_reg <= next_slot_reg + (WORD_BITS + 1)'(next_words);
+          header_state_reg <= next1_reg[63] ? NONE : HEADER0;
+          freed_reg <= next_slot_reg;
+        end
+        default: header_state_reg <= NONE;
+      endcase
     end
-    // The first header word is there two cycles after HEADER0, the second one a cycle later.
-    if (state_reg == SETTLE0) begin
-      final_entry_reg <= word_out_reg[15:0] - 16'd1;
+    header0_reg <= header_turn & (header_state_reg == HEADER0);
+    if (header0_reg) next0_reg <= word_reg;
+    if (header_state_reg == CAPTURE1) next1_reg <= word_reg;
+    next_slot_reg <= header_reg;
+    next_available_reg <= (header_state_reg == READY) & (filled_reg != next_slot_reg);
+    // Whether the word of the entry that comes next has arrived.
+    if (load) available_reg <= next_available_reg;
+    else if (issue && is_last) available_reg <= ~last_tile;
+    else if (issue && entry_reg[1:0] == 2'd3) available_reg <= |behind[WORD_BITS:1];
+    else available_reg <= behind != 0;
+    next_start_reg <= base + BUFFER_BITS'(next0_reg[35:16]);
+    if (load) begin
+      final_entry_reg <= next0_reg[15:0] - 16'd1;
+      long_reg <= next_words >= 16'(ENTRY_WORDS - 32);
       end_tile_reg <= tiles - 8'd1;
-      start_reg <= word_out_reg[16+:BUFFER_BITS];
-      dest_reg <= word_out_reg[63:40];
-      slot_reg <= header_reg;
+      dest_reg <= next0_reg[63:40];
+      bias_reg <= next1_reg[31:0];
+      mult_reg <= next1_reg[47:32];
+      shift_reg <= next1_reg[53:48];
+      last_slot_reg <= next1_reg[63];
+      slot_reg <= next_slot_reg;
       entry_reg <= '0;
       tile_reg <= '0;
       tile_mask_reg <= mask_base;
-    end
-    if (state_reg == SETTLE1) begin
-      bias_reg <= word_out_reg[31:0];
-      mult_reg <= word_out_reg[47:32];
-      shift_reg <= word_out_reg[53:48];
-      last_slot_reg <= word_out_reg[63];
-      tile_start_reg <= base + start_reg;
-    end
-    if (issue) begin
+      tile_start_reg <= next_start_reg;
+      skip_line_reg <= next_skip[LINE_BITS-1:0];
+    end else if (issue) begin
       entry_reg <= is_last ? 16'd0 : entry_reg + 16'd1;
       if (is_last) begin
         tile_reg <= tile_reg + 8'd1;
         tile_mask_reg <= tile_mask_reg + {8'd0, taps};
         tile_start_reg <= tile_start_reg + BUFFER_BITS'(LANES);
-        result_tile <= tile_reg;
-        result_final <= last_tile;
-        result_dest <= dest_reg;
-        result_bias <= bias_reg;
-        result_mult <= mult_reg;
-        result_shift <= shift_reg;
+        skip_line_reg <= skip_line_reg + 1'b1;
       end
+    end
+    if (issue && is_last) begin
+      result_tile <= tile_reg;
+      result_final <= last_tile;
+      result_dest <= dest_reg;
+      result_bias <= bias_reg;
+      result_mult <= mult_reg;
+      result_shift <= shift_reg;
     end
   end
 
@@ -211,6 +259,7 @@ module seq_group #(
   logic [1:0] place1_reg, place2_reg;
   logic [BUFFER_BITS-1:0] start1_reg, start2_reg, start3_reg, start4_reg, start5_reg, start6_reg;
   logic [15:0] mask1_reg, mask2_reg, mask3_reg, mask4_reg;
+  logic [LINE_BITS-1:0] line_wait_reg [1:7];
   always_ff @(posedge clk) begin
     if (rst) begin
       valid_reg <= '0;
@@ -229,6 +278,8 @@ module seq_group #(
     start5_reg <= start4_reg;
     start6_reg <= start5_reg;
     mask1_reg <= tile_mask_reg;
+    line_wait_reg[1] <= skip_line_reg;
+    for (int s = 2; s < 8; s++) line_wait_reg[s] <= line_wait_reg[s-1];
     mask2_reg <= mask1_reg;
     mask3_reg <= mask2_reg;
     mask4_reg <= mask3_reg;
@@ -238,7 +289,7 @@ module seq_group #(
   logic [15:0] entry3_reg;
   logic [6:0] advance4_reg, tap4_reg;
   logic [8:0] weight4_reg;
-  logic escalate4_reg;
+  logic escalate4_reg, skip4_reg;
   logic [8:0] magnitude;
   assign magnitude = {2'b0, entry3_reg[6:0]} + 9'd1;
   always_ff @(posedge clk) begin
@@ -247,15 +298,19 @@ module seq_group #(
     tap4_reg <= entry3_reg[14:8] & ~(7'h7f << tap_bits);
     weight4_reg <= ~entry3_reg[15] ? 9'd0 : entry3_reg[7] ? -magnitude : magnitude;
     escalate4_reg <= ~entry3_reg[15] & entry3_reg[0];
+    skip4_reg <= ~entry3_reg[15] & entry3_reg[1];
   end
 
-  // Stages 5 to 8: advance times plane, tap offset, channel address, pixel address.
+  // Stages 5 to 8: advance times plane, tap offset, channel address, pixel address. What a sum adds lies at its
+  // slot's own line.
   logic [24:0] tap_table [0:255];
   logic [24:0] tap5_reg, tap6_reg, tap7_reg;
   logic [7:0] tap_addr;
   logic [BUFFER_BITS-1:0] step5_reg, step6_reg, channel7_reg, addr8_reg;
   logic [15:0] mask_addr5_reg;
   logic signed8_reg;
+  localparam int WEIGHT_WAIT = TO_WEIGHT - 1 - 4;
+  logic [WEIGHT_WAIT-1:0] skip_wait_reg;
   assign tap_addr = tap_base + {1'b0, tap4_reg};
   always_ff @(posedge clk) begin
     if (tap_write) tap_table[tap_write_addr] <= table_data[24:0];
@@ -265,7 +320,7 @@ module seq_group #(
     step5_reg <= BUFFER_BITS'(advance4_reg * plane);
     step6_reg <= step5_reg;
     if (valid_reg[6]) channel7_reg <= (first_reg[6] ? start6_reg : channel7_reg) + step6_reg;
-    addr8_reg <= channel7_reg + tap7_reg[BUFFER_BITS-1:0];
+    addr8_reg <= (skip_wait_reg[2] ? {line_wait_reg[7], {LANE_BITS{1'b0}}} : channel7_reg) + tap7_reg[BUFFER_BITS-1:0];
     signed8_reg <= tap7_reg[24];
     mask_addr5_reg <= mask4_reg + {9'd0, tap4_reg};
   end
@@ -285,7 +340,6 @@ module seq_group #(
   assign mask = mask_out_reg;
 
   // Weight and sign wait for the activations, the operation for the products.
-  localparam int WEIGHT_WAIT = TO_WEIGHT - 1 - 4;
   localparam int SIGN_WAIT = TO_MASK - 1 - 8;
   localparam int OP_WAIT = TO_ACC - 2 - 4;
   logic [9*WEIGHT_WAIT-1:0] weight_wait_reg;
@@ -293,10 +347,12 @@ module seq_group #(
   logic [OP_WAIT-1:0] escalate_wait_reg;
   always_ff @(posedge clk) begin
     weight_wait_reg <= {weight_wait_reg[0+:9*(WEIGHT_WAIT-1)], weight4_reg};
+    skip_wait_reg <= {skip_wait_reg[WEIGHT_WAIT-2:0], skip4_reg & valid_reg[4]};
     sign_wait_reg <= {sign_wait_reg[SIGN_WAIT-2:0], signed8_reg};
     escalate_wait_reg <= {escalate_wait_reg[OP_WAIT-2:0], escalate4_reg};
   end
   assign weight = weight_wait_reg[9*(WEIGHT_WAIT-1)+:9];
+  assign skip = skip_wait_reg[WEIGHT_WAIT-1];
   assign x_signed = sign_wait_reg[SIGN_WAIT-1];
   assign op_valid = valid_reg[TO_ACC-2];
   assign op_first = first_reg[TO_ACC-2];
@@ -304,5 +360,5 @@ module seq_group #(
   assign op_escalate = escalate_wait_reg[OP_WAIT-1];
 
   logic unused;
-  assign unused = ^{tap7_reg[23:BUFFER_BITS], mask_write_addr, mask_addr5_reg, table_data, used[0]};
+  assign unused = ^{tap7_reg[23:BUFFER_BITS], mask_write_addr, mask_addr5_reg, table_data, next0_reg, next1_reg, next_skip};
 endmodule

@@ -6,6 +6,7 @@
 // fit 16 bits (|weight| <= 128, |x| <= 255), the upper one is 1 short where the lower one is negative.
 module seq_lanes #(
     parameter int LANES = 64,
+    parameter int SLICE = 16,
     parameter int ACC_BITS = 28
 ) (
     input  logic                      clk,
@@ -19,10 +20,14 @@ module seq_lanes #(
     input  logic                      op_first,
     input  logic                      op_escalate,
     input  logic                      op_last,
-    // The result, eight lanes at a time.
+    // What a sum adds: taken with the weight, read SLICE bytes at a time.
+    input  logic                      skip,
+    input  logic [$clog2(LANES/SLICE)-1:0] skip_slice,
+    output logic [       8*SLICE-1:0] skip_data,
+    // The result, SLICE lanes at a time; done comes a cycle before it.
     output logic                      done,
-    input  logic [$clog2(LANES/8)-1:0] slice,
-    output logic [    8*ACC_BITS-1:0] slice_data
+    input  logic [$clog2(LANES/SLICE)-1:0] slice,
+    output logic [SLICE*ACC_BITS-1:0] slice_data
 );
   localparam int LANE_BITS = $clog2(LANES);
   localparam int TOP_BITS = LANE_BITS - 4;
@@ -64,6 +69,12 @@ module seq_lanes #(
     end
   end
 
+  logic [8*LANES-1:0] skip_reg;
+  always_ff @(posedge clk) begin
+    if (skip) skip_reg <= x_reg;
+    skip_data <= skip_reg[8*SLICE*skip_slice+:8*SLICE];
+  end
+
   logic [ACC_BITS*LANES-1:0] hold_reg;
   logic last_reg, hold_now_reg;
   for (genvar p = 0; p < PAIRS; p++) begin : gen_pair
@@ -98,10 +109,11 @@ module seq_lanes #(
     end
   end
 
+  // The first slice is read in the cycle behind done, when the result has just been taken.
+  assign done = hold_now_reg;
   always_ff @(posedge clk) begin
     last_reg <= op_last;
     hold_now_reg <= last_reg;
-    done <= hold_now_reg;
-    slice_data <= hold_reg[8*ACC_BITS*slice+:8*ACC_BITS];
+    slice_data <= hold_reg[SLICE*ACC_BITS*slice+:SLICE*ACC_BITS];
   end
 endmodule

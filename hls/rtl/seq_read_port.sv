@@ -1,10 +1,9 @@
-// The AXI4 read port: bursts of all clients in turn, answers in order. Client LOADER may refuse data.
+// An AXI4 read port: bursts of all clients in turn, answers in order. With CLIENTS = 1 the client may refuse data.
 //
 // Addresses are relative to memory_base; a burst beyond memory_bytes is refused. While clear is high no
 // request is taken and what arrives is dropped.
 module seq_read_port #(
-    parameter int CLIENTS = 6,
-    parameter int LOADER = 1,
+    parameter int CLIENTS = 5,
     parameter int CLIENT_BITS = 3
 ) (
     input  logic                  clk,
@@ -21,7 +20,7 @@ module seq_read_port #(
     output logic [   CLIENTS-1:0] request_ready,
     output logic [   CLIENTS-1:0] data_valid,
     output logic [          63:0] data,
-    input  logic                  loader_ready,
+    input  logic                  data_ready,
     output logic                  arvalid,
     input  logic                  arready,
     output logic [          31:0] araddr,
@@ -31,7 +30,8 @@ module seq_read_port #(
     input  logic [          63:0] rdata,
     input  logic [           1:0] rresp
 );
-  localparam int DEPTH_BITS = 4;
+  localparam int DEPTH_BITS = 3;
+  localparam bit REFUSES = CLIENTS == 1;
 
   // Stage 1: a client in turn. Stage 2: the burst, checked.
   logic [CLIENT_BITS-1:0] turn_reg, pick;
@@ -90,7 +90,7 @@ module seq_read_port #(
   logic [CLIENT_BITS-1:0] stored_client_reg;
   assign front = order[out_reg[DEPTH_BITS-1:0]];
   assign last_beat = taken_reg == front[4:0] - 5'd1;
-  assign stored_free = ~stored_reg | (stored_client_reg != CLIENT_BITS'(LOADER)) | loader_ready | clear;
+  assign stored_free = ~stored_reg | ~REFUSES | data_ready | clear;
   assign rready = stored_free & (in_reg != out_reg);
   assign beat = rvalid & rready;
   always_ff @(posedge clk) begin
@@ -120,5 +120,5 @@ module seq_read_port #(
   assign idle = ~arvalid & (in_reg == out_reg) & ~stored_reg;
 
   logic unused;
-  assign unused = rresp[0];
+  assign unused = ^{rresp[0], data_ready};
 endmodule

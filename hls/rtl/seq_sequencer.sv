@@ -20,12 +20,14 @@ module seq_sequencer #(
     // Loader and array.
     output logic          load_start,
     input  logic          load_busy,
-    output logic [GROUPS-1:0] group_start,
+    output logic [GROUPS-1:0] group_fetch,
+    input  logic          fetched,
+    output logic          group_start,
     output logic [  31:0] stream_addr,
     output logic [  31:0] stream_words,
     input  logic          run_busy,
     output logic [1023:0] descriptor,
-    output logic [ 511:0] run,
+    output logic [1023:0] run,
     // Faults, and signs of life.
     input  logic          out_of_range,
     input  logic          read_error,
@@ -40,19 +42,19 @@ module seq_sequencer #(
     output logic [  31:0] profile_waits
 );
   localparam logic [31:0] MAGIC = 32'h51534450;
-  localparam logic [31:0] BUILD = 32'd1 | (32'(GROUPS) << 8) | (32'(LANES) << 16);
+  localparam logic [31:0] BUILD = 32'd2 | (32'(GROUPS) << 8) | (32'(LANES) << 16);
   localparam logic [15:0] TAG = 16'h5ac3;
   localparam logic [31:0] OK = 0, BAD_HEADER = 1, BAD_DESCRIPTOR = 2, READ_ERROR = 3, WRITE_ERROR = 4,
       NO_PROGRESS = 5, OUT_OF_RANGE = 6;
   localparam int PATIENCE_BITS = 16;
   localparam int GROUP_BITS = $clog2(GROUPS) > 0 ? $clog2(GROUPS) : 1;
 
-  typedef enum logic [3:0] {IDLE, ASK_HEADER, HEADER, CHECK, ASK, FETCH, DECODE, START_LOAD, START_RUN, SETTLE, ABORT, FINISH} state_t;
+  typedef enum logic [3:0] {IDLE, ASK_HEADER, HEADER, CHECK, ASK, FETCH, DECODE, FETCH_RUN, WAIT_RUN, START_LOAD, START_RUN, SETTLE, ABORT, FINISH} state_t;
   state_t state_reg;
   logic [3:0] beat_reg;
   logic [31:0] next_reg, memory_reg, status_reg, runs_reg, elapsed_reg, waits_reg, stream_reg;
   logic [1023:0] descriptor_reg;
-  logic [511:0] run_reg;
+  logic [1023:0] run_reg;
   logic [PATIENCE_BITS:0] patience_reg;
   logic [GROUP_BITS-1:0] group_reg;
   logic ran_reg, fault, active;
@@ -110,11 +112,15 @@ module seq_sequencer #(
         if (descriptor_reg[31:16] != TAG || kind > 8'd2) begin
           status_reg <= BAD_DESCRIPTOR;
           state_reg <= ABORT;
+        end else if (kind == 8'd2) begin
+          if (fetched) state_reg <= FETCH_RUN;
         end else if (load_ready && run_ready) begin
-          state_reg <= kind == 8'd0 ? FINISH : kind == 8'd1 ? START_LOAD : START_RUN;
+          state_reg <= kind == 8'd0 ? FINISH : START_LOAD;
         end
-        START_LOAD: state_reg <= SETTLE;
-        START_RUN: if (group_reg == GROUP_BITS'(GROUPS - 1)) state_reg <= SETTLE;
+        // The groups' streams of a RUN are fetched while the RUN before computes.
+        FETCH_RUN: if (group_reg == GROUP_BITS'(GROUPS - 1)) state_reg <= WAIT_RUN;
+        WAIT_RUN: if (load_ready && run_ready) state_reg <= START_RUN;
+        START_LOAD, START_RUN: state_reg <= SETTLE;
         // The busy signals follow a start by a cycle.
         SETTLE: state_reg <= ASK;
         // Results on their way to the drain need a few cycles to get lost.
@@ -138,11 +144,11 @@ module seq_sequencer #(
     if (state_reg == DECODE) begin
       group_reg <= '0;
       stream_reg <= descriptor_reg[32*14+:32];
-    end else if (state_reg == START_RUN) begin
+    end else if (state_reg == FETCH_RUN) begin
       group_reg <= group_reg + 1'b1;
       stream_reg <= stream_reg + {descriptor_reg[512+32*group_reg+:29], 3'd0};
     end
-    if (state_reg == DECODE && kind == 8'd2 && load_ready && run_ready) run_reg <= descriptor_reg[511:0];
+    if (state_reg == WAIT_RUN && load_ready && run_ready) run_reg <= descriptor_reg;
     if (state_reg != IDLE) elapsed_reg <= elapsed_reg + 32'd1;
     if (!run_busy) waits_reg <= '0;
     else if (waiting) waits_reg <= waits_reg + 32'd1;
@@ -154,9 +160,10 @@ module seq_sequencer #(
   assign stream_addr = stream_reg;
   assign stream_words = descriptor_reg[512+32*group_reg+:32];
   always_comb begin
-    group_start = '0;
-    group_start[group_reg] = state_reg == START_RUN;
+    group_fetch = '0;
+    group_fetch[group_reg] = state_reg == FETCH_RUN;
   end
+  assign group_start = state_reg == START_RUN;
   assign descriptor = descriptor_reg;
   assign run = run_reg;
   assign clear = state_reg == ABORT;

@@ -1,11 +1,12 @@
-// Stores complete channels: transfers in order, or bytes as the repacking list says, as lines to the buffer or
-// as bursts to memory.
+// Stores complete channels: transfers of SLICE bytes in order, or bytes as the repacking list says, as lines to the
+// buffer or as bursts to memory.
 //
-// A list word: transfer (15:0), bytes of it that leave (23:16), zeros instead (24), end of a piece (25). The
-// next piece begins piece_stride bytes behind the last one; a word without bytes follows an end in_memory a list,
-// so that the rest of a piece has a cycle to leave.
+// A list word: transfer (15:0), bytes of it that leave (31:16), zeros instead (32), end of a piece (33). The next
+// piece begins piece_stride bytes behind the last one; a word without bytes follows an end within a list, so that
+// the rest of a piece has a cycle to leave.
 module seq_store #(
     parameter int LANES = 64,
+    parameter int SLICE = 16,
     parameter int TILES = 64,
     parameter int LISTS = 2048,
     parameter int GROUP_BITS = 2
@@ -29,8 +30,8 @@ module seq_store #(
     output logic        bus_error,
     // Channel buffer.
     input  logic        write,
-    input  logic [GROUP_BITS+$clog2(TILES)+$clog2(LANES/8):0] write_addr,
-    input  logic [63:0] write_data,
+    input  logic [GROUP_BITS+$clog2(TILES)+$clog2(LANES/SLICE):0] write_addr,
+    input  logic [8*SLICE-1:0] write_data,
     input  logic        job,
     output logic        job_room,
     input  logic        job_final,
@@ -42,7 +43,7 @@ module seq_store #(
     // List.
     input  logic        list_write,
     input  logic [15:0] list_write_addr,
-    input  logic [31:0] list_write_data,
+    input  logic [33:0] list_write_data,
     // Lines to the buffer.
     output logic        line_valid,
     input  logic        line_ready,
@@ -60,21 +61,22 @@ module seq_store #(
     input  logic        bvalid,
     input  logic [ 1:0] bresp
 );
-  localparam int SLICE_BITS = $clog2(LANES / 8);
+  localparam int UNIT_BITS = $clog2(SLICE);
+  localparam int SLICE_BITS = $clog2(LANES / SLICE);
   localparam int BANK_BITS = $clog2(TILES) + SLICE_BITS;
   localparam int ADDR_BITS = GROUP_BITS + 1 + BANK_BITS;
   localparam int LIST_BITS = $clog2(LISTS);
   localparam int JOB_BITS = 5;
   localparam int TILE_BITS = $clog2(TILES);
-  localparam int FIFO = 32;
+  localparam int FIFO_BITS = 5;
+  localparam int STAGES = 7;
 
-  function automatic logic [3:0] ones(input logic [7:0] bits);
-    ones = '0;
-    for (int i = 0; i < 8; i++) ones = ones + {3'd0, bits[i]};
-  endfunction
+  if (SLICE != 16) begin : gen_bad_slice
+    $error("seq_store: SLICE must be 16");
+  end
 
-  (* ram_style = "block" *) logic [63:0] channels [0:2**ADDR_BITS-1];
-  (* ram_style = "block" *) logic [25:0] list [0:LISTS-1];
+  (* ram_style = "block" *) logic [8*SLICE-1:0] channels [0:2**ADDR_BITS-1];
+  (* ram_style = "block" *) logic [33:0] list [0:LISTS-1];
 
   // Jobs: a tile, or a whole channel. Room is kept for those on their way through the drain.
   logic [TILE_BITS+GROUP_BITS+25:0] jobs [0:2**JOB_BITS-1];
@@ -83,9 +85,9 @@ module seq_store #(
   logic job_waits;
   assign job_count = job_in_reg - job_out_reg;
   assign job_waits = job_count != 0;
-  assign job_room = job_count <= (JOB_BITS + 1)'(2 ** (JOB_BITS - 1));
   assign front = jobs[job_out_reg[JOB_BITS-1:0]];
   always_ff @(posedge clk) begin
+    job_room <= job_count <= (JOB_BITS + 1)'(2 ** (JOB_BITS - 1));
     if (job) jobs[job_in_reg[JOB_BITS-1:0]] <= {job_final, job_tile, job_bank, job_dest};
     if (clear) job_in_reg <= '0;
     else if (job) job_in_reg <= job_in_reg + 1'b1;
@@ -96,10 +98,10 @@ module seq_store #(
   logic active_reg, fresh_reg, frees_reg, step, last_index, take;
   logic [15:0] index_reg, last_reg, tile_start;
   logic [GROUP_BITS:0] bank_reg;
-  logic [5:0] count_reg;
-  logic [31:0] start_reg;
+  logic [FIFO_BITS:0] count_reg;
+  logic [23:0] start_reg;
   assign last_index = index_reg == last_reg;
-  assign step = active_reg & (count_reg < 6'(FIFO / 2));
+  assign step = active_reg & (count_reg < (FIFO_BITS + 1)'(2 ** (FIFO_BITS - 1)));
   assign take = job_waits & (~active_reg | (~listed & step & last_index));
   assign tile_start = per_tile ? 16'({front[GROUP_BITS+25+:TILE_BITS], {SLICE_BITS{1'b0}}}) : 16'd0;
   always_ff @(posedge clk) begin
@@ -114,10 +116,10 @@ module seq_store #(
     if (take) begin
       index_reg <= tile_start;
       last_reg <= ~per_tile ? stored - 16'd1
-          : tile_start + (front[TILE_BITS+GROUP_BITS+25] ? {12'd0, last_slices} : 16'(LANES / 8)) - 16'd1;
+          : tile_start + (front[TILE_BITS+GROUP_BITS+25] ? {12'd0, last_slices} : 16'(LANES / SLICE)) - 16'd1;
       frees_reg <= front[TILE_BITS+GROUP_BITS+25];
       bank_reg <= front[24+:GROUP_BITS+1];
-      start_reg <= destination + {5'd0, front[23:0], 3'd0} + {13'd0, tile_start, 3'd0};
+      start_reg <= front[23:0] + {8'd0, tile_start};
       fresh_reg <= 1'b1;
     end else if (step) begin
       index_reg <= index_reg + 16'd1;
@@ -125,200 +127,249 @@ module seq_store #(
     end
   end
 
-  // Stage 1, 2: list word. Stage 3, 4: transfer. Stage 5, 6: bytes moved together.
-  logic [6:1] valid_reg, first_reg;
+  // Stage 1, 2: list word. Stage 3, 4: transfer, and how far each of its bytes moves down.
+  logic [STAGES:1] valid_reg, first_reg;
+  logic [STAGES:3] end_reg;
   logic [4:1] final_reg;
   logic [LIST_BITS-1:0] list_addr;
-  logic [25:0] list1_reg, word2_reg;
+  logic [33:0] list1_reg, word2_reg;
   logic [15:0] index1_reg;
   logic [GROUP_BITS:0] bank1_reg, bank2_reg, bank3_reg, bank4_reg;
-  logic [63:0] channel3_reg, channel4_reg;
-  logic [7:0] mask3_reg, mask4_reg;
-  logic zero3_reg, zero4_reg, end3_reg, end4_reg, end5_reg, end6_reg;
-  logic last1_reg;
+  logic [8*SLICE-1:0] channel3_reg, channel4_reg;
+  logic [SLICE-1:0] mask3_reg;
+  logic zero3_reg, zero4_reg, last1_reg;
+  logic [4:0] gaps [SLICE+1];
+  logic [SLICE-1:0] stay4_reg [4];
+  logic [3:0] coarse4_reg [SLICE];
+  logic [4:0] count4_reg;
   assign list_addr = list_base[LIST_BITS-1:0] + index_reg[LIST_BITS-1:0];
+  always_comb begin
+    gaps[0] = '0;
+    for (int i = 0; i < SLICE; i++) gaps[i+1] = gaps[i] + {4'd0, ~mask3_reg[i]};
+  end
   always_ff @(posedge clk) begin
     if (write) channels[write_addr] <= write_data;
-    if (list_write) list[list_write_addr[LIST_BITS-1:0]] <= list_write_data[25:0];
+    if (list_write) list[list_write_addr[LIST_BITS-1:0]] <= list_write_data;
     list1_reg <= list[list_addr];
     index1_reg <= index_reg;
     last1_reg <= last_index;
-    word2_reg <= listed ? list1_reg : {last1_reg, 1'b0, 8'hff, index1_reg};
+    word2_reg <= listed ? list1_reg : {last1_reg, 1'b0, {SLICE{1'b1}}, index1_reg};
     channel3_reg <= channels[{bank2_reg, word2_reg[BANK_BITS-1:0]}];
     channel4_reg <= channel3_reg;
-    mask3_reg <= word2_reg[23:16];
-    mask4_reg <= mask3_reg;
-    zero3_reg <= word2_reg[24];
+    mask3_reg <= word2_reg[31:16];
+    zero3_reg <= word2_reg[32];
     zero4_reg <= zero3_reg;
-    end3_reg <= word2_reg[25];
-    end4_reg <= end3_reg;
-    end5_reg <= end4_reg;
-    end6_reg <= end5_reg;
+    count4_reg <= 5'(SLICE) - gaps[SLICE];
+    // stay4_reg[d][i]: byte i leaves and moves down by d and a multiple of four.
+    for (int d = 0; d < 4; d++)
+      for (int i = 0; i < SLICE; i++) stay4_reg[d][i] <= mask3_reg[i] & (gaps[i][1:0] == 2'(d));
+    for (int i = 0; i < SLICE; i++) coarse4_reg[i] <= 4'd1 << gaps[i][3:2];
     bank1_reg <= bank_reg;
     bank2_reg <= bank1_reg;
     bank3_reg <= bank2_reg;
     bank4_reg <= bank3_reg;
     if (clear) valid_reg <= '0;
-    else valid_reg <= {valid_reg[5:1], step};
-    first_reg <= {first_reg[5:1], fresh_reg};
+    else valid_reg <= {valid_reg[STAGES-1:1], step};
+    first_reg <= {first_reg[STAGES-1:1], fresh_reg};
+    end_reg <= {end_reg[STAGES-1:3], word2_reg[33]};
     final_reg <= {final_reg[3:1], last_index & frees_reg};
   end
   // The bank is free once its last transfer has been read.
   assign release_valid = valid_reg[4] & final_reg[4];
   assign release_bank = bank4_reg;
 
-  // Stage 5: how many bytes lie below each byte. Stage 6: bytes packed to the low end.
-  logic [63:0] data5_reg, data6_reg, packed_bytes;
-  logic [7:0] mask5_reg;
-  logic [3:0] below5_reg [8], count5_reg, count6_reg;
+  // Stage 5: moved down by 0 to 3. Stage 6: by multiples of 4; now bytes lie together at the low end.
+  logic [8*SLICE-1:0] data5_reg, data6_reg, data5, data6;
+  logic [3:0] coarse5_reg [SLICE], coarse5 [SLICE];
+  logic [4:0] count5_reg, count6_reg;
   always_comb begin
-    packed_bytes = '0;
-    for (int i = 0; i < 8; i++)
-      for (int j = 0; j <= i; j++)
-        if (mask5_reg[i] && below5_reg[i] == 4'(j)) packed_bytes[8*j+:8] = packed_bytes[8*j+:8] | data5_reg[8*i+:8];
+    data5 = '0;
+    data6 = '0;
+    for (int i = 0; i < SLICE; i++) begin
+      coarse5[i] = '0;
+      for (int d = 0; d < 4 && i + d < SLICE; d++)
+        if (stay4_reg[d][i+d]) begin
+          data5[8*i+:8] = data5[8*i+:8] | (channel4_reg[8*(i+d)+:8] & {8{~zero4_reg}});
+          coarse5[i] = coarse5[i] | coarse4_reg[i+d];
+        end
+      for (int d = 0; d < 4 && i + 4 * d < SLICE; d++)
+        if (coarse5_reg[i+4*d][d]) data6[8*i+:8] = data6[8*i+:8] | data5_reg[8*(i+4*d)+:8];
+    end
   end
   always_ff @(posedge clk) begin
-    data5_reg <= zero4_reg ? '0 : channel4_reg;
-    mask5_reg <= mask4_reg;
-    for (int i = 0; i < 8; i++) below5_reg[i] <= ones(mask4_reg & 8'((1 << i) - 1));
-    count5_reg <= ones(mask4_reg);
-    data6_reg <= packed_bytes;
+    data5_reg <= data5;
+    for (int i = 0; i < SLICE; i++) coarse5_reg[i] <= coarse5[i];
+    count5_reg <= count4_reg;
+    data6_reg <= data6;
     count6_reg <= count5_reg;
   end
 
-  // Packer: bytes that wait for a whole transfer. A job's start address comes with its first word.
-  logic [31:0] start_wait_reg [1:6];
-  logic [55:0] rest_reg;
-  logic [2:0] held_reg;
-  logic flush_reg;
-  logic [31:0] piece_reg, addr_reg;
-  logic [119:0] joined;
-  logic [3:0] total;
-  logic push, push_end;
-  logic [63:0] push_data;
-  logic [31:0] push_addr, piece;
-  assign joined = {64'd0, rest_reg} | ({56'd0, data6_reg} << {held_reg, 3'd0});
-  assign total = {1'b0, held_reg} + count6_reg;
-  assign piece = valid_reg[6] & first_reg[6] ? start_wait_reg[6] : piece_reg;
-  assign push_addr = valid_reg[6] & first_reg[6] ? start_wait_reg[6] : addr_reg;
-  assign push = flush_reg | (valid_reg[6] & (total[3] | end6_reg));
-  assign push_data = flush_reg ? {8'd0, rest_reg} : joined[63:0];
-  assign push_end = flush_reg | (end6_reg & (total <= 4'd8));
+  // Stage 7: bytes turned to where they go within a transfer; held6 bytes lie before them.
+  logic [UNIT_BITS-1:0] held6_reg, held7_reg;
+  logic [4:0] total6, total7_reg;
+  logic [8*SLICE-1:0] turned, data7_reg;
+  logic [16*SLICE-1:0] doubled;
+  assign total6 = {1'b0, held6_reg} + count6_reg;
+  assign doubled = {data6_reg, data6_reg};
+  assign turned = doubled[8*(5'(SLICE)-{1'b0, held6_reg})+:8*SLICE];
   always_ff @(posedge clk) begin
-    start_wait_reg[1] <= start_reg;
-    for (int s = 2; s <= 6; s++) start_wait_reg[s] <= start_wait_reg[s-1];
+    if (clear) held6_reg <= '0;
+    else if (valid_reg[6]) held6_reg <= end_reg[6] ? '0 : total6[UNIT_BITS-1:0];
+    data7_reg <= turned;
+    held7_reg <= held6_reg;
+    total7_reg <= total6;
+  end
+
+  // Packer: bytes that wait for a whole transfer. A job's start address comes with its first word.
+  logic [31:0] start_wait_reg [1:STAGES];
+  logic [8*SLICE-1:0] rest_reg, joined, over;
+  logic flush_reg, begins, push, push_end, beyond;
+  logic [31:0] piece_reg, addr_reg, push_addr, piece;
+  logic [8*SLICE-1:0] push_data;
+  always_comb
+    for (int i = 0; i < SLICE; i++) begin
+      joined[8*i+:8] = UNIT_BITS'(i) < held7_reg ? rest_reg[8*i+:8] : data7_reg[8*i+:8];
+      over[8*i+:8] = UNIT_BITS'(i) < held7_reg ? data7_reg[8*i+:8] : 8'd0;
+    end
+  assign begins = valid_reg[7] & first_reg[7];
+  assign beyond = total7_reg > 5'(SLICE);
+  assign piece = begins ? start_wait_reg[7] : piece_reg;
+  assign push_addr = begins ? start_wait_reg[7] : addr_reg;
+  assign push = flush_reg | (valid_reg[7] & (total7_reg[UNIT_BITS] | end_reg[7]));
+  assign push_data = flush_reg ? rest_reg : joined;
+  assign push_end = flush_reg | (end_reg[7] & ~beyond);
+  always_ff @(posedge clk) begin
+    start_wait_reg[1] <= destination + 32'({start_reg, {UNIT_BITS{1'b0}}});
+    for (int s = 2; s <= STAGES; s++) start_wait_reg[s] <= start_wait_reg[s-1];
     if (clear) begin
-      held_reg <= '0;
-      rest_reg <= '0;
       flush_reg <= 1'b0;
     end else if (flush_reg) begin
       flush_reg <= 1'b0;
-      held_reg <= '0;
-      rest_reg <= '0;
       addr_reg <= piece_reg + piece_stride;
       piece_reg <= piece_reg + piece_stride;
-    end else if (valid_reg[6]) begin
-      flush_reg <= end6_reg & (total > 4'd8);
-      rest_reg <= total[3] ? joined[119:64] : end6_reg ? '0 : joined[55:0];
-      held_reg <= end6_reg & (total <= 4'd8) ? '0 : total[2:0];
+    end else if (valid_reg[7]) begin
+      flush_reg <= end_reg[7] & beyond;
+      rest_reg <= total7_reg[UNIT_BITS] ? over : joined;
       piece_reg <= piece;
       addr_reg <= push_addr;
-      if (end6_reg && total <= 4'd8) begin
+      if (end_reg[7] && !beyond) begin
         piece_reg <= piece + piece_stride;
         addr_reg <= piece + piece_stride;
       end else if (push) begin
-        addr_reg <= push_addr + 32'd8;
+        addr_reg <= push_addr + 32'(SLICE);
       end
     end
   end
 
   // FIFO of transfers.
-  logic [93:0] fifo [0:FIFO-1];
-  logic [4:0] fifo_in_reg, fifo_out_reg;
-  logic pop;
-  logic [93:0] head;
+  localparam int WORD = 8 * SLICE + 32 - UNIT_BITS + 1;
+  logic [WORD-1:0] fifo [0:2**FIFO_BITS-1];
+  logic [FIFO_BITS-1:0] fifo_in_reg, fifo_out_reg;
+  logic pop, head_end;
+  logic [WORD-1:0] head;
+  logic [SLICE_BITS-1:0] head_place;
   assign head = fifo[fifo_out_reg];
+  assign head_place = head[8*SLICE+:SLICE_BITS];
+  assign head_end = head[WORD-1] | (&head_place);
   always_ff @(posedge clk) begin
-    if (push) fifo[fifo_in_reg] <= {push_end, push_addr[31:3], push_data};
+    if (push) fifo[fifo_in_reg] <= {push_end, push_addr[31:UNIT_BITS], push_data};
     if (clear) begin
       fifo_in_reg <= '0;
       fifo_out_reg <= '0;
       count_reg <= '0;
     end else begin
-      if (push) fifo_in_reg <= fifo_in_reg + 5'd1;
-      if (pop) fifo_out_reg <= fifo_out_reg + 5'd1;
-      count_reg <= count_reg + 6'(push) - 6'(pop);
+      if (push) fifo_in_reg <= fifo_in_reg + 1'b1;
+      if (pop) fifo_out_reg <= fifo_out_reg + 1'b1;
+      count_reg <= count_reg + (FIFO_BITS + 1)'(push) - (FIFO_BITS + 1)'(pop);
     end
   end
 
   // Lines: transfers of one aligned line; a full or ended one goes to the sender.
   logic [8*LANES-1:0] line_reg, send_reg;
   logic line_full_reg, send_full_reg, started_reg;
-  logic [SLICE_BITS-1:0] from_reg, to_reg, send_to_reg, beat_reg;
+  logic [SLICE_BITS-1:0] from_reg, to_reg, send_to_reg;
+  logic [SLICE_BITS:0] beat_reg;
   logic [31:0] line_addr_reg, send_addr_reg;
-  logic move, sent;
+  logic move, sent, final_beat;
   assign pop = (count_reg != 0) & (~line_full_reg | move);
-  assign move = line_full_reg & ~send_full_reg & ~clear;
   always_ff @(posedge clk) begin
     if (clear) begin
-      line_full_reg <= 1'b0;
+      line_full_reg <= line_full_reg & (asked_reg | addressed_reg) & ~move;
       started_reg <= 1'b0;
     end else if (pop) begin
-      line_full_reg <= head[93] | (&head[64+:SLICE_BITS]);
-      started_reg <= ~(head[93] | (&head[64+:SLICE_BITS]));
+      line_full_reg <= head_end;
+      started_reg <= ~head_end;
     end else if (move) begin
       line_full_reg <= 1'b0;
     end
     if (pop) begin
-      line_reg[64*head[64+:SLICE_BITS]+:64] <= head[63:0];
-      to_reg <= head[64+:SLICE_BITS];
+      line_reg[8*SLICE*head_place+:8*SLICE] <= head[8*SLICE-1:0];
+      to_reg <= head_place;
       if (!started_reg) begin
-        from_reg <= head[64+:SLICE_BITS];
-        line_addr_reg <= {head[92:64], 3'd0};
+        from_reg <= head_place;
+        line_addr_reg <= {head[WORD-2:8*SLICE], {UNIT_BITS{1'b0}}};
       end
     end
   end
 
-  // Sender: a line to the buffer, or a burst to memory. What memory was asked for is finished in any case.
-  logic address_sent_reg;
+  // Sender: a line to the buffer, or a burst to memory. The address of a burst leaves while the line waits for the
+  // sender. What memory was asked for is finished in any case.
+  logic addressed_reg, address_now;
   logic [4:0] open_reg;
-  logic in_memory;
-  assign in_memory = (line_addr_reg < memory_bytes) & (memory_bytes - line_addr_reg >= 32'(LANES));
+  logic checked_reg, in_memory_reg;
   assign line_valid = send_full_reg & to_buffer;
   assign line_addr = send_addr_reg;
   assign line_data = send_reg;
-  assign awvalid = send_full_reg & ~to_buffer & ~address_sent_reg & ~open_reg[4];
-  assign awaddr = memory_base + send_addr_reg;
-  assign awlen = 8'(send_to_reg - beat_reg);
-  assign wvalid = send_full_reg & address_sent_reg;
+  logic asked_reg;
+  logic [31:0] ask_addr_reg;
+  logic [7:0] ask_len_reg;
+  logic ask_now;
+  assign ask_now = line_full_reg & checked_reg & ~to_buffer & in_memory_reg & ~addressed_reg & ~asked_reg & ~open_reg[4] & ~clear;
+  assign awvalid = asked_reg;
+  assign awaddr = ask_addr_reg;
+  assign awlen = ask_len_reg;
+  assign address_now = asked_reg & awready;
+  assign final_beat = beat_reg == {send_to_reg, 1'b1};
+  assign wvalid = send_full_reg & ~to_buffer;
   assign wdata = send_reg[64*beat_reg+:64];
-  assign wlast = beat_reg == send_to_reg;
-  assign sent = to_buffer ? line_valid & line_ready : wvalid & wready & wlast;
-  assign quiet = (to_buffer | ~send_full_reg) & (open_reg == 0);
+  assign wlast = final_beat;
+  assign sent = to_buffer ? line_valid & line_ready : wvalid & wready & final_beat;
+  // A line whose burst has an address goes to the sender even through clear.
+  assign move = line_full_reg & (~send_full_reg | sent) & (to_buffer ? ~clear : addressed_reg | (checked_reg & ~in_memory_reg));
+  assign quiet = (to_buffer | ~send_full_reg) & ~asked_reg & ~addressed_reg & (open_reg == 0);
   always_ff @(posedge clk) begin
-    out_of_range <= move & ~to_buffer & ~in_memory & ~clear;
+    // A line's address is compared in the cycle before it is used.
+    checked_reg <= line_full_reg & ~move & ~clear;
+    in_memory_reg <= {1'b0, line_addr_reg} + 33'(LANES) <= {1'b0, memory_bytes};
+    out_of_range <= line_full_reg & checked_reg & ~to_buffer & ~in_memory_reg & ~clear;
     bus_error <= bvalid & bresp[1];
+    if (rst) asked_reg <= 1'b0;
+    else if (ask_now) asked_reg <= 1'b1;
+    else if (awready) asked_reg <= 1'b0;
+    if (ask_now) begin
+      ask_addr_reg <= memory_base + line_addr_reg;
+      ask_len_reg <= 8'({to_reg, 1'b1} - {from_reg, 1'b0});
+    end
+    if (rst) addressed_reg <= 1'b0;
+    else if (address_now) addressed_reg <= 1'b1;
+    else if (move) addressed_reg <= 1'b0;
     if (rst) send_full_reg <= 1'b0;
-    else if (clear) send_full_reg <= send_full_reg & ~to_buffer & ~sent;
-    else if (move) send_full_reg <= to_buffer | in_memory;
-    else if (sent) send_full_reg <= 1'b0;
-    if (rst) address_sent_reg <= 1'b0;
-    else if (awvalid && awready) address_sent_reg <= 1'b1;
-    else if (wvalid && wready && wlast) address_sent_reg <= 1'b0;
+    else if (move) send_full_reg <= to_buffer | in_memory_reg;
+    else if (sent || (clear && to_buffer)) send_full_reg <= 1'b0;
     if (move) begin
       send_reg <= line_reg;
       send_addr_reg <= line_addr_reg;
       send_to_reg <= to_reg;
-      beat_reg <= from_reg;
+      beat_reg <= {from_reg, 1'b0};
     end else if (wvalid && wready) begin
       beat_reg <= beat_reg + 1'b1;
     end
     if (rst) open_reg <= '0;
-    else open_reg <= open_reg + 5'(awvalid & awready) - 5'(bvalid);
+    else open_reg <= open_reg + 5'(ask_now) - 5'(bvalid);
   end
   assign busy = job_waits | active_reg | (|valid_reg) | flush_reg | (count_reg != 0) | started_reg
       | line_full_reg | send_full_reg | (open_reg != 0);
 
   logic unused;
-  assign unused = ^{list_write_addr, list_base, list_write_data, bresp[0], word2_reg};
+  assign unused = ^{list_write_addr, list_base, bresp[0], word2_reg};
 endmodule

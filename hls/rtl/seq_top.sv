@@ -4,7 +4,7 @@ module seq_top #(
     parameter int LANES = 64,
     parameter int LINES = 2048,
     parameter int ENTRY_WORDS = 1024,
-    parameter int MASKS = 1024,
+    parameter int MASKS = 2048,
     parameter int LISTS = 2048,
     parameter int TILES = 64,
     parameter int ACC_BITS = 28,
@@ -30,48 +30,64 @@ module seq_top #(
     input  logic        s_axi_control_rready,
     output logic [31:0] s_axi_control_rdata,
     output logic [ 1:0] s_axi_control_rresp,
-    output logic        m_axi_arvalid,
-    input  logic        m_axi_arready,
-    output logic [31:0] m_axi_araddr,
-    output logic [ 7:0] m_axi_arlen,
-    output logic [ 2:0] m_axi_arsize,
-    output logic [ 1:0] m_axi_arburst,
-    input  logic        m_axi_rvalid,
-    output logic        m_axi_rready,
-    input  logic [63:0] m_axi_rdata,
-    input  logic [ 1:0] m_axi_rresp,
-    input  logic        m_axi_rlast,
-    output logic        m_axi_awvalid,
-    input  logic        m_axi_awready,
-    output logic [31:0] m_axi_awaddr,
-    output logic [ 7:0] m_axi_awlen,
-    output logic [ 2:0] m_axi_awsize,
-    output logic [ 1:0] m_axi_awburst,
-    output logic        m_axi_wvalid,
-    input  logic        m_axi_wready,
-    output logic [63:0] m_axi_wdata,
-    output logic [ 7:0] m_axi_wstrb,
-    output logic        m_axi_wlast,
-    input  logic        m_axi_bvalid,
-    output logic        m_axi_bready,
-    input  logic [ 1:0] m_axi_bresp
+    output logic        m_axi_stream_arvalid,
+    input  logic        m_axi_stream_arready,
+    output logic [31:0] m_axi_stream_araddr,
+    output logic [ 7:0] m_axi_stream_arlen,
+    output logic [ 2:0] m_axi_stream_arsize,
+    output logic [ 1:0] m_axi_stream_arburst,
+    input  logic        m_axi_stream_rvalid,
+    output logic        m_axi_stream_rready,
+    input  logic [63:0] m_axi_stream_rdata,
+    input  logic [ 1:0] m_axi_stream_rresp,
+    input  logic        m_axi_stream_rlast,
+    output logic        m_axi_map_arvalid,
+    input  logic        m_axi_map_arready,
+    output logic [31:0] m_axi_map_araddr,
+    output logic [ 7:0] m_axi_map_arlen,
+    output logic [ 2:0] m_axi_map_arsize,
+    output logic [ 1:0] m_axi_map_arburst,
+    input  logic        m_axi_map_rvalid,
+    output logic        m_axi_map_rready,
+    input  logic [63:0] m_axi_map_rdata,
+    input  logic [ 1:0] m_axi_map_rresp,
+    input  logic        m_axi_map_rlast,
+    output logic        m_axi_map_awvalid,
+    input  logic        m_axi_map_awready,
+    output logic [31:0] m_axi_map_awaddr,
+    output logic [ 7:0] m_axi_map_awlen,
+    output logic [ 2:0] m_axi_map_awsize,
+    output logic [ 1:0] m_axi_map_awburst,
+    output logic        m_axi_map_wvalid,
+    input  logic        m_axi_map_wready,
+    output logic [63:0] m_axi_map_wdata,
+    output logic [ 7:0] m_axi_map_wstrb,
+    output logic        m_axi_map_wlast,
+    input  logic        m_axi_map_bvalid,
+    output logic        m_axi_map_bready,
+    input  logic [ 1:0] m_axi_map_bresp
 );
   localparam int LANE_BITS = $clog2(LANES);
   localparam int LINE_BITS = $clog2(LINES);
   localparam int BUFFER_BITS = LANE_BITS + LINE_BITS;
   localparam int GROUP_BITS = $clog2(GROUPS) > 0 ? $clog2(GROUPS) : 1;
-  localparam int SLICE_BITS = $clog2(LANES / 8);
+  // Lanes that the drain takes per cycle, bytes of one transfer of the store.
+  localparam int SLICE = 16;
+  localparam int SLICE_BITS = $clog2(LANES / SLICE);
   localparam int BANK_ADDR_BITS = GROUP_BITS + 1 + $clog2(TILES) + SLICE_BITS;
-  localparam int CLIENTS = GROUPS + 2;
+  localparam int CLIENTS = GROUPS + 1;
   localparam int CLIENT_BITS = $clog2(CLIENTS);
   localparam int TOKENS = 9;
-  localparam int LINE_FIFO_BITS = 2;
+  localparam logic [GROUPS-1:0] ODD_GROUPS = GROUPS'(8'hAA);
+  localparam int LINE_FIFO_BITS = 4;
+  // Lines that wait before a gap is forced upon groups that issue.
+  localparam int PRESSING = 6;
 
-  if (LANES != 16 && LANES != 32 && LANES != 64) begin : gen_bad_lanes
-    $error("seq_top: LANES must be 16, 32 or 64");
+  if (LANES != 32 && LANES != 64) begin : gen_bad_lanes
+    $error("seq_top: LANES must be 32 or 64");
   end
-  if (GROUPS < 1 || GROUPS > 16) begin : gen_bad_groups
-    $error("seq_top: GROUPS must be 1 to 16");
+  if (GROUPS < 1 || GROUPS > 8) begin : gen_bad_groups
+    $error("seq_top: GROUPS must be 1 to 8");
   end
   if (ACC_BITS < 20 || ACC_BITS > 32) begin : gen_bad_acc
     $error("seq_top: ACC_BITS must be 20 to 32");
@@ -112,7 +128,7 @@ module seq_top #(
       .rresp(s_axi_control_rresp),
       .irq(irq),
       .ident(IDENT),
-      .build(32'd1 | (32'(GROUPS) << 8) | (32'(LANES) << 16)),
+      .build(32'd2 | (32'(GROUPS) << 8) | (32'(LANES) << 16)),
       .start(start),
       .memory_base(memory_base),
       .finished(finished),
@@ -127,12 +143,17 @@ module seq_top #(
   logic [CLIENTS*32-1:0] ask_addr;
   logic [CLIENTS*5-1:0] ask_beats;
   logic [63:0] data;
-  logic read_idle, read_outside, read_error, store_outside, store_error, store_quiet;
-  logic loader_ready, load_start, load_busy, run_busy, progress, waiting;
-  logic [GROUPS-1:0] group_start, group_busy, group_waiting, group_issued;
+  logic load_ask_valid, load_ask_ready, load_data_valid;
+  logic [31:0] load_ask_addr;
+  logic [4:0] load_ask_beats;
+  logic [63:0] load_data;
+  logic [1:0] read_idle, read_outside, read_error;
+  logic store_outside, store_error, store_quiet;
+  logic loader_ready, load_start, load_busy, run_busy, progress, waiting, group_start;
+  logic [GROUPS-1:0] group_fetch, group_fetched, group_busy, group_waiting, group_issued;
   logic [31:0] stream_addr, stream_words;
   logic [1023:0] descriptor;
-  logic [511:0] run;
+  logic [1023:0] run;
   seq_sequencer #(
       .GROUPS(GROUPS),
       .LANES(LANES)
@@ -152,17 +173,19 @@ module seq_top #(
       .in_data(data),
       .load_start(load_start),
       .load_busy(load_busy),
+      .group_fetch(group_fetch),
+      .fetched(&group_fetched),
       .group_start(group_start),
       .stream_addr(stream_addr),
       .stream_words(stream_words),
       .run_busy(run_busy),
       .descriptor(descriptor),
       .run(run),
-      .out_of_range(read_outside | store_outside),
-      .read_error(read_error),
+      .out_of_range((|read_outside) | store_outside),
+      .read_error(|read_error),
       .write_error(store_error),
       .progress(progress),
-      .quiet(read_idle & store_quiet),
+      .quiet((&read_idle) & store_quiet),
       .waiting(waiting),
       .runs(runs),
       .profile_index(profile_index),
@@ -171,42 +194,74 @@ module seq_top #(
   );
   assign waiting = |group_waiting;
   always_ff @(posedge clk)
-    progress <= (m_axi_rvalid & m_axi_rready) | (m_axi_wvalid & m_axi_wready) | (|group_issued) | start;
+    progress <= (m_axi_stream_rvalid & m_axi_stream_rready) | (m_axi_map_rvalid & m_axi_map_rready)
+        | (m_axi_map_wvalid & m_axi_map_wready) | (|group_issued) | start;
 
+  // Two read ports: descriptors and entries; maps and tables.
   seq_read_port #(
       .CLIENTS(CLIENTS),
       .CLIENT_BITS(CLIENT_BITS)
-  ) read_port (
+  ) stream_port (
       .clk(clk),
       .rst(rst),
       .clear(wipe),
       .memory_base(memory_base),
       .memory_bytes(memory_bytes),
-      .idle(read_idle),
-      .out_of_range(read_outside),
-      .bus_error(read_error),
+      .idle(read_idle[0]),
+      .out_of_range(read_outside[0]),
+      .bus_error(read_error[0]),
       .request_valid(ask_valid),
       .request_addr(ask_addr),
       .request_beats(ask_beats),
       .request_ready(ask_ready),
       .data_valid(data_valid),
       .data(data),
-      .loader_ready(loader_ready),
-      .arvalid(m_axi_arvalid),
-      .arready(m_axi_arready),
-      .araddr(m_axi_araddr),
-      .arlen(m_axi_arlen),
-      .rvalid(m_axi_rvalid),
-      .rready(m_axi_rready),
-      .rdata(m_axi_rdata),
-      .rresp(m_axi_rresp)
+      .data_ready(1'b1),
+      .arvalid(m_axi_stream_arvalid),
+      .arready(m_axi_stream_arready),
+      .araddr(m_axi_stream_araddr),
+      .arlen(m_axi_stream_arlen),
+      .rvalid(m_axi_stream_rvalid),
+      .rready(m_axi_stream_rready),
+      .rdata(m_axi_stream_rdata),
+      .rresp(m_axi_stream_rresp)
   );
-  assign m_axi_arsize = 3'd3;
-  assign m_axi_arburst = 2'd1;
-  assign m_axi_awsize = 3'd3;
-  assign m_axi_awburst = 2'd1;
-  assign m_axi_wstrb = 8'hff;
-  assign m_axi_bready = 1'b1;
+  seq_read_port #(
+      .CLIENTS(1),
+      .CLIENT_BITS(1)
+  ) map_port (
+      .clk(clk),
+      .rst(rst),
+      .clear(wipe),
+      .memory_base(memory_base),
+      .memory_bytes(memory_bytes),
+      .idle(read_idle[1]),
+      .out_of_range(read_outside[1]),
+      .bus_error(read_error[1]),
+      .request_valid(load_ask_valid),
+      .request_addr(load_ask_addr),
+      .request_beats(load_ask_beats),
+      .request_ready(load_ask_ready),
+      .data_valid(load_data_valid),
+      .data(load_data),
+      .data_ready(loader_ready),
+      .arvalid(m_axi_map_arvalid),
+      .arready(m_axi_map_arready),
+      .araddr(m_axi_map_araddr),
+      .arlen(m_axi_map_arlen),
+      .rvalid(m_axi_map_rvalid),
+      .rready(m_axi_map_rready),
+      .rdata(m_axi_map_rdata),
+      .rresp(m_axi_map_rresp)
+  );
+  assign m_axi_stream_arsize = 3'd3;
+  assign m_axi_stream_arburst = 2'd1;
+  assign m_axi_map_arsize = 3'd3;
+  assign m_axi_map_arburst = 2'd1;
+  assign m_axi_map_awsize = 3'd3;
+  assign m_axi_map_awburst = 2'd1;
+  assign m_axi_map_wstrb = 8'hff;
+  assign m_axi_map_bready = 1'b1;
 
   // Loads.
   logic load_line_valid, load_line_ready;
@@ -230,12 +285,12 @@ module seq_top #(
       .target(descriptor[161:160]),
       .index(descriptor[207:192]),
       .busy(loading),
-      .request_valid(ask_valid[1]),
-      .request_addr(ask_addr[63:32]),
-      .request_beats(ask_beats[9:5]),
-      .request_ready(ask_ready[1]),
-      .in_valid(data_valid[1]),
-      .in_data(data),
+      .request_valid(load_ask_valid),
+      .request_addr(load_ask_addr),
+      .request_beats(load_ask_beats),
+      .request_ready(load_ask_ready),
+      .in_valid(load_data_valid),
+      .in_data(load_data),
       .in_ready(loader_ready),
       .line_valid(load_line_valid),
       .line_ready(load_line_ready),
@@ -247,21 +302,24 @@ module seq_top #(
   );
   assign load_busy = loading | line_waits;
 
-  // Lines on their way into the buffer. A line takes the place of the even groups' reads: they are held
-  // off at the issue, and the write comes when the gap arrives at the banks.
-  logic store_line_valid, store_line_ready, line_push, line_pop, bubble;
+  // Lines on their way into the buffer. A line takes the place of the even or the odd groups' reads: of those that
+  // did not issue in the cycle before, or in turn where lines press. They are held off at the issue, and the write
+  // comes when the gap arrives at the banks.
+  logic store_line_valid, store_line_ready, line_push, line_pop, bubble, odd_bubble, turn_reg;
+  logic [1:0] active_reg;
   logic [31:0] store_line_addr;
   logic [8*LANES-1:0] store_line_data;
   logic [LINE_BITS+8*LANES:0] lines [0:2**LINE_FIFO_BITS-1];
   logic [LINE_BITS+8*LANES:0] front_line;
   logic [LINE_FIFO_BITS-1:0] line_in_reg, line_out_reg;
   logic [LINE_FIFO_BITS:0] lines_reg, stored_lines_reg, unclaimed_reg;
-  logic [TOKENS:1] token_reg;
+  logic [TOKENS:1] token_reg, odd_reg;
   assign store_line_ready = ~lines_reg[LINE_FIFO_BITS];
   assign load_line_ready = ~lines_reg[LINE_FIFO_BITS] & ~store_line_valid;
   assign line_push = (store_line_valid | load_line_valid) & ~lines_reg[LINE_FIFO_BITS];
   assign line_pop = token_reg[TOKENS];
-  assign bubble = unclaimed_reg != 0;
+  assign odd_bubble = active_reg[0] & active_reg[1] ? turn_reg : active_reg[0];
+  assign bubble = (unclaimed_reg != 0) & (~(&active_reg) | (unclaimed_reg >= (LINE_FIFO_BITS + 1)'(PRESSING)));
   assign front_line = lines[line_out_reg];
   assign line_waits = lines_reg != 0;
   always_ff @(posedge clk) begin
@@ -275,7 +333,11 @@ module seq_top #(
       stored_lines_reg <= '0;
       unclaimed_reg <= '0;
       token_reg <= '0;
+      turn_reg <= 1'b0;
+      active_reg <= '0;
     end else begin
+      turn_reg <= turn_reg ^ bubble;
+      active_reg <= {|(group_issued & ODD_GROUPS), |(group_issued & ~ODD_GROUPS)};
       if (line_push) line_in_reg <= line_in_reg + 1'b1;
       if (line_pop) line_out_reg <= line_out_reg + 1'b1;
       lines_reg <= lines_reg + (LINE_FIFO_BITS + 1)'(line_push) - (LINE_FIFO_BITS + 1)'(line_pop);
@@ -283,6 +345,7 @@ module seq_top #(
           - (LINE_FIFO_BITS + 1)'(line_pop & front_line[LINE_BITS+8*LANES]);
       unclaimed_reg <= unclaimed_reg + (LINE_FIFO_BITS + 1)'(line_push) - (LINE_FIFO_BITS + 1)'(bubble);
       token_reg <= {token_reg[TOKENS-1:1], bubble};
+      odd_reg <= {odd_reg[TOKENS-1:1], odd_bubble};
     end
   end
 
@@ -290,9 +353,10 @@ module seq_top #(
   logic [GROUPS*BUFFER_BITS-1:0] addr;
   logic [GROUPS*8*LANES-1:0] line_data;
   logic [GROUPS*LANE_BITS-1:0] rotate;
-  logic [GROUPS-1:0] done, taken, final_tile;
-  logic [SLICE_BITS-1:0] slice;
-  logic [GROUPS*8*ACC_BITS-1:0] slice_data;
+  logic [GROUPS-1:0] ask, ask_begins, ask_ends, grant, done, final_tile;
+  logic [SLICE_BITS-1:0] slice, skip_slice;
+  logic [GROUPS*8*SLICE-1:0] skip_data;
+  logic [GROUPS*SLICE*ACC_BITS-1:0] slice_data;
   logic [GROUPS*8-1:0] tile;
   logic [GROUPS*24-1:0] dest;
   logic [GROUPS*32-1:0] bias;
@@ -309,6 +373,7 @@ module seq_top #(
       .data(line_data),
       .rotate(rotate),
       .write(line_pop),
+      .write_odd(odd_reg[TOKENS]),
       .write_line(front_line[8*LANES+:LINE_BITS]),
       .write_data(front_line[0+:8*LANES])
   );
@@ -316,7 +381,7 @@ module seq_top #(
   for (genvar g = 0; g < GROUPS; g++) begin : gen_group
     logic [LANES-1:0] mask;
     logic [8:0] weight;
-    logic x_signed, op_valid, op_first, op_escalate, op_last;
+    logic x_signed, op_valid, op_first, op_escalate, op_last, skip;
     seq_group #(
         .LANES(LANES),
         .BUFFER_BITS(BUFFER_BITS),
@@ -325,7 +390,9 @@ module seq_top #(
     ) group (
         .clk(clk),
         .rst(wipe),
-        .start(group_start[g]),
+        .fetch(group_fetch[g]),
+        .fetched(group_fetched[g]),
+        .start(group_start),
         .stream_addr(stream_addr),
         .stream_words(stream_words),
         .tiles(run[96+:8]),
@@ -338,18 +405,18 @@ module seq_top #(
         .busy(group_busy[g]),
         .waiting(group_waiting[g]),
         .issued(group_issued[g]),
-        .request_valid(ask_valid[2+g]),
-        .request_addr(ask_addr[32*(2+g)+:32]),
-        .request_beats(ask_beats[5*(2+g)+:5]),
-        .request_ready(ask_ready[2+g]),
-        .in_valid(data_valid[2+g]),
+        .request_valid(ask_valid[1+g]),
+        .request_addr(ask_addr[32*(1+g)+:32]),
+        .request_beats(ask_beats[5*(1+g)+:5]),
+        .request_ready(ask_ready[1+g]),
+        .in_valid(data_valid[1+g]),
         .in_data(data),
         .tap_write(table_write[2]),
         .tap_write_addr(table_addr[7:0]),
         .mask_write(table_write[1]),
         .mask_write_addr(table_addr),
         .table_data(table_data),
-        .bubble(bubble & (g % 2 == 0)),
+        .bubble(bubble & (odd_bubble == (g % 2 == 1))),
         .addr(addr[g*BUFFER_BITS+:BUFFER_BITS]),
         .mask(mask),
         .weight(weight),
@@ -358,7 +425,11 @@ module seq_top #(
         .op_first(op_first),
         .op_escalate(op_escalate),
         .op_last(op_last),
-        .result_taken(taken[g]),
+        .skip(skip),
+        .ask(ask[g]),
+        .ask_begins(ask_begins[g]),
+        .ask_ends(ask_ends[g]),
+        .grant(grant[g]),
         .result_tile(tile[8*g+:8]),
         .result_final(final_tile[g]),
         .result_dest(dest[24*g+:24]),
@@ -368,6 +439,7 @@ module seq_top #(
     );
     seq_lanes #(
         .LANES(LANES),
+        .SLICE(SLICE),
         .ACC_BITS(ACC_BITS)
     ) lanes (
         .clk(clk),
@@ -381,9 +453,12 @@ module seq_top #(
         .op_first(op_first),
         .op_escalate(op_escalate),
         .op_last(op_last),
+        .skip(skip),
+        .skip_slice(skip_slice),
+        .skip_data(skip_data[8*SLICE*g+:8*SLICE]),
         .done(done[g]),
         .slice(slice),
-        .slice_data(slice_data[8*ACC_BITS*g+:8*ACC_BITS])
+        .slice_data(slice_data[SLICE*ACC_BITS*g+:SLICE*ACC_BITS])
     );
   end
 
@@ -391,12 +466,13 @@ module seq_top #(
   logic drain_busy, store_busy, channel_write, job, job_room, job_final, per_tile, release_valid;
   logic [$clog2(TILES)-1:0] job_tile;
   logic [BANK_ADDR_BITS-1:0] channel_addr;
-  logic [63:0] channel_data;
+  logic [8*SLICE-1:0] channel_data;
   logic [GROUP_BITS:0] job_bank, release_bank;
   logic [23:0] job_dest;
   seq_drain #(
       .GROUPS(GROUPS),
       .LANES(LANES),
+      .SLICE(SLICE),
       .TILES(TILES),
       .ACC_BITS(ACC_BITS),
       .GROUP_BITS(GROUP_BITS)
@@ -410,11 +486,23 @@ module seq_top #(
       .high(run[224+:32]),
       .tiles(run[96+:8]),
       .last_slices(run[168+:4]),
+      .sum(run[164]),
+      .skip_signed(run[165]),
+      .mult0(run[768+:16]),
+      .mult1(run[784+:16]),
+      .sum_shift(run[800+:6]),
+      .sum_low(run[832+:32]),
+      .sum_high(run[864+:32]),
       .busy(drain_busy),
+      .ask(ask),
+      .ask_begins(ask_begins),
+      .ask_ends(ask_ends),
+      .grant(grant),
       .done(done),
-      .taken(taken),
       .slice(slice),
       .slice_data(slice_data),
+      .skip_slice(skip_slice),
+      .skip_data(skip_data),
       .tile(tile),
       .final_tile(final_tile),
       .dest(dest),
@@ -434,6 +522,7 @@ module seq_top #(
   );
   seq_store #(
       .LANES(LANES),
+      .SLICE(SLICE),
       .TILES(TILES),
       .LISTS(LISTS),
       .GROUP_BITS(GROUP_BITS)
@@ -468,25 +557,25 @@ module seq_top #(
       .release_bank(release_bank),
       .list_write(table_write[3]),
       .list_write_addr(table_addr),
-      .list_write_data(table_data[31:0]),
+      .list_write_data(table_data[33:0]),
       .line_valid(store_line_valid),
       .line_ready(store_line_ready),
       .line_addr(store_line_addr),
       .line_data(store_line_data),
-      .awvalid(m_axi_awvalid),
-      .awready(m_axi_awready),
-      .awaddr(m_axi_awaddr),
-      .awlen(m_axi_awlen),
-      .wvalid(m_axi_wvalid),
-      .wready(m_axi_wready),
-      .wdata(m_axi_wdata),
-      .wlast(m_axi_wlast),
-      .bvalid(m_axi_bvalid),
-      .bresp(m_axi_bresp)
+      .awvalid(m_axi_map_awvalid),
+      .awready(m_axi_map_awready),
+      .awaddr(m_axi_map_awaddr),
+      .awlen(m_axi_map_awlen),
+      .wvalid(m_axi_map_wvalid),
+      .wready(m_axi_map_wready),
+      .wdata(m_axi_map_wdata),
+      .wlast(m_axi_map_wlast),
+      .bvalid(m_axi_map_bvalid),
+      .bresp(m_axi_map_bresp)
   );
   assign per_tile = ~run[162] & ~run[163];
   assign run_busy = (|group_busy) | drain_busy | store_busy | (stored_lines_reg != 0);
 
   logic unused;
-  assign unused = ^{m_axi_rlast, descriptor, run, store_line_addr, finished};
+  assign unused = ^{m_axi_stream_rlast, m_axi_map_rlast, descriptor, run, store_line_addr, finished};
 endmodule

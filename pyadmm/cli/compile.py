@@ -51,8 +51,8 @@ def _add_options(parser: ArgumentParser) -> None:
         help=f"pixel lanes of a group (default {array.lanes})",
     )  # fmt: skip
     parser.add_argument(
-        "--bytes-per-cycle", type=float, default=6.0, metavar="B",
-        help="sustained rate of the memory port, for the roofline model and the simulation (default 6)",
+        "--bytes-per-cycle", type=float, default=15.75, metavar="B",
+        help="sustained rate of the memory, for the roofline model and the simulation (default 15.75)",
     )  # fmt: skip
     parser.add_argument(
         "--simulate", type=int, default=0, metavar="N",
@@ -61,9 +61,9 @@ def _add_options(parser: ArgumentParser) -> None:
 
 
 def _execute(options: Namespace) -> int:
-    if not 0 < options.bytes_per_cycle <= 8:
+    if not 0 < options.bytes_per_cycle <= 24:
         raise PyadmmError(
-            f"--bytes-per-cycle must be above 0, at most 8; not {options.bytes_per_cycle}"
+            f"--bytes-per-cycle must be above 0, at most 24; not {options.bytes_per_cycle}"
         )
     if options.simulate < 0:
         raise PyadmmError(f"--simulate must be at least 0, not {options.simulate}")

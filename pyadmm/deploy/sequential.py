@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from pyadmm.core.files import write_atomic
-from pyadmm.hardware.sequential.compiler import Compiled, Map, Place
-from pyadmm.hardware.sequential.lowering import Format
+from pyadmm.hardware.sequential.compiler import Compiled
+from pyadmm.hardware.sequential.formats import Format
+from pyadmm.hardware.sequential.maps import Map
+from pyadmm.hardware.sequential.placement import Place
 from pyadmm.hardware.sequential.registers import STATUS_TEXTS
 
 FORMAT = 1

@@ -13,7 +13,7 @@ from pyadmm.eda.sequential_simulation import SequentialTop, build_sequential
 from pyadmm.eda.verilator import verilator_root
 from pyadmm.hardware.sequential.array import SequentialArray
 
-SMALL = SequentialArray(2, 16, 512, 64, 256, 512, 16)
+SMALL = SequentialArray(2, 32, 256, 64, 256, 512, 16)
 
 
 @pytest.fixture(scope="session")

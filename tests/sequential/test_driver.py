@@ -128,7 +128,7 @@ def test_the_command_writes_what_the_driver_reads(
 ) -> None:
     save(network("bytes"), tmp_path / "net.admm")
     arguments = ["compile", str(tmp_path / "net.admm"), "--out", str(tmp_path / "out")]
-    assert main([*arguments, "--groups", "2", "--lanes", "16", "--images", "2"]) == 0
+    assert main([*arguments, "--groups", "2", "--lanes", "32", "--images", "2"]) == 0
     shown = capsys.readouterr().out
     assert "bound by" in shown
     assert "2 images per start" in shown
@@ -136,5 +136,5 @@ def test_the_command_writes_what_the_driver_reads(
     block = block_at(small_top, 0, 1 << 15)
     one = SequentialNetwork(tmp_path / "out" / "net.json", small_top, block)
     assert one.images_per_run == 2
-    assert main([*arguments, "--bytes-per-cycle", "9"]) == 2
-    assert "at most 8" in capsys.readouterr().err
+    assert main([*arguments, "--bytes-per-cycle", "25"]) == 2
+    assert "at most 24" in capsys.readouterr().err

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.testing import assert_array_equal
 
-from pyadmm.hardware.sequential.array import SequentialArray
+from pyadmm.hardware.sequential.array import SLICE, SequentialArray
 from pyadmm.hardware.sequential.compiler import Compiled, compile_model
 from pyadmm.hardware.sequential.interpreter import interpret
 from pyadmm.hardware.sequential.roofline import best_images, cycles_per_image
@@ -13,7 +15,7 @@ from pyadmm.model.integer import INPUT, Add, CompressedModel, InputSpec, MaxPool
 from pyadmm.model.types import LayerSpec, QFormat
 from tests.sequential.networks import images_of, weighted
 
-TINY = SequentialArray(2, 16, 64, 64, 256, 512, 16)
+TINY = SequentialArray(2, 32, 32, 64, 256, 512, 16)
 _BYTE = QFormat(8, False)
 
 
@@ -45,8 +47,8 @@ def test_a_map_in_memory_is_striped_with_its_halo() -> None:
 
 
 def test_one_stripe_at_a_time_where_two_have_no_room() -> None:
-    conv = _conv("conv", INPUT, (12, 8, 16), 4, padding=1)
-    (step,) = _exact(_model((12, 8, 16), conv), TINY).steps
+    conv = _conv("conv", INPUT, (9, 8, 16), 4, padding=1)
+    (step,) = _exact(_model((9, 8, 16), conv), TINY).steps
     assert len(step.stripes) == 1
     assert len(step.runs) > 1
 
@@ -59,20 +61,21 @@ def test_a_pool_takes_some_channels_at_a_time() -> None:
 
 
 def test_a_map_that_its_pass_cannot_repack_is_copied() -> None:
-    conv = _conv("conv", INPUT, (20, 16, 8), 20, padding=1)
-    model = _model((20, 16, 8), conv, MaxPool("pool", "conv", 2, 2))
-    names = [step.step.lowered.name for step in _exact(model, TINY).steps]
+    conv = _conv("conv", INPUT, (20, 32, 8), 20, padding=1)
+    model = _model((20, 32, 8), conv, MaxPool("pool", "conv", 4, 2))
+    array = replace(TINY, lines=64)
+    names = [step.step.lowered.name for step in _exact(model, array).steps]
     assert names[0] == "conv"
     assert any(name.startswith("conv@") for name in names)
 
 
 def test_small_planes_are_loaded_without_gaps() -> None:
     rng = np.random.default_rng(0)
-    first = weighted(rng, LayerSpec("fc1", "linear", (100, 30), (30, 1, 1)), INPUT, 0.5)
-    last = weighted(rng, LayerSpec("fc2", "linear", (5, 100), (100, 1, 1)), "fc1", 0.5)
+    first = weighted(rng, LayerSpec("fc1", "linear", (40, 30), (30, 1, 1)), INPUT, 0.5)
+    last = weighted(rng, LayerSpec("fc2", "linear", (5, 40), (40, 1, 1)), "fc1", 0.5)
     steps = _exact(_model((30, 1, 1), first, last), TINY, 3).steps
     assert steps[1].loads == (0,)
-    assert steps[1].sources[0].stride == 8
+    assert steps[1].sources[0].stride == SLICE
 
 
 def test_a_strided_1x1_layer_keeps_one_phase() -> None:
@@ -90,8 +93,33 @@ def test_a_strided_1x1_layer_keeps_one_phase() -> None:
 
 def test_sums_of_any_multipliers() -> None:
     conv = _conv("conv", INPUT, (2, 6, 6), 2, padding=1)
+    twin = _conv("twin", INPUT, (2, 6, 6), 2, padding=1)
     for mult in ((1, 1), (128, 3), (129, 128), (65535, 1), (40000, 65534)):
-        _exact(_model((2, 6, 6), conv, Add("add", (INPUT, "conv"), mult, 17, _BYTE)), TINY)
+        add = Add("add", (INPUT, "conv"), mult, 17, _BYTE)
+        pool = MaxPool("pool", "conv", 1, 1)
+        joined = _exact(_model((2, 6, 6), conv, add), TINY)
+        assert [step.step.lowered.name for step in joined.steps] == ["add"]
+        # A map that has another reader is made apart; so is the sum.
+        apart = Add("add", ("pool", "conv"), mult, 17, _BYTE)
+        assert len(_exact(_model((2, 6, 6), conv, pool, apart), TINY).steps) == 3
+        both = Add("add", ("twin", "conv"), mult, 17, _BYTE)
+        assert len(_exact(_model((2, 6, 6), conv, twin, both), TINY).steps) == 2
+
+
+def test_a_sum_that_does_not_fit_beside_its_layer_is_a_pass_of_its_own() -> None:
+    conv = _conv("conv", INPUT, (20, 4, 8), 20, size=1)
+    add = Add("add", (INPUT, "conv"), (1, 1), 1, _BYTE)
+    names = [step.step.lowered.name for step in _exact(_model((20, 4, 8), conv, add), TINY).steps]
+    assert names[0] == "conv"
+    assert set(names[1:]) == {"add"}
+
+
+def test_a_small_pool_is_made_with_stride_1_and_drops_the_rest() -> None:
+    conv = _conv("conv", INPUT, (3, 9, 8), 4, padding=1)
+    model = _model((3, 9, 8), conv, MaxPool("pool", "conv", 3, 2))
+    first, pool = _exact(model, SequentialArray(), 2).steps
+    assert not first.step.output.listed
+    assert pool.step.output.natural.every == (2, 2)
 
 
 def test_the_roofline_chooses_the_images_per_run() -> None:

@@ -29,9 +29,9 @@ from tests.sequential.networks import images_of, networks, weighted
 MODELS = Path(__file__).resolve().parents[2] / "models"
 _ARRAYS = [
     SequentialArray(),
-    SequentialArray(2, 16, 512, 64, 256, 512, 16),
+    SequentialArray(2, 32, 256, 64, 256, 512, 16),
     SequentialArray(3, 32, 1024, 128, 512, 1024, 32),
-    SequentialArray(2, 16, 64, 64, 256, 512, 16),
+    SequentialArray(2, 32, 64, 64, 256, 512, 16),
 ]
 
 
@@ -100,8 +100,8 @@ def test_fillers_reach_far_channels() -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        ({"groups": 17}, "groups must be 1 to 16"),
-        ({"lanes": 48}, "lanes must be 16, 32 or 64"),
+        ({"groups": 17}, "groups must be 1 to 8"),
+        ({"lanes": 48}, "lanes must be 32 or 64"),
         ({"lines": 1000}, "lines must be a power of two"),
         ({"acc_bits": 40}, "acc_bits must be 20 to 32"),
     ],

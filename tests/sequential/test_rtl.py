@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.eda.sequential_simulation import MemoryModel, SequentialTop, infer, place
-from pyadmm.hardware.sequential.array import DESCRIPTOR_BYTES, HEADER_BYTES
+from pyadmm.hardware.sequential.array import DESCRIPTOR_BYTES, HEADER_BYTES, VERSION
 from pyadmm.hardware.sequential.compiler import Compiled, compile_model
 from pyadmm.hardware.sequential.registers import (
     BAD_DESCRIPTOR,
@@ -24,7 +25,7 @@ from pyadmm.hardware.sequential.registers import (
     STATUS,
     WRITE_ERROR,
 )
-from pyadmm.model.integer import INPUT, CompressedModel, InputSpec, MaxPool
+from pyadmm.model.integer import INPUT, Add, CompressedModel, InputSpec, MaxPool
 from pyadmm.model.types import LayerSpec, QFormat
 from tests.sequential.conftest import SMALL
 from tests.sequential.networks import images_of, networks, weighted
@@ -77,6 +78,30 @@ def model() -> CompressedModel:
     return CompressedModel("m", InputSpec((3, 8, 8), QFormat(8, False)), (layer, pool))
 
 
+@pytest.mark.parametrize("memory", _MEMORIES)
+def test_sums_and_pools_on_the_way_out(small_top: SequentialTop, memory: MemoryModel) -> None:
+    """A signed and an unsigned map added behind a layer, channels of few entries, a pool that drops rows."""
+    rng = np.random.default_rng(5)
+    shape, held = (5, 12, 12), QFormat(8, True)
+    spec = LayerSpec("first", "conv", (5, 5, 3, 3), shape, 1, 1)
+    first = weighted(rng, spec, INPUT, 0.4, output=held)
+    second = weighted(rng, replace(spec, name="second"), "first", 0.1, output=QFormat(7, True))
+    add = Add("add", ("second", "first"), (40001, 23), 13, QFormat(8, False))
+    third = weighted(rng, replace(spec, name="third"), "add", 1.0, output=QFormat(5, True))
+    final = Add("final", ("add", "third"), (3, 1000), 11, held)
+    pool = MaxPool("pool", "final", 3, 2)
+    model = CompressedModel("m", InputSpec(shape, held), (first, second, add, third, final, pool))
+    for images in (1, 3):
+        compiled = compile_model(model, SMALL, images)
+        assert [step.step.lowered.name for step in compiled.steps][:3] == ["first", "add", "final"]
+        small_top.reset(compiled.program.memory_bytes, images)
+        small_top.memory(memory)
+        place(small_top, compiled)
+        data = images_of(rng, model, images)
+        logits, _ = infer(small_top, compiled, data)
+        np.testing.assert_array_equal(logits, model.run(data))
+
+
 def test_two_networks_take_turns_on_one_hardware(
     small_top: SequentialTop, model: CompressedModel
 ) -> None:
@@ -118,7 +143,7 @@ def _patched(image: bytes, word: int, value: int, descriptor: int = 0) -> bytes:
 def test_bad_programs_end_with_a_status(small_top: SequentialTop, model: CompressedModel) -> None:
     compiled = compile_model(model, SMALL)
     image = compiled.program.image
-    assert small_top.read(BUILD) == 1 | SMALL.groups << 8 | SMALL.lanes << 16
+    assert small_top.read(BUILD) == VERSION | SMALL.groups << 8 | SMALL.lanes << 16
     assert _status(small_top, compiled, b"\0" * 4 + image[4:]) == BAD_HEADER
     assert _status(small_top, compiled, image[:5] + b"\7" + image[6:]) == BAD_HEADER
     assert _status(small_top, compiled, _patched(image, 0, 0)) == BAD_DESCRIPTOR

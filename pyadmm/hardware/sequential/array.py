@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pyadmm.core.errors import PyadmmError
 
 MAGIC = 0x5153_4450
-VERSION = 1
+VERSION = 2
 BEAT = 8
-"""Bytes of one transfer on the memory port."""
+"""Bytes of one transfer on a memory port."""
+SLICE = 16
+"""Lanes that the drain takes per cycle, and bytes of one transfer of the store."""
 HEADER_BYTES = 128
 DESCRIPTOR_BYTES = 128
-MOST_GROUPS = 16
-"""A RUN descriptor has 16 places for the lengths of the groups' streams."""
+MOST_GROUPS = 8
+"""A RUN descriptor has so many places for the lengths of the groups' streams."""
 TAPS = 256
 """Words of the tap table."""
 
@@ -36,7 +38,7 @@ class SequentialArray:
     lanes: int = 64
     lines: int = 2048
     entry_words: int = 1024
-    masks: int = 1024
+    masks: int = 2048
     lists: int = 2048
     tiles: int = 64
     acc_bits: int = 28
@@ -46,8 +48,8 @@ class SequentialArray:
             raise PyadmmError(
                 f"sequential array: groups must be 1 to {MOST_GROUPS}, not {self.groups}"
             )
-        if self.lanes not in (16, 32, 64):
-            raise PyadmmError(f"sequential array: lanes must be 16, 32 or 64, not {self.lanes}")
+        if self.lanes not in (32, 64):
+            raise PyadmmError(f"sequential array: lanes must be 32 or 64, not {self.lanes}")
         for name in ("lines", "entry_words", "masks", "lists", "tiles"):
             value = getattr(self, name)
             if value < 16 or value & (value - 1):
@@ -61,6 +63,11 @@ class SequentialArray:
     def buffer_bytes(self) -> int:
         """Bytes of the activation buffer; addresses wrap at this size."""
         return self.lines * self.lanes
+
+    @property
+    def line_slices(self) -> int:
+        """Transfers of the store that make one line."""
+        return self.lanes // SLICE
 
     @property
     def line_beats(self) -> int:

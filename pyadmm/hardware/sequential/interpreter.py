@@ -8,16 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyadmm.core.errors import PyadmmError
-from pyadmm.hardware.sequential.array import BEAT, TAPS, SequentialArray
+from pyadmm.hardware.sequential.array import BEAT, SLICE, TAPS, SequentialArray
 from pyadmm.hardware.sequential.compiler import Compiled, descriptors
 from pyadmm.hardware.sequential.program import (
     ESCALATE,
     LIST_END,
     LIST_ZERO,
     MAC,
+    SKIP,
     TAP_SIGNED,
     Load,
     Run,
+    Sum,
     check_image,
     decode,
 )
@@ -81,16 +83,31 @@ class Interpreter:
         count = first & 0xFFFF
         entries = self._read(at + 16, 2 * count).view("<u2").astype(np.int64)
         bias = int(np.uint32(second & 0xFFFFFFFF).view(np.int32))
-        acc = self._accumulate(run, entries, run.base + (first >> 16 & 0xFFFFFF))
+        acc = self._accumulate(run, entries, run.base + (first >> 16 & 0xFFFFF))
         value = (acc + bias) * (second >> 32 & 0xFFFF)
         shift = second >> 48 & 0x3F
         value = np.clip((value + (1 << (shift - 1))) >> shift, run.low, run.high)
+        if run.added:
+            line = (first >> 36 & 0xF) | (second >> 54 & 0x1FF) << 4
+            value = self._added(run, run.added, value, line, int(entries[-1]))
         data = value.astype("<i4").view(np.uint8).reshape(-1, 4)
-        made = (run.tiles - 1) * self.array.lanes + run.last_slices * BEAT
+        made = (run.tiles - 1) * self.array.lanes + run.last_slices * SLICE
         data[made:] = _UNMADE
         kept = data.T.ravel() if run.wide else data[:, 0]
-        self._store(run, kept, run.destination + (first >> 40) * BEAT)
+        self._store(run, kept, run.destination + (first >> 40) * SLICE)
         return 2 + -(-count // 4)
+
+    def _added(
+        self, run: Run, added: Sum, value: NDArray[np.int64], line: int, entry: int
+    ) -> NDArray[np.int64]:
+        """The sum of requantised results and what the last entry takes."""
+        assert entry & (MAC | 0xFF) == SKIP
+        offset = int(self.tables["taps"][run.tap_base + (entry >> 8 & 0x7F)]) & (TAP_SIGNED - 1)
+        address = offset + line * self.array.lanes + np.arange(len(value))
+        skip = self.buffer[address % len(self.buffer)]
+        other = (skip.view(np.int8) if added.signed else skip).astype(np.int64)
+        total = value * added.mult0 + other * added.mult1
+        return np.clip((total + (1 << (added.shift - 1))) >> added.shift, added.low, added.high)
 
     def _accumulate(self, run: Run, entries: NDArray[np.int64], start: int) -> NDArray[np.int64]:
         lanes = np.arange(self.array.lanes)
@@ -126,13 +143,13 @@ class Interpreter:
     def _store(self, run: Run, data: Memory, destination: int) -> None:
         """Bytes of a channel, in order or as the list says."""
         if not run.listed:
-            self._write(run, destination, data[: run.stored * BEAT])
+            self._write(run, destination, data[: run.stored * SLICE])
             return
         piece: list[int] = []
         words = self.tables["list"][run.list_base : run.list_base + run.stored]
         for word in words.astype(np.int64).tolist():
-            beat = data[(word & 0xFFFF) * BEAT :][:BEAT]
-            lanes = [lane for lane in range(BEAT) if word >> (16 + lane) & 1]
+            beat = data[(word & 0xFFFF) * SLICE :][:SLICE]
+            lanes = [lane for lane in range(SLICE) if word >> (16 + lane) & 1]
             piece += [0 if word & LIST_ZERO else int(beat[lane]) for lane in lanes]
             if word & LIST_END:
                 self._write(run, destination, np.array(piece, np.uint8))
@@ -141,7 +158,7 @@ class Interpreter:
 
     def _write(self, run: Run, start: int, data: Memory) -> None:
         target = self.buffer if run.to_buffer else self.memory
-        unit = self.array.lanes if run.to_buffer else BEAT
+        unit = self.array.lanes if run.to_buffer else SLICE
         padded = np.concatenate([data, np.zeros(-len(data) % unit, np.uint8)])
         if start % unit or start + len(padded) > len(target):
             raise PyadmmError(f"sequential program: writes {len(padded)} bytes to byte {start}")

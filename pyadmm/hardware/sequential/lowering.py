@@ -7,15 +7,23 @@ maps are stored with their phases apart (:class:`Format`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyadmm.core.errors import PyadmmError
-from pyadmm.hardware.sequential.array import SequentialArray
-from pyadmm.hardware.sequential.program import ESCALATE, MAC, POSITION_BITS, aligned, pack_entries
+from pyadmm.hardware.sequential.array import (
+    SequentialArray,
+)
+from pyadmm.hardware.sequential.formats import (
+    Window,
+)
+from pyadmm.hardware.sequential.program import (
+    POSITION_BITS,
+    Sum,
+)
 from pyadmm.model.integer import (
     INPUT,
     Add,
@@ -32,110 +40,8 @@ from pyadmm.model.types import QFormat
 _LARGEST_SHIFT = 46
 """A product of accumulator and multiplier is below 2**45: larger shifts give the same integers."""
 _DIGIT_BITS = 7
-_MOST_TAPS = 1 << POSITION_BITS
-_WIDE_TAPS = 16
-"""With more taps than this, phases count as channels where the layout allows it."""
-
-
-@dataclass(frozen=True)
-class Format:
-    """How a map ``(C, H, W)`` of ``images`` images lies in memory, one byte per activation.
-
-    Pixel ``(n, h, w)`` of a channel is byte ``((h % sh) * sw + w % sw) * span
-    + (n * rows + h // sh) * pitch + w // sw`` of the channel's plane. With phases (``sh * sw > 1``)
-    bytes that hold no pixel are zero; without, they hold anything.
-
-    :param first_only: phase 0 alone is stored, for readers that need no other.
-    """
-
-    images: int
-    rows: int
-    pitch: int
-    sh: int
-    sw: int
-    span: int
-    first_only: bool = False
-
-    @property
-    def phases(self) -> int:
-        """Phases of a plane."""
-        return 1 if self.first_only else self.sh * self.sw
-
-    @property
-    def plane(self) -> int:
-        """Bytes of a channel's plane."""
-        return self.phases * self.span
-
-    def alike(self, other: Format, lanes: int) -> bool:
-        """Whether maps in both formats hold the same pixels at the same places of the buffer."""
-        same = (self.rows, self.pitch, self.sh, self.sw, self.first_only)
-        planes = aligned(self.plane, lanes) == aligned(other.plane, lanes)
-        there = (other.rows, other.pitch, other.sh, other.sw, other.first_only)
-        return same == there and planes
-
-    def positions(self, height: int, width: int) -> NDArray[np.int64]:
-        """Byte of every pixel in its plane, ``(images, height, width)``; -1 where it has none."""
-        n, h, w = np.ogrid[: self.images, :height, :width]
-        phase = (h % self.sh) * self.sw + w % self.sw
-        pixel = (n * self.rows + h // self.sh) * self.pitch + w // self.sw
-        if self.first_only:
-            return np.where(phase == 0, pixel, -1)
-        return np.asarray(phase * self.span + pixel, np.int64)
-
-
-@dataclass(frozen=True)
-class Need:
-    """Format that a pass wants its inputs in: phases, and at least these rows and this pitch.
-
-    :param first_only: it reads phase 0 alone.
-    """
-
-    sh: int
-    sw: int
-    rows: int
-    pitch: int
-    first_only: bool = False
-
-    def met_by(self, held: Format) -> bool:
-        """Whether a map in format ``held`` serves."""
-        phases = (held.sh, held.sw) == (self.sh, self.sw)
-        phases = phases and held.first_only <= self.first_only
-        return phases and held.rows >= self.rows and held.pitch >= self.pitch
-
-    def format(self, images: int, lanes: int) -> Format:
-        """The smallest format that serves; large phases begin at whole lines."""
-        span = images * self.rows * self.pitch
-        if span >= lanes:
-            span = aligned(span, lanes)
-        return Format(images, self.rows, self.pitch, self.sh, self.sw, span, self.first_only)
-
-
-@dataclass(frozen=True)
-class Window:
-    """Geometry that conv and pool share: kernel elements as ``(row, column)`` input offsets."""
-
-    shape: tuple[int, int, int]
-    output: tuple[int, int]
-    stride: tuple[int, int]
-    rows: tuple[int, ...]
-    columns: tuple[int, ...]
-
-    def need(self, images: int, lanes: int) -> Need:
-        """Format that the input must have."""
-        _, height, width = self.shape
-        (sh, sw), (out_rows, out_columns) = self.stride, self.output
-        if self.output == (1, 1):
-            inside = min(self.rows) >= 0 and min(self.columns) >= 0
-            if images == 1 and inside and max(self.rows) < height and max(self.columns) < width:
-                return Need(1, 1, height, width)
-            if images > 1 and inside:
-                return Need(height, width, 1, 1)
-        rows, pitch = max(-(-height // sh), out_rows), max(-(-width // sw), out_columns)
-        if images * rows * pitch > 16 * lanes:
-            # Several RUNs will share the map: pieces must begin at whole transfers.
-            pitch = aligned(pitch, 8)
-        first_only = (sh, sw) != (1, 1) and self.rows == (0,) and self.columns == (0,)
-        return Need(sh, sw, rows, pitch, first_only)
+MOST_TAPS = 1 << POSITION_BITS
+_SMALL_POOL = 9
 
 
 @dataclass(frozen=True)
@@ -156,6 +62,8 @@ class Pass:
         channel ``c`` minus channel ``C + c``. Its values are -255 to 255, as it comes from a byte.
     :param digits: for a residual sum, base-128 digits of the two multipliers, highest first.
     :param target: map that the pass writes channels of, from ``first`` on; its own where empty.
+    :param added: a residual sum of the layer's output and the second source, made on the way out.
+    :param inner: format of the layer's output before that sum; otherwise that of the map.
     """
 
     name: str
@@ -171,6 +79,13 @@ class Pass:
     digits: tuple[tuple[int, int], ...] = ()
     target: str = ""
     first: int = 0
+    added: Sum | None = None
+    inner: QFormat | None = None
+
+    @property
+    def requantised(self) -> QFormat:
+        """Format that the accumulators are brought to."""
+        return self.inner or self.output
 
     @property
     def channelwise(self) -> bool:
@@ -209,9 +124,12 @@ def _layer_weights(layer: CompressedLayer, output: int, halves: int) -> Weights:
     return Weights(np.concatenate(parts), np.tile(row, halves), np.tile(column, halves), signed)
 
 
-def lower(model: CompressedModel, array: SequentialArray) -> list[Pass]:
-    """The passes of ``model``, one per node, in order.
+def lower(
+    model: CompressedModel, array: SequentialArray, apart: Collection[str] = ()
+) -> list[Pass]:
+    """The passes of ``model``, one per node, in order; a layer may make a residual sum too.
 
+    :param apart: residual sums that are passes of their own.
     :raises PyadmmError: for what the array cannot compute, by name.
     """
     for name in (INPUT, *(node.name for node in model.nodes[:-1])):
@@ -223,9 +141,60 @@ def lower(model: CompressedModel, array: SequentialArray) -> list[Pass]:
     if input_halves(model) > 1 and not _only_layers_read_input(model):
         raise PyadmmError("sequential: an input of nine bits is read by other nodes than layers")
     passes: list[Pass] = []
+    joined = {name: layer for name, layer in _joined(model).items() if name not in apart}
     for node in model.nodes:
-        passes += _parts(model, node) if isinstance(node, Concat) else [_pass(model, node, array)]
+        if isinstance(node, Concat):
+            passes += _parts(model, node)
+        elif isinstance(node, Add) and node.name in joined:
+            layer = next(one for one in model.layers if one.name == joined[node.name])
+            passes.append(_with_sum(_pass(model, layer, array), node, model))
+        elif node.name not in joined.values():
+            passes.append(_pass(model, node, array))
     return passes
+
+
+def _joined(model: CompressedModel) -> dict[str, str]:
+    """Residual sums that a layer makes on its way out: name of the sum -> name of the layer.
+
+    The layer must have stride 1, no other reader and a tap to spare, and both multipliers must fit 16 bits.
+    """
+    readers: dict[str, int] = {}
+    for node in model.nodes:
+        for source in node.sources:
+            readers[source] = readers.get(source, 0) + 1
+    layers = {
+        layer.name: layer
+        for layer in model.layers
+        if layer.spec.stride == (1, 1)
+        and readers.get(layer.name) == 1
+        and layer.output.bits <= 8
+        and layer.spec.kernel[0] * layer.spec.kernel[1] < MOST_TAPS // 2
+    }
+    found: dict[str, str] = {}
+    for node in model.nodes:
+        if isinstance(node, Add) and max(node.mult) < 1 << 16 and node.output.bits <= 8:
+            own = [name for name in node.sources if name in layers]
+            if own:
+                found[node.name] = own[0]
+    return found
+
+
+def _with_sum(lowered: Pass, node: Add, model: CompressedModel) -> Pass:
+    """The pass of a layer that adds the other source of ``node`` and gives its map."""
+    own = node.sources.index(lowered.name)
+    other = node.sources[1 - own]
+    (mult0, mult1), shift = _reduced((node.mult[own], node.mult[1 - own]), node.shift)
+    held = node.output
+    signed = model.format_of(other).signed
+    added = Sum(mult0, mult1, min(shift, _LARGEST_SHIFT), held.lo, held.hi, signed)
+    return replace(
+        lowered,
+        name=node.name,
+        sources=(*lowered.sources, other),
+        output=held,
+        added=added,
+        inner=lowered.output,
+    )
 
 
 def _only_layers_read_input(model: CompressedModel) -> bool:
@@ -272,7 +241,7 @@ def _pass(model: CompressedModel, node: Node, array: SequentialArray) -> Pass:
         )
     assert isinstance(node, MaxPool | AvgPool)
     rows, columns = (_offsets(node.kernel[axis], node.padding[axis]) for axis in (0, 1))
-    window = Window(shape, out, node.stride, rows, columns)
+    window = _pool_window(shape, out, node.stride, rows, columns)
     scale = Requant()
     if isinstance(node, MaxPool):
         if held.signed and any(node.padding):
@@ -281,6 +250,23 @@ def _pass(model: CompressedModel, node: Node, array: SequentialArray) -> Pass:
         scale = _average(node, shape)
     maximum = isinstance(node, MaxPool)
     return Pass(node.name, node.sources, window, outputs, held, maximum, scale, zero, node)
+
+
+def _pool_window(
+    shape: tuple[int, int, int],
+    out: tuple[int, int],
+    stride: tuple[int, int],
+    rows: tuple[int, ...],
+    columns: tuple[int, ...],
+) -> Window:
+    """A small pool is made with stride 1, and the list drops what is not wanted.
+
+    Its input then needs no phases, whose list is longer than that of the output.
+    """
+    if out == (1, 1) or not 1 < len(rows) * len(columns) <= _SMALL_POOL:
+        return Window(shape, out, stride, rows, columns)
+    made = ((out[0] - 1) * stride[0] + 1, (out[1] - 1) * stride[1] + 1)
+    return Window(shape, made, (1, 1), rows, columns, stride)
 
 
 def _offsets(taps: int, padding: int, dilation: int = 1) -> tuple[int, ...]:
@@ -347,114 +333,3 @@ def _digits(mult: tuple[int, int]) -> tuple[tuple[int, int], ...]:
         (mult[0] >> _DIGIT_BITS * place & mask, mult[1] >> _DIGIT_BITS * place & mask)
         for place in places
     )
-
-
-@dataclass(frozen=True)
-class TapMap:
-    """Taps of a pass in one format: kernel element -> tap and channel step.
-
-    :param shift_rows: per tap, output row + this = row of the phase; ``shift_columns`` likewise.
-    :param phase: per tap, the phase that it reads (0 where phases count as channels).
-    :param tap: per kernel element ``(row, column)``, its tap.
-    :param step: per kernel element, virtual channels behind the channel's first.
-    :param fold: virtual channels per channel.
-    """
-
-    shift_rows: NDArray[np.int64]
-    shift_columns: NDArray[np.int64]
-    phase: NDArray[np.int64]
-    tap: NDArray[np.int64]
-    step: NDArray[np.int64]
-    fold: int
-
-    @property
-    def count(self) -> int:
-        """Number of taps of the kernel."""
-        return len(self.phase)
-
-    @property
-    def bits(self) -> int:
-        """Bits of an entry's position that hold the tap."""
-        return max(self.count - 1, 0).bit_length()
-
-    def offsets(self, pitch: int, span: int) -> NDArray[np.int64]:
-        """Bytes from an output pixel to the input of every tap."""
-        return self.phase * span + self.shift_rows * pitch + self.shift_columns
-
-    def masks(self, window: Window, held: Format, first: int, count: int) -> NDArray[np.bool_]:
-        """``(count, taps)``: whether output pixel ``first + i`` reads a pixel of the map."""
-        pixel = np.arange(first, first + count)
-        row, column = pixel // held.pitch % held.rows, pixel % held.pitch
-        out_rows, out_columns = window.output
-        live = (
-            (row < out_rows)
-            & (column < out_columns)
-            & (pixel < held.images * held.rows * held.pitch)
-        )
-        _, height, width = window.shape
-        rows = row[:, None] + self.shift_rows
-        columns = column[:, None] + self.shift_columns
-        inside = (rows >= 0) & (rows < -(-height // held.sh))
-        inside &= (columns >= 0) & (columns < -(-width // held.sw))
-        return np.asarray(live[:, None] & inside)
-
-
-def tap_map(lowered: Pass, held: Format, lanes: int) -> TapMap:
-    """Taps of ``lowered`` over inputs in format ``held``.
-
-    :raises PyadmmError: where the kernel has more taps than an entry can name.
-    """
-    window = lowered.window
-    if lowered.digits:
-        none = np.zeros(2, np.int64)
-        return TapMap(none, none, none, np.zeros((1, 1), np.int64), np.zeros((1, 1), np.int64), 1)
-    plain = _taps(window, held, fold=False)
-    single = not isinstance(lowered.node, CompressedLayer) or lowered.node.spec.kernel_channels == 1
-    room = _MOST_TAPS if single else _MOST_TAPS // 2
-    if held.phases > 1 and plain.count > _WIDE_TAPS and not held.span % lanes:
-        return _taps(window, held, fold=True)
-    if plain.count > room:
-        raise PyadmmError(
-            f"sequential: {lowered.name} has {plain.count} kernel positions; {room} are the most"
-        )
-    return plain
-
-
-def _taps(window: Window, held: Format, fold: bool) -> TapMap:
-    row, column = np.meshgrid(window.rows, window.columns, indexing="ij")
-    phase = (row % held.sh) * held.sw + column % held.sw
-    down, right = row // held.sh, column // held.sw
-    key = np.stack([np.zeros_like(phase) if fold else phase, down, right], axis=-1)
-    unique, tap = np.unique(key.reshape(-1, 3), axis=0, return_inverse=True)
-    step = phase if fold else np.zeros_like(phase)
-    return TapMap(
-        unique[:, 1],
-        unique[:, 2],
-        unique[:, 0],
-        tap.reshape(phase.shape),
-        step,
-        held.phases if fold else 1,
-    )
-
-
-def slot_entries(lowered: Pass, taps: TapMap, channel: int) -> tuple[int, NDArray[np.uint16]]:
-    """First virtual channel and entries of output ``channel``."""
-    if lowered.digits:
-        return channel, _sum_entries(lowered.digits)
-    weights = lowered.weights(channel)
-    if len(weights.code) == 0:
-        return 0, np.zeros(1, np.uint16)
-    virtual = weights.channel * taps.fold + taps.step[weights.row, weights.column]
-    tap = taps.tap[weights.row, weights.column]
-    order = np.lexsort((tap, virtual))
-    first = int(virtual[order[0]])
-    return first, pack_entries(virtual[order] - first, tap[order], weights.code[order], taps.bits)
-
-
-def _sum_entries(digits: Sequence[tuple[int, int]]) -> NDArray[np.uint16]:
-    words: list[int] = []
-    for place, pair in enumerate(digits):
-        if place:
-            words.append(ESCALATE)
-        words += [MAC | tap << 8 | digit - 1 for tap, digit in enumerate(pair) if digit]
-    return np.array(words, np.uint16)

@@ -17,6 +17,7 @@ from pyadmm.hardware.sequential.array import (
     HEADER_BYTES,
     MAGIC,
     MOST_GROUPS,
+    SLICE,
     VERSION,
     SequentialArray,
 )
@@ -30,9 +31,11 @@ TARGETS: tuple[Target, ...] = ("buffer", "masks", "taps", "list")
 MAC = 1 << 15
 ESCALATE = 1
 """An entry without MAC whose code is this one multiplies the accumulators by 128."""
+SKIP = 2
+"""An entry without MAC whose code is this one takes what a sum adds, from the slot's own line."""
 POSITION_BITS = 7
 TAP_SIGNED = 1 << 24
-LIST_ZERO, LIST_END = 1 << 24, 1 << 25
+LIST_ZERO, LIST_END = 1 << 32, 1 << 33
 _DIGEST_BYTES = 32
 
 
@@ -56,6 +59,18 @@ class Load:
 
 
 @dataclass(frozen=True)
+class Sum:
+    """What a RUN adds to its requantised results: ``(y * mult0 + skip * mult1) >> shift``, rounded and clamped."""
+
+    mult0: int
+    mult1: int
+    shift: int
+    low: int
+    high: int
+    signed: bool
+
+
+@dataclass(frozen=True)
 class Run:
     """Compute ``tiles`` tiles of every slot of the groups' streams.
 
@@ -63,7 +78,7 @@ class Run:
     :param plane: bytes in the buffer from one channel to the next.
     :param taps: masks per tile; the mask of a tap is word ``mask_base + tile * taps + tap``.
     :param tap_bits: low bits of an entry's position that hold the tap.
-    :param stored: transfers of a channel that are stored, or words of the list (``listed``).
+    :param stored: transfers of ``SLICE`` bytes of a channel that are stored, or words of the list (``listed``).
     :param last_slices: transfers of the last tile that hold pixels; the others are not made.
     :param piece_stride: bytes from one piece of a list's output to the next.
     :param streams: byte address of group 0's stream; ``words`` are the groups' lengths.
@@ -89,6 +104,7 @@ class Run:
     list_base: int
     streams: int
     words: tuple[int, ...]
+    added: Sum | None = None
     wait_run: bool = True
     wait_load: bool = True
 
@@ -98,8 +114,9 @@ class Slot:
     """One output channel of one RUN.
 
     :param start: byte address, behind the run's base, of lane 0 of tile 0.
-    :param destination: 8-byte units behind the descriptor's destination.
+    :param destination: units of ``SLICE`` bytes behind the descriptor's destination.
     :param entries: uint16 words.
+    :param skip: line of what a sum adds, behind the SKIP entry's tap.
     """
 
     start: int
@@ -108,6 +125,7 @@ class Slot:
     mult: int
     shift: int
     entries: NDArray[np.uint16]
+    skip: int = 0
 
     @property
     def words(self) -> int:
@@ -162,7 +180,9 @@ def encode_slot(slot: Slot, buffer_bytes: int, last: bool) -> bytes:
     if not 0 <= slot.destination < 1 << 24:
         raise PyadmmError(f"sequential program: destination {slot.destination} exceeds 24 bits")
     first = count | (slot.start % buffer_bytes) << 16 | slot.destination << 40
+    first |= (slot.skip & 0xF) << 36
     second = (slot.bias & 0xFFFFFFFF) | slot.mult << 32 | slot.shift << 48 | int(last) << 63
+    second |= (slot.skip >> 4) << 54
     padded = np.zeros(-(-count // 4) * 4, "<u2")
     padded[:count] = slot.entries
     return struct.pack("<QQ", first, second) + padded.tobytes()
@@ -189,7 +209,15 @@ def encode(descriptor: Descriptor) -> bytes:
 def _run_words(run: Run, first: int) -> list[int]:
     if len(run.words) > MOST_GROUPS or any(not 0 <= count < 1 << 32 for count in run.words):
         raise PyadmmError(f"sequential program: streams of {run.words} words do not fit")
-    flags = (run.maximum, run.to_buffer, run.listed, run.wide)
+    added = run.added
+    flags = (
+        run.maximum,
+        run.to_buffer,
+        run.listed,
+        run.wide,
+        bool(added),
+        bool(added and added.signed),
+    )
     head = [
         first,
         run.base,
@@ -208,7 +236,11 @@ def _run_words(run: Run, first: int) -> list[int]:
         run.streams,
         0,
     ]
-    return head + list(run.words)
+    words = [*run.words, *[0] * (MOST_GROUPS - len(run.words))]
+    if added is None:
+        return head + words
+    bounds = [added.low & 0xFFFFFFFF, added.high & 0xFFFFFFFF]
+    return head + words + [added.mult0 | added.mult1 << 16, added.shift, *bounds]
 
 
 def decode(data: bytes) -> Descriptor | None:
@@ -227,7 +259,9 @@ def decode(data: bytes) -> Descriptor | None:
         source, rows, per_row, stride = words[1:5]
         target = TARGETS[words[5] & 3]
         return Load(source, rows, per_row, stride, target, words[6], **wait)
-    maximum, to_buffer, listed, wide = (bool(words[5] >> place & 1) for place in range(4))
+    maximum, to_buffer, listed, wide, adds, signed = (bool(words[5] >> i & 1) for i in range(6))
+    last = words[24:28]
+    factors = last[0] & 0xFFFF, last[0] >> 16, last[1]
     return Run(
         base=words[1],
         plane=words[2],
@@ -248,7 +282,8 @@ def decode(data: bytes) -> Descriptor | None:
         tap_base=words[12],
         list_base=words[13],
         streams=words[14],
-        words=words[16:],
+        words=words[16 : 16 + MOST_GROUPS],
+        added=Sum(*factors, _signed(last[2]), _signed(last[3]), signed) if adds else None,
         **wait,
     )
 
@@ -307,5 +342,10 @@ def aligned(size: int, to: int) -> int:
 
 
 def beats(size: int) -> int:
-    """Transfers that ``size`` bytes take."""
+    """Transfers on a memory port that ``size`` bytes take."""
     return -(-size // BEAT)
+
+
+def slices(size: int) -> int:
+    """Transfers of the store that ``size`` bytes take."""
+    return -(-size // SLICE)

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pyadmm.hardware.sequential.array import BEAT, SequentialArray
+from pyadmm.hardware.sequential.array import BEAT, SLICE, SequentialArray
 from pyadmm.hardware.sequential.compiler import Compiled, compile_model, descriptors
 from pyadmm.hardware.sequential.program import Load, Run, decode
 from pyadmm.model.integer import CompressedModel
@@ -19,8 +19,8 @@ BASIS = "modelled"
 _BATCHES = (1, 2, 3, 4, 6, 8, 12, 16)
 _FILL_CYCLES = 150
 """That a RUN takes to fill and empty the pipeline, about."""
-_HEADER_CYCLES = 5
-"""Of a slot: two words of header and what follows them through the ring."""
+_LEAST_SLOT_CYCLES = 5
+"""That a group takes to have the next slot's header ready."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class PassBound:
     :param compute: cycles of the group with the most entries.
     :param drain: cycles in which the drain or the store takes results.
     :param memory: cycles of all transfers at the memory's rate.
-    :param cycles: sum over the pass' RUNs of the largest of the three.
+    :param cycles: sum over the pass' RUNs of the largest of the three, and of loads that the array waits for.
     """
 
     name: str
@@ -55,10 +55,11 @@ class _RunBound:
     drain: int
     memory: int
     macs: int
+    serial: int
 
     @property
     def cycles(self) -> int:
-        return max(self.compute, self.drain, self.memory)
+        return max(self.compute, self.drain, self.memory - self.serial) + self.serial
 
 
 def bounds(compiled: Compiled, bytes_per_cycle: float) -> list[PassBound]:
@@ -85,26 +86,39 @@ def _summed(name: str, runs: list[_RunBound]) -> PassBound:
 
 def _run_bounds(compiled: Compiled, bytes_per_cycle: float) -> Iterator[_RunBound]:
     image, array = compiled.program.image, compiled.program.array
-    loaded = 0
+    loaded = serial = 0
     known: dict[int, list[list[int]]] = {}
     for data in descriptors(image):
         item = decode(data)
         if isinstance(item, Load):
             loaded += item.rows * item.beats * BEAT
+            serial += item.rows * item.beats if item.wait_run else 0
             continue
         assert isinstance(item, Run)
         counts = known.setdefault(item.streams, _slot_entries(image, item))
         slots = sum(len(group) for group in counts)
-        made = (item.tiles - 1) * array.line_beats + item.last_slices
-        stored = 0 if item.to_buffer else slots * min(item.stored, 4 * made) * BEAT
-        moved = loaded + sum(item.words) * BEAT + stored
-        loaded = 0
+        made = (item.tiles - 1) * array.line_slices + item.last_slices
+        stored = 0 if item.to_buffer else slots * min(item.stored, 4 * made) * SLICE
+        entries = sum(item.words) * BEAT
+        # Three channels of a transfer per cycle each: entries in, maps in, maps out.
+        busiest = max(loaded, entries, stored) / BEAT
+        moved = max((loaded + entries + stored) / bytes_per_cycle, busiest)
+        waited, loaded, serial = serial, 0, 0
         yield _RunBound(
-            max(sum(group) * item.tiles + _HEADER_CYCLES * len(group) for group in counts),
-            slots * max(made * (4 if item.wide else 1), item.stored if item.listed else 0),
-            round(moved / bytes_per_cycle),
+            max(
+                sum(max(count * item.tiles, _LEAST_SLOT_CYCLES) for count in group)
+                for group in counts
+            ),
+            slots * max(made * _passes(item), item.stored if item.listed else 0),
+            round(moved),
             sum(map(sum, counts)) * item.tiles * array.lanes,
+            waited,
         )
+
+
+def _passes(run: Run) -> int:
+    """How often the drain takes a result."""
+    return 4 if run.wide else 2 if run.added else 1
 
 
 def _slot_entries(image: bytes, run: Run) -> list[list[int]]:

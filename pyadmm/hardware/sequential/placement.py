@@ -1,0 +1,349 @@
+"""Places of all maps: in the buffer as long as they fit, else in memory, loaded whole or in stripes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from pyadmm.core.errors import PyadmmError
+from pyadmm.hardware.sequential.array import (
+    BEAT,
+    SLICE,
+    SequentialArray,
+)
+from pyadmm.hardware.sequential.lists import cut_into_runs, list_words, possible_cuts
+from pyadmm.hardware.sequential.maps import (
+    Map,
+    Step,
+    network_steps,
+)
+from pyadmm.hardware.sequential.program import (
+    aligned,
+)
+from pyadmm.model.integer import (
+    INPUT,
+    CompressedModel,
+)
+
+_SLACK_WORDS = 32
+"""Of an entry buffer: a burst under way and the next slot's header."""
+PAGE = 64
+"""Maps begin at multiples of so many bytes in memory."""
+_LONG_LOAD, _RUNS_AHEAD, _MORE_LOADED = 64, 4, 1.3
+"""A map of so many lines is loaded in stripes for so many RUNs, unless halos make it so much larger."""
+_SHORT_STRIPE, _SMALL_BLOCK = 16, 8
+"""Stripes of fewer tiles make a channelwise pass take some channels at a time, at least so many."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a map lies: first byte of channel 0 and bytes from channel to channel."""
+
+    in_buffer: bool
+    base: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A step with places.
+
+    :param sources: where the inputs lie while the pass runs; for a striped pass, in memory.
+    :param loads: per source, the line it is loaded to as a whole first, or None.
+    :param runs: ranges of tiles.
+    :param stripes: first lines of the (two) stripe buffers, or empty where inputs are whole.
+    """
+
+    step: Step
+    sources: tuple[Place, ...]
+    loads: tuple[int | None, ...]
+    output: Place
+    runs: tuple[range, ...]
+    stripes: tuple[int, ...] = ()
+
+    @property
+    def stripe_lines(self) -> int:
+        """Lines of one phase in a stripe buffer."""
+        return max(len(self.step.lines(tiles)) for tiles in self.runs)
+
+
+class _FullError(Exception):
+    """The buffer cannot take what a step needs; carries its name."""
+
+
+class _PlainError(Exception):
+    """A map cannot be repacked by the pass that makes it; carries its name."""
+
+
+class _ApartError(Exception):
+    """The inputs of layers and of the sums behind them do not fit together; carries the sums' names."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        super().__init__()
+        self.names = names
+
+
+class _Lines:
+    """Free lines of the buffer, first fit."""
+
+    def __init__(self, lines: int) -> None:
+        self.free = [(0, lines)]
+
+    def take(self, lines: int) -> int | None:
+        for place, (base, size) in enumerate(self.free):
+            if size >= lines:
+                self.free[place] = (base + lines, size - lines)
+                return base
+        return None
+
+    def give(self, base: int, lines: int) -> None:
+        parts = sorted([*self.free, (base, lines)])
+        self.free = []
+        for start, size in parts:
+            if self.free and sum(self.free[-1]) == start:
+                self.free[-1] = (self.free[-1][0], self.free[-1][1] + size)
+            else:
+                self.free.append((start, size))
+
+    def largest(self) -> tuple[int, int]:
+        return max(self.free, key=lambda part: part[1])
+
+
+class _Planner:
+    """Places of all maps; what does not fit into the buffer goes to memory."""
+
+    def __init__(self, steps: Sequence[Step], array: SequentialArray) -> None:
+        self.steps, self.array = steps, array
+        self.last = {held.name: i for i, step in enumerate(steps) for held in step.sources}
+        self.spilled = {INPUT, steps[-1].output.name}
+        self.memory: dict[str, Place] = {}
+
+    def plan(self) -> list[PlannedStep]:
+        """Plan all steps; spill one more map as long as one does not fit."""
+        while True:
+            try:
+                return self._attempt()
+            except _FullError as error:
+                self._spill(str(error))
+
+    def _lines_of(self, held: Map) -> int:
+        return held.shape[0] * -(-held.format.plane // self.array.lanes)
+
+    def _spill(self, blocked: str) -> None:
+        rest = [name for name in self.places if name not in self.spilled]
+        if self.wanted.name not in self.spilled:
+            rest.append(self.wanted.name)
+        if not rest and self.wanted.listed and not self.copying:
+            raise _PlainError(self.wanted.name)
+        if not rest and self.adding:
+            raise _ApartError({self.wanted.name, *self._too_large()})
+        if not rest:
+            raise PyadmmError(
+                f"sequential: {blocked} does not fit into a buffer of {self.array.lines} lines; "
+                "use a larger array"
+            )
+        sizes = {step.output.name: self._lines_of(step.output) for step in self.steps}
+        self.spilled.add(max(rest, key=lambda name: sizes[name]))
+
+    def _too_large(self) -> list[str]:
+        """Layers with a sum of which not even a stripe of one line fits."""
+        return [
+            step.output.name
+            for step in self.steps
+            if step.lowered.added and len(step.reads) + len(step.block) > self.array.lines
+        ]
+
+    def _attempt(self) -> list[PlannedStep]:
+        self.lines = _Lines(self.array.lines)
+        self.places: dict[str, Place] = {}
+        self.memory = {}
+        self.memory_end = 0
+        self._in_memory(self.steps[0].sources[0])
+        planned = []
+        for number, step in enumerate(self.steps):
+            planned += self._step(step)
+            for held in {held.name: held for held in (*step.sources, step.output)}.values():
+                if held.name not in self.spilled and self.last.get(held.name, 0) <= number:
+                    place = self.places.pop(held.name)
+                    self.lines.give(place.base // self.array.lanes, self._lines_of(held))
+        return planned
+
+    def _in_memory(self, held: Map) -> Place:
+        channels = held.shape[0]
+        stride = aligned(held.format.plane, SLICE)
+        if held.wide:
+            stride = 4 * aligned(held.format.span, self.array.lanes)
+        place = Place(False, self.memory_end, stride)
+        self.memory[held.name] = place
+        self.memory_end = aligned(self.memory_end + channels * stride, PAGE)
+        return place
+
+    def _step(self, step: Step) -> list[PlannedStep]:
+        self.wanted = step.output
+        self.copying = step.lowered.node is None
+        self.adding = step.lowered.added is not None
+        output = self._output(step)
+        compact = self._compact(step, output)
+        if compact:
+            return [compact]
+        missing = [held for held in step.sources if held.name in self.spilled]
+        bases = [self.lines.take(self._lines_of(held)) for held in missing]
+        whole = all(base is not None for base in bases)
+        try:
+            ahead = self._ahead(step, output, missing) if whole else None
+            if ahead:
+                return [ahead]
+            if whole:
+                runs = self._runs(step, output, self.array.tiles)
+                loads = dict(zip((h.name for h in missing), bases, strict=True))
+                return [self._resident(step, output, runs, loads)]
+        finally:
+            for held, base in zip(missing, bases, strict=True):
+                if base is not None:
+                    self.lines.give(base, self._lines_of(held))
+        return self._in_blocks(step, output)
+
+    def _ahead(self, step: Step, output: Place, missing: Sequence[Map]) -> PlannedStep | None:
+        """Stripes of a large map that would fit as a whole, so that the RUN before hides the load of the next."""
+        lines = sum(self._lines_of(held) for held in missing)
+        if len(missing) < len(step.sources) or lines < _LONG_LOAD or step.tiles < 2 * _RUNS_AHEAD:
+            return None
+        found = self._stripes(step, output, 2, -(-step.tiles // _RUNS_AHEAD))
+        if found is None or len(found.stripes) < 2:
+            return None
+        per_line = lines / -(-step.sources[0].format.span // self.array.lanes)
+        loaded = per_line * sum(len(step.lines(tiles)) for tiles in found.runs)
+        return found if loaded < _MORE_LOADED * lines else None
+
+    def _compact(self, step: Step, output: Place) -> PlannedStep | None:
+        """A map of small planes, loaded without gaps where lines of its own would not fit."""
+        held = step.sources[0]
+        if len(step.sources) > 1 or held.name not in self.spilled:
+            return None
+        place, runs = self.memory[held.name], self._runs(step, output, self.array.tiles)
+        lines = -(-held.shape[0] * place.stride // self.array.lanes)
+        base, room = self.lines.largest()
+        if runs is None or self._lines_of(held) <= room or lines > room:
+            return None
+        there = Place(True, base * self.array.lanes, place.stride)
+        return PlannedStep(step, (there,), (base,), output, runs)
+
+    def _output(self, step: Step) -> Place:
+        held = step.output
+        begun = self.places.get(held.name) or self.memory.get(held.name)
+        if begun:
+            return begun
+        if held.name in self.spilled:
+            return self._in_memory(held)
+        base = self.lines.take(self._lines_of(held))
+        if base is None:
+            raise _FullError(held.name)
+        stride = aligned(held.format.plane, self.array.lanes)
+        self.places[held.name] = Place(True, base * self.array.lanes, stride)
+        return self.places[held.name]
+
+    def _resident(
+        self,
+        step: Step,
+        output: Place,
+        runs: tuple[range, ...] | None,
+        loads: dict[str, int | None],
+    ) -> PlannedStep:
+        if runs is None:
+            raise _FullError(step.lowered.name)
+        lanes = self.array.lanes
+        sources = []
+        for held in step.sources:
+            base = loads.get(held.name)
+            if base is None:
+                sources.append(self.places[held.name])
+            else:
+                sources.append(Place(True, base * lanes, aligned(held.format.plane, lanes)))
+        bases = tuple(loads.get(held.name) for held in step.sources)
+        return PlannedStep(step, tuple(sources), bases, output, runs)
+
+    def _in_blocks(self, step: Step, output: Place) -> list[PlannedStep]:
+        """Striped passes over all channels, or over some at a time where stripes were short."""
+        count, found = 1, self._striped(step, output)
+        while step.lowered.channelwise and len(step.block) // count > _SMALL_BLOCK:
+            if found and len(found.runs[0]) >= min(step.tiles, _SHORT_STRIPE):
+                break
+            count *= 2
+            found = self._striped(step.blocks(count)[0], output) or found
+        if found is None:
+            raise _FullError(step.lowered.name)
+        size = len(found.step.block)
+        return [replace(found, step=part) for part in step.blocks(-(-len(step.block) // size))]
+
+    def _striped(self, step: Step, output: Place) -> PlannedStep | None:
+        """Stripes of the inputs, two at a time, or one where there is no room for two."""
+        if any(held.name not in self.spilled for held in step.sources):
+            return None
+        if any(held.format.span % BEAT and held.format.phases > 1 for held in step.sources):
+            return None
+        for copies in (2, 1):
+            found = self._stripes(step, output, copies)
+            if found:
+                return found
+        return None
+
+    def _stripes(
+        self, step: Step, output: Place, copies: int, most: int | None = None
+    ) -> PlannedStep | None:
+        base, room = self.lines.largest()
+        per_line = sum(
+            len(step.reads_of(number)) * held.format.phases
+            for number, held in enumerate(step.sources)
+        )
+        # A stripe has at least a line per tile, unless the taps leave out the last ones.
+        most = min(most or self.array.tiles, room // (copies * per_line) + 1)
+        while most:
+            runs = self._runs(step, output, most)
+            if runs is None:
+                return None
+            planned = PlannedStep(step, (), (), output, runs)
+            held_at_once = min(copies, len(runs))
+            size = per_line * planned.stripe_lines
+            if held_at_once * size <= room:
+                places = tuple(self.memory[held.name] for held in step.sources)
+                stripes = tuple(base + copy * size for copy in range(held_at_once))
+                none = (None,) * len(places)
+                return PlannedStep(step, places, none, output, runs, stripes)
+            most = min(most, max(len(tiles) for tiles in runs)) - 1
+        return None
+
+    def _runs(self, step: Step, output: Place, most: int) -> tuple[range, ...] | None:
+        """Tile ranges of at most ``most`` tiles that every table has room for, or None."""
+        array = self.array
+        most = min(most, array.masks // 2 // max(step.taps.count, 1), step.tiles)
+        if step.output.wide:
+            most = min(most, array.tiles // 4)
+        if step.slot_words > array.entry_words - _SLACK_WORDS:
+            most = min(most, 1)
+        cuts = range(1, step.tiles)
+        if step.output.listed:
+            cuts = possible_cuts(step, array.lanes if output.in_buffer else SLICE)
+        while most > 0:
+            runs = cut_into_runs(step.tiles, most, cuts)
+            if runs is None or not step.output.listed:
+                return runs
+            if all(len(list_words(step, tiles)) <= array.lists // 2 for tiles in runs):
+                return runs
+            most = max(len(tiles) for tiles in runs) - 1
+        return None
+
+
+def plan(
+    model: CompressedModel, images: int, array: SequentialArray
+) -> tuple[_Planner, list[PlannedStep]]:
+    """A plan in which every map has a place and a format that its pass can make."""
+    plain: set[str] = set()
+    apart: set[str] = set()
+    while True:
+        planner = _Planner(network_steps(model, images, array, plain, apart), array)
+        try:
+            return planner, planner.plan()
+        except _PlainError as error:
+            plain.add(str(error))
+        except _ApartError as error:
+            apart.update(error.names)
