@@ -320,7 +320,7 @@ class _Planner:
             most = min(most, array.tiles // 4)
         if step.slot_words > array.entry_words - _SLACK_WORDS:
             most = min(most, 1)
-        cuts = range(1, step.tiles)
+        cuts: Sequence[int] = range(1, step.tiles)
         if step.output.listed:
             cuts = possible_cuts(step, array.lanes if output.in_buffer else SLICE)
         while most > 0:
