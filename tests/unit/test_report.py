@@ -389,7 +389,7 @@ def test_the_command_reports_a_bad_record_in_one_line(
     (tmp_path / "record.json").write_text('{"layers": [')
     assert main([str(tmp_path)]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: record.json: is no complete JSON")
+    assert error.startswith("error: record.json: not JSON: ")
     assert error.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
 
