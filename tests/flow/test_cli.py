@@ -46,8 +46,8 @@ def test_unknown_names_are_listed(
     ("text", "words"),
     [
         ("bord: pynq-z2", ["bord", "board"]),
-        ("seed: one", ["seed", "int"]),
-        ("seed: true", ["seed", "int"]),
+        ("seed: one", ["seed", "whole number"]),
+        ("seed: true", ["seed", "whole number"]),
         ("- a list", ["mapping"]),
         ("board: [", ["YAML"]),
         ("compress: {pruning_ratio: 0.5}", ["pruning_ratio", "at least 1"]),

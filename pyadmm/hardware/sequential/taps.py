@@ -49,7 +49,7 @@ class TapMap:
 
     @property
     def count(self) -> int:
-        """Number of taps."""
+        """The table has this many taps."""
         return len(self.phase)
 
     @property
