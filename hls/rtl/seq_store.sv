@@ -75,6 +75,16 @@ module seq_store #(
     $error("seq_store: SLICE must be 16");
   end
 
+  function automatic logic [2:0] zeros(input logic [3:0] bits);
+    case (bits)
+      4'b1111: zeros = 3'd0;
+      4'b0111, 4'b1011, 4'b1101, 4'b1110: zeros = 3'd1;
+      4'b0001, 4'b0010, 4'b0100, 4'b1000: zeros = 3'd3;
+      4'b0000: zeros = 3'd4;
+      default: zeros = 3'd2;
+    endcase
+  endfunction
+
   (* ram_style = "block" *) logic [8*SLICE-1:0] channels [0:2**ADDR_BITS-1];
   (* ram_style = "block" *) logic [33:0] list [0:LISTS-1];
 
@@ -138,14 +148,19 @@ module seq_store #(
   logic [8*SLICE-1:0] channel3_reg, channel4_reg;
   logic [SLICE-1:0] mask3_reg;
   logic zero3_reg, zero4_reg, last1_reg;
-  logic [4:0] gaps [SLICE+1];
+  logic [4:0] gaps [SLICE+1], below [SLICE/4+1];
   logic [SLICE-1:0] stay4_reg [4];
   logic [3:0] coarse4_reg [SLICE];
   logic [4:0] count4_reg;
   assign list_addr = list_base[LIST_BITS-1:0] + index_reg[LIST_BITS-1:0];
   always_comb begin
-    gaps[0] = '0;
-    for (int i = 0; i < SLICE; i++) gaps[i+1] = gaps[i] + {4'd0, ~mask3_reg[i]};
+    // Within four bytes by a table, then one addition of what lies before them.
+    below[0] = '0;
+    for (int q = 0; q < SLICE / 4; q++) begin
+      below[q+1] = below[q] + {2'd0, zeros(mask3_reg[4*q+:4])};
+      for (int i = 0; i < 4; i++) gaps[4*q+i] = below[q] + {2'd0, zeros(mask3_reg[4*q+:4] | 4'(15 << i))};
+    end
+    gaps[SLICE] = below[SLICE/4];
   end
   always_ff @(posedge clk) begin
     if (write) channels[write_addr] <= write_data;
