@@ -3,7 +3,7 @@
 The result is an ``fx.GraphModule`` of standard torch layers, so everything that takes a torch module
 takes an ONNX file as well. Float graphs, graphs with ``QuantizeLinear``/``DequantizeLinear`` pairs and
 QONNX graphs (``Quant`` nodes) are read; constant parts are folded, batch norms stay layers of their
-own. :mod:`pyadmm.network.onnx_operators` says what each operator becomes.
+own. :mod:`pyadmm.network.onnx_ops` says what each operator becomes.
 
 Needs the package ``onnx`` (``pip install 'pyadmm[export]'``).
 """
@@ -23,7 +23,11 @@ from torch import Tensor, fx, nn
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model.onnx import package, runtime_session
-from pyadmm.network.onnx_operators import QONNX_DOMAINS, GraphReader, Quantizer, quant_range
+from pyadmm.network.onnx_ops.builder import GraphBuilder
+from pyadmm.network.onnx_ops.node import QONNX_DOMAINS
+from pyadmm.network.onnx_ops.quantisation import quant_range
+from pyadmm.network.onnx_ops.quantizer import Quantizer
+from pyadmm.network.onnx_ops.reader import read_node
 
 _FILE_LIMIT = 1 << 31
 _MOST_BITS = 8
@@ -120,14 +124,14 @@ def _imported(onnx: Any, path: Path, input_shape: Sequence[int] | None) -> Impor
     if not 0 < size < _FILE_LIMIT:
         raise PyadmmError(f"{path}: must have 1 to {_FILE_LIMIT - 1} bytes, not {size}")
     proto = onnx.load(str(path))
-    reader = GraphReader(onnx, proto, str(path))
-    name, shape = _only_input(path, proto.graph, reader.constants, input_shape)
+    builder = GraphBuilder(onnx, proto, str(path))
+    name, shape = _only_input(path, proto.graph, builder.constants, input_shape)
     rank = len(next(v for v in proto.graph.input if v.name == name).type.tensor_type.shape.dim)
-    reader.start(name, shape, flat=rank == 2)
+    builder.start(name, shape, flat=rank == 2)
     for node in proto.graph.node:
-        reader.read(node)
-    module = reader.finish()
-    return Imported(module.eval(), shape[1:], tuple(reader.notes))
+        read_node(builder, node)
+    module = builder.finish()
+    return Imported(module.eval(), shape[1:], tuple(builder.notes))
 
 
 def _only_input(

@@ -1,0 +1,1 @@
+"""What each ONNX operator becomes in torch, by kind of operator."""

@@ -1,0 +1,77 @@
+"""Activation functions, and those at the end of a network, which are dropped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from torch import nn
+
+from pyadmm.network.onnx_ops.node import Handler, Operator
+
+_TAILS = ("Softmax", "LogSoftmax", "Sigmoid", "ArgMax")
+"""Operators that are dropped at the end of a network: they keep the order of the logits."""
+
+
+def _clip(op: Operator) -> None:
+    lo, hi = (_limit(op, place, name) for place, name in ((1, "min"), (2, "max")))
+    op.layer(_clamp(lo, hi))
+
+
+def _limit(op: Operator, place: int, name: str) -> float:
+    found = op.constant(place, name)
+    value = op.facts.get(name) if found is None else float(np.asarray(found).reshape(()))
+    missing = -math.inf if name == "min" else math.inf
+    limit = missing if value is None else float(value)
+    return missing if abs(limit) >= float(np.finfo(np.float32).max) else limit
+
+
+def _clamp(lo: float, hi: float) -> nn.Module:
+    if (lo, hi) == (0.0, math.inf):
+        return nn.ReLU()
+    if (lo, hi) == (0.0, 6.0):
+        return nn.ReLU6()
+    return nn.Identity() if (lo, hi) == (-math.inf, math.inf) else nn.Hardtanh(lo, hi)
+
+
+def _leaky(op: Operator) -> None:
+    op.layer(nn.LeakyReLU(float(op.facts.get("alpha", 0.01))))
+
+
+def _prelu(op: Operator) -> None:
+    slope = op.weights(1, "slope")
+    if slope is None:
+        raise op.error("must have a slope")
+    module = nn.PReLU(slope.numel())
+    module.weight = nn.Parameter(slope.reshape(-1))
+    op.layer(module)
+
+
+def _simple(make: Callable[[], nn.Module]) -> Handler:
+    return lambda op: op.layer(make())
+
+
+def _tail(op: Operator) -> None:
+    """An activation behind the logits, which is dropped; elsewhere only a sigmoid is a layer."""
+    if op.at_end:
+        op.builder.tail.append(op.kind)
+        op.builder.notes.append(
+            f"{op.kind} at the end is left out: the network gives the logits before it"
+        )
+        op.give(op.value(0))
+    elif op.kind == "Sigmoid":
+        op.layer(nn.Sigmoid())
+    else:
+        raise op.error(f"{op.kind} is supported at the end of a network only")
+
+
+HANDLERS: dict[str, Handler] = {
+    "Relu": _simple(nn.ReLU),
+    "Clip": _clip,
+    "LeakyRelu": _leaky,
+    "PRelu": _prelu,
+    "Tanh": _simple(nn.Tanh),
+    "HardSwish": _simple(nn.Hardswish),
+    **dict.fromkeys(_TAILS, _tail),
+}

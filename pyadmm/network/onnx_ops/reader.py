@@ -1,0 +1,58 @@
+"""Reads one node of an ONNX graph: a standard torch layer, a function, or a constant.
+
+Nodes whose inputs are all constants are evaluated at once; every other node is one call in an ``fx``
+graph.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyadmm.core.errors import PyadmmError
+from pyadmm.network.onnx_ops import (
+    activations,
+    arithmetic,
+    pools,
+    quantisation,
+    shapes,
+    weighted,
+)
+from pyadmm.network.onnx_ops.builder import GraphBuilder
+from pyadmm.network.onnx_ops.folding import fold, folds
+from pyadmm.network.onnx_ops.node import Handler, Operator
+
+_HANDLERS: dict[str, Handler] = {
+    **weighted.HANDLERS,
+    **activations.HANDLERS,
+    **pools.HANDLERS,
+    **shapes.HANDLERS,
+    **arithmetic.HANDLERS,
+    **quantisation.HANDLERS,
+}
+
+
+def read_node(builder: GraphBuilder, node: Any) -> None:
+    """Add one node, or fold it."""
+    op = Operator(builder, node)
+    if folds(op):
+        fold(op)
+        return
+    handler = _HANDLERS.get(op.kind) if op.known_domain else None
+    if handler is None:
+        domain = f" of domain {node.domain}" if node.domain else ""
+        raise op.error(
+            f"{node.op_type}{domain} is not supported; supported are: "
+            + ", ".join(sorted(_HANDLERS))
+        )
+    try:
+        handler(op)
+    except PyadmmError:
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise op.error(f"does not fit its input: {reason}") from error
+    made = builder.values.get(node.output[0])
+    if made is not None and made.op == "call_module":
+        for name in node.input[1:2]:
+            if name in builder.widths:
+                builder.weight_bits[str(made.target)] = builder.widths[name]
