@@ -32,7 +32,7 @@ from pyadmm.hardware.plan import (
     files_digest,
 )
 from pyadmm.hardware.weight_image import weight_image
-from pyadmm.model import INPUT, CompressedModel
+from pyadmm.model import INPUT, CompressedLayer, CompressedModel
 
 TOP = "pyadmm_top"
 IN_STREAM = "in_stream"
@@ -225,42 +225,54 @@ def top_context(plan: AcceleratorPlan, model: CompressedModel | None = None) -> 
         "last": asdict(outgoing[plan.last.node].target),
         "copies": outgoing[INPUT].copies,
         "calls": [_call(unit, names, outgoing[unit.node]) for unit in plan.units],
-        "stages": [
-            {
-                "title": _title(stage),
-                "config": f"cfg_{names[stage.name]}",
-                "fields": _fields(_stage_values(stage)),
-                "words": f"words_{names[stage.name]}",
-                "words_impl": storage_impl(stage.entry_capacity),
-                "slots": f"slots_{names[stage.name]}",
-                "slots_impl": storage_impl(stage.slot_capacity),
-                "fills": f"fills_{names[stage.name]}",
-                "is_last": _cpp(stage is holders[-1]),
-            }
-            for stage in plan.loadable
-        ],
+        "stages": [_loadable_context(stage, names, holders[-1]) for stage in plan.loadable],
         "constants": [
-            {
-                "title": _title(stage),
-                "fields": _fields(_stage_values(stage)),
-                **hls_context(unrolled_layer(model, stage), stage, names[stage.name]),
-            }
+            _constant_context(unrolled_layer(model, stage), stage, names)
             for stage in plan.stages
             if stage.constants is not None
         ],
-        "rows": [
-            {
-                "title": _row_title(row),
-                "config": f"cfg_{names[row.name]}",
-                "fields": _fields(_row_values(row)),
-            }
-            for row in plan.rows
-        ],
+        "rows": [_row_context(row, names) for row in plan.rows],
         "scales": [
             {"name": f"scale_{names[row.name]}", "is_last": _cpp(row is holders[-1])}
             for row in plan.rows
             if row.scales
         ],
+    }
+
+
+def _loadable_context(stage: StagePlan, names: Mapping[str, str], last: Unit) -> dict[str, Any]:
+    """What the templates name of a stage whose weights are loaded; ``last``: loaded at the end."""
+    name = names[stage.name]
+    return {
+        "title": _title(stage),
+        "config": f"cfg_{name}",
+        "fields": _fields(_stage_values(stage)),
+        "words": f"words_{name}",
+        "words_impl": storage_impl(stage.entry_capacity),
+        "slots": f"slots_{name}",
+        "slots_impl": storage_impl(stage.slot_capacity),
+        "fills": f"fills_{name}",
+        "is_last": _cpp(stage is last),
+    }
+
+
+def _constant_context(
+    layer: CompressedLayer, stage: StagePlan, names: Mapping[str, str]
+) -> dict[str, Any]:
+    """What the templates name of a stage whose weights are part of the hardware."""
+    return {
+        "title": _title(stage),
+        "fields": _fields(_stage_values(stage)),
+        **hls_context(layer, stage, names[stage.name]),
+    }
+
+
+def _row_context(row: RowStagePlan, names: Mapping[str, str]) -> dict[str, Any]:
+    """What the templates name of an elementwise stage."""
+    return {
+        "title": _row_title(row),
+        "config": f"cfg_{names[row.name]}",
+        "fields": _fields(_row_values(row)),
     }
 
 

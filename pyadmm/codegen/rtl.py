@@ -342,17 +342,7 @@ def rtl_context(plan: AcceleratorPlan, options: Mapping[str, RtlOptions]) -> dic
         "in_msb": plan.stream.word_bits - 1,
         "in_keep_msb": plan.stream.word_bits // 8 - 1,
         "wide": plan.stream.word_bits > WORD_BITS,
-        "cfg": {
-            **bus,
-            "stages": len(holders),
-            "groups": _words(unit.groups if isinstance(unit, StagePlan) else 1 for unit in holders),
-            "entries": _words(
-                unit.entry_capacity if isinstance(unit, StagePlan) else 1 for unit in holders
-            ),
-            "slots": _words(
-                unit.slot_capacity if isinstance(unit, StagePlan) else 1 for unit in holders
-            ),
-        },
+        "cfg": _configuration_context(holders, bus),
         "links": [link.context() for link in links.values()],
         "first": links[INPUT].name,
         "last": links[plan.last.node].name,
@@ -362,29 +352,58 @@ def rtl_context(plan: AcceleratorPlan, options: Mapping[str, RtlOptions]) -> dic
         "holders": [f"stage_{names[unit.name]}" for unit in holders],
         "stages": [
             {
-                "id": f"stage_{names[unit.name]}",
-                "title": _title(unit, names[unit.name]),
-                "module": _module(unit, names[unit.name]),
+                **_stage_context(plan, unit, names, links, order),
                 "index": f"{bus['stage_bits']}'d{order.get(unit.name, 0)}",
-                "holds": unit.name in order,
-                "weighted": isinstance(unit, StagePlan),
-                "constants": unit in plan.stages and unit.name not in order,
-                "busy": plan.stages.index(unit) if isinstance(unit, StagePlan) else 0,
-                "sources": [
-                    {
-                        "prefix": prefix,
-                        "link": links[source].name,
-                        "port": f"{names[unit.name]}_{place}",
-                    }
-                    for place, (source, prefix) in enumerate(
-                        zip(unit.sources, _prefixes(unit), strict=True)
-                    )
-                ],
-                "target": links[unit.node].name,
                 "parameters": _parameters(_unit_parameters(unit, links, options, bus)),
             }
             for unit in units
         ],
+    }
+
+
+def _configuration_context(holders: Sequence[Unit], bus: Mapping[str, int]) -> dict[str, Any]:
+    """Parameters of the module that loads the memories of ``holders``."""
+    return {
+        **bus,
+        "stages": len(holders),
+        "groups": _words(unit.groups if isinstance(unit, StagePlan) else 1 for unit in holders),
+        "entries": _words(
+            unit.entry_capacity if isinstance(unit, StagePlan) else 1 for unit in holders
+        ),
+        "slots": _words(
+            unit.slot_capacity if isinstance(unit, StagePlan) else 1 for unit in holders
+        ),
+    }
+
+
+def _stage_context(
+    plan: AcceleratorPlan,
+    unit: Unit,
+    names: Mapping[str, str],
+    links: Mapping[str, _Link],
+    order: Mapping[str, int],
+) -> dict[str, Any]:
+    """What the template of the top module names of one stage.
+
+    :param links: by the node that writes them.
+    :param order: places of the units that hold weights or scales, in the order of loading.
+    """
+    name = names[unit.name]
+    return {
+        "id": f"stage_{name}",
+        "title": _title(unit, name),
+        "module": _module(unit, name),
+        "holds": unit.name in order,
+        "weighted": isinstance(unit, StagePlan),
+        "constants": unit in plan.stages and unit.name not in order,
+        "busy": plan.stages.index(unit) if isinstance(unit, StagePlan) else 0,
+        "sources": [
+            {"prefix": prefix, "link": links[source].name, "port": f"{name}_{place}"}
+            for place, (source, prefix) in enumerate(
+                zip(unit.sources, _prefixes(unit), strict=True)
+            )
+        ],
+        "target": links[unit.node].name,
     }
 
 

@@ -54,57 +54,15 @@ def rtl_stage_context(
     :param blocks: whether the next stage takes blocks.
     """
     graph, shape = adder_graph(layer, stage.input), Blocks(stage, row_words=not blocks)
-    _, height, width = stage.spec.input_shape
-    outputs, pooled_height, pooled_width = stage.output_shape
-    kernel, stride = shape.pool
-    live = ", ".join(f"16'd{channel}" for channel in reversed(graph.channels))
-    mults, offsets = zip(*_scales(layer), strict=True)
-    common = {"GROUPS": shape.groups, "BLOCK_ROWS": shape.block_rows}
+    outputs = stage.output_shape[0]
     return {
         "source": source,
         "target": target,
         "window_bits": len(graph.channels) * shape.kernel_rows * shape.columns * stage.input.bits,
         "acc_bits": stage.lanes * outputs * stage.acc_bits,
         "graph_acc_bits": outputs * stage.acc_bits,
-        "front": {
-            "X_BITS": stage.input.bits,
-            "IN_HEIGHT": height,
-            "IN_WIDTH": width,
-            "KERNEL_ROWS": shape.kernel_rows,
-            "ROW_STEP": shape.rows * stage.spec.square_stride,
-            "STEP": shape.step,
-            "PADDING": stage.spec.square_padding,
-            "ZERO_BEATS": shape.zero_beats,
-            "LAG": shape.lag,
-            **common,
-            "ROW_CYCLES": shape.row_cycles,
-            "CLAIM_BLOCK": shape.claim_block,
-            "LIVE": len(graph.channels),
-            "LIVE_CHANNELS": f"{{{live}}}",
-            "BLOCK_FRAME": int(frame_in_blocks(stage)),
-            "ULTRA_FRAME": int(stage.config.ultra_frame),
-            **front,
-        },
-        "back": {
-            "OUT_CHANNELS": outputs,
-            "ROWS": shape.rows,
-            "PIXELS": shape.pixels,
-            "POOL_KERNEL": kernel,
-            "POOL_STRIDE": stride,
-            **common,
-            "LATENCY": graph.latency,
-            "ACC_BITS": stage.acc_bits,
-            "Y_BITS": stage.output.bits,
-            "Y_SIGNED": int(stage.output.signed),
-            "SHIFT": layer.requant.shift,
-            "MULTS": _concatenation(mults, 16),
-            "OFFSETS": _concatenation(offsets, 64),
-            "BLOCKS": int(blocks),
-            "POOLED_HEIGHT": pooled_height,
-            "POOLED_WIDTH": pooled_width,
-            "POOLED_PIXELS": shape.pooled_pixels,
-            "POOLED_GROUPS": shape.pooled_groups,
-        },
+        "front": {**_front_parameters(stage, shape, graph.channels), **front},
+        "back": _back_parameters(layer, stage, shape, graph.latency, blocks=blocks),
         "copies": [
             [_tap_lsb(stage, shape, tap, row, pixel) for tap in reversed(graph.taps)]
             for row in range(shape.rows)
@@ -112,6 +70,67 @@ def rtl_stage_context(
         ],
         "x_bits": stage.input.bits,
     }
+
+
+def _front_parameters(stage: StagePlan, shape: Blocks, channels: Sequence[int]) -> dict[str, Any]:
+    """Parameters of the part that cuts the input into windows of the active ``channels``."""
+    _, height, width = stage.spec.input_shape
+    live = ", ".join(f"16'd{channel}" for channel in reversed(channels))
+    return {
+        "X_BITS": stage.input.bits,
+        "IN_HEIGHT": height,
+        "IN_WIDTH": width,
+        "KERNEL_ROWS": shape.kernel_rows,
+        "ROW_STEP": shape.rows * stage.spec.square_stride,
+        "STEP": shape.step,
+        "PADDING": stage.spec.square_padding,
+        "ZERO_BEATS": shape.zero_beats,
+        "LAG": shape.lag,
+        **_common(shape),
+        "ROW_CYCLES": shape.row_cycles,
+        "CLAIM_BLOCK": shape.claim_block,
+        "LIVE": len(channels),
+        "LIVE_CHANNELS": f"{{{live}}}",
+        "BLOCK_FRAME": int(frame_in_blocks(stage)),
+        "ULTRA_FRAME": int(stage.config.ultra_frame),
+    }
+
+
+def _back_parameters(
+    layer: CompressedLayer, stage: StagePlan, shape: Blocks, latency: int, *, blocks: bool
+) -> dict[str, Any]:
+    """Parameters of the part that pools and requantises the sums.
+
+    :param latency: cycles of the adder graph.
+    """
+    outputs, pooled_height, pooled_width = stage.output_shape
+    kernel, stride = shape.pool
+    mults, offsets = zip(*_scales(layer), strict=True)
+    return {
+        "OUT_CHANNELS": outputs,
+        "ROWS": shape.rows,
+        "PIXELS": shape.pixels,
+        "POOL_KERNEL": kernel,
+        "POOL_STRIDE": stride,
+        **_common(shape),
+        "LATENCY": latency,
+        "ACC_BITS": stage.acc_bits,
+        "Y_BITS": stage.output.bits,
+        "Y_SIGNED": int(stage.output.signed),
+        "SHIFT": layer.requant.shift,
+        "MULTS": _concatenation(mults, 16),
+        "OFFSETS": _concatenation(offsets, 64),
+        "BLOCKS": int(blocks),
+        "POOLED_HEIGHT": pooled_height,
+        "POOLED_WIDTH": pooled_width,
+        "POOLED_PIXELS": shape.pooled_pixels,
+        "POOLED_GROUPS": shape.pooled_groups,
+    }
+
+
+def _common(shape: Blocks) -> dict[str, int]:
+    """Parameters that both parts take."""
+    return {"GROUPS": shape.groups, "BLOCK_ROWS": shape.block_rows}
 
 
 def _tap_lsb(

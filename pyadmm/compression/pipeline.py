@@ -48,9 +48,7 @@ from pyadmm.network.layers import WeightedStep
 from pyadmm.network.steps import ShortcutStep, Step
 from pyadmm.network.to_integer import to_compressed
 from pyadmm.network.trace import LOGIT_BITS, trace
-from pyadmm.settings import (
-    CompressSettings,
-)
+from pyadmm.settings import CompressSettings, TrainSettings
 from pyadmm.training.augmentation import Augmentation
 from pyadmm.training.checkpoint import (
     Best,
@@ -110,26 +108,10 @@ def train_dense(
     :raises PyadmmError: where the model fails in training mode.
     """
     train = settings.dense
-    spec = input_spec(settings.input, _shape(data))
-    encoder = Network(spec, []).to(device_of(model))
-    scale = (spec.format.scale * channel_gain(settings.input)).to(device_of(model))
-
-    def forward(codes: Tensor) -> Tensor:
-        return logits_of(model, codes * scale, ending)
-
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = make_optimizer([{"params": list(model.parameters())}], train)
-    trainer = EpochTrainer(
-        forward,
-        encoder.encode,
-        optimizer,
-        train.batch_size,
-        Augmentation.of(train),
-        precision=train.precision,
-        module=model,
-    )
+    encoder, forward = _on_codes(model, settings, data, ending)
+    trainer = _dense_trainer(model, train, encoder, forward)
     best = Best()
-    parts: dict[str, Stateful] = {"network": model, "optimizer": optimizer, "best": best}
+    parts: dict[str, Stateful] = {"network": model, "optimizer": trainer.optimizer, "best": best}
     start = (
         *(settings.dense, settings.input, data.digests, settings.seed, identity),
         model.state_dict(),
@@ -156,6 +138,39 @@ def train_dense(
         model.load_state_dict(best.tensors)
     model.eval()
     return records
+
+
+def _on_codes(
+    model: nn.Module, settings: CompressSettings, data: Data, ending: str
+) -> tuple[Network, Callable[[Tensor], Tensor]]:
+    """What encodes images as the input of the chip, and the logits of ``model`` on such codes."""
+    spec = input_spec(settings.input, _shape(data))
+    encoder = Network(spec, []).to(device_of(model))
+    scale = (spec.format.scale * channel_gain(settings.input)).to(device_of(model))
+
+    def forward(codes: Tensor) -> Tensor:
+        return logits_of(model, codes * scale, ending)
+
+    return encoder, forward
+
+
+def _dense_trainer(
+    model: nn.Module,
+    train: TrainSettings,
+    encoder: Network,
+    forward: Callable[[Tensor], Tensor],
+) -> EpochTrainer:
+    """Lays the weights of ``model`` out by channels; trains all of its parameters."""
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return EpochTrainer(
+        forward,
+        encoder.encode,
+        make_optimizer([{"params": list(model.parameters())}], train),
+        train.batch_size,
+        Augmentation.of(train),
+        precision=train.precision,
+        module=model,
+    )
 
 
 _UNDONE: dict[str, Callable[[Tensor], Tensor]] = {

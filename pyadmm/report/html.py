@@ -22,6 +22,7 @@ from pyadmm.report.record import (
     Kernel,
     LayerRecord,
     Quantity,
+    RunFacts,
     RunRecord,
 )
 from pyadmm.report.reference import LiteratureRow, comparison
@@ -116,13 +117,6 @@ def render_html(record: RunRecord) -> str:
 def build_page(record: RunRecord) -> Page:
     """What the page says, in words and numbers."""
     run = record.run
-    trained = [f"preset {run.preset}"] if run.preset else []  # a compressed model has none
-    facts = [
-        *trained,
-        *([] if run.seed is None else [f"seed {run.seed}"]),
-        run.date or "date unknown",
-        f"pyadmm {run.pyadmm_version or UNKNOWN}",
-    ]
     tables = (
         _layers_table(record),
         _decisions_table(record),
@@ -137,44 +131,63 @@ def build_page(record: RunRecord) -> Page:
     )
     return Page(
         title=f"{run.model or 'unknown model'} on {run.board or 'unknown board'}",
-        subtitle=" · ".join(facts),
+        subtitle=_subtitle(run),
         alerts=_alerts(record),
         tiles=_tiles(record),
         done=record.done,
         needs_vendor_tools=record.needs_vendor_tools,
-        training=(
-            _chart(
-                "Accuracy and pruning per epoch",
-                "Validation split, never the test set. Shading marks the phases.",
-                plots.training_svg(record),
-            ),
-            _chart(
-                "ADMM residuals",
-                "The distance between weights and their projection (primal) and the change of the "
-                "projection (dual), relative to the weights. Both fall when ADMM "
-                f"converges. {_convergence(record)}",
-                plots.residuals_svg(record),
-            ),
-        ),
-        layer_charts=(
-            _chart(
-                "Pruning ratio per layer",
-                "A bar beyond the red mark gains on this hardware; the break-even's basis is in "
-                "the table.",
-                plots.layers_svg(record),
-            ),
-            _chart(
-                "Where the bytes go",
-                "Every byte of the file counts: header, shapes, scales, biases, positions, levels.",
-                plots.bytes_svg(record),
-            ),
-        ),
+        training=_training_charts(record),
+        layer_charts=_layer_charts(record),
         hardware_chart=_chart(
             "Chip resources",
             "A dashed outline is a modelled figure, a filled bar the figure of a tool.",
             plots.hardware_svg(record),
         ),
         tables={table.name: table for table in tables},
+    )
+
+
+def _subtitle(run: RunFacts) -> str:
+    trained = [f"preset {run.preset}"] if run.preset else []  # a compressed model has none
+    facts = [
+        *trained,
+        *([] if run.seed is None else [f"seed {run.seed}"]),
+        run.date or "date unknown",
+        f"pyadmm {run.pyadmm_version or UNKNOWN}",
+    ]
+    return " · ".join(facts)
+
+
+def _training_charts(record: RunRecord) -> tuple[Chart, Chart]:
+    return (
+        _chart(
+            "Accuracy and pruning per epoch",
+            "Validation split, never the test set. Shading marks the phases.",
+            plots.training_svg(record),
+        ),
+        _chart(
+            "ADMM residuals",
+            "The distance between weights and their projection (primal) and the change of the "
+            "projection (dual), relative to the weights. Both fall when ADMM "
+            f"converges. {_convergence(record)}",
+            plots.residuals_svg(record),
+        ),
+    )
+
+
+def _layer_charts(record: RunRecord) -> tuple[Chart, Chart]:
+    return (
+        _chart(
+            "Pruning ratio per layer",
+            "A bar beyond the red mark gains on this hardware; the break-even's basis is in "
+            "the table.",
+            plots.layers_svg(record),
+        ),
+        _chart(
+            "Where the bytes go",
+            "Every byte of the file counts: header, shapes, scales, biases, positions, levels.",
+            plots.bytes_svg(record),
+        ),
     )
 
 

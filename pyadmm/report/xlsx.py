@@ -207,10 +207,17 @@ _Line = tuple[str, Value, str, str]
 
 
 def _summary_blocks(record: RunRecord) -> list[tuple[str, list[_Line]]]:
-    run, data, file, accuracies = record.run, record.dataset, record.file, record.accuracies
+    return [
+        ("Results", [*_result_lines(record), _checks_line(record)]),
+        ("Run", _run_lines(record)),
+        ("Steps: wall time, s", _step_lines(record)),
+    ]
+
+
+def _result_lines(record: RunRecord) -> list[_Line]:
+    file, accuracies = record.file, record.accuracies
     hardware, cycles = record.hardware, record.hardware.cycles_per_image
-    text = _TEXT
-    results: list[_Line] = [
+    return [
         _accuracy_line("Accuracy, compressed integers, test", accuracies.integer_test),
         _accuracy_line("Accuracy, dense float, test", accuracies.dense_test),
         _accuracy_line("Accuracy, compressed integers, validation", accuracies.integer_validation),
@@ -237,17 +244,18 @@ def _summary_blocks(record: RunRecord) -> list[tuple[str, list[_Line]]]:
             f"accelerator alone; cycles are {cycles.basis if cycles is not None else UNKNOWN}",
         ),
     ]
+
+
+def _checks_line(record: RunRecord) -> _Line:
     checks = [check.result for check in record.checks]
     skipped = f"{checks.count('fail')} failed, {checks.count('skipped')} skipped"
-    results.append(
-        (
-            "Checks passed",
-            checks.count("pass") if checks else None,
-            "0",
-            f"of {len(checks)}; {skipped}",
-        )
-    )
-    facts: list[_Line] = [
+    passed = checks.count("pass") if checks else None
+    return ("Checks passed", passed, "0", f"of {len(checks)}; {skipped}")
+
+
+def _run_lines(record: RunRecord) -> list[_Line]:
+    run, data, text = record.run, record.dataset, _TEXT
+    return [
         ("Preset", run.preset, text, ""),
         ("Seed", run.seed, "0", ""),
         ("Date", run.date, text, ""),
@@ -258,15 +266,14 @@ def _summary_blocks(record: RunRecord) -> list[tuple[str, list[_Line]]]:
         ("Data set", data.name, text, data.source or ""),
         ("Data set complete", data.complete, text, ""),
     ]
+
+
+def _step_lines(record: RunRecord) -> list[_Line]:
     steps: list[_Line] = [
         (step.name, step.seconds, "0.0", "reused from an earlier run" if step.reused else "")
         for step in record.steps
     ]
-    return [
-        ("Results", results),
-        ("Run", facts),
-        ("Steps: wall time, s", [*steps, ("all steps", record.seconds, "0.0", "")]),
-    ]
+    return [*steps, ("all steps", record.seconds, "0.0", "")]
 
 
 def _accuracy_line(label: str, accuracy: Accuracy | None) -> _Line:
@@ -446,24 +453,35 @@ def _curve(name: str, last: int, values: int, colour: str, **more: Any) -> dict[
     }
 
 
+_HISTORY_COLUMNS = (
+    Column("Row", 6, "0"),
+    Column("Step", 13),
+    Column("Phase", 13),
+    Column("Epoch", 7, "0"),
+    Column("Loss", 10, "0.0000", blank=True),
+    Column("Validation accuracy", 11, _PERCENT, blank=True),
+    Column("Weights left", 11, _INTEGER, blank=True),
+    Column("Pruned", 9, _PERCENT, blank=True),
+    Column("Primal residual", 10, "0.000E+00", blank=True),
+    Column("Dual residual", 10, "0.000E+00", blank=True),
+    Column("ρ", 10, "0.000E+00", blank=True),
+    Column("Time, s", 9, "0.0", blank=True),
+)
+
+
 def _history(book: _Book, record: RunRecord) -> None:
     sheet = book.sheet("History")
+    last = book.table(sheet, _HISTORY_COLUMNS, _history_rows(record))
+    if not last:
+        return
+    _accuracy_chart(book, sheet, record, last)
+    if any(e.primal or e.dual for e in record.history):
+        _residuals_chart(book, sheet, last)
+
+
+def _history_rows(record: RunRecord) -> list[list[Value]]:
     weights = record.weights
-    columns = [
-        Column("Row", 6, "0"),
-        Column("Step", 13),
-        Column("Phase", 13),
-        Column("Epoch", 7, "0"),
-        Column("Loss", 10, "0.0000", blank=True),
-        Column("Validation accuracy", 11, _PERCENT, blank=True),
-        Column("Weights left", 11, _INTEGER, blank=True),
-        Column("Pruned", 9, _PERCENT, blank=True),
-        Column("Primal residual", 10, "0.000E+00", blank=True),
-        Column("Dual residual", 10, "0.000E+00", blank=True),
-        Column("ρ", 10, "0.000E+00", blank=True),
-        Column("Time, s", 9, "0.0", blank=True),
-    ]
-    rows: list[list[Value]] = [
+    return [
         [
             number,
             epoch.step,
@@ -480,15 +498,9 @@ def _history(book: _Book, record: RunRecord) -> None:
         ]
         for number, epoch in enumerate(record.history, 1)
     ]
-    last = book.table(sheet, columns, rows)
-    if not last:
-        return
-    x_axis = {
-        "name": "epoch, all phases",
-        "min": 1,
-        "max": max(last, 2),
-        "major_gridlines": {"visible": False},
-    }
+
+
+def _accuracy_chart(book: _Book, sheet: Any, record: RunRecord, last: int) -> None:
     known = [e.val_accuracy for e in record.history if e.val_accuracy is not None]
     floor = max(0.0, int(20 * min(known, default=0.0)) / 20)
     book.chart(
@@ -500,20 +512,32 @@ def _history(book: _Book, record: RunRecord) -> None:
             _curve("validation accuracy", last, 5, _BLUE),
             _curve("pruned weights (right axis)", last, 7, _ORANGE, y2_axis=True),
         ],
-        x_axis=x_axis,
+        x_axis=_epoch_axis(last),
         y_axis={"name": "accuracy", "num_format": "0.0%", "min": floor, "max": 1},
         y2_axis={"name": "pruned", "num_format": "0%", "min": 0, "max": 1},
     )
-    if any(e.primal or e.dual for e in record.history):
-        book.chart(
-            sheet,
-            "N20",
-            "ADMM residuals",
-            _LINE,
-            series=[_curve("primal", last, 8, _BLUE), _curve("dual", last, 9, _ORANGE)],
-            x_axis=x_axis,
-            y_axis={"name": "residual (log)", "log_base": 10, "num_format": "0.E+00"},
-        )
+
+
+def _residuals_chart(book: _Book, sheet: Any, last: int) -> None:
+    book.chart(
+        sheet,
+        "N20",
+        "ADMM residuals",
+        _LINE,
+        series=[_curve("primal", last, 8, _BLUE), _curve("dual", last, 9, _ORANGE)],
+        x_axis=_epoch_axis(last),
+        y_axis={"name": "residual (log)", "log_base": 10, "num_format": "0.E+00"},
+    )
+
+
+def _epoch_axis(last: int) -> dict[str, Any]:
+    """The axis of the epochs 1 … ``last``."""
+    return {
+        "name": "epoch, all phases",
+        "min": 1,
+        "max": max(last, 2),
+        "major_gridlines": {"visible": False},
+    }
 
 
 def _bytes(book: _Book, record: RunRecord) -> None:
