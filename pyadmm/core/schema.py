@@ -233,6 +233,7 @@ def _converter(limits: Limits | None) -> Any:
     for kind in _NAMES:
         converter.register_structure_hook(kind, _scalar(kind, limits))
     converter.register_structure_hook_factory(is_dataclass, partial(_of_class, converter))
+    converter.register_unstructure_hook_func(is_dataclass, partial(_plain_fields, converter))
     readers: dict[Any, Callable[[Any, Any], Any]] = {
         tuple: partial(_tuple, converter, limits),
         Literal: _choice,
@@ -242,6 +243,11 @@ def _converter(limits: Limits | None) -> Any:
     for origin, read in readers.items():
         converter.register_structure_hook_func(partial(_is_a, origin), read)
     return converter
+
+
+def _plain_fields(converter: Any, value: Any) -> dict[str, Any]:
+    """The fields of a data class by what they hold, whatever they are declared to hold."""
+    return {f.name: converter.unstructure(getattr(value, f.name)) for f in fields(value) if f.init}
 
 
 def _is_a(origin: Any, kind: Any) -> bool:
