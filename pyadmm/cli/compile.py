@@ -22,7 +22,7 @@ from pyadmm.eda.sequential_simulation import (
 from pyadmm.hardware.boards import Board, load_board
 from pyadmm.hardware.sequential.array import SequentialArray
 from pyadmm.hardware.sequential.compiler import Compiled, compile_model
-from pyadmm.hardware.sequential.roofline import best_images, table
+from pyadmm.hardware.sequential.roofline import best_images, sustained_bytes_per_cycle, table
 
 _EXAMPLES = """\
   pyadmm compile models/resnet20-cifar10.admm         writes sequential/resnet20-cifar10.seq and .json
@@ -51,8 +51,9 @@ def _add_options(parser: ArgumentParser) -> None:
         help=f"pixel lanes of a group (default {array.lanes})",
     )  # fmt: skip
     parser.add_argument(
-        "--bytes-per-cycle", type=float, default=15.75, metavar="B",
-        help="sustained rate of the memory, for the roofline model and the simulation (default 15.75)",
+        "--bytes-per-cycle", type=float, metavar="B",
+        help="sustained rate of the memory, for the roofline model and the simulation (default: the "
+        "board's, 15.75 for pynq-z2)",
     )  # fmt: skip
     parser.add_argument(
         "--simulate", type=int, default=0, metavar="N",
@@ -61,35 +62,36 @@ def _add_options(parser: ArgumentParser) -> None:
 
 
 def _execute(options: Namespace) -> int:
-    if not 0 < options.bytes_per_cycle <= 24:
-        raise PyadmmError(
-            f"--bytes-per-cycle must be above 0, at most 24; not {options.bytes_per_cycle}"
-        )
+    board, rate = load_board(options.board), options.bytes_per_cycle
+    if rate is None:
+        rate = sustained_bytes_per_cycle(board)
+    if not 0 < rate <= 24:
+        raise PyadmmError(f"--bytes-per-cycle must be above 0, at most 24; not {rate}")
     if options.simulate < 0:
         raise PyadmmError(f"--simulate must be at least 0, not {options.simulate}")
     model = load(options.file)
     array = SequentialArray(groups=options.groups, lanes=options.lanes)
     if options.images is None:
-        compiled = best_images(model, array, options.bytes_per_cycle)
+        compiled = best_images(model, array, rate)
     else:
         compiled = compile_model(model, array, options.images)
-    print(table(compiled, options.bytes_per_cycle))
+    print(table(compiled, rate))
     image, about = write(compiled, options.out, options.file.stem)
     print(f"{image}: {len(compiled.program.image):,} bytes, {compiled.images} images per start")
     print(f"{about}: what the driver needs to know")
     if options.simulate == 0:
         return DONE
-    return _simulate(compiled, options, load_board(options.board))
+    return _simulate(compiled, options.simulate, board, rate)
 
 
-def _simulate(compiled: Compiled, options: Namespace, board: Board) -> int:
-    """Run random images through the RTL; a failed check where an output differs."""
-    starts = -(-options.simulate // compiled.images)
+def _simulate(compiled: Compiled, least: int, board: Board, memory_rate: float) -> int:
+    """Run at least ``least`` random images through the RTL; a failed check where an output differs."""
+    starts = -(-least // compiled.images)
     rng = np.random.default_rng(0)
     cycles = wrong = 0
     program = build_sequential(compiled.program.array, cache_dir() / "simulators")
     with SequentialTop(program, compiled.program.memory_bytes) as top:
-        top.memory(MemoryModel(bytes_per_cycle=options.bytes_per_cycle))
+        top.memory(MemoryModel(bytes_per_cycle=memory_rate))
         place(top, compiled)
         for _ in range(starts):
             shape = (compiled.images, *compiled.model.input.shape)

@@ -14,9 +14,10 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.deploy.bitstream import add_vendor_bitstream, bundle_folder
 from pyadmm.eda.route_flow import RouteSettings
 from pyadmm.eda.vendor.vivado import DEFAULT_TIMEOUT_S
-from pyadmm.flow.config import FlowConfig, read_config
+from pyadmm.flow.config import SEQUENTIAL, FlowConfig, read_config
 from pyadmm.flow.console import Reporter
 from pyadmm.flow.runner import follow, run, selected_steps
+from pyadmm.flow.sequential import ABSENT
 from pyadmm.flow.session import Session
 from pyadmm.flow.steps import STEPS
 from pyadmm.hardware.boards import board_names
@@ -30,6 +31,8 @@ _EXAMPLES = """\
   pyadmm run --model my:net --data pictures/ --image-size 64   takes your network and your data
   pyadmm run --config my.yaml --seed 3           options override the file
   pyadmm run --board pynq-z2 --bitstream openxc7   ends with a bitstream made by open tools
+  pyadmm run --model models/resnet20-cifar10.admm --data cifar10 --architecture auto
+                                                 the sequential array where no dataflow design fits
   pyadmm run --board pynq-z2 --dry-run           shows what would be done
   torchrun --nproc-per-node 4 -m pyadmm.flow ... trains with four processes
 
@@ -144,6 +147,17 @@ def _add_hardware_options(parser: ArgumentParser) -> None:
         help="synthesise the RTL of the whole accelerator (default: yes, some minutes)",
     )
     add(
+        "--architecture",
+        metavar="NAME",
+        help="dataflow: an engine for every layer (default); sequential: one array that all layers "
+        "share, run by a program from memory; auto: dataflow where it fits the board, else sequential",
+    )
+    add(
+        "--array",
+        metavar="GxV",
+        help="groups and lanes of the layer-sequential array (default 4x64)",
+    )
+    add(
         "--simulate-board",
         action="store_true",
         default=None,
@@ -193,8 +207,11 @@ def dry_run(config: FlowConfig, reporter: Reporter) -> None:
     session = Session(config, reporter)
     board = session.board
     reporter.line(f"{config.model} for {board.name} ({board.part}) into {config.run_dir}:")
+    if any(step.name == "codegen" for step in steps):
+        reporter.line(f"  architecture: {session.expected_architecture()}")
     for step in steps:
-        reporter.line(f"  {step.name:<10} {step.title}")
+        absent = ABSENT.get(step.name) if config.architecture == SEQUENTIAL else None
+        reporter.line(f"  {step.name:<10} {step.title if absent is None else f'skipped: {absent}'}")
 
 
 def _execute(options: Namespace, line: Sequence[str]) -> int:
@@ -214,10 +231,16 @@ def _execute(options: Namespace, line: Sequence[str]) -> int:
         distributed.stop()
     if result.skipped:
         return SKIPPED
+    if options.bitstream and "deploy" in result.absent:
+        raise PyadmmError(f"--bitstream: no bitstream was made: {result.absent['deploy']}")
     return _bitstream(options.bitstream, config) if options.bitstream else DONE
 
 
 def _require_deploy(config: FlowConfig) -> None:
+    if config.architecture == SEQUENTIAL:
+        raise PyadmmError(
+            f"--bitstream: {ABSENT['deploy']}; leave --bitstream or --architecture sequential out"
+        )
     if all(step.name != "deploy" for step in selected_steps(config)):
         raise PyadmmError(
             f"--bitstream: it goes into the bundle of step deploy, and the run stops after {config.until}; "

@@ -182,6 +182,22 @@ class SequentialTop:
             yield RunProfile(self.read(PROFILE_CYCLES), self.read(PROFILE_WAITS))
 
 
+def pass_cycles(compiled: Compiled, result: SequentialResult) -> dict[str, int]:
+    """Cycles of every pass of one start: from the end of the RUN before it to its own last end.
+
+    Empty where more RUNs ran than the hardware keeps cycles of.
+    """
+    names = [planned.step.lowered.name for planned in compiled.steps for _ in planned.runs]
+    if len(names) != len(result.profile):
+        return {}
+    found: dict[str, int] = {}
+    before = 0
+    for name, run in zip(names, result.profile, strict=True):
+        found[name] = found.get(name, 0) + run.cycles - before
+        before = run.cycles
+    return found
+
+
 def place(top: SequentialTop, compiled: Compiled, base: int = 0) -> None:
     """Write the program of ``compiled`` into the memory at ``base``."""
     top.put(base, compiled.program.image)

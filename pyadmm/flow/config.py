@@ -6,12 +6,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.schema import changed
 from pyadmm.core.yaml_file import read_yaml
 from pyadmm.hardware.plan import InputStream
+from pyadmm.hardware.sequential.array import SequentialArray
+
+Architecture = Literal["dataflow", "sequential", "auto"]
+DATAFLOW: Literal["dataflow"] = "dataflow"
+SEQUENTIAL: Literal["sequential"] = "sequential"
+_DATAFLOW_ONLY = ("unrolled", "packed", "compare", "hardware_aware", "balance", "break_even")
+"""Options that plan or measure engines of single layers."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,10 @@ class FlowConfig:
     :param unrolled: let the search use kernels whose weights are constants of the hardware: faster
         and smaller, but no other model can be loaded.
     :param packed: the driver packs the network's input integers, two of 4 bits to a byte.
+    :param architecture: ``dataflow`` gives every layer an engine of its own; ``sequential`` makes a
+        program for one array that all layers share, with weights in memory; ``auto`` takes
+        dataflow where a design fits the board, else the array.
+    :param array: groups and lanes of the layer-sequential array, ``GxV``.
     :param compare: count the cycles of all-dense accelerators by simulation; otherwise they are
         modelled.
     :param compress: settings of the preset to override, as in a YAML file's ``compress:``.
@@ -74,6 +85,8 @@ class FlowConfig:
     simulate_board: bool = False
     unrolled: bool = False
     packed: bool = False
+    architecture: Architecture = DATAFLOW
+    array: str = "4x64"
     compare: bool = False
     compress: Mapping[str, Any] = field(default_factory=dict)
 
@@ -116,7 +129,22 @@ class FlowConfig:
     @property
     def obeys_break_even(self) -> bool:
         """Whether the compression obeys break-even ratios."""
-        return self.model == "lenet5" if self.break_even is None else self.break_even
+        if self.break_even is None:
+            return self.model == "lenet5" and self.architecture != SEQUENTIAL
+        return self.break_even
+
+    @property
+    def sequential_array(self) -> SequentialArray:
+        """The layer-sequential array that :attr:`array` names.
+
+        :raises PyadmmError: where it names none.
+        """
+        found = re.fullmatch(r"(\d{1,3})x(\d{1,3})", self.array)
+        if found is None:
+            raise PyadmmError(
+                f"field array must be groups x lanes, such as 4x64, not {self.array!r}"
+            )
+        return SequentialArray(groups=int(found[1]), lanes=int(found[2]))
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -126,10 +154,22 @@ class FlowConfig:
                 "teacher and teacher_weights belong together: a network and the file of its "
                 "trained weights"
             )
+        _ = self.sequential_array
+        if self.architecture == SEQUENTIAL:
+            self._refuse_dataflow_options()
         for name in ("hardware_aware", "balance"):
             points = getattr(self, name)
             if points is not None and not 0 <= points <= 100:
                 raise PyadmmError(f"field {name} must be 0 to 100 points, not {points:g}")
+
+    def _refuse_dataflow_options(self) -> None:
+        asked = {name: getattr(self, name) for name in _DATAFLOW_ONLY}
+        given = [name for name, value in asked.items() if value is not None and value is not False]
+        if given:
+            raise PyadmmError(
+                f"field {given[0]} belongs to the dataflow architecture; leave it out, or leave out "
+                "architecture: sequential"
+            )
 
     def override(self, values: Mapping[str, Any], source: str) -> FlowConfig:
         """This configuration with ``values``; ``source`` names them in errors.

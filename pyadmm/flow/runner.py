@@ -11,13 +11,14 @@ from pathlib import Path
 from rich.console import Console
 
 from pyadmm.core.errors import MissingToolError, PyadmmError
-from pyadmm.flow.config import FlowConfig
+from pyadmm.flow.config import SEQUENTIAL, FlowConfig
 from pyadmm.flow.console import Reporter
 from pyadmm.flow.estimate import Estimate, works
+from pyadmm.flow.sequential import ABSENT
 from pyadmm.flow.session import Session
 from pyadmm.flow.steps import BREAK_EVEN, SIMULATE, STEPS, SYNTH, TAKE, TRAINING, Step
 from pyadmm.flow.store import StepResult, StepStore
-from pyadmm.flow.summary import NEEDS_VENDOR_TOOLS, Progress, run_record
+from pyadmm.flow.summary import Progress, needs_vendor_tools, run_record
 from pyadmm.report import ReportPaths, write_report
 from pyadmm.training import distributed
 
@@ -28,6 +29,8 @@ class FlowResult:
 
     :param results: of the finished steps, by name.
     :param skipped: step -> why it could not run here.
+    :param absent: step -> why the architecture has no such step.
+    :param left: what the vendor's tools and the board have to do.
     :param report: ``None`` where the run ended before the report.
     """
 
@@ -35,6 +38,8 @@ class FlowResult:
     results: dict[str, StepResult]
     skipped: dict[str, str]
     report: ReportPaths | None
+    absent: dict[str, str]
+    left: tuple[str, ...]
 
 
 def selected_steps(config: FlowConfig) -> list[Step]:
@@ -79,14 +84,19 @@ def run(
         runner = _Runner(session, store, reporter, estimate)
         for step in steps:
             runner.take(step)
-        paths = None
+        paths, left = None, tuple[str, ...]()
         if config.until is None:
             progress = Progress(
-                runner.results, frozenset(runner.reused), runner.skipped, runner.failed
+                runner.results,
+                frozenset(runner.reused),
+                {**runner.skipped, **runner.absent},
+                runner.failed,
             )
             record = run_record(session, progress, " ".join(command), started)
-            paths = write_report(record, session.run_dir)
-        result = FlowResult(session.run_dir, runner.results, runner.skipped, paths)
+            paths, left = write_report(record, session.run_dir), needs_vendor_tools(session)
+        result = FlowResult(
+            session.run_dir, runner.results, runner.skipped, paths, runner.absent, left
+        )
     _closing_words(result, reporter)
     if runner.failed:
         raise PyadmmError("; ".join(f"step {n}: {why}" for n, why in runner.failed.items()))
@@ -97,9 +107,14 @@ def _say_beforehand(session: Session, steps: Sequence[str]) -> None:
     """Say what tracing left out, and what will keep the network from hardware, before training."""
     for note in session.notes:
         session.reporter.warn(f"model: {note}")
-    said = session.obstacle() if "codegen" in steps else ""
-    if said:
-        session.reporter.warn(said)
+    architecture = session.config.architecture
+    if "codegen" not in steps or architecture == SEQUENTIAL:
+        return
+    said = session.obstacle()
+    if said and architecture == "auto":
+        session.reporter.warn(f"auto will take the layer-sequential array: {said}")
+    elif said:
+        session.reporter.warn(f"{said}; --architecture auto takes the layer-sequential array there")
 
 
 def follow(config: FlowConfig) -> None:
@@ -142,12 +157,19 @@ class _Runner:
         self.results: dict[str, StepResult] = {}
         self.reused: set[str] = set()
         self.skipped: dict[str, str] = {}
+        self.absent: dict[str, str] = {}
         self.failed: dict[str, str] = {}
 
     def take(self, step: Step) -> None:
         """Run ``step`` or take its stored result."""
-        position = f"[{len(self.results) + len(self.skipped) + 1}/{len(self.estimate.work)}]"
+        done = len(self.results) + len(self.skipped) + len(self.absent)
+        position = f"[{done + 1}/{len(self.estimate.work)}]"
         self.estimate.begin(step.name)
+        if step.name in ABSENT and self.session.architecture == SEQUENTIAL:
+            self.estimate.skip()
+            self.absent[step.name] = ABSENT[step.name]
+            self.reporter.step(position, step.name, f"skipped: {ABSENT[step.name]}")
+            return
         missing = [name for name in step.needs if name in self.skipped]
         if missing:
             self._skip(position, step, f"needs step {missing[0]}, which was skipped")
@@ -210,5 +232,5 @@ def _closing_words(result: FlowResult, reporter: Reporter) -> None:
         reporter.warn(f"Not done: step {name}: {reason}")
     if result.report is not None:
         reporter.line("Left to the vendor's tools and the board:")
-        for line in NEEDS_VENDOR_TOOLS:
+        for line in result.left:
             reporter.line(f"  - {line}")

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -37,16 +37,18 @@ from pyadmm.eda import area_closure, verilator
 from pyadmm.eda import hierarchical_synthesis as netsynth
 from pyadmm.eda.reports import SynthesisReport
 from pyadmm.eda.verilator import RtlSimulator
-from pyadmm.flow.config import FlowConfig
+from pyadmm.flow.config import DATAFLOW, SEQUENTIAL, FlowConfig
 from pyadmm.flow.console import Reporter
-from pyadmm.flow.forecast import obstacle, obstacle_of
+from pyadmm.flow.forecast import MOST_WEIGHTS, obstacle, obstacle_of
 from pyadmm.flow.store import file_digest
 from pyadmm.flow.subject import Subject, resolve, teacher_of
 from pyadmm.hardware.boards import Board, load_board
-from pyadmm.hardware.design_space import SearchResult, search
+from pyadmm.hardware.design_space import CHIP_SHARE, SearchResult, search
 from pyadmm.hardware.lowering import hardware_form
 from pyadmm.hardware.mapping import plan_accelerator
 from pyadmm.hardware.plan import AcceleratorPlan, BuildPlan, KernelConfig
+from pyadmm.hardware.sequential.compiler import Compiled
+from pyadmm.hardware.sequential.roofline import best_images, sustained_bytes_per_cycle
 from pyadmm.model import CompressedModel
 from pyadmm.model.reorder import sort_channels
 from pyadmm.model.types import Resources
@@ -117,6 +119,15 @@ class Session:
         if self.subject.given is not None:
             return obstacle_of(hardware_form(self.subject.given), self.board)
         return obstacle(self._traced, self.settings, self.board)
+
+    def expected_architecture(self) -> str:
+        """The architecture in words, before training: what ``auto`` will take is a forecast."""
+        if self.config.architecture != "auto":
+            return self.config.architecture
+        if self.subject.given is None and self._traced.weights > MOST_WEIGHTS:
+            return "auto, decided by the compressed network: it is too large for a forecast"
+        reason = self.obstacle()
+        return f"{SEQUENTIAL} (auto): {reason}" if reason else f"{DATAFLOW} (auto, modelled)"
 
     @cached_property
     def dataset(self) -> DataSet:
@@ -423,6 +434,50 @@ class Session:
         if self._unsynthesised is not None:
             raise self._unsynthesised
         return netsynth.synthesise_build(build, self.board)
+
+    @cached_property
+    def architecture(self) -> Literal["dataflow", "sequential"]:
+        """The architecture of the compressed model: what was asked for, or what ``auto`` takes."""
+        if self.config.architecture != "auto":
+            return self.config.architecture
+        return SEQUENTIAL if self.dataflow_refusal else DATAFLOW
+
+    @cached_property
+    def dataflow_refusal(self) -> str:
+        """Why no dataflow design of the compressed model fits the board; empty where one does.
+
+        :raises ToolError: where a tool failed for another reason than the size of the design.
+        """
+        try:
+            self._require_dataflow()
+        except ToolError:
+            raise
+        except PyadmmError as error:
+            return str(error)
+        return ""
+
+    def _require_dataflow(self) -> None:
+        """Raise where the plan cannot be made, or is too large by synthesis where that is asked for."""
+        _ = self.plan
+        if not self.config.synthesis or self._unsynthesised is not None:
+            return
+        self.require_fit()
+
+    def require_fit(self) -> None:
+        """Raise where the synthesised accelerator is too large for the board."""
+        modelled = self.kernels.best.resources
+        area_closure.require_fit(self.synthesis, modelled, self.compact, self.board, CHIP_SHARE)
+
+    @cached_property
+    def sequential(self) -> Compiled:
+        """The program of the compressed model for the layer-sequential array."""
+        rate = sustained_bytes_per_cycle(self.board)
+        return best_images(self.model, self.config.sequential_array, rate)
+
+    @property
+    def sequential_dir(self) -> Path:
+        """Folder of the layer-sequential array and its program."""
+        return self.run_dir / "accelerator" / "sequential"
 
     @property
     def synthesis_file(self) -> Path:

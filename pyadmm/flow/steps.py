@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from pyadmm import breakeven, container
 from pyadmm.codegen.hls import vendor_context
@@ -17,8 +15,11 @@ from pyadmm.core.errors import CheckError, MissingToolError, PyadmmError, ToolEr
 from pyadmm.core.files import write_atomic
 from pyadmm.deploy import simulated_board as simboard
 from pyadmm.deploy.bundle import Design, ModelPack, plan_deploy, write_deploy
-from pyadmm.eda import area_closure, gxx, rtl_simulation, verilator
+from pyadmm.eda import gxx, rtl_simulation, verilator
 from pyadmm.eda.dense_baseline import compare
+from pyadmm.flow import sequential
+from pyadmm.flow.config import DATAFLOW, SEQUENTIAL
+from pyadmm.flow.outcome import Outcome, require_equal
 from pyadmm.flow.session import Session
 from pyadmm.flow.vendor_reports import set_aside
 from pyadmm.hardware.design_space import CHIP_SHARE
@@ -37,23 +38,6 @@ COMPARED_IMAGES = 20
 """Images that all-dense accelerators are simulated on, if they are."""
 DEPLOY_IMAGES = 100
 BOARD_IMAGES = 100
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a step found.
-
-    :param text: one line for the user.
-    :param facts: JSON-able, for the report.
-    :param files: what later steps read, under the run directory.
-    :param failure: what ends the flow with an error, but only after all other steps; nothing of the
-        step is stored then.
-    """
-
-    text: str
-    facts: Mapping[str, Any]
-    files: tuple[Path, ...] = ()
-    failure: str | None = None
 
 
 @dataclass(frozen=True)
@@ -215,6 +199,8 @@ def _test(session: Session) -> Outcome:
 
 
 def _codegen(session: Session) -> Outcome:
+    if session.architecture == SEQUENTIAL:
+        return sequential.codegen(session)
     plan, board = session.plan, session.board
     context = vendor_context(plan)
     hls, rtl = session.hls_build, session.rtl_build
@@ -272,9 +258,8 @@ def _synth(session: Session) -> Outcome:
         "notes": list(report.notes),
     }
     text = f"{facts['tool']}: {parts}; clock estimate {report.clock_estimate_ns:.1f} ns"
-    modelled = session.kernels.best.resources
     try:
-        area_closure.require_fit(report, modelled, session.compact, board, share)
+        session.require_fit()
     except PyadmmError as error:
         return Outcome(text, facts, failure=str(error))
     return Outcome(text, facts, (session.synthesis_file,))
@@ -286,16 +271,16 @@ def _csim(session: Session) -> Outcome:
     weights = weight_image(session.compact, session.plan)
     logits = simulator.infer(images, weights).logits
     golden_logits = session.model.run(session.test_images)
-    _require_equal("csim", "logits", logits, golden_logits)
+    require_equal("csim", "logits", logits, golden_logits)
     sample = images[:FRAME_IMAGES]
     frames = simulator.infer(sample, weights, frames=True).frames
     golden = session.compact.run_nodes(sample)
     for name, integers in frames.items():
-        _require_equal("csim", f"integers of {name}", integers, golden[name])
+        require_equal("csim", f"integers of {name}", integers, golden[name])
     exact = gxx.build_simulator(session.hls_dir, session.plan, exact_widths=True)
     narrow = images[:EXACT_IMAGES]
     logits = exact.infer(narrow, weights).logits
-    _require_equal("csim at hardware widths", "logits", logits, golden_logits[: len(narrow)])
+    require_equal("csim at hardware widths", "logits", logits, golden_logits[: len(narrow)])
     facts = {
         "images": len(images),
         "frame_images": len(sample),
@@ -310,17 +295,19 @@ def _csim(session: Session) -> Outcome:
 
 
 def _cosim(session: Session) -> Outcome:
+    if session.architecture == SEQUENTIAL:
+        return sequential.cosim(session)
     images = session.dataset.test_images[:COSIM_IMAGES]
     weights = weight_image(session.compact, session.plan)
     golden = session.model.run(session.test_images[:COSIM_IMAGES])
     simulator = session.rtl_simulator
     result = rtl_simulation.cosim(simulator, weights, images)
-    _require_equal("cosim", "logits", result.logits, golden)
+    require_equal("cosim", "logits", result.logits, golden)
     stalled = images[:STALLED_IMAGES]
     bumpy = rtl_simulation.cosim(
         simulator, weights, stalled, stalls=(session.config.seed, 0.3, 0.3)
     )
-    _require_equal("cosim with stalls", "logits", bumpy.logits, golden[: len(stalled)])
+    require_equal("cosim with stalls", "logits", bumpy.logits, golden[: len(stalled)])
     facts = {
         "images": len(images),
         "stalled_images": len(stalled),
@@ -388,15 +375,6 @@ def _simulate(session: Session) -> Outcome:
     return Outcome(text, measured.to_dict())
 
 
-def _require_equal(check: str, what: str, found: np.ndarray, golden: np.ndarray) -> None:
-    if not np.array_equal(found, golden):
-        image = int(np.flatnonzero((found != golden).reshape(len(found), -1).any(1))[0])
-        raise CheckError(
-            f"{check}: the {what} differ from the integer model, first at image {image}; "
-            "this is a defect of pyadmm: please report it with the run directory"
-        )
-
-
 def _sees_hardware(session: Session) -> bool:
     """Whether pruning asks what the accelerator gains."""
     return bool(session.floors) or session.config.balance is not None
@@ -405,6 +383,12 @@ def _sees_hardware(session: Session) -> bool:
 def _choices(session: Session) -> list[Any]:
     """What of the configuration decides the accelerator of a model."""
     return [session.config.unrolled, asdict(session.config.stream)]
+
+
+def _architecture(session: Session) -> list[str]:
+    """What of the configuration decides the layer-sequential array, where it may be taken."""
+    config = session.config
+    return [] if config.architecture == DATAFLOW else [config.architecture, config.array]
 
 
 def _nothing(_: Session) -> None:
@@ -477,12 +461,13 @@ STEPS: tuple[Step, ...] = (
     ),
     Step(
         "codegen",
-        "generate the accelerator: HLS C++, weight image, test bench",
+        "generate the accelerator: HLS C++, weight image, test bench; or the sequential array's program",
         ("quantize",),
         lambda session: [
             asdict(session.board),
             *_choices(session),
             session.config.synthesis,
+            *_architecture(session),
         ],
         _codegen,
     ),

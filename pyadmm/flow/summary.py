@@ -7,6 +7,7 @@ import platform
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, cast, get_args
 
 import numpy as np
@@ -16,6 +17,8 @@ from pyadmm import __version__, container
 from pyadmm.codegen.hls import TOP
 from pyadmm.eda import reports as synthesis
 from pyadmm.eda.reports import SynthesisReport
+from pyadmm.flow import sequential
+from pyadmm.flow.config import DATAFLOW, SEQUENTIAL
 from pyadmm.flow.session import Session
 from pyadmm.flow.steps import BREAK_EVEN, SIMULATE, SYNTH
 from pyadmm.flow.store import StepResult, file_digest
@@ -37,6 +40,7 @@ from pyadmm.report.record import (
     Kernel,
     LayerCycles,
     LayerRecord,
+    PassRecord,
     Quantity,
     ResourceUse,
     RunFacts,
@@ -84,7 +88,8 @@ def run_record(session: Session, progress: Progress, command: str, date: str) ->
         layers=_layers(session, progress),
         history=tuple(_history(progress)),
         file=_file(session),
-        hardware=_hardware(session, progress.facts("cosim"), progress.facts(SYNTH)),
+        hardware=_hardware(session, progress),
+        passes=tuple(_passes(progress)),
         designs=tuple(_designs(progress.facts("compare"))),
         trials=tuple(Trial(*trial) for trial in progress.facts("prune").get("trials", ())),
         admm=tuple(
@@ -99,7 +104,7 @@ def run_record(session: Session, progress: Progress, command: str, date: str) ->
             for name, result in progress.results.items()
         ),
         done=tuple(_done(session, progress)),
-        needs_vendor_tools=NEEDS_VENDOR_TOOLS,
+        needs_vendor_tools=needs_vendor_tools(session),
         notes=tuple(_notes(session, progress)),
     )
 
@@ -121,7 +126,7 @@ def _notes(session: Session, progress: Progress) -> Iterable[str]:
         yield _SUBSET_NOTICE
     for note in data.get("notes", ()):
         yield f"Data: {note}."
-    report = nearest_report([session.hls_dir, session.rtl_dir])
+    report = nearest_report(_build_dirs(session))
     if report is not None and report.timing_met is False:
         yield (
             f"Warning: {report.tool} says that timing is not met ({report.stage}, worst slack "
@@ -136,6 +141,18 @@ NEEDS_VENDOR_TOOLS = (
     "Measured inference: the board, with the bundle that the bitstream goes into.",
 )
 """What no open tool can do for these chips."""
+
+
+def _build_dirs(session: Session) -> list[Path]:
+    """Folders that vendor tools may have left reports of this accelerator in."""
+    return [] if session.architecture == SEQUENTIAL else [session.hls_dir, session.rtl_dir]
+
+
+def needs_vendor_tools(session: Session) -> tuple[str, ...]:
+    """What is left to the vendor's tools and the board after a run."""
+    if session.architecture == SEQUENTIAL:
+        return sequential.NEEDS_VENDOR_TOOLS
+    return NEEDS_VENDOR_TOOLS
 
 
 def _run_facts(session: Session, command: str, date: str) -> RunFacts:
@@ -221,7 +238,7 @@ def _layers(session: Session, progress: Progress) -> tuple[LayerRecord, ...]:
             parts,
             decisions.get(layer.name, {}),
             floors.get(layer.name),
-            cycles=_cycles(session, progress, layer.name),
+            kernel=_kernel(session, progress, layer.name),
         )
         for layer in session.model.layers
     )
@@ -234,9 +251,8 @@ def _layer(
     decision: Mapping[str, Any],
     floor: Mapping[str, Any] | None,
     *,
-    cycles: Quantity,
+    kernel: Kernel | None,
 ) -> LayerRecord:
-    stage = session.plan.stage(layer.name)
     own = [part for part in parts if part.name.rpartition(".")[0] == layer.name]
     return LayerRecord(
         name=layer.name,
@@ -250,11 +266,26 @@ def _layer(
         parts=tuple(BytePart(part.name.rpartition(".")[2], part.bytes) for part in own),
         break_even=_floor(floor),
         planned=decision.get("before"),
-        living=session.compact.layer(layer.name).spec.weights,
+        living=_living(session, layer.name),
         decision=None if not decision else _decided(decision),
         why=decision.get("reason"),
-        kernel=Kernel(stage.config.family, stage.tile_rows, stage.groups, cycles),
+        kernel=kernel,
     )
+
+
+def _living(session: Session, layer: str) -> int | None:
+    """Weights between active channels, what a dense engine would take; ``None`` for the array."""
+    if session.architecture == SEQUENTIAL:
+        return None
+    return session.compact.layer(layer).spec.weights
+
+
+def _kernel(session: Session, progress: Progress, layer: str) -> Kernel | None:
+    """The engine of a layer; ``None`` where all layers share the array."""
+    if session.architecture == SEQUENTIAL:
+        return None
+    stage, cycles = session.plan.stage(layer), _cycles(session, progress, layer)
+    return Kernel(stage.config.family, stage.tile_rows, stage.groups, cycles)
 
 
 def _cycles(session: Session, progress: Progress, layer: str) -> Quantity:
@@ -297,7 +328,41 @@ def _designs(facts: Mapping[str, Any]) -> Iterable[DesignRecord]:
         )
 
 
-def _hardware(session: Session, cosim: Mapping[str, Any], synth: Mapping[str, Any]) -> Hardware:
+def _passes(progress: Progress) -> Iterable[PassRecord]:
+    """The passes of the layer-sequential array, per image."""
+    facts, counted = progress.facts("codegen"), progress.facts("cosim").get("busy_cycles", {})
+    for one in facts.get("passes", ()):
+        name, least = one["name"], one["cycles"] / facts["images_per_start"]
+        cycles = Quantity(counted[name], "cosim") if name in counted else None
+        yield PassRecord(name, one["runs"], Quantity(least, "modelled"), one["bound"], cycles)
+
+
+def _hardware(session: Session, progress: Progress) -> Hardware:
+    if session.architecture == SEQUENTIAL:
+        return _array_hardware(session, progress)
+    return _dataflow_hardware(session, progress.facts("cosim"), progress.facts(SYNTH))
+
+
+def _array_hardware(session: Session, progress: Progress) -> Hardware:
+    """Cycles of the layer-sequential array; its resources are those of no run."""
+    cosim, modelled = progress.facts("cosim"), progress.facts("codegen")["modelled_cycles"]
+    return Hardware(
+        target_clock_mhz=session.board.clock_mhz,
+        cycles_per_image=Quantity(cosim["interval_cycles"], "cosim")
+        if cosim
+        else Quantity(modelled, "modelled"),
+        latency_cycles=Quantity(cosim["latency_cycles"], "cosim") if cosim else None,
+        resources=tuple(
+            ResourceUse(f.name.upper(), limit=int(getattr(session.board.resources, f.name)))
+            for f in fields(Resources)
+        ),
+        architecture=SEQUENTIAL,
+    )
+
+
+def _dataflow_hardware(
+    session: Session, cosim: Mapping[str, Any], synth: Mapping[str, Any]
+) -> Hardware:
     plan, board = session.plan, session.board
     if cosim:
         interval = Quantity(cosim["interval_cycles"], "cosim")
@@ -306,10 +371,11 @@ def _hardware(session: Session, cosim: Mapping[str, Any], synth: Mapping[str, An
         model = session.compact
         cycles = {s.name: stage_cycles(model.layer(s.name), s) for s in plan.stages}
         interval, latency = Quantity(initiation_interval(plan, cycles), "modelled"), None
-    report = nearest_report([session.hls_dir, session.rtl_dir]) or _open_report(synth)
+    report = nearest_report(_build_dirs(session)) or _open_report(synth)
     limits = {f.name: int(getattr(board.resources, f.name)) for f in fields(Resources)}
     return Hardware(
         target_clock_mhz=board.clock_mhz,
+        architecture=DATAFLOW,
         clock_mhz=None if report is None else _clock(report),
         cycles_per_image=interval,
         latency_cycles=latency,
@@ -390,7 +456,8 @@ def _checks(progress: Progress) -> Iterable[Check]:
     if cosim:
         compared = f"logits of the RTL in Verilator and {golden}"
         yield Check("cosim", compared, "pass", cosim["images"])
-        stalled = f"{compared}, with random stalls on both streams"
+        stalls = "of memory" if "memory" in cosim else "on both streams"
+        stalled = f"{compared}, with random stalls {stalls}"
         yield Check("cosim with stalls", stalled, "pass", cosim["stalled_images"])
     if board:
         compared = f"logits of the board's driver ({board['basis']}) and {golden}"
@@ -407,8 +474,14 @@ def _done(session: Session, progress: Progress) -> Iterable[str]:
         f"({model.nnz:,} of {model.weights:,} weights left): {session.admm_file.name}, "
         f"{session.admm_file.stat().st_size:,} bytes."
     )
-    yield f"Generated its accelerator for {session.board.name} ({session.board.part})."
-    yield from calibration_lines(find_reports([session.hls_dir]))
+    if session.architecture == SEQUENTIAL:
+        yield (
+            f"Compiled its program for the layer-sequential array ({session.config.array}, groups x "
+            f"lanes) on {session.board.name} ({session.board.part})."
+        )
+    else:
+        yield f"Generated its accelerator for {session.board.name} ({session.board.part})."
+    yield from calibration_lines(find_reports(_build_dirs(session)[:1]))
     for check in _checks(progress):
         if check.result == "pass":
             images = "" if check.images is None else f" on {check.images:,} images"

@@ -126,6 +126,7 @@ def build_page(record: RunRecord) -> Page:
         _steps_table(record),
         _hardware_table(record.hardware),
         _resources_table(record.hardware),
+        _passes_table(record),
         _history_table(record.history),
         _facts_table(record),
     )
@@ -587,6 +588,7 @@ def _steps_table(record: RunRecord) -> Table:
 def _hardware_table(hardware: Hardware) -> Table:
     clock = hardware.target_clock_mhz
     rows = [
+        (Cell("Architecture"), _cell(hardware.architecture)),
         (Cell("Target clock"), _cell(number(clock, "{:g} MHz"))),
         (Cell(hardware.clock_name), _quantity(hardware.clock_mhz, "{:.1f} MHz")),
         (Cell("Cycles per image"), _quantity(hardware.cycles_per_image)),
@@ -603,6 +605,30 @@ def _hardware_table(hardware: Hardware) -> Table:
         numeric=frozenset({1}),
         note="The tag names the basis of a figure. Rates are those of the accelerator alone, at the "
         "lower of the target clock and this clock.",
+    )
+
+
+def _passes_table(record: RunRecord) -> Table:
+    rows = [
+        Row(
+            (
+                Cell(one.name),
+                Cell(number(one.runs)),
+                _quantity(one.cycles),
+                _quantity(one.least),
+                Cell(one.bound),
+            )
+        )
+        for one in record.passes
+    ]
+    return Table(
+        name="passes",
+        title="Passes of the layer-sequential array",
+        columns=("Pass", "Runs", "Cycles per image", "At least", "Bound by"),
+        rows=tuple(rows),
+        numeric=frozenset({1, 2, 3}),
+        note="A pass computes a layer with what follows it at once. Its cycles are at least what the "
+        "roofline model gives: entries to compute, results to drain, or bytes to and from memory.",
     )
 
 

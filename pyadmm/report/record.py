@@ -325,6 +325,7 @@ class ResourceUse:
 class Hardware:
     """Clock, cycles and resources of the accelerator.
 
+    :param architecture: ``dataflow`` or ``sequential`` (one array that all layers share).
     :param target_clock_mhz: clock that the design aims at.
     :param clock_mhz: clock that it is found or estimated to reach.
     :param cycles_per_image: clock cycles between two images of a long run.
@@ -338,6 +339,7 @@ class Hardware:
     latency_cycles: Quantity | None = None
     inner_ii: Quantity | None = None
     resources: tuple[ResourceUse, ...] = ()
+    architecture: str | None = None
 
     @property
     def clock_name(self) -> str:
@@ -365,6 +367,23 @@ class Hardware:
         """Latency of one image, microseconds."""
         clock, cycles = self.working_clock_mhz, self.latency_cycles
         return None if clock is None or cycles is None else cycles.value / clock
+
+
+@dataclass(frozen=True)
+class PassRecord:
+    """A pass of the layer-sequential array over one layer, for one image.
+
+    :param runs: descriptors that it takes per start of the program.
+    :param least: cycles that it cannot fall below: the roofline model's.
+    :param bound: what the model says it waits for: compute, drain or memory.
+    :param cycles: that it took, where they were counted.
+    """
+
+    name: str
+    runs: Count
+    least: Quantity
+    bound: Literal["compute", "drain", "memory"]
+    cycles: Quantity | None = None
 
 
 @dataclass(frozen=True)
@@ -428,6 +447,7 @@ class Check:
 class RunRecord:
     """Everything that a report shows.
 
+    :param passes: of the layer-sequential array, in order; nothing for other architectures.
     :param designs: this accelerator and all-dense ones on the same LUTs, by one basis; or nothing.
     :param trials: how far pushing was tried (``--hardware-aware``).
     :param admm: how each run of ADMM ended: converged, or how far it was from that.
@@ -444,6 +464,7 @@ class RunRecord:
     file: FileRecord | None = None
     hardware: Hardware = Hardware()
     designs: tuple[DesignRecord, ...] = ()
+    passes: tuple[PassRecord, ...] = ()
     trials: tuple[Trial, ...] = ()
     admm: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()

@@ -158,6 +158,8 @@ def render_xlsx(record: RunRecord) -> bytes:
     _history(book, record)
     _bytes(book, record)
     _hardware(book, record)
+    if record.passes:
+        _passes(book, record)
     _literature(book, record)
     _checks(book, record)
     return book.close()
@@ -598,6 +600,7 @@ def _hardware(book: _Book, record: RunRecord) -> None:
         ("Latency, µs", hardware.latency_us, "from cycles and clock"),
     ):
         rows.append([name, number, "", "", how if number is not None else None, ""])
+    rows.append(["Architecture", hardware.architecture, "", "", "", ""])
     book.table(sheet, columns, rows)
     shown = min(len(uses), _BAR_LIMIT)
     if any(resource.share is not None for resource in uses[:shown]):
@@ -614,6 +617,24 @@ def _hardware(book: _Book, record: RunRecord) -> None:
             x_axis={"num_format": "0%", "min": 0},
             y_axis=_DOWNWARDS,
         )
+
+
+def _passes(book: _Book, record: RunRecord) -> None:
+    sheet = book.sheet("Passes")
+    columns = [
+        Column("Pass", 22),
+        Column("Runs", 10, _INTEGER),
+        Column("Cycles per image", 14, _INTEGER),
+        Column("Basis", 12),
+        Column("At least", 14, _INTEGER),
+        Column("Basis of the least", 14),
+        Column("Bound by", 12),
+    ]
+    rows: list[list[Value]] = [
+        [one.name, one.runs, *_split(one.cycles), *_split(one.least), one.bound]
+        for one in record.passes
+    ]
+    book.table(sheet, columns, rows)
 
 
 def _literature(book: _Book, record: RunRecord) -> None:

@@ -1,0 +1,42 @@
+"""What a step of the flow hands back, and the comparison that most steps make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyadmm.core.errors import CheckError
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step found.
+
+    :param text: one line for the user.
+    :param facts: JSON-able, for the report.
+    :param files: what later steps read, under the run directory.
+    :param failure: what ends the flow with an error, but only after all other steps; nothing of the
+        step is stored then.
+    """
+
+    text: str
+    facts: Mapping[str, Any]
+    files: tuple[Path, ...] = ()
+    failure: str | None = None
+
+
+def require_equal(check: str, what: str, found: np.ndarray, golden: np.ndarray) -> None:
+    """Compare integers of a simulation with those of the integer model.
+
+    :raises CheckError: names the first image that differs.
+    """
+    if not np.array_equal(found, golden):
+        image = int(np.flatnonzero((found != golden).reshape(len(found), -1).any(1))[0])
+        raise CheckError(
+            f"{check}: the {what} differ from the integer model, first at image {image}; "
+            "this is a defect of pyadmm: please report it with the run directory"
+        )

@@ -1,0 +1,167 @@
+"""The steps of the flow for the layer-sequential array: compile the program, simulate it."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyadmm.core.files import cache_dir, make_folder, write_atomic
+from pyadmm.deploy.sequential import write
+from pyadmm.eda.sequential_simulation import (
+    TOP,
+    MemoryModel,
+    SequentialResult,
+    SequentialTop,
+    build_sequential,
+    infer,
+    pass_cycles,
+    place,
+    rtl_parameters,
+    rtl_sources,
+)
+from pyadmm.eda.verilator import verilator_version
+from pyadmm.flow.outcome import Outcome, require_equal
+from pyadmm.flow.session import Session
+from pyadmm.hardware.sequential.compiler import Compiled
+from pyadmm.hardware.sequential.roofline import (
+    bounds,
+    cycles_per_image,
+    sustained_bytes_per_cycle,
+    table,
+)
+
+MOST_CYCLES = 300_000
+"""Modelled cycles that are simulated, at most, where one start of the program does not take more."""
+MOST_IMAGES = 100
+"""Test images that are simulated, at most."""
+_STALLS = 0.3
+"""Share of transfers that the memory delays in the second simulation."""
+
+ABSENT = {
+    "synth": "the layer-sequential array is the same for every network; the flow does not "
+    "synthesise it (experiments/LOG.md has its resources on the xc7z020)",
+    "csim": "the layer-sequential array has no HLS version",
+    "compare": "dense baselines of the layer-sequential array are not part of the flow "
+    "(python -m experiments.sequential --dense counts some)",
+    "deploy": "the layer-sequential array has no bundle yet; host/sequential.py drives the program",
+    "simulate": "the simulated board does not have the layer-sequential array yet",
+}
+"""Steps that only the dataflow architecture has -> the reason."""
+NEEDS_VENDOR_TOOLS = (
+    "Block design, placement, routing and the bitstream of the layer-sequential array, from its "
+    "sources in accelerator/sequential/rtl.",
+    "Measured inference: the board, with that bitstream, host/sequential.py and the program.",
+)
+"""What is left after a run for the layer-sequential array."""
+
+
+def codegen(session: Session) -> Outcome:
+    """Write program, facts for the driver, sources and parameters of the array."""
+    compiled, rate = session.sequential, sustained_bytes_per_cycle(session.board)
+    folder = session.sequential_dir
+    image, about = write(compiled, folder, session.subject.name)
+    passes = folder / "passes.txt"
+    write_atomic(passes, table(compiled, rate) + "\n")
+    files = [image, about, passes, *_write_design(compiled, folder)]
+    array = compiled.program.array
+    facts = {
+        "images_per_start": compiled.images,
+        "array": asdict(array),
+        "bytes_per_cycle": rate,
+        "program_bytes": len(compiled.program.image),
+        "passes": [{**asdict(one), "bound": one.bound} for one in bounds(compiled, rate)],
+        "modelled_cycles": cycles_per_image(compiled, rate),
+    }
+    text = (
+        f"layer-sequential array, {array.groups}x{array.lanes}: program of "
+        f"{len(compiled.program.image):,} bytes, {compiled.images} images per start, in {folder}; "
+        f"at least {facts['modelled_cycles']:,.0f} cycles an image (modelled)"
+    )
+    return Outcome(text + _why(session), facts, tuple(files))
+
+
+def _why(session: Session) -> str:
+    if session.config.architecture != "auto":
+        return ""
+    return f"; no dataflow design fits: {session.dataflow_refusal}"
+
+
+def _write_design(compiled: Compiled, folder: Path) -> list[Path]:
+    """Sources and parameters of the array."""
+    sources = rtl_sources()
+    make_folder(folder / "rtl")
+    for source in sources:
+        write_atomic(folder / "rtl" / source.name, source.read_bytes())
+    parameters = {"top": TOP, "parameters": rtl_parameters(compiled.program.array)}
+    write_atomic(folder / "parameters.json", json.dumps(parameters, indent=1) + "\n")
+    return [folder / "parameters.json", *(folder / "rtl" / source.name for source in sources)]
+
+
+def simulated_starts(compiled: Compiled, cycles_per_start: float, images: int) -> int:
+    """Starts of the program to simulate: all of ``images`` if they stay within the limits.
+
+    :param cycles_per_start: modelled.
+    """
+    wanted = math.ceil(min(images, MOST_IMAGES) / compiled.images)
+    return max(min(wanted, int(MOST_CYCLES / cycles_per_start)), 1)
+
+
+def cosim(session: Session) -> Outcome:
+    """Simulate the array on test images; once more with a memory that stalls, for one start."""
+    compiled, available = session.sequential, len(session.test_images)
+    rate = sustained_bytes_per_cycle(session.board)
+    modelled = cycles_per_image(compiled, rate) * compiled.images
+    starts = simulated_starts(compiled, modelled, available)
+    # The last start may lack images: it takes the first ones again.
+    order = np.arange(starts * compiled.images) % available
+    count = min(len(order), available)
+    data, memory = session.test_images[order], MemoryModel(bytes_per_cycle=rate)
+    logits, results = simulate(compiled, data, memory)
+    golden = session.model.run(session.test_images[:count])[order % count]
+    require_equal("cosim", "logits", logits, golden)
+    stalled = min(compiled.images, count)
+    bumpy = replace(memory, stall=_STALLS, seed=session.config.seed + 1)
+    logits, _ = simulate(compiled, data[: compiled.images], bumpy)
+    require_equal("cosim with stalls", "logits", logits, golden[: compiled.images])
+    cycles = sum(result.cycles for result in results) / len(order)
+    facts: dict[str, Any] = {
+        "images": count,
+        "stalled_images": stalled,
+        "interval_cycles": cycles,
+        "latency_cycles": max(result.cycles for result in results),
+        "busy_cycles": {
+            name: one / compiled.images for name, one in pass_cycles(compiled, results[-1]).items()
+        },
+        "memory": {"latency": memory.latency, "bytes_per_cycle": rate},
+        "version": verilator_version(),
+    }
+    clock = session.board.clock_mhz
+    text = (
+        f"RTL of the array equals the integer model on {count:,} of {available:,} test images, "
+        f"{stalled} more times with a stalling memory; {cycles:,.0f} cycles an image (simulated, "
+        f"{rate:g} bytes of memory a cycle), {clock * 1e6 / cycles:,.0f} images/s at the target "
+        f"clock of {clock:g} MHz"
+    )
+    write_atomic(session.cosim_file, json.dumps(facts, indent=1) + "\n")
+    return Outcome(text, facts, (session.cosim_file,))
+
+
+def simulate(
+    compiled: Compiled, images: np.ndarray, memory: MemoryModel
+) -> tuple[np.ndarray, list[SequentialResult]]:
+    """Logits of ``images``, whole starts of the program, and what each start counted."""
+    program = build_sequential(compiled.program.array, cache_dir() / "simulators")
+    logits, results = [], []
+    with SequentialTop(program, compiled.program.memory_bytes) as top:
+        top.memory(memory)
+        place(top, compiled)
+        for first in range(0, len(images), compiled.images):
+            found, result = infer(top, compiled, images[first : first + compiled.images])
+            logits.append(found)
+            results.append(result)
+    return np.concatenate(logits), results

@@ -1,0 +1,199 @@
+"""Runs that take the layer-sequential array: asked for, or where no dataflow design fits the board."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from pyadmm import container
+from pyadmm.cli.main import main
+from pyadmm.cli.run import COMMAND, configuration
+from pyadmm.core.assets import asset_dir
+from pyadmm.core.errors import PyadmmError
+from pyadmm.flow import sequential
+from pyadmm.flow.config import FlowConfig, read_config
+from pyadmm.hardware.sequential.array import SequentialArray
+from pyadmm.hardware.sequential.compiler import compile_model
+from pyadmm.hardware.sequential.program import check_image
+from pyadmm.model import CompressedModel, InputSpec
+from pyadmm.model.types import QFormat
+from pyadmm.report.record import load_record
+from tests.flow.test_files_of_others import BRIEF, draw, save_onnx
+from tests.hls.chains import Recipe, random_chain
+
+ARRAY = "1x32"
+
+
+def test_the_architecture_is_the_same_in_python_yaml_and_on_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("architecture: auto\narray: 2x32\n")
+    assert read_config(path) == FlowConfig(architecture="auto", array="2x32")
+    options = COMMAND.parser().parse_args(["--config", str(path), "--architecture", "sequential"])
+    config = configuration(options)
+    assert config == FlowConfig(architecture="sequential", array="2x32")
+    assert config.sequential_array == SequentialArray(groups=2, lanes=32)
+    assert FlowConfig().architecture == "dataflow"
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"architecture": "systolic"}, "architecture"),
+        ({"array": "64"}, "groups x lanes, such as 4x64"),
+        ({"array": "9x64"}, "groups must be 1 to 8"),
+        ({"architecture": "sequential", "unrolled": True}, "unrolled belongs to the dataflow"),
+        ({"architecture": "sequential", "balance": 0.0}, "balance belongs to the dataflow"),
+        ({"architecture": "sequential", "break_even": True}, "break_even belongs"),
+    ],
+)
+def test_what_no_array_can_do_is_refused(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(PyadmmError, match=words):
+        FlowConfig().override(values, "test")
+
+
+def test_break_even_of_dataflow_engines_does_not_bind_the_array() -> None:
+    assert FlowConfig().obeys_break_even
+    assert FlowConfig(architecture="auto").obeys_break_even
+    assert not FlowConfig(architecture="sequential").obeys_break_even
+
+
+def test_the_number_of_simulated_starts() -> None:
+    compiled = compile_model(network(), SequentialArray(1, 32), images=3)
+    starts = sequential.simulated_starts
+    assert starts(compiled, 1_000, 10) == 4
+    assert starts(compiled, 1_000, 10_000) == 34  # no more than 100 images
+    assert starts(compiled, sequential.MOST_CYCLES / 2, 100) == 2
+    assert starts(compiled, 1e9, 100) == 1
+
+
+def network() -> CompressedModel:
+    """A padded network of int8 data."""
+    spec = InputSpec((2, 6, 5), QFormat(8, True), signed=True)
+    recipes = [
+        Recipe(6, (3, 3), padding=1, density=0.5, pool=(2, 2)),
+        Recipe(4, density=0.5, weight_bits=2, output=None),
+    ]
+    return random_chain("m", spec, recipes, np.random.default_rng(3))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Simulators are built once for all tests here."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def here(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a compressed network, its data, and a board that is too small for any engine."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYADMM_CACHE", str(cache))
+    monkeypatch.delenv("PYADMM_DATA", raising=False)
+    model = network()
+    container.save(model, tmp_path / "m.admm")
+    x = np.random.default_rng(0).integers(-128, 128, (7, *model.input.shape)).astype(np.int8)
+    np.savez(tmp_path / "d.npz", x_test=x, y_test=model.run(x).argmax(1))
+    facts = json.loads((asset_dir("boards") / "pynq-z2.json").read_text())
+    facts |= {"name": "tiny", "resources": {**facts["resources"], "lut": 60, "bram18": 1}}
+    (tmp_path / "tiny.json").write_text(json.dumps(facts))
+    return tmp_path
+
+
+LINE = ["run", "--model", "m.admm", "--data", "d.npz", "--out", "r", "--array", ARRAY]
+
+
+@pytest.mark.slow
+def test_a_dry_run_says_which_architecture(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def said(*more: str) -> str:
+        assert main([*LINE, *more, "--dry-run"]) == 0
+        return capsys.readouterr().out
+
+    assert "architecture: dataflow\n" in said()
+    assert "architecture: dataflow (auto, modelled)" in said("--architecture", "auto")
+    out = said("--architecture", "sequential")
+    assert "architecture: sequential\n" in out
+    assert "csim       skipped: the layer-sequential array has no HLS version" in out
+    tiny = ["--board", "tiny.json", "--architecture", "auto"]
+    assert "architecture: sequential (auto): there will be no accelerator for tiny" in said(*tiny)
+    assert main([*LINE, "--architecture", "sequential", "--bitstream", "openxc7"]) == 2
+    assert "has no bundle yet" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_auto_takes_the_array_where_no_engines_fit(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = [*LINE, "--board", "tiny.json", "--architecture", "auto"]
+    assert main(line) == 0
+    out = capsys.readouterr().out
+    assert "auto will take the layer-sequential array: there will be no accelerator" in out
+    assert "no dataflow design fits: " in out
+    assert "equals the integer model on 7 of 7 test images" in out
+    assert "images/s at the target clock of 100 MHz" in out
+    for name, reason in sequential.ABSENT.items():
+        assert name == "simulate" or f"skipped: {reason}" in out
+    folder = here / "r" / "accelerator" / "sequential"
+    check_image((folder / "m.seq").read_bytes(), SequentialArray(1, 32))
+    assert json.loads((folder / "m.json").read_text())["lanes"] == 32
+    assert json.loads((folder / "parameters.json").read_text())["parameters"]["GROUPS"] == 1
+    assert (folder / "rtl" / "seq_top.sv").is_file()
+    record = load_record(here / "r" / "record.json")
+    assert record.hardware.architecture == "sequential"
+    assert record.hardware.cycles_per_image is not None
+    assert record.hardware.cycles_per_image.basis == "cosim"
+    assert [one.name for one in record.passes] == ["layer0", "pool0", "layer1"]
+    cycles = [one.cycles.value for one in record.passes if one.cycles is not None]
+    assert len(cycles) == 3
+    assert sum(cycles) <= record.hardware.cycles_per_image.value * 1.02
+    assert all(one.least.basis == "modelled" for one in record.passes)
+    skipped = {check.name for check in record.checks if check.result == "skipped"}
+    assert skipped == {"synth", "csim", "compare", "deploy"}
+    page = (here / "r" / "report.html").read_text()
+    assert "Passes of the layer-sequential array" in page
+    assert main(line) == 0
+    assert "(stored)" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_without_auto_the_run_ends_as_before_but_names_the_way_out(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*LINE, "--board", "tiny.json", "--no-synthesis"]) == 2
+    said = capsys.readouterr()
+    assert "--architecture auto takes the layer-sequential array there" in said.out
+    assert not (here / "r" / "accelerator").exists()
+
+
+@pytest.mark.slow
+def test_an_output_that_differs_ends_with_status_1(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def wrong(compiled: Any, images: np.ndarray, memory: Any) -> tuple[np.ndarray, list[Any]]:
+        logits = compiled.model.run(images)
+        logits[2, 1] += 1
+        return logits, []
+
+    monkeypatch.setattr(sequential, "simulate", wrong)
+    assert main([*LINE, "--architecture", "sequential"]) == 1
+    assert "first at image 2" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_trained_network_gets_its_program(here: Path) -> None:
+    save_onnx(here / "net.onnx")
+    x, y = draw(120, 1)
+    test, answers = draw(20, 2)
+    np.savez(here / "own.npz", x_train=x, y_train=y, x_test=test, y_test=answers)
+    config = {"architecture": "sequential", "array": ARRAY, "compress": BRIEF}
+    (here / "c.yaml").write_text(yaml.safe_dump(config))
+    line = ["run", "--config", "c.yaml", "--model", "net.onnx", "--data", "own.npz", "--out", "r"]
+    assert main(line) == 0
+    record = load_record(here / "r" / "record.json")
+    passed = {check.name: check.images for check in record.checks if check.result == "pass"}
+    assert passed["cosim"] == 20
+    assert passed["cosim with stalls"]
+    assert record.hardware.images_per_s
