@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from pyadmm.container.known_networks import NodeOutline, Outline, find_outline, outlines_known
 from pyadmm.container.range_coder import Adaptive, Coder, Decoder, Encoder, Sizes
-from pyadmm.container.sparse import SYMBOL_LIMIT, Budget, Geometry, code_matrix
+from pyadmm.container.sparse import SYMBOL_LIMIT, Budget, Geometry, code_matrix, is_balanced
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic
 from pyadmm.model import (
@@ -42,6 +42,8 @@ MAGIC = b"\xa2"
 """``a``, and the version of the format; no UTF-8 text starts with such a byte."""
 EXTENDED = b"\xa3"
 """The same of networks that version 2 cannot describe (:func:`needs_extension`)."""
+BALANCED = b"\xa4"
+"""Version 3 with a coding for window-balanced layers, where that makes the file smaller."""
 FILE_LIMIT = 1 << 28
 NODE_LIMIT = 500
 """Format look-ups recurse through pools: the limit keeps them far from Python's."""
@@ -82,9 +84,21 @@ def encode(model: CompressedModel) -> bytes:
 
 
 def _encode(model: CompressedModel) -> tuple[bytes, dict[str, float]]:
+    """The file of the version that gives the fewest bytes, the older one of equals."""
+    plain = encode_as(model, EXTENDED if needs_extension(model) else MAGIC)
+    if not any(is_balanced(layer.spec.window_shape, layer.codes) for layer in model.layers):
+        return plain
+    return min(plain, encode_as(model, BALANCED), key=lambda file: len(file[0]))
+
+
+def encode_as(model: CompressedModel, magic: bytes) -> tuple[bytes, dict[str, float]]:
+    """The file of ``model`` in one version of the format, and the bits of its parts by name.
+
+    :param magic: ``EXTENDED`` or ``BALANCED``, or ``MAGIC`` unless :func:`needs_extension`.
+    :raises PyadmmError: for models beyond the limits above.
+    """
     encoder = Encoder()
-    extended = needs_extension(model)
-    session = _Session(encoder, WEIGHT_LIMIT, Budget(), extended)
+    session = _Session(encoder, WEIGHT_LIMIT, Budget(), magic != MAGIC, magic == BALANCED)
     session.model(model)
     # Zeros after the stream change nothing; they entitle a nearly empty network to its weights.
     owed = max(
@@ -92,7 +106,7 @@ def _encode(model: CompressedModel) -> tuple[bytes, dict[str, float]]:
         -(-(SYMBOL_LIMIT - session.budget.symbols - FREE_SYMBOLS) // SYMBOLS_PER_BYTE),
     )
     content = encoder.finish().ljust(owed - _HEAD, b"\0")
-    return seal(content, extended), encoder.sections
+    return seal(content, magic), encoder.sections
 
 
 def needs_extension(model: CompressedModel) -> bool:
@@ -116,16 +130,12 @@ def _is_extended(node: Node) -> bool:
     return isinstance(node, Concat)
 
 
-def seal(content: bytes, extended: bool = False) -> bytes:
+def seal(content: bytes, magic: bytes = MAGIC) -> bytes:
     """The file of coded data ``content``: magic, version and checksum before it.
 
     The checksum is the lower 24 bits of CRC-32.
     """
-    return (
-        (EXTENDED if extended else MAGIC)
-        + (zlib.crc32(content) & _CRC_MASK).to_bytes(_HEAD - 1, "big")
-        + content
-    )
+    return magic + (zlib.crc32(content) & _CRC_MASK).to_bytes(_HEAD - 1, "big") + content
 
 
 def decode(data: bytes) -> CompressedModel:
@@ -133,11 +143,12 @@ def decode(data: bytes) -> CompressedModel:
 
     :raises PyadmmError: for anything else than such a file.
     """
-    known, old = data[:1] in (MAGIC, EXTENDED), data[:3] == b"ADM"
+    magic = bytes(data[:1])
+    known, old = magic in (MAGIC, EXTENDED, BALANCED), data[:3] == b"ADM"
     if old or (data and data[0] >> 4 == MAGIC[0] >> 4 and not known):
         version = data[3] if old and len(data) > 3 else data[0] & 15
         raise PyadmmError(
-            f".admm file: version must be {MAGIC[0] & 15} or {EXTENDED[0] & 15}, not {version}; "
+            f".admm file: version must be {MAGIC[0] & 15} to {BALANCED[0] & 15}, not {version}; "
             "read it with the pyadmm that wrote it"
         )
     if not known:
@@ -145,13 +156,13 @@ def decode(data: bytes) -> CompressedModel:
     if len(data) > FILE_LIMIT:
         raise PyadmmError(f".admm file: must be at most {FILE_LIMIT} bytes, not {len(data)}")
     content = bytes(data[_HEAD:])
-    extended = data[:1] == EXTENDED
-    if seal(content, extended) != data:
+    if seal(content, magic) != data:
         raise PyadmmError(f".admm file: checksum is wrong, it is damaged or truncated; {_DAMAGED}")
     weights = min(WEIGHT_LIMIT, FREE_WEIGHTS + WEIGHTS_PER_BYTE * len(data))
     symbols = min(SYMBOL_LIMIT, FREE_SYMBOLS + SYMBOLS_PER_BYTE * len(data))
     try:
-        session = _Session(Decoder(content), weights, Budget(symbols=symbols), extended)
+        budget = Budget(symbols=symbols)
+        session = _Session(Decoder(content), weights, budget, magic != MAGIC, magic == BALANCED)
         return session.model(None)
     except PyadmmError as error:
         raise PyadmmError(f".admm file: not a valid model: {error}") from error
@@ -207,6 +218,7 @@ class _Session:
     weight_limit: int
     budget: Budget
     extended: bool = False
+    balanced: bool = False
     weights: int = 0
     scalars: int = 0
     sizes: dict[str, Sizes] = field(default_factory=dict)
@@ -532,7 +544,7 @@ class _Session:
         requant = self.requant(None if layer is None else layer.requant, spec.outputs, last)
         scale = self._weight_scale(None if layer is None else layer.weight_scale, spec, requant)
         alive = self._alive_inputs(spec, source)
-        geometry = Geometry(name, spec.window_shape, weight_bits, alive)
+        geometry = Geometry(name, spec.window_shape, weight_bits, alive, self.balanced)
         codes = code_matrix(
             self.coder, geometry, None if layer is None else layer.codes, self.budget
         ).reshape(spec.weight_shape)

@@ -1,18 +1,21 @@
 """Entropy coding of a sparse matrix of level codes, for :mod:`pyadmm.container.codec`.
 
-Three ways, chosen per layer:
+Four ways, chosen per layer:
 
 * *by lines*, for layers of up to some ten thousand non-zeros: a row's (or column's) number of
   non-zeros comes first; then where they are, given that number, with odds learnt from the lines
   before and from neighbours in the same kernel. Levels follow.
 * *by cells*, for small, rather dense layers: each cell with a probability from the density of the
   row before and from its neighbours in the kernel. Levels follow.
+* *balanced*, for window-balanced patterns: how many non-zeros the rows of a group have in each
+  window, once for all of them; then the place of each within its window. Levels follow.
 * *static*, for large layers: inactive rows and columns, then the gaps between non-zeros and their
   levels, each with one table of frequencies, in a few array operations.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,6 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyadmm.container.range_coder import Adaptive, Coder, Contexts, Encoder, Sizes
+from pyadmm.container.windows import (
+    WINDOW_LIMIT,
+    Windows,
+    find_windows,
+    window_bounds,
+    window_counts,
+)
 from pyadmm.core.errors import PyadmmError
 
 Codes = NDArray[np.int16]
@@ -33,10 +43,11 @@ WORK_LIMIT = 1 << 22
 SYMBOL_LIMIT = 1 << 28
 """Gaps of all statically coded layers."""
 
-_BY_ROWS, _BY_COLUMNS, _BY_CELLS, _STATIC = range(4)
+_BY_ROWS, _BY_COLUMNS, _BY_CELLS, _STATIC, _BALANCED = range(5)
 _CELL_LIMIT = 1 << 13
 """Most cells, of active channels, of a layer that is coded by cells."""
 _CELL_WORK = 4
+_WINDOW_WORK = 4
 _SMALL = 1 << 11
 """Layers with no more cells than that are expected to be coded by cells."""
 _PATTERNS = 32
@@ -49,6 +60,8 @@ _USUAL_EVENNESS = np.array([1.0, 2.0, 4.0, 1.0])
 _LARGE = 1 << 20
 _SIGN_TRUST = 10
 """Magnitudes of one sign count as much as those of both after this many weights."""
+_FULL = 15.0
+"""How much likelier it is at first that a row has its group's number of non-zeros."""
 _UNIT = 1 << 16
 """Probability one."""
 _SURVIVAL_BITS = 20
@@ -104,12 +117,14 @@ class Geometry:
 
     :param window: ``(O, C // groups, KH, KW)``; columns are ``(channel, row, column)``.
     :param alive: per channel, whether what it carries can differ from zero.
+    :param balanced: whether the version of the file has the balanced coding.
     """
 
     name: str
     window: tuple[int, int, int, int]
     weight_bits: int
     alive: NDArray[np.bool_]
+    balanced: bool = False
 
     @property
     def rows(self) -> int:
@@ -137,7 +152,7 @@ def code_matrix(coder: Coder, geometry: Geometry, codes: Codes | None, budget: B
     matrix = None if codes is None else codes.reshape(geometry.rows, geometry.columns)
     coder.mark(f"{geometry.name}.positions")
     mode = None if matrix is None else _choose(geometry, matrix, budget)
-    usual = np.ones(4)
+    usual = np.ones(5 if geometry.balanced else 4)
     usual[_usual(geometry)] = 12.0
     mode = coder.symbol(usual, mode)
     if mode == _STATIC:
@@ -149,23 +164,43 @@ def code_matrix(coder: Coder, geometry: Geometry, codes: Codes | None, budget: B
 
 def _choose(geometry: Geometry, matrix: Codes, budget: Budget) -> int:
     """The mode that gives the smallest file."""
+    modes = _free_modes(geometry, matrix, budget)
+    if geometry.balanced and _STATIC not in modes and is_balanced(geometry.window, matrix):
+        modes.append(_BALANCED)
+    if len(modes) == 1:
+        return modes[0]
+    return min(modes, key=lambda mode: _position_bits(geometry, matrix, mode, budget))
+
+
+def is_balanced(window: tuple[int, int, int, int], codes: Codes) -> bool:
+    """Whether the level codes of a layer, ``window = (O, C, KH, KW)``, have a balanced pattern."""
+    return find_windows(codes.reshape(window[0], -1) != 0, window) is not None
+
+
+def _free_modes(geometry: Geometry, matrix: Codes, budget: Budget) -> list[int]:
+    """Modes of free patterns that may give the smallest file."""
     by_lines = _BY_COLUMNS if _long(geometry) else _BY_ROWS
     lines, cells = (geometry.rows, geometry.columns)[:: -1 if by_lines == _BY_COLUMNS else 1]
     nonzeros = int(np.count_nonzero(matrix))
     if not Budget(budget.left).affords(nonzeros, lines, cells):
-        return _STATIC
+        return [_STATIC]
     alive = geometry.rows * geometry.alive_columns
     if alive > _DENSE * nonzeros or not Budget(budget.left).affords_cells(
         geometry.rows * geometry.columns
     ):
-        return by_lines
-    sizes: dict[int, float] = {}
-    for mode in (by_lines, _BY_CELLS):
-        scale = Encoder()
-        scale.mark("positions")
+        return [by_lines]
+    return [by_lines, _BY_CELLS]
+
+
+def _position_bits(geometry: Geometry, matrix: Codes, mode: int, budget: Budget) -> float:
+    """Bits of the positions in ``mode``; infinite where it takes more than the budget."""
+    scale = Encoder()
+    scale.mark("positions")
+    try:
         _code_occupancy(scale, geometry, matrix, mode, Budget(budget.left))
-        sizes[mode] = scale.sections["positions"]
-    return min(sizes, key=sizes.__getitem__)
+    except PyadmmError:
+        return math.inf
+    return scale.sections["positions"]
 
 
 def _usual(geometry: Geometry) -> int:
@@ -194,6 +229,8 @@ def _code_occupancy(
     columns = int(alive.sum())
     if mode == _BY_CELLS:
         coded = _code_cells(coder, geometry, columns, part, budget)
+    elif mode == _BALANCED:
+        coded = _code_balanced(coder, geometry, alive, occupied, budget)
     elif mode == _BY_COLUMNS:
         lines = _Lines(columns, geometry.rows, 1, 1)
         coded = lines.code(coder, None if part is None else part.T, budget).T
@@ -253,7 +290,7 @@ class _Lines:
             raise PyadmmError("a layer takes too long to decode")
         if not any(counts):
             return result
-        even = coder.symbol(_USUAL_EVENNESS, None if occupied is None else self._evenness(occupied))
+        even = coder.symbol(_USUAL_EVENNESS, None if occupied is None else self.evenness(occupied))
         seen = np.zeros(self.cells, np.int64)
         before: list[int] = []
         alike = _alike(counts) if descending else [1] * self.lines
@@ -261,7 +298,7 @@ class _Lines:
             if count == 0:
                 continue
             first = before[0] if descending and len(before) == count else 0
-            stretch = _Stretch(self._odds(seen, _EVENNESS[even]), self.taps, self.side, coder)
+            stretch = _Stretch(self.odds(seen, even), self.taps, self.side, coder)
             before = stretch.code(
                 first, self.cells, count, None if places is None else places[line], alike[line]
             )
@@ -283,17 +320,20 @@ class _Lines:
             result.append(last)
         return result
 
-    def _odds(self, seen: Ints, even: int) -> Ints:
+    def odds(self, seen: Ints, even: int) -> Ints:
         """Odds of the cells of the next line, from how often each was occupied so far.
 
-        ``seen + (3/2 kernel's seen + 4) / taps + even/16``, in sixteenths: a cell is as likely as
-        it was, plus a share of what its whole kernel saw.
+        ``seen + (3/2 kernel's seen + 4) / taps + evenness/16``, in sixteenths: a cell is as likely
+        as it was, plus a share of what its whole kernel saw.
+
+        :param even: place in ``_EVENNESS``.
         """
         kernel = seen.reshape(-1, self.taps).sum(1)
-        odds = 16 * seen + ((24 * kernel + 64) // self.taps + even).repeat(self.taps)
+        shared = (24 * kernel + 64) // self.taps + _EVENNESS[even]
+        odds = 16 * seen + shared.repeat(self.taps)
         return odds >> max(0, int(odds.max()).bit_length() - _ODDS_BITS) | 1
 
-    def _evenness(self, occupied: NDArray[np.bool_]) -> int:
+    def evenness(self, occupied: NDArray[np.bool_]) -> int:
         """Place in ``_EVENNESS`` that gives the fewest bits, if cells were independent.
 
         Large matrices get the usual one: they teach the coder soon enough.
@@ -386,6 +426,16 @@ class _Stretch:
         return head + self.code(
             middle, end, count - left, None if places is None else places[left:]
         )
+
+    def code_windows(self, bounds: Ints, counts: Ints, places: list[int] | None) -> list[int]:
+        """Code the places of a row of windows, of which each has at least its count of cells."""
+        result: list[int] = []
+        for window in np.flatnonzero(counts).tolist():
+            count, known = int(counts[window]), len(result)
+            given = None if places is None else places[known : known + count]
+            start, end = int(bounds[window]), int(bounds[window + 1])
+            result += self._code_sparse(start, end, count, given)
+        return result
 
     def _code_sparse(self, start: int, end: int, count: int, places: list[int] | None) -> list[int]:
         """One symbol per non-zero: how far it is.
@@ -483,6 +533,94 @@ def _tails(odds: Ints, count: int) -> Iterator[Ints]:
         tail = np.zeros(len(odds) + 1, np.int64)
         tail[:-1] = grown >> max(0, int(grown[0]).bit_length() - _TAIL_BITS)
         yield tail
+
+
+def _code_balanced(
+    coder: Coder,
+    geometry: Geometry,
+    alive: NDArray[np.bool_],
+    occupied: NDArray[np.bool_] | None,
+    budget: Budget,
+) -> NDArray[np.bool_]:
+    """Code where the non-zeros are in windows in which the rows of a group hold equally many.
+
+    :param alive: the columns that are coded.
+    :param occupied: all columns, ``(O, columns)``.
+    :returns: those of the columns that are coded.
+    """
+    windows = None if occupied is None else find_windows(occupied, geometry.window)
+    windows = _code_windows(coder, geometry, windows)
+    bounds = window_bounds(geometry.window, windows.size, alive)
+    part = None if occupied is None else occupied[:, alive]
+    counts = None if part is None else window_counts(part, bounds)
+    most = None if counts is None else windows.group_most(counts).astype(np.int64)
+    groups = -(-geometry.rows // windows.rows)
+    most = _code_most(coder, groups, np.diff(bounds), most, budget)
+    promised = most.repeat(windows.rows, 0)[: geometry.rows]
+    # Each of these weights is placed by a short computation of its own.
+    work = _WINDOW_WORK * int(promised.sum())
+    if not budget.affords(work, geometry.rows, int(bounds[-1])):
+        raise PyadmmError("a layer takes too long to decode")
+    return _code_in_windows(coder, geometry, bounds, _code_lacks(coder, promised, counts), part)
+
+
+def _code_in_windows(
+    coder: Coder,
+    geometry: Geometry,
+    bounds: Ints,
+    counts: Ints,
+    occupied: NDArray[np.bool_] | None,
+) -> NDArray[np.bool_]:
+    """Code the places in every window, given how many there are: ``counts``, (rows, windows)."""
+    lines = _Lines(geometry.rows, int(bounds[-1]), geometry.taps, geometry.window[3])
+    result = np.zeros((lines.lines, lines.cells), bool)
+    if not counts.any():
+        return result
+    even = coder.symbol(_USUAL_EVENNESS, None if occupied is None else lines.evenness(occupied))
+    places = None if occupied is None else _places(occupied)
+    seen = np.zeros(lines.cells, np.int64)
+    for row in np.flatnonzero(counts.any(1)).tolist():
+        stretch = _Stretch(lines.odds(seen, even), lines.taps, lines.side, coder)
+        given = None if places is None else places[row]
+        result[row, stretch.code_windows(bounds, counts[row], given)] = True
+        seen += result[row]
+    return result
+
+
+def _code_windows(coder: Coder, geometry: Geometry, windows: Windows | None) -> Windows:
+    """Columns of a window and rows of a group."""
+    size = coder.number(WINDOW_LIMIT, None if windows is None else windows.size - 1) + 1
+    rows = Sizes("rows of a group", geometry.rows, likely=4).code(
+        coder, None if windows is None else windows.rows
+    )
+    if rows < 1:
+        raise PyadmmError("a group of a balanced layer has no rows")
+    return Windows(size, rows)
+
+
+def _code_most(coder: Coder, groups: int, cells: Ints, most: Ints | None, budget: Budget) -> Ints:
+    """The groups' numbers, ``(groups, windows)``: which are not zero, then how large these are."""
+    used = _Lines(groups, len(cells), 1, 1).code(coder, None if most is None else most > 0, budget)
+    numbers = Adaptive(np.ones(int(cells.max(initial=1))))
+    result = used.astype(np.int64)
+    for group, window in np.argwhere(used).tolist():
+        number = None if most is None else int(most[group, window]) - 1
+        result[group, window] = numbers.code(coder, number) + 1
+    if np.any(result > cells):
+        raise PyadmmError("a window has more non-zeros than cells")
+    return result
+
+
+def _code_lacks(coder: Coder, promised: Ints, counts: Ints | None) -> Ints:
+    """Non-zeros of each row in each window, ``(rows, windows)``: rarely fewer than ``promised``."""
+    result = promised.copy()
+    likely = (np.array([_FULL, *[1.0] * top]) for top in range(int(promised.max(initial=0)) + 1))
+    lacks = [Adaptive(prior) for prior in likely]
+    for row, window in np.argwhere(promised).tolist():
+        top = int(promised[row, window])
+        lack = None if counts is None else top - int(counts[row, window])
+        result[row, window] -= lacks[top].code(coder, lack)
+    return result
 
 
 def _code_cells(

@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pyadmm.cli import inspect
 from pyadmm.container import codec as container
 from pyadmm.container import sparse as sparse_code
+from pyadmm.container import windows
 from pyadmm.container.known_networks import Outline, outlines_known
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model import (
@@ -282,6 +284,107 @@ def test_nearly_empty_large_model_is_padded(monkeypatch: pytest.MonkeyPatch) -> 
     assert_same(model, container.decode(data))
 
 
+# --- window-balanced layers ----------------------------------------------------------------------
+
+
+def balanced_codes(
+    rng: np.random.Generator, shape: tuple[int, int], window: int, rows: int, share: float
+) -> np.ndarray:
+    """Random levels at random places: rows of a group have equally many in each window.
+
+    :param share: of the windows that a group uses.
+    """
+    starts = range(0, shape[1], window)
+    codes = np.zeros(shape, np.int16)
+    for first in range(0, shape[0], rows):
+        for start in starts:
+            cells = min(window, shape[1] - start)
+            number = int(rng.integers(1, min(cells, 3) + 1)) if rng.random() < share else 0
+            for line in codes[first : first + rows]:
+                places = start + rng.choice(cells, number, replace=False)
+                line[places] = rng.choice([-4, -3, -2, -1, 1, 2, 3, 4], number)
+    return codes
+
+
+def encode_free(model: CompressedModel) -> bytes:
+    """The file of ``model`` as versions before 4 wrote it."""
+    return container.encode_as(model, container.MAGIC)[0]
+
+
+def assert_version_4(model: CompressedModel) -> None:
+    data = container.encode(model)
+    assert data[:1] == container.BALANCED
+    assert len(data) < len(encode_free(model))
+    assert_same(model, container.decode(data))
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=SLOW)
+@given(st.data())
+def test_balanced_patterns_come_back(data: st.DataObject) -> None:
+    """In version 4, chosen or not; with exceptions and constant inputs too."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 1 << 16)))
+    shape = data.draw(st.integers(2, 40)), data.draw(st.integers(4, 90))
+    window, rows = data.draw(st.sampled_from([1, 2, 4, 8, 16])), data.draw(st.integers(2, 9))
+    codes = balanced_codes(rng, shape, window, rows, data.draw(st.floats(0.05, 1)))
+    codes[rng.random(shape) < data.draw(st.sampled_from([0.0, 0.01, 0.3]))] = 0
+    model = one_layer(codes)
+    assert_same(model, container.decode(container.encode(model)))
+    forced = container.encode_as(model, container.BALANCED)[0]
+    assert_same(model, container.decode(forced))
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=SLOW)
+@given(models())
+def test_version_4_holds_any_model(model: CompressedModel) -> None:
+    assert_same(model, container.decode(container.encode_as(model, container.BALANCED)[0]))
+
+
+@pytest.mark.parametrize(("window", "rows"), [(1, 4), (4, 4), (8, 4), (8, 16), (16, 7)])
+def test_balanced_layers_take_fewer_bytes(window: int, rows: int) -> None:
+    """A part of LeNet-5's fc1, 2 % of its weights: places cost log2 of the window, not of the row."""
+    rng = np.random.default_rng(window)
+    codes = balanced_codes(rng, (250, 400), window, rows, 0.01 * window)
+    model = one_layer(codes)
+    assert_version_4(model)
+    assert windows.find_windows(codes != 0, (250, 400, 1, 1)) == windows.Windows(window, rows)
+
+
+def test_balanced_kernel_rows_take_fewer_bytes() -> None:
+    """LeNet-5's conv2, a kernel row a window, of which 1 % of the weights are missing."""
+    rng = np.random.default_rng(3)
+    codes = balanced_codes(rng, (50, 500), 5, 10, 0.2)
+    codes[rng.random(codes.shape) < 0.01] = 0
+    spec = LayerSpec("conv1", "conv", (50, 20, 5, 5), (20, 12, 12))
+    layer = random_layer(rng, spec, INPUT, density=1.0)
+    layer = replace(layer, weight_bits=3, codes=codes.reshape(spec.weight_shape))
+    entry = InputSpec((20, 12, 12), QFormat(4, False))
+    assert_version_4(CompressedModel("model", entry, (layer,)))
+
+
+def test_balanced_layer_with_constant_inputs() -> None:
+    """Inputs from neurons without weights and bias are left out, within windows too."""
+    rng = np.random.default_rng(4)
+    first = balanced_codes(rng, (200, 80), 8, 4, 0.3)
+    first[rng.permutation(200)[:60]] = 0
+    second = balanced_codes(rng, (200, 200), 8, 4, 0.2)
+    second[:, ~first.any(1)] = 0
+    nodes = []
+    for name, source, codes in (("fc1", INPUT, first), ("fc2", "fc1", second)):
+        spec = LayerSpec(name, "linear", codes.shape, (codes.shape[1], 1, 1))
+        zeros = np.zeros(len(codes), np.int64)
+        form = QFormat(24, True)
+        nodes.append(CompressedLayer(spec, source, codes, 3, zeros, Requant(), form))
+    model = CompressedModel("m", InputSpec((80, 1, 1), QFormat(8, False)), tuple(nodes))
+    assert_same(model, container.decode(container.encode_as(model, container.BALANCED)[0]))
+
+
+@pytest.mark.parametrize("density", [0.01, 0.1, 0.5, 0.9, 0.98, 1.0])
+def test_free_patterns_are_not_balanced(density: float) -> None:
+    codes = np.random.default_rng(5).random((50, 500)) < density
+    assert windows.find_windows(codes, (50, 500, 1, 1)) is None
+    assert windows.find_windows(codes, (50, 20, 5, 5)) is None
+
+
 # --- command line ----------------------------------------------------------------------------
 
 
@@ -304,8 +407,8 @@ def test_verify_of_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         ("empty", b"", "so it is none"),
         ("text", b"hello world", "so it is none"),
         ("half", good[: len(good) // 2], "checksum is wrong"),
-        ("older", b"ADM\x01" + good[4:], "version must be 2 or 3, not 1"),
-        ("newer", b"\xa7" + good[1:], "version must be 2 or 3, not 7"),
+        ("older", b"ADM\x01" + good[4:], "version must be 2 to 4, not 1"),
+        ("newer", b"\xa7" + good[1:], "version must be 2 to 4, not 7"),
     ):
         (tmp_path / name).write_bytes(content)
         assert inspect.main(["--check", str(tmp_path / name)]) == 2

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pyadmm.container import codec as container
-from pyadmm.container import seal
+from pyadmm.container import seal, sparse
 from pyadmm.container.range_coder import Decoder, Encoder, Sizes
 from pyadmm.container.sparse import Budget
 from pyadmm.core.errors import PyadmmError
@@ -39,6 +39,10 @@ relaxed = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+
+class Stop(Exception):
+    """Ends a hostile encoder."""
 
 
 def decode_or_error(data: bytes) -> CompressedModel | None:
@@ -116,6 +120,79 @@ def test_changed_files_of_any_model(model: CompressedModel, data: st.DataObject)
     decode_or_error(seal(bytes(content)))
 
 
+def balanced(number: int) -> CompressedModel:
+    """A layer of which each row holds ``number`` weights in every other window of eight inputs."""
+    codes = np.tile(np.arange(256) % 16 < number, (40, 1)).astype(np.int16)
+    codes = np.random.default_rng(0).permuted(codes.reshape(40, 32, 8), axis=2).reshape(40, 256)
+    spec = LayerSpec("fc1", "linear", codes.shape, (256, 1, 1))
+    zeros = np.zeros(len(codes), np.int64)
+    layer = CompressedLayer(spec, INPUT, codes, 3, zeros, Requant(), QFormat(8, False))
+    return CompressedModel("m", InputSpec((256, 1, 1), QFormat(8, False)), (layer,))
+
+
+@settings(relaxed, max_examples=30)
+@given(st.integers(1, 8), st.data())
+def test_changed_files_of_balanced_layers(number: int, data: st.DataObject) -> None:
+    good = container.encode(balanced(number))
+    content = bytearray(good[HEAD:])
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    del content[data.draw(st.integers(0, len(content))) :]
+    decode_or_error(seal(bytes(content), container.BALANCED))
+
+
+def test_truncated_balanced_file() -> None:
+    good = container.encode(balanced(3))
+    assert good[:1] == container.BALANCED
+    for length in range(len(good)):
+        with pytest.raises(PyadmmError, match=r"\.admm file: (checksum|starts|version)"):
+            container.decode(good[:length])
+
+
+@relaxed
+@given(st.binary(max_size=400))
+def test_any_content_of_version_4(content: bytes) -> None:
+    decode_or_error(seal(content, container.BALANCED))
+
+
+def balanced_file(monkeypatch: pytest.MonkeyPatch, **changes: object) -> bytes:
+    """A file of a balanced layer by an encoder with changed functions, of which one stops it."""
+    encoder = Encoder()
+    with monkeypatch.context() as patch:
+        for name, change in changes.items():
+            patch.setattr(sparse, name, change)
+        with pytest.raises(Stop):
+            container._Session(encoder, 1 << 60, Budget(), True, True).model(balanced(3))
+    return seal(encoder.finish(), container.BALANCED)
+
+
+def test_window_with_more_weights_than_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last of 43 windows of 6 places has only 4, which the encoder ignores."""
+
+    def stop(*_: object) -> None:
+        raise Stop
+
+    data = balanced_file(
+        monkeypatch,
+        _choose=lambda *_: sparse._BALANCED,
+        find_windows=lambda *_: sparse.Windows(6, 4),
+        window_bounds=lambda *_: np.arange(0, 259, 6),
+        window_counts=lambda *_: np.full((40, 43), 5),
+        _code_lacks=stop,
+    )
+    assert_refused_at_once(data, "a window has more non-zeros than cells")
+
+
+def test_group_without_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(coder: Encoder, *_: object) -> None:
+        coder.number(32, 7)
+        Sizes("rows", 40, likely=4).code(coder, 0)
+        raise Stop
+
+    data = balanced_file(monkeypatch, _choose=lambda *_: sparse._BALANCED, _code_windows=none)
+    assert_refused_at_once(data, "a group of a balanced layer has no rows")
+
+
 @settings(relaxed, max_examples=40)
 @given(st.binary(max_size=60), st.binary(min_size=0, max_size=200))
 def test_memory_is_bounded(start: bytes, rest: bytes) -> None:
@@ -134,9 +211,6 @@ def test_memory_is_bounded(start: bytes, rest: bytes) -> None:
 def hostile(monkeypatch: pytest.MonkeyPatch, model: CompressedModel) -> bytes:
     """A sealed file of ``model`` by an encoder that ignores the limits, ending at its first
     layer's weights."""
-
-    class Stop(Exception):
-        pass
 
     def stop(*_: object) -> None:
         raise Stop
