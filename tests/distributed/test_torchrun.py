@@ -23,9 +23,12 @@ CONFIG = {
         "pruning_ratio": 10,
         "dense": {"epochs": 1, "batch_size": 32},
         "continuous": {"epochs": 0},
-        "admm": {"rounds": 1, "iterations": 2, "retrain_epochs": 1, "batch_size": 32},
+        "admm": {
+            **{"rounds": 1, "iterations": 2, "retrain_epochs": 1, "batch_size": 32},
+            **{"lr": 1e-3, "curvature": 0.0},
+        },
         "retrain": {"epochs": 1},
-        "quantize": {"epochs": 1},
+        "quantize": {"epochs": 1, "lr": 1e-3},
     },
 }
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -63,7 +63,9 @@ def test_program_is_cached_by_its_sources(tiny, build_dir: Path, tmp_path: Path)
 
     images = random_images(np.random.default_rng(1), 4, plan.input.shape)
     np.testing.assert_array_equal(gxx.csim(build_dir, plan, images), model.run(images))
-    with pytest.raises(PyadmmError, match=r"csim: images must be uint8 \(N, 3, 1, 1\)"):
+    with pytest.raises(
+        PyadmmError, match=r"images must be uint8 \(N, 3, 1, 1\), not uint8 \(4, 2, 1, 1\)"
+    ):
         first.infer(images[:, :2], weight_image(model, plan))
     with pytest.raises(ToolError, match="another length"):
         first.infer(images, weight_image(model, plan)[:-1])
