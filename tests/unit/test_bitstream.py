@@ -202,7 +202,9 @@ def test_the_command_refuses_another_run_and_skips_without_tools(
 @pytest.fixture
 def finished(run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A flow that leaves ``run`` behind at once."""
-    monkeypatch.setattr(run_command, "run", lambda *_: SimpleNamespace(skipped={}), raising=True)
+    monkeypatch.setattr(
+        run_command, "run", lambda *_: SimpleNamespace(skipped={}, absent={}), raising=True
+    )
     return run
 
 
