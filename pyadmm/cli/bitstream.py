@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pyadmm.cli.command import CHECK_FAILED, DONE, Command
+from pyadmm.cli.route import add_route_options, route_settings
 from pyadmm.deploy.bitstream import add_open_bitstream, bundle_folder
 from pyadmm.deploy.bundle import read_bundle
 from pyadmm.eda.chip_flow import Chip
-from pyadmm.eda.openxc7 import DEFAULT_MEMORY_GIB, DEFAULT_TIMEOUT_S
 from pyadmm.eda.route_flow import RouteSettings
 from pyadmm.hardware.boards import load_board
 
@@ -24,44 +24,11 @@ def _add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "run", type=Path, metavar="RUN", help="folder of a run that completed the step 'deploy'"
     )
-    parser.add_argument(
-        "--seeds",
-        type=int,
-        default=1,
-        metavar="N",
-        help="number of runs, with seeds 1 to N (default 1)",
-    )
-    parser.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="parallel runs (default 1)"
-    )
-    parser.add_argument(
-        "--clock-ns", type=float, metavar="NS", help="target period in ns (default: the board's)"
-    )
-    parser.add_argument(
-        "--timeout",
-        type=float,
-        default=DEFAULT_TIMEOUT_S,
-        metavar="S",
-        help="time limit of each run in seconds",
-    )
-    parser.add_argument(
-        "--memory",
-        type=float,
-        default=DEFAULT_MEMORY_GIB,
-        metavar="GIB",
-        help="memory limit of each run",
-    )
+    add_route_options(parser)
 
 
 def _execute(options: Namespace) -> int:
-    settings = RouteSettings(
-        tuple(range(1, options.seeds + 1)),
-        options.jobs,
-        options.clock_ns,
-        options.timeout,
-        options.memory,
-    )
-    return build_open(options.run, settings)
+    return build_open(options.run, route_settings(options))
 
 
 def build_open(run: Path, settings: RouteSettings) -> int:

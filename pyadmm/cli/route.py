@@ -25,13 +25,8 @@ _EXAMPLES = """\
 """
 
 
-def _add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, metavar="FILE", help="an .admm file")
-    board_option(parser)
-    parser.add_argument(
-        "--share", type=float, default=CHIP_SHARE, metavar="PART",
-        help=f"share of the chip that the search may use (default {CHIP_SHARE:g})",
-    )  # fmt: skip
+def add_route_options(parser: ArgumentParser) -> None:
+    """Add the options of placing and routing: seeds, jobs, period, limits of time and memory."""
     parser.add_argument(
         "--seeds",
         type=int,
@@ -60,6 +55,28 @@ def _add_options(parser: ArgumentParser) -> None:
         metavar="GIB",
         help="memory limit of each run",
     )
+
+
+def route_settings(options: Namespace, keep: Path | None = None) -> RouteSettings:
+    """What :func:`add_route_options` read, as settings; ``keep`` is the folder of the results."""
+    return RouteSettings(
+        tuple(range(1, options.seeds + 1)),
+        options.jobs,
+        options.clock_ns,
+        options.timeout,
+        options.memory,
+        keep,
+    )
+
+
+def _add_options(parser: ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="FILE", help="an .admm file")
+    board_option(parser)
+    parser.add_argument(
+        "--share", type=float, default=CHIP_SHARE, metavar="PART",
+        help=f"share of the chip that the search may use (default {CHIP_SHARE:g})",
+    )  # fmt: skip
+    add_route_options(parser)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="keep netlists, FASM and logs in this folder"
@@ -82,14 +99,7 @@ def _execute(options: Namespace) -> int:
 
 def _routed(options: Namespace) -> int:
     board = load_board(options.board)
-    settings = RouteSettings(
-        tuple(range(1, options.seeds + 1)),
-        options.jobs,
-        options.clock_ns,
-        options.timeout,
-        options.memory,
-        options.keep,
-    )
+    settings = route_settings(options, options.keep)
     model = hardware_form(container.load(options.model))
     configs = search(model, board, share=options.share).best.configs
     plan = plan_accelerator(model, board, configs)
