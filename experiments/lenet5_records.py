@@ -1,4 +1,4 @@
-"""``python -m experiments.lenet5_records``: the record files of LeNet-5, a chain of presets for each seed.
+"""``python -m experiments.lenet5_records``: record files of LeNet-5 and the rows of ADMM-NN, by seed.
 
 One dense network per seed is pruned further and further: the float network of each preset of a
 chain (:data:`CHAINS`) is where the next one starts, and each is quantised to a file of its own.
@@ -8,6 +8,8 @@ Everything is checkpointed after every epoch, so an interrupted command goes on 
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import json
 import statistics
 import sys
@@ -43,13 +45,26 @@ from pyadmm.training.seeds import digest_of, seed_of
 
 _LONG = "record-205", "record-300"
 CHAINS = (
+    ("admm-nn",),
+    ("admm-nn-85",),
+    ("admm-nn-167",),
     ("record-85",),
     (*_LONG, "record-360", "record-369", "record-352"),
     (*_LONG, "record-410"),
 )
 """Presets that prune one network in turn; the first of a chain starts from the dense one.
 
-(``record-352`` gives some weights back to what ``record-369`` left.)
+(``record-352`` gives some weights back to what ``record-369`` left.) The presets ``admm-nn*`` are the
+method of ADMM-NN as published, with which the records are compared.
+"""
+COLUMNS = (
+    "preset", "seed", "training_images", "nnz", "pruning_ratio", "weight_bytes", "bytes",
+    "float_validation_accuracy", "validation_accuracy", "test_accuracy", "cpu_minutes", "pruning",
+)  # fmt: skip
+"""Of the CSV; ``weight_bytes`` are the bits of the weights alone (ADMM-NN's count), ``bytes`` the file.
+
+``pruning`` says whether ADMM pruning converged, ``cpu_minutes`` are this process' minutes for the
+preset without the dense network (too few where the command was resumed).
 """
 NAMES = tuple(dict.fromkeys(name for names in CHAINS for name in names))
 LAST = CHAINS[-1][-1]
@@ -62,6 +77,7 @@ examples:
   python -m experiments.lenet5_records --seeds 30-34             train the long chain, five seeds
   python -m experiments.lenet5_records --seeds 30-34 --test      then read the test set, once for each file
   python -m experiments.lenet5_records --seeds 30-34 --until record-85
+  python -m experiments.lenet5_records --seeds 0-4 --until admm-nn --csv rows.csv
 
 Chains: {"; ".join(" -> ".join(("dense", *names)) for names in CHAINS)}.
 Each preset (pyadmm/settings/settings.py) works in the flow as well, where it starts from the dense network
@@ -179,6 +195,7 @@ def train_chain(
             "progress": _Progress(f"seed {seed}, {name}"),
             "teacher": teacher,
         }
+        began = time.process_time()
         network = network.copy()
         set_widths(network, settings)
         pruned = admm_phase(network, settings, data, **common)
@@ -193,6 +210,8 @@ def train_chain(
                 "training_images": len(data.train),
                 **_save(final, data, file.path),
                 "float_validation_accuracy": _last_accuracy(tuned),
+                "cpu_minutes": round((time.process_time() - began) / 60, 2),
+                "pruning": "; ".join(pruned.status),
                 "settings": key,
             }
             known |= dict.fromkeys(_VALIDATED) if seen is not None else {}
@@ -210,6 +229,8 @@ def _save(quantized: PhaseResult, data: Data, path: Path) -> dict[str, Any]:
     return {
         "bytes": len(content),
         "nnz": model.nnz,
+        "weight_bytes": sum(int((la.codes != 0).sum()) * la.weight_bits for la in model.layers)
+        // 8,
         "pruning_ratio": round(model.pruning_ratio, 2),
         "layers": {layer.name: int((layer.codes != 0).sum()) for layer in model.layers},
         "validation_accuracy": integer.validation_accuracy,
@@ -247,6 +268,17 @@ def read_test(files: Sequence[RecordFile], data: mnist.Mnist) -> None:
             model = container.load(file.path)
             facts["test_accuracy"] = model.accuracy(data.test_images, data.test_labels)
             file.write(facts)
+
+
+def write_csv(folder: Path, path: Path) -> None:
+    """All finished files of a folder as rows with :data:`COLUMNS`."""
+    found = (json.loads(p.read_text(encoding="utf-8")) for p in folder.glob(f"{MODEL}-*.json"))
+    rows = sorted(found, key=lambda row: (NAMES.index(row["preset"]), row["seed"]))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomic(path, text.getvalue().encode())
 
 
 def table(records: Sequence[Mapping[str, Any]]) -> str:
@@ -333,6 +365,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="the last preset trains on the validation images too, once its settings are fixed",
     )
     parser.add_argument("--test", action="store_true", help="read the test set for finished files")
+    parser.add_argument("--csv", type=Path, help="write a row for every file of --out")
     parser.add_argument("--dry-run", action="store_true", help="say what would be trained and stop")
     options = parser.parse_args(argv)
     try:
@@ -365,6 +398,8 @@ def _run(options: argparse.Namespace) -> None:
         files = [RecordFile.of(options.out, row["preset"], row["seed"]) for row in records]
         read_test(files, loaded)
         records = [known for file in files if (known := file.facts()) is not None]
+    if options.csv:
+        write_csv(options.out, options.csv)
     print(table(records))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -113,6 +114,21 @@ def test_the_last_preset_may_train_on_all_images(
     assert [known["training_images"] for known in facts] == [220, 220, 220, 220, 240]
     assert all(known["validation_accuracy"] is not None for known in facts[:4])
     assert facts[4]["validation_accuracy"] is facts[4]["float_validation_accuracy"] is None
+
+
+@pytest.mark.usefixtures("short_chain", "few_images")
+def test_a_row_is_written_for_every_file(tmp_path: Path) -> None:
+    table = tmp_path / "rows.csv"
+    command = ["--seeds", "3", "--until", "admm-nn-85", "--out", str(tmp_path), "--csv", str(table)]
+    assert record.main(command) == 0
+    (row,) = csv.DictReader(table.open(encoding="utf-8"))
+    assert tuple(row) == record.COLUMNS
+    model = container.load(tmp_path / "lenet5-admm-nn-85-seed3.admm")
+    assert int(row["nnz"]) == model.nnz
+    assert int(row["weight_bytes"]) == model.nnz, "eight bits a weight"
+    assert int(row["bytes"]) == (tmp_path / "lenet5-admm-nn-85-seed3.admm").stat().st_size
+    assert row["test_accuracy"] == ""
+    assert "converged" in row["pruning"]
 
 
 def test_a_dry_run_touches_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
