@@ -4,7 +4,7 @@ Cycles are counted by simulating the RTL on whole images with the memory model b
 compared with the golden model. LeNet-5 and ResNet-20 are the trained models of ``models/``; the other
 networks have their published shapes and *random* weights at the densities of :data:`DENSITIES`: cycles
 depend on the positions of the weights, not on what they compute. The clock is the board's target, not a
-routed one. The memory moves :data:`BYTES_PER_CYCLE`, entries, maps in and maps out together.
+routed one. The memory moves what the board sustains (``boards/*.json``), entries, maps in and maps out together.
 """
 
 from __future__ import annotations
@@ -34,17 +34,15 @@ from pyadmm.eda.sequential_simulation import (
 from pyadmm.hardware.boards import load_board
 from pyadmm.hardware.sequential.array import SequentialArray
 from pyadmm.hardware.sequential.compiler import Compiled, compile_model
-from pyadmm.hardware.sequential.roofline import best_images
+from pyadmm.hardware.sequential.roofline import best_images, sustained_bytes_per_cycle
 from pyadmm.model import CompressedLayer, CompressedModel
 
 RESULTS = Path(__file__).parent / "results" / "sequential.csv"
 MODELS = Path(__file__).parents[1] / "models"
 TRAINED = {"lenet5-quick": "lenet5-quick-seed0", "resnet20-cifar10": "resnet20-cifar10"}
 BOARD = "pynq-z2"
-BYTES_PER_CYCLE, LATENCY = 15.75, 30
-"""At 100 MHz. 15.75 bytes are 75 % of the 2,100 MB/s of the PYNQ-Z2's memory: the Zynq-7000 manual (UG585,
-"DDR Efficiency") calls 75 % about the most, and measured 79 to 97 % with four masters. Three channels of two
-64-bit ports, 8 bytes each, could carry 24. The latency is a guess; on a PYNQ-Z2 reads of 128 bytes one after the
+LATENCY = 30
+"""Cycles from a burst's address to its first word. This is a guess; on a PYNQ-Z2 reads of 128 bytes one after the
 other were measured to take 37 cycles (github.com/ammrat13/pynqz2-ram-tester)."""
 IMAGES = {"alexnet": 4, "vgg16": 1, "resnet50": 1}
 """Images per run of the program; for all others the roofline chooses."""
@@ -84,11 +82,16 @@ class Count:
         return self.cycles / self.images
 
 
+def memory_rate() -> float:
+    """Bytes per cycle that the memory of the board sustains."""
+    return sustained_bytes_per_cycle(load_board(BOARD))
+
+
 def compiled_for(model: CompressedModel, array: SequentialArray) -> Compiled:
     """The program of ``model``, for as many images per run as suit it."""
     if model.name in IMAGES:
         return compile_model(model, array, IMAGES[model.name])
-    return best_images(model, array, BYTES_PER_CYCLE)
+    return best_images(model, array, memory_rate())
 
 
 def count(compiled: Compiled, total: int) -> Count:
@@ -101,7 +104,7 @@ def count(compiled: Compiled, total: int) -> Count:
     cycles = 0
     program = build_sequential(array, cache_dir() / "simulators")
     with SequentialTop(program, compiled.program.memory_bytes) as top:
-        top.memory(MemoryModel(LATENCY, BYTES_PER_CYCLE))
+        top.memory(MemoryModel(LATENCY, memory_rate()))
         place(top, compiled)
         for first in range(0, total, batch):
             images = data[first : first + batch]

@@ -18,7 +18,7 @@ _EXAMPLES = """\
   pyadmm boards                  lists all boards that come with pyadmm
   pyadmm boards my-board.json    checks a board file of your own and shows it
 """
-_TABLE_WIDTH = 130
+_TABLE_WIDTH = 150
 
 
 def _add_options(parser: ArgumentParser) -> None:
@@ -40,6 +40,8 @@ def _execute(options: Namespace) -> int:
     console.print(_table(boards))
     for board in boards:
         console.print(f"{board.name}: {board.source}", soft_wrap=True)
+        if board.memory is not None:
+            console.print(f"{board.name}, memory ports: {board.memory.source}", soft_wrap=True)
     console.print(
         "\nA board of your own is a JSON file with the same fields: docs/guide/own-board.md"
     )
@@ -50,12 +52,20 @@ def _table(boards: Sequence[Board]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("board", "part", "processor"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("MHz", "LUT", "FF", "DSP", "BRAM18", "URAM", "DDR MB/s"):
+    for heading in ("MHz", "LUT", "FF", "DSP", "BRAM18", "URAM", "DDR MB/s", "sustained", "ports"):
         table.add_column(heading, justify="right")
     for board in boards:
         figures = (board.clock_mhz, *board.resources.values(), board.memory_bandwidth_mb_s)
-        table.add_row(board.name, board.part, board.processor, *(f"{f:,.0f}" for f in figures))
+        texts = (f"{figure:,.0f}" for figure in figures)
+        table.add_row(board.name, board.part, board.processor, *texts, *_memory(board))
     return table
+
+
+def _memory(board: Board) -> tuple[str, str]:
+    """Sustained rate and ports of the memory, ``-`` where the board file does not say."""
+    if board.memory is None:
+        return "-", "-"
+    return f"{board.memory.sustained_mb_s:,.0f}", f"{board.memory.ports} x {board.memory.port_bits}"
 
 
 COMMAND = Command(

@@ -52,8 +52,8 @@ def _add_options(parser: ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--bytes-per-cycle", type=float, metavar="B",
-        help="sustained rate of the memory, for the roofline model and the simulation (default: the "
-        "board's, 15.75 for pynq-z2)",
+        help="sustained rate of the memory, for the roofline model and the simulation (default: that of "
+        "the board's file, 15.75 for pynq-z2)",
     )  # fmt: skip
     parser.add_argument(
         "--simulate", type=int, default=0, metavar="N",

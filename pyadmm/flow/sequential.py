@@ -31,7 +31,6 @@ from pyadmm.hardware.sequential.compiler import Compiled
 from pyadmm.hardware.sequential.roofline import (
     bounds,
     cycles_per_image,
-    sustained_bytes_per_cycle,
     table,
 )
 
@@ -62,7 +61,7 @@ NEEDS_VENDOR_TOOLS = (
 
 def codegen(session: Session) -> Outcome:
     """Write program, facts for the driver, sources and parameters of the array."""
-    compiled, rate = session.sequential, sustained_bytes_per_cycle(session.board)
+    compiled, rate = session.sequential, session.memory_rate
     folder = session.sequential_dir
     image, about = write(compiled, folder, session.subject.name)
     passes = folder / "passes.txt"
@@ -114,7 +113,7 @@ def simulated_starts(compiled: Compiled, cycles_per_start: float, images: int) -
 def cosim(session: Session) -> Outcome:
     """Simulate the array on test images; once more with a memory that stalls, for one start."""
     compiled, available = session.sequential, len(session.test_images)
-    rate = sustained_bytes_per_cycle(session.board)
+    rate = session.memory_rate
     modelled = cycles_per_image(compiled, rate) * compiled.images
     starts = simulated_starts(compiled, modelled, available)
     # The last start may lack images: it takes the first ones again.

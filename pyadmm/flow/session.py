@@ -84,6 +84,8 @@ class Session:
         self.reporter = reporter
         self.run_dir = config.run_dir
         self.board: Board = load_board(config.board)
+        if config.architecture == SEQUENTIAL:
+            _ = self.memory_rate  # a board without the facts is refused before any training
         self.settings = replace(
             settings.override(settings.preset(config.preset), config.compress, "compress"),
             seed=config.seed,
@@ -471,8 +473,15 @@ class Session:
     @cached_property
     def sequential(self) -> Compiled:
         """The program of the compressed model for the layer-sequential array."""
-        rate = sustained_bytes_per_cycle(self.board)
-        return best_images(self.model, self.config.sequential_array, rate)
+        return best_images(self.model, self.config.sequential_array, self.memory_rate)
+
+    @property
+    def memory_rate(self) -> float:
+        """Bytes per cycle that the board's memory sustains.
+
+        :raises PyadmmError: where the board's file does not say.
+        """
+        return sustained_bytes_per_cycle(self.board)
 
     @property
     def sequential_dir(self) -> Path:

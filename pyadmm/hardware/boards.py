@@ -15,6 +15,24 @@ Family = Literal["zynq7000", "zynqmp"]
 _POSITIVE_NUMBERS = ("clock_mhz", "memory_bandwidth_mb_s")
 _TEXTS = ("name", "part", "family", "vendor", "board_part", "processor", "source")
 _RESOURCES = ("lut", "ff", "dsp", "bram18", "uram")
+_MEMORY = ("ports", "port_bits", "sustained_mb_s", "source")
+_PORT_BITS = (32, 64, 128)
+
+
+@dataclass(frozen=True)
+class MemoryPorts:
+    """The board's memory as masters in the programmable logic reach it.
+
+    :param ports: AXI ports of the processor system that lead to the memory without the caches.
+    :param port_bits: data width of a port, bits.
+    :param sustained_mb_s: what all ports together move in the long run, reads and writes, MB/s.
+    :param source: documents or measurements that the figures come from.
+    """
+
+    ports: int
+    port_bits: int
+    sustained_mb_s: float
+    source: str
 
 
 @dataclass(frozen=True)
@@ -31,6 +49,8 @@ class Board:
     :param resources: of the whole chip.
     :param memory_bandwidth_mb_s: peak bandwidth of the processor's DDR memory, MB/s.
     :param source: documents that the figures come from.
+    :param memory: ports to the memory and the rate that they sustain; ``None`` where the board file does not
+        say, which only the layer-sequential architecture minds.
     """
 
     name: str
@@ -43,6 +63,7 @@ class Board:
     memory_bandwidth_mb_s: float
     resources: Resources
     source: str
+    memory: MemoryPorts | None = None
 
     @property
     def clock_ns(self) -> float:
@@ -79,8 +100,8 @@ def read_board(path: Path) -> Board:
     if not isinstance(facts, dict):
         raise PyadmmError(f"board file {path.name}: must be a JSON object")
     expected = {*_TEXTS, *_POSITIVE_NUMBERS, "resources"}
-    if set(facts) != expected:
-        odd = ", ".join(sorted(set(facts) ^ expected))
+    if set(facts) - {"memory"} != expected:
+        odd = ", ".join(sorted((set(facts) - {"memory"}) ^ expected))
         raise PyadmmError(f"board file {path.name}: missing or unknown fields: {odd}")
     for key in _TEXTS:
         _require(path, key, isinstance(facts[key], str) and bool(facts[key]), "non-empty text")
@@ -93,7 +114,23 @@ def read_board(path: Path) -> Board:
     _require(path, "resources", complete, f"an object of {', '.join(_RESOURCES)}")
     for key, value in figures.items():
         _require(path, f"resources.{key}", type(value) is int and value >= 0, "a whole number")
-    return Board(**facts, resources=Resources(**figures))
+    memory = _memory(path, facts) if "memory" in facts else None
+    return Board(**{**facts, "memory": memory}, resources=Resources(**figures))
+
+
+def _memory(path: Path, facts: dict[str, Any]) -> MemoryPorts:
+    """The field ``memory`` of a board file, checked."""
+    found, peak = facts["memory"], facts["memory_bandwidth_mb_s"]
+    complete = isinstance(found, dict) and set(found) == set(_MEMORY)
+    _require(path, "memory", complete, f"an object of {', '.join(_MEMORY)}")
+    ports, bits, rate = found["ports"], found["port_bits"], found["sustained_mb_s"]
+    _require(path, "memory.ports", type(ports) is int and ports > 0, "a whole number from 1")
+    _require(path, "memory.port_bits", bits in _PORT_BITS, f"one of {_PORT_BITS}")
+    possible = _is_number(rate) and 0 < rate <= peak
+    _require(path, "memory.sustained_mb_s", possible, f"above 0, at most the peak of {peak:g}")
+    told = isinstance(found["source"], str) and bool(found["source"])
+    _require(path, "memory.source", told, "non-empty text")
+    return MemoryPorts(**found)
 
 
 def _is_number(value: Any) -> bool:

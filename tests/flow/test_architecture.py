@@ -123,6 +123,17 @@ def test_a_dry_run_says_which_architecture(here: Path, capsys: pytest.CaptureFix
     assert "has no bundle yet" in capsys.readouterr().err
 
 
+def test_a_board_without_memory_ports_is_refused_before_training(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = json.loads((here / "tiny.json").read_text())
+    del facts["memory"]
+    (here / "tiny.json").write_text(json.dumps(facts))
+    assert main([*LINE, "--board", "tiny.json", "--architecture", "sequential"]) == 2
+    assert "add the field memory to the board's file" in capsys.readouterr().err
+    assert not (here / "r").exists()
+
+
 @pytest.mark.slow
 def test_auto_takes_the_array_where_no_engines_fit(
     here: Path, capsys: pytest.CaptureFixture[str]

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from pyadmm.cli.boards import main
 from pyadmm.core.assets import asset_dir
 from pyadmm.core.errors import PyadmmError
-from pyadmm.hardware.boards import board_names, load_board, read_board
+from pyadmm.hardware.boards import Board, board_names, load_board, read_board
+from pyadmm.hardware.sequential.roofline import sustained_bytes_per_cycle
 
 EXPECTED = {
     "kv260": (117_120, 234_240, 1_248, 288, 64),
@@ -41,6 +43,78 @@ def test_pynq_z2_part_and_clock() -> None:
 def test_an_unknown_board_lists_the_known_ones() -> None:
     with pytest.raises(PyadmmError, match=r"'pynq-z9' is unknown.*pynq-z2"):
         load_board("pynq-z9")
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_the_memory_s_ports_have_figures_with_a_source(name: str) -> None:
+    board = load_board(name)
+    memory = board.memory
+    assert memory is not None
+    assert (memory.ports, memory.port_bits) == (4, {"zynq7000": 64, "zynqmp": 128}[board.family])
+    assert 0.7 * board.memory_bandwidth_mb_s < memory.sustained_mb_s < board.memory_bandwidth_mb_s
+    assert {"zynq7000": "UG585", "zynqmp": "FPT 2019"}[board.family] in memory.source
+
+
+def own_board(folder: Path, memory: object) -> Board:
+    facts = json.loads((asset_dir("boards") / "pynq-z2.json").read_text(encoding="utf-8"))
+    facts |= {"name": "own", "memory": memory}
+    if memory is None:
+        del facts["memory"]
+    path = folder / "own.json"
+    path.write_text(json.dumps(facts), encoding="utf-8")
+    return read_board(path)
+
+
+MEMORY = {"ports": 2, "port_bits": 64, "sustained_mb_s": 500, "source": "measured"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ports": 0}, r"memory\.ports must be a whole number from 1"),
+        ({"ports": True}, r"memory\.ports"),
+        ({"port_bits": 48}, r"memory\.port_bits must be one of"),
+        (
+            {"sustained_mb_s": 2101},
+            r"memory\.sustained_mb_s must be above 0, at most the peak of 2100",
+        ),
+        ({"sustained_mb_s": "fast"}, r"memory\.sustained_mb_s"),
+        ({"source": ""}, r"memory\.source must be non-empty text"),
+        ({"latency": 3}, "memory must be an object of ports"),
+    ],
+)
+def test_bad_facts_of_the_memory_are_named(tmp_path: Path, change: dict, message: str) -> None:
+    with pytest.raises(PyadmmError, match=message):
+        own_board(tmp_path, {**MEMORY, **change})
+
+
+def test_the_array_s_memory_rate_is_the_board_s(tmp_path: Path) -> None:
+    assert sustained_bytes_per_cycle(load_board("zybo-z7-20")) == 24  # three channels of 8 bytes
+    assert sustained_bytes_per_cycle(own_board(tmp_path, MEMORY)) == 5
+    narrow = {**MEMORY, "port_bits": 32, "sustained_mb_s": 2000}
+    assert sustained_bytes_per_cycle(own_board(tmp_path, narrow)) == 12
+
+
+def test_only_the_array_minds_a_board_without_the_facts(tmp_path: Path) -> None:
+    board = own_board(tmp_path, None)
+    assert board.memory is None
+    with pytest.raises(PyadmmError, match=r"board own: .*add the field memory.*dataflow"):
+        sustained_bytes_per_cycle(board)
+    with pytest.raises(PyadmmError, match=r"takes 2 memory ports, but the board has 1"):
+        sustained_bytes_per_cycle(own_board(tmp_path, {**MEMORY, "ports": 1}))
+
+
+def test_the_command_shows_ports_and_sustained_rates(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pynq-z2"]) == 0
+    out = capsys.readouterr().out
+    assert "4 x 64" in out
+    assert "1,575" in out
+    assert "pynq-z2, memory ports: Xilinx UG585" in out
+    own_board(tmp_path, None)
+    assert main([str(tmp_path / "own.json")]) == 0
+    assert "memory ports:" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ MAGIC = 0x5153_4450
 VERSION = 2
 BEAT = 8
 """Bytes of one transfer on a memory port."""
+PORTS, CHANNELS = 2, 3
+"""Memory ports: one for entries, one for maps. Their channels: entries in, maps in, maps out."""
 SLICE = 16
 """Lanes that the drain takes per cycle, and bytes of one transfer of the store."""
 HEADER_BYTES = 128

@@ -10,16 +10,14 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.boards import Board
-from pyadmm.hardware.sequential.array import BEAT, SLICE, SequentialArray
+from pyadmm.hardware.sequential.array import BEAT, CHANNELS, PORTS, SLICE, SequentialArray
 from pyadmm.hardware.sequential.compiler import Compiled, compile_model, descriptors
 from pyadmm.hardware.sequential.program import Load, Run, decode
 from pyadmm.model.integer import CompressedModel
 
 BASIS = "modelled"
-_SUSTAINED, _MOST_BYTES = 0.75, 24.0
-"""Share of the memory's peak rate that its controller sustains (UG585, "DDR Efficiency", calls 75 % about the
-most; experiments/LOG.md), and bytes per cycle of three channels of 8 bytes."""
 _BATCHES = (1, 2, 3, 4, 6, 8, 12, 16)
 _FILL_CYCLES = 150
 """That a RUN takes to fill and empty the pipeline, about."""
@@ -28,13 +26,28 @@ _LEAST_SLOT_CYCLES = 5
 
 
 def sustained_bytes_per_cycle(board: Board) -> float:
-    """Bytes that the memory of ``board`` moves per cycle of its target clock.
+    """Bytes that the memory of ``board`` moves per cycle of its target clock, at most what the array's channels take.
+
+    :raises PyadmmError: where the board's file does not say, or the array finds too few ports.
 
     >>> from pyadmm.hardware.boards import load_board
     >>> sustained_bytes_per_cycle(load_board("pynq-z2"))
     15.75
     """
-    return min(_SUSTAINED * board.memory_bandwidth_mb_s / board.clock_mhz, _MOST_BYTES)
+    memory = board.memory
+    if memory is None:
+        raise PyadmmError(
+            f"board {board.name}: the layer-sequential architecture needs its memory ports and the rate that they "
+            "sustain; add the field memory to the board's file (pyadmm boards and docs/guide/own-board.md), "
+            "or take --architecture dataflow"
+        )
+    if memory.ports < PORTS:
+        raise PyadmmError(
+            f"board {board.name}: the layer-sequential array takes {PORTS} memory ports, but the board has "
+            f"{memory.ports}; take --architecture dataflow"
+        )
+    most = CHANNELS * min(BEAT, memory.port_bits // 8)
+    return min(memory.sustained_mb_s / board.clock_mhz, most)
 
 
 @dataclass(frozen=True)
