@@ -73,6 +73,10 @@ def _add_options(parser: ArgumentParser) -> None:
     where.add_argument("--all-boards", action="store_true", help="measure for every board")
     parser.add_argument("--preset", help=f"{', '.join(PRESETS)} (default quick)")
     parser.add_argument(
+        "--data",
+        help="data set whose images your own network takes, as for pyadmm run",
+    )
+    parser.add_argument(
         "--image-size",
         type=int,
         metavar="N",
@@ -158,6 +162,7 @@ def _cases(options: Namespace, board: str) -> Sequence[LayerCase]:
         "board": board,
         "model": options.model,
         "preset": options.preset,
+        "data": options.data,
         "image_size": options.image_size,
     }
     config = config.override({k: v for k, v in given.items() if v is not None}, "command line")
