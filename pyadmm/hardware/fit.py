@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pyadmm.hardware.lowering import hardware_form, lowered
 from pyadmm.hardware.plan import AcceleratorPlan
+from pyadmm.model import CompressedModel
 from pyadmm.model.compact import widen
-from pyadmm.model.integer import (
-    CompressedModel,
-)
 
 
 def fitted(model: CompressedModel, plan: AcceleratorPlan) -> CompressedModel:

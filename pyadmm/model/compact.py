@@ -16,18 +16,13 @@ from numpy.typing import NDArray
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model.folding import fold_dead, read_channels
-from pyadmm.model.integer import (
-    INPUT,
-    Add,
-    AvgPool,
-    CompressedLayer,
-    CompressedModel,
-    Concat,
-    MaxPool,
-    Node,
-    Requant,
-)
+from pyadmm.model.input_spec import INPUT
+from pyadmm.model.integer import CompressedModel, Node
+from pyadmm.model.joins import Add, Concat
+from pyadmm.model.pooling import AvgPool, MaxPool
+from pyadmm.model.requant import Requant
 from pyadmm.model.types import LayerSpec
+from pyadmm.model.weighted_layer import CompressedLayer
 
 Flags = NDArray[np.bool_]
 Places = NDArray[np.int64]

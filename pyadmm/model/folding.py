@@ -13,19 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pyadmm.model.integer import (
-    INPUT,
-    Add,
-    AvgPool,
-    CompressedLayer,
-    CompressedModel,
-    Concat,
-    InputSpec,
-    MaxPool,
-    Node,
-    Requant,
-)
+from pyadmm.model.input_spec import INPUT, InputSpec
+from pyadmm.model.integer import CompressedModel, Node
+from pyadmm.model.joins import Add, Concat
+from pyadmm.model.pooling import AvgPool, MaxPool
+from pyadmm.model.requant import Requant
 from pyadmm.model.types import LayerSpec, Pair, QFormat
+from pyadmm.model.weighted_layer import CompressedLayer
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -54,7 +48,7 @@ def fold_dead(model: CompressedModel) -> CompressedModel:
       never touches padding (or the constant is 0), its weights on that channel go too, their sum
       times the constant moves into its bias.
     * A channel that no weight reads any more loses its weights and its bias, unless it is an output
-      of the network or reaches an :class:`~pyadmm.model.integer.Add` whose sum is read.
+      of the network or reaches an :class:`~pyadmm.model.Add` whose sum is read.
 
     Shapes stay; the result has no more weights and no wider accumulators than ``model``.
     """
@@ -66,7 +60,7 @@ def fold_dead(model: CompressedModel) -> CompressedModel:
 
 
 def channel_bounds(model: CompressedModel) -> dict[str, Interval]:
-    """Per node (and :data:`~pyadmm.model.integer.INPUT`), bounds that hold on every input image."""
+    """Per node (and :data:`~pyadmm.model.INPUT`), bounds that hold on every input image."""
     bounds = {INPUT: _input_bounds(model.input)}
     for node in model.nodes:
         sources = [bounds[s] for s in node.sources]

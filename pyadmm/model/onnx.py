@@ -27,17 +27,13 @@ from numpy.typing import NDArray
 
 from pyadmm import __version__
 from pyadmm.core.errors import MissingToolError, PyadmmError
-from pyadmm.model.integer import (
-    INPUT,
-    Add,
-    AvgPool,
-    CompressedLayer,
-    CompressedModel,
-    Concat,
-    MaxPool,
-    Requant,
-)
+from pyadmm.model.input_spec import INPUT
+from pyadmm.model.integer import CompressedModel
+from pyadmm.model.joins import Add, Concat
+from pyadmm.model.pooling import AvgPool, MaxPool
+from pyadmm.model.requant import Requant
 from pyadmm.model.types import QFormat
+from pyadmm.model.weighted_layer import CompressedLayer
 
 OPSET = 17
 IR_VERSION = 8

@@ -13,7 +13,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pyadmm.model.integer import AvgPool, CompressedLayer, CompressedModel, MaxPool, Node, Requant
+from pyadmm.model.integer import CompressedModel, Node
+from pyadmm.model.pooling import AvgPool, MaxPool
+from pyadmm.model.requant import Requant
+from pyadmm.model.weighted_layer import CompressedLayer
 
 Order = NDArray[np.intp]
 T = TypeVar("T")
@@ -23,7 +26,7 @@ def sort_channels(model: CompressedModel) -> CompressedModel:
     """``model`` with every free layer's channels sorted: most weights first, then first weight.
 
     A layer is free where its channels reach only layers without groups, through pools at most;
-    others (the last one, and those that reach an :class:`~pyadmm.model.integer.Add`) stay as they are.
+    others (the last one, and those that reach an :class:`~pyadmm.model.Add`) stay as they are.
     """
     for layer in model.layers:
         reached = _reached(model, layer)

@@ -52,7 +52,7 @@ class PoolFacts:
     :param padding: at the top, left, bottom and right; it holds no values.
     :param signed: whether an average's output has negative values.
     :param divisor: of an average; the window's area by default.
-    :param border: see :class:`~pyadmm.model.integer.AvgPool`.
+    :param border: see :class:`~pyadmm.model.AvgPool`.
     :param activation: of an average.
     :param activation_bits: ``a`` of an average's output, once quantised.
     :param last: an average gives the logits, which are not requantised.

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pyadmm.model.integer import (
+from pyadmm.model import (
     INPUT,
     Add,
     AvgPool,

@@ -16,7 +16,7 @@ from pyadmm.container.codec import save
 from pyadmm.deploy.sequential import write
 from pyadmm.eda.sequential_simulation import SequentialTop
 from pyadmm.hardware.sequential.compiler import compile_model
-from pyadmm.model.integer import INPUT, CompressedModel, InputSpec, MaxPool
+from pyadmm.model import INPUT, CompressedModel, InputSpec, MaxPool
 from pyadmm.model.types import LayerSpec, QFormat
 from tests.sequential.conftest import SMALL
 from tests.sequential.networks import images_of, weighted

@@ -11,7 +11,7 @@ from pyadmm.hardware.sequential.array import SLICE, SequentialArray
 from pyadmm.hardware.sequential.compiler import Compiled, compile_model
 from pyadmm.hardware.sequential.interpreter import interpret
 from pyadmm.hardware.sequential.roofline import best_images, cycles_per_image
-from pyadmm.model.integer import INPUT, Add, CompressedModel, InputSpec, MaxPool, Requant
+from pyadmm.model import INPUT, Add, CompressedModel, InputSpec, MaxPool, Requant
 from pyadmm.model.types import LayerSpec, QFormat
 from tests.sequential.networks import images_of, weighted
 

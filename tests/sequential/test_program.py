@@ -15,14 +15,7 @@ from pyadmm.hardware.sequential.array import SequentialArray
 from pyadmm.hardware.sequential.compiler import compile_model, descriptors
 from pyadmm.hardware.sequential.interpreter import Interpreter, interpret
 from pyadmm.hardware.sequential.program import check_image, decode, encode, pack_entries
-from pyadmm.model.integer import (
-    INPUT,
-    CompressedLayer,
-    CompressedModel,
-    InputSpec,
-    MaxPool,
-    Requant,
-)
+from pyadmm.model import INPUT, CompressedLayer, CompressedModel, InputSpec, MaxPool, Requant
 from pyadmm.model.types import LayerSpec, QFormat
 from tests.sequential.networks import images_of, networks, weighted
 

@@ -8,7 +8,7 @@ import pytest
 from pyadmm.eda.sequential_simulation import MemoryModel, SequentialTop, infer, place
 from pyadmm.hardware.sequential.compiler import compile_model
 from pyadmm.hardware.sequential.roofline import bounds, table
-from pyadmm.model.integer import INPUT, CompressedModel, InputSpec, MaxPool
+from pyadmm.model import INPUT, CompressedModel, InputSpec, MaxPool
 from pyadmm.model.types import LayerSpec, QFormat
 from tests.sequential.conftest import SMALL
 from tests.sequential.networks import images_of, weighted

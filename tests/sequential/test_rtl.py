@@ -25,7 +25,7 @@ from pyadmm.hardware.sequential.registers import (
     STATUS,
     WRITE_ERROR,
 )
-from pyadmm.model.integer import INPUT, Add, CompressedModel, InputSpec, MaxPool
+from pyadmm.model import INPUT, Add, CompressedModel, InputSpec, MaxPool
 from pyadmm.model.types import LayerSpec, QFormat
 from tests.sequential.conftest import SMALL
 from tests.sequential.networks import images_of, networks, weighted

@@ -51,10 +51,7 @@ from pyadmm.hardware.sequential.program import (
     seal,
     slices,
 )
-from pyadmm.model.integer import (
-    INPUT,
-    CompressedModel,
-)
+from pyadmm.model import INPUT, CompressedModel
 
 
 @dataclass

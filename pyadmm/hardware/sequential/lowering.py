@@ -24,7 +24,7 @@ from pyadmm.hardware.sequential.program import (
     POSITION_BITS,
     Sum,
 )
-from pyadmm.model.integer import (
+from pyadmm.model import (
     INPUT,
     Add,
     AvgPool,

@@ -28,11 +28,7 @@ from pyadmm.hardware.sequential.taps import (
     slot_entries,
     tap_map,
 )
-from pyadmm.model.integer import (
-    INPUT,
-    CompressedLayer,
-    CompressedModel,
-)
+from pyadmm.model import INPUT, CompressedLayer, CompressedModel
 from pyadmm.model.types import QFormat
 
 _WASTE = 0.95

@@ -20,10 +20,7 @@ from pyadmm.hardware.sequential.maps import (
 from pyadmm.hardware.sequential.program import (
     aligned,
 )
-from pyadmm.model.integer import (
-    INPUT,
-    CompressedModel,
-)
+from pyadmm.model import INPUT, CompressedModel
 
 _SLACK_WORDS = 32
 """Of an entry buffer: a burst under way and the next slot's header."""

@@ -15,7 +15,7 @@ from pyadmm.hardware.boards import Board
 from pyadmm.hardware.sequential.array import BEAT, CHANNELS, PORTS, SLICE, SequentialArray
 from pyadmm.hardware.sequential.compiler import Compiled, compile_model, descriptors
 from pyadmm.hardware.sequential.program import Load, Run, decode
-from pyadmm.model.integer import CompressedModel
+from pyadmm.model import CompressedModel
 
 BASIS = "modelled"
 _BATCHES = (1, 2, 3, 4, 6, 8, 12, 16)

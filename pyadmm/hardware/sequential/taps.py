@@ -24,9 +24,7 @@ from pyadmm.hardware.sequential.program import (
     SKIP,
     pack_entries,
 )
-from pyadmm.model.integer import (
-    CompressedLayer,
-)
+from pyadmm.model import CompressedLayer
 
 
 @dataclass(frozen=True)
