@@ -19,9 +19,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pyadmm.container.budget import SYMBOL_LIMIT, Budget
+from pyadmm.container.geometry import Geometry
 from pyadmm.container.known_networks import NodeOutline, Outline, find_outline, outlines_known
 from pyadmm.container.range_coder import Adaptive, Coder, Decoder, Encoder, Sizes
-from pyadmm.container.sparse import SYMBOL_LIMIT, Budget, Geometry, code_matrix, is_balanced
+from pyadmm.container.sparse import code_matrix, is_balanced
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic
 from pyadmm.model import (

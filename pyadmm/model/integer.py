@@ -20,11 +20,7 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.model.input_spec import INPUT, InputSpec
 from pyadmm.model.joins import Add, Concat
 from pyadmm.model.pooling import AvgPool, MaxPool
-from pyadmm.model.types import (
-    IntArray,
-    QFormat,
-    signed_bits,
-)
+from pyadmm.model.types import IntArray, QFormat, signed_bits
 from pyadmm.model.weighted_layer import CompressedLayer
 
 ACCUMULATOR_BITS_LIMIT = 48

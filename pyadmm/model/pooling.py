@@ -11,15 +11,7 @@ from numpy.typing import NDArray
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model.requant import MULT_LIMIT, Requant
-from pyadmm.model.types import (
-    IntArray,
-    Pair,
-    QFormat,
-    Sides,
-    pair,
-    positions,
-    sides,
-)
+from pyadmm.model.types import IntArray, Pair, QFormat, Sides, pair, positions, sides
 
 
 @dataclass(frozen=True, init=False)
@@ -140,7 +132,7 @@ class AvgPool(_Pool):
     output: QFormat
     border: Sides | None
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         name: str,
         source: str,

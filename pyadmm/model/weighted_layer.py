@@ -12,11 +12,7 @@ from numpy.typing import NDArray
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model.requant import Requant
-from pyadmm.model.types import (
-    IntArray,
-    LayerSpec,
-    QFormat,
-)
+from pyadmm.model.types import IntArray, LayerSpec, QFormat
 
 _FLOAT32_EXACT = 1 << 24
 

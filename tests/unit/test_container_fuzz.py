@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from pyadmm.container import codec as container
 from pyadmm.container import seal, sparse
+from pyadmm.container.budget import Budget
 from pyadmm.container.range_coder import Decoder, Encoder, Sizes
-from pyadmm.container.sparse import Budget
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model import (
     INPUT,
