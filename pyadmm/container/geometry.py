@@ -16,14 +16,14 @@ class Geometry:
     """What is known of a layer's matrix before its codes.
 
     :param window: ``(O, C // groups, KH, KW)``; columns are ``(channel, row, column)``.
-    :param alive: per channel, whether what it carries can differ from zero.
+    :param active: per channel, whether what it carries can differ from zero.
     :param balanced: whether the version of the file has the balanced coding.
     """
 
     name: str
     window: tuple[int, int, int, int]
     weight_bits: int
-    alive: NDArray[np.bool_]
+    active: NDArray[np.bool_]
     balanced: bool = False
 
     @property
@@ -42,6 +42,6 @@ class Geometry:
         return self.window[1] * self.taps
 
     @property
-    def alive_columns(self) -> int:
-        """Columns of channels that are alive."""
-        return int(self.alive.sum()) * self.taps
+    def active_columns(self) -> int:
+        """Columns of channels that are active."""
+        return int(self.active.sum()) * self.taps

@@ -77,8 +77,8 @@ def _free_modes(geometry: Geometry, matrix: Codes, budget: Budget) -> list[int]:
     nonzeros = int(np.count_nonzero(matrix))
     if not Budget(budget.left).affords(nonzeros, lines, cells):
         return [_STATIC]
-    alive = geometry.rows * geometry.alive_columns
-    if alive > DENSE * nonzeros or not Budget(budget.left).affords_cells(
+    active = geometry.rows * geometry.active_columns
+    if active > DENSE * nonzeros or not Budget(budget.left).affords_cells(
         geometry.rows * geometry.columns
     ):
         return [by_lines]
@@ -98,7 +98,7 @@ def _position_bits(geometry: Geometry, matrix: Codes, mode: int, budget: Budget)
 
 def _usual(geometry: Geometry) -> int:
     """The mode that a layer of this size is expected to take."""
-    if geometry.rows * geometry.alive_columns <= _SMALL:
+    if geometry.rows * geometry.active_columns <= _SMALL:
         return _BY_CELLS
     return _BY_COLUMNS if _long(geometry) else _BY_ROWS
 
@@ -113,21 +113,21 @@ def _code_occupancy(
 ) -> NDArray[np.bool_]:
     """Where the non-zeros are, ``(O, columns)``."""
     occupied = None if matrix is None else matrix != 0
-    alive = np.repeat(_used_channels(coder, geometry, occupied), geometry.taps)
-    part = None if occupied is None else occupied[:, alive]
+    active = np.repeat(_used_channels(coder, geometry, occupied), geometry.taps)
+    part = None if occupied is None else occupied[:, active]
     result = np.zeros((geometry.rows, geometry.columns), bool)
-    columns = int(alive.sum())
+    columns = int(active.sum())
     if mode == _BY_CELLS:
         coded = code_cells(coder, geometry, columns, part, budget)
     elif mode == _BALANCED:
-        coded = code_balanced(coder, geometry, alive, occupied, budget)
+        coded = code_balanced(coder, geometry, active, occupied, budget)
     elif mode == _BY_COLUMNS:
         lines = Lines(columns, geometry.rows, 1, 1)
         coded = lines.code(coder, None if part is None else part.T, budget).T
     else:
         lines = Lines(geometry.rows, columns, geometry.taps, geometry.window[3])
         coded = lines.code(coder, part, budget)
-    result[:, alive] = coded
+    result[:, active] = coded
     return result
 
 
@@ -135,16 +135,16 @@ def _used_channels(
     coder: Coder, geometry: Geometry, occupied: NDArray[np.bool_] | None
 ) -> NDArray[np.bool_]:
     """The active channels, and the inactive ones that nevertheless have weights."""
-    dead = np.flatnonzero(~geometry.alive)
+    inactive = np.flatnonzero(~geometry.active)
     odd = None
     if occupied is not None:
         used = np.any(occupied.reshape(geometry.window), axis=(0, 2, 3))
-        odd = np.flatnonzero(np.take(used, dead)).tolist()
-    count = Sizes("the number of dead channels with weights", len(dead), likely=1).code(
+        odd = np.flatnonzero(np.take(used, inactive)).tolist()
+    count = Sizes("the number of inactive channels with weights", len(inactive), likely=1).code(
         coder, None if odd is None else len(odd)
     )
-    flags = Adaptive(np.array([max(len(dead) - count, 1.0), max(count, 1.0)]), step=0)
-    result = geometry.alive.copy()
-    for place in range(len(dead) if count else 0):
-        result[dead[place]] = flags.code(coder, None if odd is None else int(place in odd))
+    flags = Adaptive(np.array([max(len(inactive) - count, 1.0), max(count, 1.0)]), step=0)
+    result = geometry.active.copy()
+    for place in range(len(inactive) if count else 0):
+        result[inactive[place]] = flags.code(coder, None if odd is None else int(place in odd))
     return result

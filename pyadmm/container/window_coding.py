@@ -26,20 +26,20 @@ _FULL = 15.0
 def code_balanced(
     coder: Coder,
     geometry: Geometry,
-    alive: NDArray[np.bool_],
+    active: NDArray[np.bool_],
     occupied: NDArray[np.bool_] | None,
     budget: Budget,
 ) -> NDArray[np.bool_]:
     """Code where the non-zeros are in windows in which the rows of a group hold equally many.
 
-    :param alive: the columns that are coded.
+    :param active: the columns that are coded.
     :param occupied: all columns, ``(O, columns)``.
     :returns: those of the columns that are coded.
     """
     windows = None if occupied is None else find_windows(occupied, geometry.window)
     windows = _code_windows(coder, geometry, windows)
-    bounds = window_bounds(geometry.window, windows.size, alive)
-    part = None if occupied is None else occupied[:, alive]
+    bounds = window_bounds(geometry.window, windows.size, active)
+    part = None if occupied is None else occupied[:, active]
     counts = None if part is None else window_counts(part, bounds)
     most = None if counts is None else windows.group_most(counts).astype(np.int64)
     groups = -(-geometry.rows // windows.rows)

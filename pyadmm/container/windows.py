@@ -52,13 +52,13 @@ class Windows:
         return np.asarray(padded.reshape(-1, self.rows, counts.shape[1]).max(1))
 
 
-def window_bounds(shape: tuple[int, int, int, int], size: int, alive: Bools) -> Ints:
-    """First columns of all windows and the end, counted among the columns that are ``alive``.
+def window_bounds(shape: tuple[int, int, int, int], size: int, active: Bools) -> Ints:
+    """First columns of all windows and the end, counted among the columns that are ``active``.
 
     Windows without such a column are left out.
 
     :param shape: ``(O, C, KH, KW)``.
-    :param alive: which of the ``C * KH * KW`` columns are coded.
+    :param active: which of the ``C * KH * KW`` columns are coded.
 
     >>> window_bounds((1, 1, 2, 5), 3, np.ones(10, bool)).tolist()
     [0, 3, 5, 8, 10]
@@ -67,7 +67,7 @@ def window_bounds(shape: tuple[int, int, int, int], size: int, alive: Bools) -> 
     line = channels if height == width == 1 else width
     columns = channels * height * width
     starts = np.arange(0, columns, line)[:, None] + np.arange(0, line, size)
-    before = np.concatenate([[0], np.cumsum(alive)])
+    before = np.concatenate([[0], np.cumsum(active)])
     return np.unique(before[np.append(starts, columns)])
 
 
