@@ -27,8 +27,8 @@ from typing import Any
 from pyosys import libyosys
 
 from pyadmm.breakeven.cases import layer_case
+from pyadmm.breakeven.kernels import one_group
 from pyadmm.breakeven.measure import engine_design, rounded_capacity
-from pyadmm.breakeven.search import one_group
 from pyadmm.eda.sta import BLOCK_RAM_OUTPUT, SERIES7
 from pyadmm.eda.yosys import Design, synthesise
 from pyadmm.hardware.boards import load_board

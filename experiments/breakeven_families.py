@@ -27,7 +27,7 @@ from pyadmm.breakeven import (
     model_cases,
     model_names,
 )
-from pyadmm.breakeven.search import PrunedFamily
+from pyadmm.breakeven.settings import PrunedFamily
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic
 from pyadmm.hardware.boards import Board, load_board

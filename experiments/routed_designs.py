@@ -19,8 +19,8 @@ from pathlib import Path
 
 from pyadmm import container
 from pyadmm.breakeven.cases import layer_case
+from pyadmm.breakeven.kernels import kernel_stage
 from pyadmm.breakeven.post_route import route_kernel
-from pyadmm.breakeven.search import kernel_stage
 from pyadmm.codegen.rtl import generate_rtl
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic

@@ -25,7 +25,8 @@ from pyadmm.breakeven.results import (
     from_json,
     to_json,
 )
-from pyadmm.breakeven.search import Settings, break_even
+from pyadmm.breakeven.search import break_even
+from pyadmm.breakeven.settings import Settings
 from pyadmm.breakeven.store import Measurements, measurements
 
 __all__ = [

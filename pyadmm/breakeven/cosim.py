@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pyadmm.breakeven import BreakEven, LayerCase
-from pyadmm.breakeven.search import busy_cycles, one_group
+from pyadmm.breakeven.kernels import busy_cycles, one_group
 from pyadmm.codegen.rtl import generate_rtl
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import cache_dir

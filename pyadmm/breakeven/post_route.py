@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from pyadmm.breakeven.cases import LayerCase
+from pyadmm.breakeven.kernels import kernel_stage
 from pyadmm.breakeven.results import BreakEven, CurvePoint, KernelPoint
-from pyadmm.breakeven.search import kernel_stage
 from pyadmm.core.assets import asset_dir
 from pyadmm.core.errors import PyadmmError
 from pyadmm.eda.openxc7 import median_period

@@ -19,7 +19,8 @@ from typing import Literal
 from pyadmm.breakeven.cases import LayerCase
 from pyadmm.breakeven.measure import Measure, OpenFlow, kernel_sources
 from pyadmm.breakeven.results import BreakEven, NotMeasured
-from pyadmm.breakeven.search import SEARCH_VERSION, PrunedFamily, Settings, break_even
+from pyadmm.breakeven.search import SEARCH_VERSION, break_even
+from pyadmm.breakeven.settings import PrunedFamily, Settings
 from pyadmm.core.errors import MissingToolError, PyadmmError, ToolError
 from pyadmm.core.files import cache_dir, write_atomic
 from pyadmm.eda import yosys

@@ -28,7 +28,7 @@ from pyadmm.breakeven import (
 )
 from pyadmm.breakeven.outputs import SHOWN_PORTIONS
 from pyadmm.breakeven.post_route import at_routed_clocks
-from pyadmm.breakeven.search import PrunedFamily
+from pyadmm.breakeven.settings import PrunedFamily
 from pyadmm.cli.command import CHECK_FAILED, DONE, Command, out_option
 from pyadmm.eda.route_flow import RouteSettings
 from pyadmm.flow.config import FlowConfig, read_config

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pyadmm.breakeven import LayerCase, LayerFormat, Measured, measurements, network_cases
-from pyadmm.breakeven.search import Settings
+from pyadmm.breakeven.settings import Settings
 from pyadmm.breakeven.store import digest_of, known, remember
 from pyadmm.core.errors import MissingToolError
 from pyadmm.eda import yosys

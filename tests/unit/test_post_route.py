@@ -15,8 +15,8 @@ from pyadmm.breakeven import (
     Measurements,
     layer_case,
 )
+from pyadmm.breakeven.kernels import kernel_stage
 from pyadmm.breakeven.post_route import at_routed_clocks, kernel_parameters
-from pyadmm.breakeven.search import kernel_stage
 from pyadmm.cli import breakeven as command_line
 from pyadmm.core.errors import PyadmmError
 from pyadmm.eda.openxc7 import Routed
