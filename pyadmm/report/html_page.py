@@ -1,0 +1,75 @@
+"""What the template of ``report.html`` lays out: tiles, charts, tables and their cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from markupsafe import Markup
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One table cell: its text, a smaller second line, a basis, a bar of ``share`` per cent."""
+
+    text: str
+    note: str = ""
+    basis: str = ""
+    share: int | None = None
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table of the page."""
+
+    cells: tuple[Cell, ...]
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """``numeric`` holds the numbers of the right-aligned columns."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    numeric: frozenset[int] = frozenset()
+    note: str = ""
+    empty: str = "Nothing is recorded: unknown."
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A headline figure; ``basis`` is shown as a tag."""
+
+    label: str
+    value: str
+    note: str
+    extra: str = ""
+    basis: str = ""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart of the page with its title and caption."""
+
+    title: str
+    caption: str
+    svg: Markup | None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything the template lays out."""
+
+    title: str
+    subtitle: str
+    alerts: tuple[tuple[str, str], ...]
+    tiles: tuple[Tile, ...]
+    done: tuple[str, ...]
+    needs_vendor_tools: tuple[str, ...]
+    training: tuple[Chart, ...]
+    layer_charts: tuple[Chart, ...]
+    hardware_chart: Chart
+    tables: dict[str, Table] = field(default_factory=dict)
