@@ -83,7 +83,7 @@ class SparseSearch:
         self.spec = case.spec if self.blocks == 1 else one_group(case.spec)
 
     def run(self) -> BreakEven:
-        """The whole search."""
+        """Find the dense kernel, the curve and the crossing; gives the record."""
         dense, sparse, measured = self._best_match()
         shapes = [point.config for point in sorted(sparse, key=lambda point: point.time_us)]
         portions = (*PORTIONS, *self.settings.further)

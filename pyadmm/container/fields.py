@@ -79,7 +79,7 @@ class FieldCoder:
         return first, left, bottom, right
 
     def text(self, value: str | None) -> str:
-        """A name, UTF-8."""
+        """A name as UTF-8, letter by letter."""
         raw = None if value is None else value.encode("utf-8", "surrogatepass")
         length = self.size("name length", None if raw is None else len(raw), NAME_LIMIT)
         coded = bytes(

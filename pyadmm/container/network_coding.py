@@ -62,7 +62,7 @@ class NetworkCoder(FieldCoder):
     active: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
 
     def model(self, model: CompressedModel | None) -> CompressedModel:
-        """The whole network."""
+        """Code the whole network, node by node."""
         self.coder.mark("header")
         outline = self._outline(model)
         name = self._model_name(model, outline)

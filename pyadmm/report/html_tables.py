@@ -379,7 +379,7 @@ def _epoch_cells(epoch: Epoch) -> Iterable[Cell]:
 
 
 def facts_table(record: RunRecord) -> Table:
-    """Versions, seeds and settings of the run."""
+    """Model, board, data set, accuracies and file of the run."""
     run, data, accuracies = record.run, record.dataset, record.accuracies
     complete = {True: "complete", False: "a part only", None: UNKNOWN}[data.complete]
     images = [number(n) for n in (data.train_images, data.validation_images, data.test_images)]
