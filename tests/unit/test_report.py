@@ -16,7 +16,7 @@ import pytest
 from pyadmm.cli.report import main
 from pyadmm.core.errors import PyadmmError
 from pyadmm.flow import summary
-from pyadmm.report import html, record, reference, write_report
+from pyadmm.report import html_words, record, reference, write_report
 from pyadmm.report.html import render_html
 from pyadmm.report.record import (
     BytePart,
@@ -83,7 +83,7 @@ class Page(HTMLParser):
         return [value for key, value in self.attributes if key == "id"]
 
 
-@pytest.mark.parametrize("module", [html, record, reference, summary])
+@pytest.mark.parametrize("module", [html_words, record, reference, summary])
 def test_the_examples_of_the_docstrings_hold(module: ModuleType) -> None:
     found = doctest.testmod(module)
     assert found.attempted > 0
