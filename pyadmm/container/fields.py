@@ -26,12 +26,13 @@ class FieldCoder:
     """Codes named fields, numbers and texts, and holds all that the coding has learnt of each.
 
     :param extended: whether the version of the file describes more than version 2.
-    :param scalars: numbers so far that are coded one by one.
+    :param scalars: numbers so far that are coded one by one, at most ``scalar_limit``.
     """
 
     coder: Coder
     extended: bool = False
     scalars: int = 0
+    scalar_limit: int = SCALAR_LIMIT
     sizes: dict[str, Sizes] = field(default_factory=dict)
     hits: dict[str, Adaptive] = field(default_factory=dict)
     guesses: dict[str, int] = field(default_factory=dict)
@@ -154,8 +155,8 @@ class FieldCoder:
     def require_scalars(self, count: int) -> None:
         """Count ``count`` more scalars; raises where they are too many."""
         self.scalars += count
-        if self.scalars > SCALAR_LIMIT:
-            raise PyadmmError(f"more than {SCALAR_LIMIT} biases, multipliers and scales")
+        if self.scalars > self.scalar_limit:
+            raise PyadmmError(f"more than {self.scalar_limit} biases, multipliers and scales")
 
 
 def _letter_prior() -> NDArray[np.float64]:

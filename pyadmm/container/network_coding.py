@@ -49,11 +49,13 @@ class NetworkCoder(FieldCoder):
     :param weight_limit: most weights of the network, pruned ones included.
     :param budget: work that the positions may take.
     :param balanced: whether the version of the file has the coding of window-balanced layers.
+    :param map_limit: most values of one padded feature map.
     """
 
     weight_limit: int
     budget: Budget
     balanced: bool = False
+    map_limit: int = MAP_LIMIT
     weights: int = 0
     counters: dict[str, int] = field(default_factory=dict)
     shapes: dict[str, tuple[int, int, int]] = field(default_factory=dict)
@@ -369,10 +371,10 @@ class NetworkCoder(FieldCoder):
 
     def _require_map(self, name: str, shape: tuple[int, int, int]) -> None:
         channels, height, width = shape
-        if channels > CHANNEL_LIMIT or channels * height * width > MAP_LIMIT:
+        if channels > CHANNEL_LIMIT or channels * height * width > self.map_limit:
             raise PyadmmError(
                 f"{name}: a map of {shape} exceeds the limit of {CHANNEL_LIMIT} channels or "
-                f"{MAP_LIMIT} values"
+                f"{self.map_limit} values"
             )
 
 

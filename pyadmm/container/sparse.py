@@ -20,6 +20,7 @@ After the first three, levels follow (:mod:`~pyadmm.container.level_coding`).
 from __future__ import annotations
 
 import math
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,31 +36,40 @@ from pyadmm.container.window_coding import code_balanced
 from pyadmm.container.windows import find_windows
 from pyadmm.core.errors import PyadmmError
 
-_BY_ROWS, _BY_COLUMNS, _BY_CELLS, _STATIC, _BALANCED = range(5)
 _SMALL = 1 << 11
 """Layers with no more cells than that are expected to be coded by cells."""
+
+
+class Coding(IntEnum):
+    """How the positions of a layer's non-zeros are coded; the last one since version 4."""
+
+    BY_ROWS = 0
+    BY_COLUMNS = 1
+    BY_CELLS = 2
+    STATIC = 3
+    BALANCED = 4
 
 
 def code_matrix(coder: Coder, geometry: Geometry, codes: Codes | None, budget: Budget) -> Codes:
     """Code the level codes of one layer; the result has shape ``(O, columns)``."""
     matrix = None if codes is None else codes.reshape(geometry.rows, geometry.columns)
     coder.mark(f"{geometry.name}.positions")
-    mode = None if matrix is None else _choose(geometry, matrix, budget)
+    mode = None if matrix is None else choose_coding(geometry, matrix, budget)
     usual = np.ones(5 if geometry.balanced else 4)
     usual[_usual(geometry)] = 12.0
     mode = coder.symbol(usual, mode)
-    if mode == _STATIC:
+    if mode == Coding.STATIC:
         return code_static(coder, geometry, matrix, budget)
     occupied = _code_occupancy(coder, geometry, matrix, mode, budget)
     coder.mark(f"{geometry.name}.levels")
     return code_levels(coder, geometry, occupied, matrix)
 
 
-def _choose(geometry: Geometry, matrix: Codes, budget: Budget) -> int:
-    """The mode that gives the smallest file."""
+def choose_coding(geometry: Geometry, matrix: Codes, budget: Budget) -> int:
+    """The coding that gives the smallest file."""
     modes = _free_modes(geometry, matrix, budget)
-    if geometry.balanced and _STATIC not in modes and is_balanced(geometry.window, matrix):
-        modes.append(_BALANCED)
+    if geometry.balanced and Coding.STATIC not in modes and is_balanced(geometry.window, matrix):
+        modes.append(Coding.BALANCED)
     if len(modes) == 1:
         return modes[0]
     return min(modes, key=lambda mode: _position_bits(geometry, matrix, mode, budget))
@@ -72,17 +82,17 @@ def is_balanced(window: tuple[int, int, int, int], codes: Codes) -> bool:
 
 def _free_modes(geometry: Geometry, matrix: Codes, budget: Budget) -> list[int]:
     """Modes of free patterns that may give the smallest file."""
-    by_lines = _BY_COLUMNS if _long(geometry) else _BY_ROWS
-    lines, cells = (geometry.rows, geometry.columns)[:: -1 if by_lines == _BY_COLUMNS else 1]
+    by_lines = Coding.BY_COLUMNS if _long(geometry) else Coding.BY_ROWS
+    lines, cells = (geometry.rows, geometry.columns)[:: -1 if by_lines == Coding.BY_COLUMNS else 1]
     nonzeros = int(np.count_nonzero(matrix))
     if not Budget(budget.left).affords(nonzeros, lines, cells):
-        return [_STATIC]
+        return [Coding.STATIC]
     active = geometry.rows * geometry.active_columns
     if active > DENSE * nonzeros or not Budget(budget.left).affords_cells(
         geometry.rows * geometry.columns
     ):
         return [by_lines]
-    return [by_lines, _BY_CELLS]
+    return [by_lines, Coding.BY_CELLS]
 
 
 def _position_bits(geometry: Geometry, matrix: Codes, mode: int, budget: Budget) -> float:
@@ -99,8 +109,8 @@ def _position_bits(geometry: Geometry, matrix: Codes, mode: int, budget: Budget)
 def _usual(geometry: Geometry) -> int:
     """The mode that a layer of this size is expected to take."""
     if geometry.rows * geometry.active_columns <= _SMALL:
-        return _BY_CELLS
-    return _BY_COLUMNS if _long(geometry) else _BY_ROWS
+        return Coding.BY_CELLS
+    return Coding.BY_COLUMNS if _long(geometry) else Coding.BY_ROWS
 
 
 def _long(geometry: Geometry) -> bool:
@@ -117,11 +127,11 @@ def _code_occupancy(
     part = None if occupied is None else occupied[:, active]
     result = np.zeros((geometry.rows, geometry.columns), bool)
     columns = int(active.sum())
-    if mode == _BY_CELLS:
+    if mode == Coding.BY_CELLS:
         coded = code_cells(coder, geometry, columns, part, budget)
-    elif mode == _BALANCED:
+    elif mode == Coding.BALANCED:
         coded = code_balanced(coder, geometry, active, occupied, budget)
-    elif mode == _BY_COLUMNS:
+    elif mode == Coding.BY_COLUMNS:
         lines = Lines(columns, geometry.rows, 1, 1)
         coded = lines.code(coder, None if part is None else part.T, budget).T
     else:

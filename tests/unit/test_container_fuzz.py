@@ -13,9 +13,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pyadmm.container import codec as container
-from pyadmm.container import seal, sparse
+from pyadmm.container import network_coding, seal, sparse, window_coding
 from pyadmm.container.budget import Budget
+from pyadmm.container.network_coding import NODE_LIMIT, NetworkCoder
 from pyadmm.container.range_coder import Decoder, Encoder, Sizes
+from pyadmm.container.windows import Windows
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model import (
     INPUT,
@@ -155,41 +157,46 @@ def test_any_content_of_version_4(content: bytes) -> None:
     decode_or_error(seal(content, container.BALANCED))
 
 
+class LastBudget(Budget):
+    """Stops the encoder when a layer has coded the numbers of its windows."""
+
+    asked = 0
+
+    def affords(self, nonzeros: int, lines: int, cells: int) -> bool:
+        self.asked += 1
+        if self.asked > 1:
+            raise Stop
+        return super().affords(nonzeros, lines, cells)
+
+
 def balanced_file(monkeypatch: pytest.MonkeyPatch, **changes: object) -> bytes:
-    """A file of a balanced layer by an encoder with changed functions, of which one stops it."""
+    """A file of a balanced layer, up to its windows, by an encoder with changed ``windows``."""
     encoder = Encoder()
+    coder = NetworkCoder(
+        encoder, extended=True, weight_limit=1 << 60, budget=LastBudget(), balanced=True
+    )
     with monkeypatch.context() as patch:
+        patch.setattr(sparse, "choose_coding", lambda *_: sparse.Coding.BALANCED)
         for name, change in changes.items():
-            patch.setattr(sparse, name, change)
-        with pytest.raises(Stop):
-            container._Session(encoder, 1 << 60, Budget(), True, True).model(balanced(3))
+            patch.setattr(window_coding, name, change)
+        with pytest.raises((Stop, PyadmmError)):
+            coder.model(balanced(3))
     return seal(encoder.finish(), container.BALANCED)
 
 
 def test_window_with_more_weights_than_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last of 43 windows of 6 places has only 4, which the encoder ignores."""
-
-    def stop(*_: object) -> None:
-        raise Stop
-
     data = balanced_file(
         monkeypatch,
-        _choose=lambda *_: sparse._BALANCED,
-        find_windows=lambda *_: sparse.Windows(6, 4),
+        find_windows=lambda *_: Windows(6, 4),
         window_bounds=lambda *_: np.arange(0, 259, 6),
         window_counts=lambda *_: np.full((40, 43), 5),
-        _code_lacks=stop,
     )
     assert_refused_at_once(data, "a window has more non-zeros than cells")
 
 
 def test_group_without_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(coder: Encoder, *_: object) -> None:
-        coder.number(32, 7)
-        Sizes("rows", 40, likely=4).code(coder, 0)
-        raise Stop
-
-    data = balanced_file(monkeypatch, _choose=lambda *_: sparse._BALANCED, _code_windows=none)
+    data = balanced_file(monkeypatch, find_windows=lambda *_: Windows(8, 0))
     assert_refused_at_once(data, "a group of a balanced layer has no rows")
 
 
@@ -215,13 +222,15 @@ def hostile(monkeypatch: pytest.MonkeyPatch, model: CompressedModel) -> bytes:
     def stop(*_: object) -> None:
         raise Stop
 
+    encoder = Encoder()
+    free = 1 << 60
+    coder = NetworkCoder(
+        encoder, weight_limit=free, budget=Budget(), scalar_limit=free, map_limit=free
+    )
     with monkeypatch.context() as patch:
-        for limit in ("MAP_LIMIT", "SCALAR_LIMIT"):
-            patch.setattr(container, limit, 1 << 60)
-        patch.setattr(container, "code_matrix", stop)
-        encoder = Encoder()
+        patch.setattr(network_coding, "code_matrix", stop)
         with pytest.raises(Stop):
-            container._Session(encoder, 1 << 60, Budget()).model(model)
+            coder.model(model)
     return seal(encoder.finish())
 
 
@@ -277,7 +286,7 @@ def test_declared_scales_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_refused_at_once(data, "biases, multipliers and scales")
 
 
-def test_endless_multipliers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_multipliers() -> None:
     """Equal multipliers cost next to nothing to code; their number is limited."""
     wide = Requant((1,) * 65536, 1)
     entry = InputSpec((1, 1, 1), QFormat(8, False))
@@ -285,10 +294,12 @@ def test_endless_multipliers(monkeypatch: pytest.MonkeyPatch) -> None:
     model = CompressedModel("m", entry, (pool,))
     data = container.encode(model)
     assert len(data) < 5000
-    monkeypatch.setattr(container, "SCALAR_LIMIT", 65535)
-    for code in (lambda: container.encode(model), lambda: container.decode(data)):
+    for coder, source in ((Encoder(), model), (Decoder(data[HEAD:]), None)):
+        session = NetworkCoder(
+            coder, weight_limit=1 << 60, budget=Budget(), scalar_limit=len(wide.mult) - 1
+        )
         with pytest.raises(PyadmmError, match="more than 65535 biases, multipliers and scales"):
-            code()
+            session.model(source)
 
 
 def full(outputs: int) -> CompressedModel:
@@ -318,14 +329,14 @@ def test_cheap_full_layers(outputs: int, budget: Budget, reason: str) -> None:
     model = full(outputs)
     assert_same(model, container.decode(container.encode(model)))
     encoder = Encoder()
-    container._Session(encoder, 1 << 60, budget).model(model)
+    NetworkCoder(encoder, weight_limit=1 << 60, budget=budget).model(model)
     with pytest.raises(PyadmmError, match=reason):
         container.decode(seal(encoder.finish()))
 
 
 def test_deep_networks_do_not_exhaust_the_stack() -> None:
     entry = InputSpec((1, 1, 1), QFormat(8, False))
-    sources = [INPUT, *(f"p{i}" for i in range(container.NODE_LIMIT - 1))]
+    sources = [INPUT, *(f"p{i}" for i in range(NODE_LIMIT - 1))]
     pools = tuple(MaxPool(f"p{i}", source, 1, 1) for i, source in enumerate(sources))
     model = CompressedModel("deep", entry, pools)
     back = container.decode(container.encode(model))
