@@ -34,7 +34,7 @@ def _execute(options: Namespace) -> int:
 def build_open(run: Path, settings: RouteSettings) -> int:
     """Build and add the bitstream of ``run``, say what came out; gives the exit status."""
     chip, mhz = add_open_bitstream(run, settings)
-    board_mhz = load_board(read_bundle(bundle_folder(run))[1]["board"]).clock_mhz
+    board_mhz = load_board(read_bundle(bundle_folder(run))[1].board).clock_mhz
     print(text(chip, mhz, board_mhz))
     print(f"{bundle_folder(run)}: done; copy the wheel to the board and install it again")
     return DONE if mhz >= board_mhz else CHECK_FAILED

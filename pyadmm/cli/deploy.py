@@ -55,10 +55,10 @@ def _execute(options: Namespace) -> int:
 def _pack_like_first(folder: Path, model: CompressedModel) -> ModelPack:
     """``model`` with the test images and labels of the bundle's first model."""
     files, manifest = read_bundle(folder)
-    first = manifest["models"][0]
+    first = manifest.models[0]
     images, labels = (
-        np.load(io.BytesIO(files[first[key]["file"]]), allow_pickle=False)
-        for key in ("images", "labels")
+        np.load(io.BytesIO(files[entry.file]), allow_pickle=False)
+        for entry in (first.images, first.labels)
     )
     return ModelPack(model, images, labels)
 

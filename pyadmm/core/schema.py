@@ -25,6 +25,8 @@ from typing import (
 from pyadmm.core.errors import PyadmmError
 
 T = TypeVar("T")
+FORMERLY = "formerly"
+"""Metadata of a data class's field: the name that older files have for it."""
 _NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 _PLAIN = (str, int, float, bool, list, tuple, dict, type(None))
 
@@ -34,6 +36,19 @@ class Range(NamedTuple):
 
     lo: float
     hi: float
+
+
+class Rule(NamedTuple):
+    """What a value must be: ``Annotated[float, Rule("a positive number", lambda v: v > 0)]``.
+
+    The value stays as it was written: a whole number in the place of a float remains one.
+
+    :param words: the rule in the error's words.
+    :param holds: whether a value of the right type keeps it.
+    """
+
+    words: str
+    holds: Callable[[Any], bool]
 
 
 class Limits(NamedTuple):
@@ -237,7 +252,7 @@ def _converter(limits: Limits | None) -> Any:
     readers: dict[Any, Callable[[Any, Any], Any]] = {
         tuple: partial(_tuple, converter, limits),
         Literal: _choice,
-        Annotated: partial(_within, converter),
+        Annotated: partial(_annotated, converter),
         Mapping: partial(_mapping, converter),
     }
     for origin, read in readers.items():
@@ -264,11 +279,12 @@ def _of_class(converter: Any, cls: Any) -> Callable[[Any, Any], Any]:
     plain, full = get_type_hints(cls), get_type_hints(cls, include_extras=True)
     own = {name: reading(full[name]) for name in plain if plain[name] != full[name]}
     structure = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True, **own)
+    former = {f.metadata[FORMERLY]: f.name for f in fields(cls) if FORMERLY in f.metadata}
 
     def read(value: Any, kind: Any) -> Any:
         if not isinstance(value, Mapping):
             raise _Mismatch("a mapping", value)
-        return structure(value, kind)
+        return structure({former.get(key, key): item for key, item in value.items()}, kind)
 
     return read
 
@@ -320,15 +336,18 @@ def _choice(value: Any, kind: Any) -> Any:
     return value
 
 
-def _within(converter: Any, value: Any, kind: Any) -> Any:
-    """A number in its :class:`Range`."""
+def _annotated(converter: Any, value: Any, kind: Any) -> Any:
+    """A number in its :class:`Range`, or a value that keeps its :class:`Rule`."""
     base, *details = get_args(kind)
-    limits = next(detail for detail in details if isinstance(detail, Range))
-    rule = f"{_NAMES[base]} from {limits.lo:.16g} to {limits.hi:.16g}"
+    rule = next((detail for detail in details if isinstance(detail, Rule)), None)
+    if rule is None:
+        limits = next(detail for detail in details if isinstance(detail, Range))
+        words = f"{_NAMES[base]} from {limits.lo:.16g} to {limits.hi:.16g}"
+        rule = Rule(words, lambda number: limits.lo <= number <= limits.hi)
     try:
-        number = converter.structure(value, base)
+        read = converter.structure(value, base)
     except (_Mismatch, OverflowError) as error:
-        raise _Mismatch(rule, value) from error
-    if not limits.lo <= number <= limits.hi:
-        raise _Mismatch(rule, value)
-    return number
+        raise _Mismatch(rule.words, value) from error
+    if not rule.holds(read):
+        raise _Mismatch(rule.words, value)
+    return value if rule in details else read

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pyadmm.codegen.rtl import RTL_IDENT_FILE, rtl_ident
 from pyadmm.codegen.system import chip_hwh
 from pyadmm.core.errors import PyadmmError, ToolError
 from pyadmm.core.files import write_atomic
 from pyadmm.deploy.bundle import add_bitstream, read_bundle, write_deploy
+from pyadmm.deploy.manifest import Manifest
 from pyadmm.eda.chip_flow import Chip, build_chip
 from pyadmm.eda.route_flow import RouteSettings
 from pyadmm.eda.vendor.vivado import build_bitstream
@@ -31,11 +30,11 @@ def add_open_bitstream(run: Path, settings: RouteSettings) -> tuple[Chip, float]
     _, manifest = read_bundle(deploy)
     build = _rtl(run / "build" / "rtl")
     _require_same(build, manifest)
-    board = load_board(manifest["board"])
+    board = load_board(manifest.board)
     chip = build_chip(build, board, settings, run / "build" / "chip")
     mhz = clock_mhz(chip.period_ns, board.clock_mhz)
-    design = manifest["design"]
-    hwh = chip_hwh(board, design["ip"], design["vlnv"], design["dma"], mhz)
+    design = manifest.design
+    hwh = chip_hwh(board, design.ip, design.vlnv, design.dma, mhz)
     write_atomic(chip.bit.with_suffix(".hwh"), hwh)
     write_deploy(deploy, add_bitstream(deploy, chip.bit, mhz))
     return chip, mhz
@@ -86,8 +85,8 @@ def _rtl(folder: Path) -> BuildPlan:
     return BuildPlan(files)
 
 
-def _require_same(build: BuildPlan, manifest: Mapping[str, Any]) -> None:
-    ident, wanted = rtl_ident(build), manifest["design"]["ident"]
+def _require_same(build: BuildPlan, manifest: Manifest) -> None:
+    ident, wanted = rtl_ident(build), manifest.design.ident
     if ident != wanted:
         raise PyadmmError(
             f"bitstream: the RTL says it is 0x{ident:08x}, the bundle is for 0x{wanted:08x}; run "

@@ -15,7 +15,7 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,17 @@ from numpy.typing import NDArray
 from pyadmm.codegen.hls import IDENT_FILE, build_ident
 from pyadmm.codegen.rtl import RTL_IDENT_FILE, rtl_ident
 from pyadmm.core.errors import PyadmmError
+from pyadmm.deploy.manifest import (
+    MANIFEST,
+    ClockEntry,
+    DesignEntry,
+    FileEntry,
+    InputEntry,
+    LayerEntry,
+    Manifest,
+    ModelEntry,
+    StreamsEntry,
+)
 from pyadmm.deploy.wheel import build_wheel
 from pyadmm.hardware.fit import fitted
 from pyadmm.hardware.plan import WORD_BITS, AcceleratorPlan, BuildPlan, Unit, files_digest
@@ -33,7 +44,6 @@ from pyadmm.hardware.registers import OFFSETS
 from pyadmm.hardware.weight_image import weight_image
 from pyadmm.model import Add, AvgPool, CompressedModel, Concat, MaxPool, Node
 
-MANIFEST = "manifest.json"
 BUNDLE = "bundle"
 CLOCK_INDEX = 0
 MODES = {"infer": 0, "load": 1, "read_back": 2}
@@ -126,10 +136,10 @@ def plan_deploy(design: Design, packs: Sequence[ModelPack], curves: str | None =
     manifest = _manifest(design, packs[0].model, models)
     files[ACCELERATOR] = _json(accelerator_facts(design.plan))
     if curves is not None:
-        manifest["curves"] = _add(files, "curves.json", curves.encode())
+        manifest = replace(manifest, curves=_add(files, "curves.json", curves.encode()))
     if design.bit is not None and design.hwh is not None:
-        manifest["design"]["bitfile"] = _add_bitstream(files, design.bit, design.hwh)
-    files[MANIFEST] = _json(manifest)
+        manifest = _with_bitstream(manifest, files, design.bit, design.hwh)
+    files[MANIFEST] = manifest.to_json()
     return _deploy_files(files)
 
 
@@ -162,10 +172,10 @@ def add_bitstream(folder: Path, bit: Path, clock_mhz: float | None = None) -> Bu
         if not path.is_file():
             raise PyadmmError(f"deploy: {path} does not exist; .bit and .hwh belong together")
         contents.append(path.read_bytes())
-    manifest["design"]["bitfile"] = _add_bitstream(files, contents[0], contents[1])
+    manifest = _with_bitstream(manifest, files, contents[0], contents[1])
     if clock_mhz is not None:
-        manifest["clock"]["mhz"] = clock_mhz
-    files[MANIFEST] = _json(manifest)
+        manifest = replace(manifest, clock=replace(manifest.clock, mhz=clock_mhz))
+    files[MANIFEST] = manifest.to_json()
     return _deploy_files(files)
 
 
@@ -175,37 +185,40 @@ def add_model(folder: Path, pack: ModelPack) -> BuildPlan:
     :raises PyadmmError: if the model does not fit the folder's accelerator.
     """
     files, manifest = read_bundle(folder)
-    if any(model["name"] == pack.model.name for model in manifest["models"]):
+    if any(model.name == pack.model.name for model in manifest.models):
         raise PyadmmError(f"deploy: the bundle already has a model {pack.model.name!r}; rename it")
-    _require_type(pack.model, manifest["input"]["dtype"])
+    _require_type(pack.model, manifest.input.dtype)
     plan = read_accelerator(folder / BUNDLE)
-    manifest["models"].append(_add_model(files, plan, pack))
-    files[MANIFEST] = _json(manifest)
+    models = (*manifest.models, _add_model(files, plan, pack))
+    files[MANIFEST] = replace(manifest, models=models).to_json()
     return _deploy_files(files)
 
 
-def read_bundle(folder: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """The files of the bundle in ``folder`` by name, and its parsed manifest."""
+def read_bundle(folder: Path) -> tuple[dict[str, bytes], Manifest]:
+    """The files of the bundle in ``folder`` by name, and its manifest."""
     bundle = folder / BUNDLE
     try:
         files = {path.name: path.read_bytes() for path in sorted(bundle.iterdir())}
-        manifest = json.loads(files[MANIFEST])
-    except (OSError, KeyError, ValueError) as error:
+        manifest = Manifest.from_json(files[MANIFEST])
+    except (OSError, KeyError, PyadmmError) as error:
         raise PyadmmError(
             f"deploy: {bundle} holds no readable bundle ({error}); write it with the flow first"
         ) from error
     return files, manifest
 
 
-def _add(files: dict[str, bytes], name: str, content: bytes) -> dict[str, str]:
+def _add(files: dict[str, bytes], name: str, content: bytes) -> FileEntry:
     """Add a file; gives the manifest's entry for it."""
     files[name] = content
-    return {"file": name, "sha256": hashlib.sha256(content).hexdigest()}
+    return FileEntry(name, hashlib.sha256(content).hexdigest())
 
 
-def _add_bitstream(files: dict[str, bytes], bit: bytes, hwh: bytes) -> str:
+def _with_bitstream(
+    manifest: Manifest, files: dict[str, bytes], bit: bytes, hwh: bytes
+) -> Manifest:
+    """Add a bitstream; gives the manifest that names it."""
     files["design.bit"], files["design.hwh"] = bit, hwh
-    return "design.bit"
+    return replace(manifest, design=replace(manifest.design, bitfile="design.bit"))
 
 
 def _json(data: Any) -> bytes:
@@ -218,80 +231,77 @@ def _npy(array: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _stream_facts(plan: AcceleratorPlan) -> dict[str, int]:
-    """What differs from a stream of bytes, 32 bits wide."""
-    facts = {"pixel_bits": plan.pixel_bits} if plan.stream.packed else {}
-    if plan.stream.word_bits != WORD_BITS:
-        facts["input_word_bits"] = plan.stream.word_bits
-    return facts
+def _streams(plan: AcceleratorPlan) -> StreamsEntry:
+    """Both streams; what a stream of bytes, 32 bits wide, has is left out."""
+    return StreamsEntry(
+        word_bits=32,
+        byte_order="little",
+        input_words=plan.image_words,
+        output_words=plan.logits,
+        pixel_bits=plan.pixel_bits if plan.stream.packed else None,
+        input_word_bits=plan.stream.word_bits if plan.stream.word_bits != WORD_BITS else None,
+    )
 
 
-def _manifest(
-    design: Design, model: CompressedModel, models: list[dict[str, Any]]
-) -> dict[str, Any]:
+def _manifest(design: Design, model: CompressedModel, models: Sequence[ModelEntry]) -> Manifest:
     plan = design.plan
-    return {
-        "format": "pyadmm-manifest",
-        "version": 1,
-        "board": plan.board.name,
-        "network": model.name,
-        "input": {
-            "shape": list(plan.input.shape),
-            "dtype": str(model.input.dtype),
-            "offset": list(plan.input.offset),
-            "shift": plan.input.shift,
-            "lo": plan.input.format.lo,
-            "hi": plan.input.format.hi,
-        },
-        "classes": plan.logits,
-        "streams": {
-            "word_bits": 32,
-            "byte_order": "little",
-            "input_words": plan.image_words,
-            "output_words": plan.logits,
-            **_stream_facts(plan),
-        },
-        "clock": {"index": CLOCK_INDEX, "mhz": plan.board.clock_mhz},
-        "design": {
-            "digest": design.digest,
-            "ident": int(design.digest[:8], 16),
-            "kernel": design.kernel,
-            "ip": design.ip,
-            "vlnv": VLNV[design.kernel],
-            "dma": design.dma,
-            "bitfile": None,
-        },
-        "registers": OFFSETS,
-        "modes": MODES,
-        "models": models,
-        "curves": None,
-    }
+    entry = plan.input
+    return Manifest(
+        format="pyadmm-manifest",
+        version=1,
+        board=plan.board.name,
+        network=model.name,
+        input=InputEntry(
+            shape=entry.shape,
+            dtype=str(model.input.dtype),
+            offset=entry.offset,
+            shift=entry.shift,
+            lo=entry.format.lo,
+            hi=entry.format.hi,
+        ),
+        classes=plan.logits,
+        streams=_streams(plan),
+        clock=ClockEntry(CLOCK_INDEX, plan.board.clock_mhz),
+        design=DesignEntry(
+            digest=design.digest,
+            ident=int(design.digest[:8], 16),
+            kernel=design.kernel,
+            ip=design.ip,
+            vlnv=VLNV[design.kernel],
+            dma=design.dma,
+            bitfile=None,
+        ),
+        registers=OFFSETS,
+        modes=MODES,
+        models=tuple(models),
+        curves=None,
+    )
 
 
-def _add_model(files: dict[str, bytes], plan: AcceleratorPlan, pack: ModelPack) -> dict[str, Any]:
+def _add_model(files: dict[str, bytes], plan: AcceleratorPlan, pack: ModelPack) -> ModelEntry:
     """Add the files of one model; gives its entry in the manifest."""
     model, name = fitted(pack.model, plan), pack.model.name
     image = weight_image(model, plan)
-    layers, offset = [], 0
+    layers, offset = list[LayerEntry](), 0
     units: list[Unit] = [*plan.stages, *(row for row in plan.rows if row.scales)]
     for unit in units:
-        layers.append({"name": unit.name, "offset": offset, "words": unit.weight_words})
+        layers.append(LayerEntry(unit.name, offset, unit.weight_words))
         offset += unit.weight_words
     arrays = io.BytesIO()
     np.savez_compressed(arrays, **_cpu_arrays(model))  # type: ignore[arg-type]
     logits = pack.model.run(pack.images).astype(np.int32)
-    return {
-        "name": name,
-        "words": len(image),
-        "logit_scale": model.format_of(model.nodes[-1].name).scale,
-        "layers": layers,
-        "weights": _add(files, f"{name}.weights.bin", image.astype("<u4").tobytes()),
-        "images": _add(files, f"{name}.images.npy", _npy(pack.images)),
-        "logits": _add(files, f"{name}.logits.npy", _npy(logits)),
-        "labels": _add(files, f"{name}.labels.npy", _npy(np.asarray(pack.labels, np.int64))),
-        "cpu_arrays": _add(files, f"{name}.cpu.npz", arrays.getvalue()),
-        "cpu_nodes": [_cpu_node(node) for node in model.nodes],
-    }
+    return ModelEntry(
+        name=name,
+        words=len(image),
+        logit_scale=model.format_of(model.nodes[-1].name).scale,
+        layers=tuple(layers),
+        weights=_add(files, f"{name}.weights.bin", image.astype("<u4").tobytes()),
+        images=_add(files, f"{name}.images.npy", _npy(pack.images)),
+        logits=_add(files, f"{name}.logits.npy", _npy(logits)),
+        labels=_add(files, f"{name}.labels.npy", _npy(np.asarray(pack.labels, np.int64))),
+        cpu_arrays=_add(files, f"{name}.cpu.npz", arrays.getvalue()),
+        cpu_nodes=tuple(_cpu_node(node) for node in model.nodes),
+    )
 
 
 def _cpu_arrays(model: CompressedModel) -> dict[str, NDArray[Any]]:

@@ -266,14 +266,14 @@ def _layer(
         parts=tuple(BytePart(part.name.rpartition(".")[2], part.bytes) for part in own),
         break_even=_floor(floor),
         planned=decision.get("before"),
-        living=_living(session, layer.name),
+        active_weights=_active_weights(session, layer.name),
         decision=None if not decision else _decided(decision),
         why=decision.get("reason"),
         kernel=kernel,
     )
 
 
-def _living(session: Session, layer: str) -> int | None:
+def _active_weights(session: Session, layer: str) -> int | None:
     """Weights between active channels, what a dense engine would take; ``None`` for the array."""
     if session.architecture == SEQUENTIAL:
         return None

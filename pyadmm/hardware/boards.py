@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pyadmm.core.assets import asset_dir
 from pyadmm.core.errors import PyadmmError
+from pyadmm.core.schema import Problem, Rule, field_words, from_json, from_plain, setting_words
 from pyadmm.model.types import Resources
 
 Family = Literal["zynq7000", "zynqmp"]
-_POSITIVE_NUMBERS = ("clock_mhz", "memory_bandwidth_mb_s")
-_TEXTS = ("name", "part", "family", "vendor", "board_part", "processor", "source")
-_RESOURCES = ("lut", "ff", "dsp", "bram18", "uram")
-_MEMORY = ("ports", "port_bits", "sustained_mb_s", "source")
-_PORT_BITS = (32, 64, 128)
+Text = Annotated[str, Rule("non-empty text", bool)]
+Rate = Annotated[float, Rule("a positive number", lambda rate: rate > 0)]
+Whole = Annotated[int, Rule("a whole number", lambda count: count >= 0)]
 
 
 @dataclass(frozen=True)
@@ -29,10 +27,10 @@ class MemoryPorts:
     :param source: documents or measurements that the figures come from.
     """
 
-    ports: int
-    port_bits: int
-    sustained_mb_s: float
-    source: str
+    ports: Annotated[int, Rule("a whole number from 1", lambda ports: ports > 0)]
+    port_bits: Literal[32, 64, 128]
+    sustained_mb_s: Rate
+    source: Text
 
 
 @dataclass(frozen=True)
@@ -53,16 +51,16 @@ class Board:
         say, which only the layer-sequential architecture minds.
     """
 
-    name: str
-    part: str
+    name: Text
+    part: Text
     family: Family
-    vendor: str
-    board_part: str
-    processor: str
-    clock_mhz: float
-    memory_bandwidth_mb_s: float
+    vendor: Text
+    board_part: Text
+    processor: Text
+    clock_mhz: Rate
+    memory_bandwidth_mb_s: Rate
     resources: Resources
-    source: str
+    source: Text
     memory: MemoryPorts | None = None
 
     @property
@@ -93,50 +91,38 @@ def load_board(name: str) -> Board:
 
 def read_board(path: Path) -> Board:
     """Read and validate one board file."""
+    subject = f"board file {path.name}"
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise PyadmmError(f"board file {path.name}: cannot be read as JSON: {error}") from error
-    if not isinstance(facts, dict):
-        raise PyadmmError(f"board file {path.name}: must be a JSON object")
-    expected = {*_TEXTS, *_POSITIVE_NUMBERS, "resources"}
-    if set(facts) - {"memory"} != expected:
-        odd = ", ".join(sorted((set(facts) - {"memory"}) ^ expected))
-        raise PyadmmError(f"board file {path.name}: missing or unknown fields: {odd}")
-    for key in _TEXTS:
-        _require(path, key, isinstance(facts[key], str) and bool(facts[key]), "non-empty text")
-    for key in _POSITIVE_NUMBERS:
-        _require(path, key, _is_number(facts[key]) and facts[key] > 0, "a positive number")
-    _require(path, "family", facts["family"] in get_args(Family), f"one of {get_args(Family)}")
-    _require(path, "name", facts["name"] == path.stem, f"{path.stem!r}, as the file is called")
-    figures = facts.pop("resources")
-    complete = isinstance(figures, dict) and set(figures) == set(_RESOURCES)
-    _require(path, "resources", complete, f"an object of {', '.join(_RESOURCES)}")
-    for key, value in figures.items():
-        _require(path, f"resources.{key}", type(value) is int and value >= 0, "a whole number")
-    memory = _memory(path, facts) if "memory" in facts else None
-    return Board(**{**facts, "memory": memory}, resources=Resources(**figures))
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PyadmmError(f"{subject}: cannot be read: {error}") from error
+    facts: dict[str, Any] = from_json(dict[str, Any], text, subject)
+    board = from_plain(Board, facts, subject, words=_words)
+    # Digests of break-even records hold the chip's figures as whole numbers.
+    chip = from_plain(_Chip, facts["resources"], f"{subject}, resources", words=_words)
+    if board.name != path.stem:
+        raise PyadmmError(
+            f"{subject}: field name must be {path.stem!r}, as the file is called, not {board.name!r}"
+        )
+    memory, peak = board.memory, board.memory_bandwidth_mb_s
+    if memory is not None and memory.sustained_mb_s > peak:
+        raise PyadmmError(
+            f"{subject}: field memory.sustained_mb_s must be above 0, at most the peak of {peak:g}, "
+            f"not {memory.sustained_mb_s:g}"
+        )
+    return replace(board, resources=Resources(**asdict(chip)))
 
 
-def _memory(path: Path, facts: dict[str, Any]) -> MemoryPorts:
-    """The field ``memory`` of a board file, checked."""
-    found, peak = facts["memory"], facts["memory_bandwidth_mb_s"]
-    complete = isinstance(found, dict) and set(found) == set(_MEMORY)
-    _require(path, "memory", complete, f"an object of {', '.join(_MEMORY)}")
-    ports, bits, rate = found["ports"], found["port_bits"], found["sustained_mb_s"]
-    _require(path, "memory.ports", type(ports) is int and ports > 0, "a whole number from 1")
-    _require(path, "memory.port_bits", bits in _PORT_BITS, f"one of {_PORT_BITS}")
-    possible = _is_number(rate) and 0 < rate <= peak
-    _require(path, "memory.sustained_mb_s", possible, f"above 0, at most the peak of {peak:g}")
-    told = isinstance(found["source"], str) and bool(found["source"])
-    _require(path, "memory.source", told, "non-empty text")
-    return MemoryPorts(**found)
+@dataclass(frozen=True)
+class _Chip:
+    """The resources of a chip in whole numbers, every one of them given."""
+
+    lut: Whole
+    ff: Whole
+    dsp: Whole
+    bram18: Whole
+    uram: Whole
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _require(path: Path, key: str, holds: bool, what: str) -> None:
-    if not holds:
-        raise PyadmmError(f"board file {path.name}: field {key} must be {what}")
+def _words(subject: str, problem: Problem) -> str:
+    return (setting_words if problem.known else field_words)(subject, problem)

@@ -15,7 +15,7 @@ def cut(steps: dict[str, Step], first: str, pools: list[str], second: str) -> bo
     assert isinstance(producer, WeightedStep)
     assert isinstance(consumer, WeightedStep)
     constants = _constants(producer, [steps[name] for name in pools])
-    keep = torch.nonzero(_living(producer, consumer, constants)).flatten()
+    keep = torch.nonzero(_active_outputs(producer, consumer, constants)).flatten()
     if len(keep) == len(producer.outputs):
         return False
     steps[first] = producer.select(keep, torch.arange(len(producer.inputs)))
@@ -33,7 +33,7 @@ def _constants(producer: WeightedStep, pools: list[Step]) -> Tensor:
     return constants
 
 
-def _living(producer: WeightedStep, consumer: WeightedStep, constants: Tensor) -> Tensor:
+def _active_outputs(producer: WeightedStep, consumer: WeightedStep, constants: Tensor) -> Tensor:
     """Which outputs of ``producer`` must stay; at least one does."""
     made = producer.as_windows(producer.mask).flatten(1).any(1)
     read = consumer.as_windows(consumer.mask).any(2).any(0)

@@ -76,13 +76,13 @@ def decisions_table(record: RunRecord) -> Table:
 
 
 def _decision_cells(layer: LayerRecord) -> tuple[Cell, ...]:
-    living = layer.living_ratio
+    active = layer.active_ratio
     below = layer.over_break_even is not None and layer.over_break_even < 1
     return (
         Cell(layer.name),
         text_cell(times(layer.planned)),
         quantity_cell(layer.break_even, "×{:.2f}"),
-        text_cell(times(layer.ratio), "" if living is None else f"{times(living)} of active"),
+        text_cell(times(layer.ratio), "" if active is None else f"{times(active)} of active"),
         Cell("below" if below else times(layer.over_break_even))
         if layer.over_break_even is not None
         else text_cell(None),

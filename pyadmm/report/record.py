@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pyadmm.core.errors import PyadmmError
-from pyadmm.core.schema import Limits, Range, from_json, from_plain, to_plain
+from pyadmm.core.schema import FORMERLY, Limits, Range, from_json, from_plain, to_plain
 
 RECORD_FILE = "record.json"
 """Name of the record in a run directory."""
@@ -184,7 +184,7 @@ class LayerRecord:
     :param parts: what the layer takes in the ``.admm`` file.
     :param break_even: least pruning ratio at which the hardware gains, and its basis.
     :param planned: pruning ratio that was planned before break-even was considered.
-    :param living: weights between active inputs and outputs; what the dense kernel would take.
+    :param active_weights: weights between active inputs and outputs; what the dense kernel would take.
     :param decision: what the schedule chose, for example ``pruned`` or ``kept dense``.
     :param why: the reason, in words.
     """
@@ -200,7 +200,7 @@ class LayerRecord:
     parts: tuple[BytePart, ...] = ()
     break_even: Quantity | None = None
     planned: Amount | None = None
-    living: Count | None = None
+    active_weights: Count | None = field(default=None, metadata={FORMERLY: "living"})
     decision: str | None = None
     why: str | None = None
     kernel: Kernel | None = None
@@ -225,9 +225,10 @@ class LayerRecord:
         return self.ratio / self.break_even.value
 
     @property
-    def living_ratio(self) -> float | None:
+    def active_ratio(self) -> float | None:
         """Weights between active channels over remaining weights: zeros that are not whole channels."""
-        return self.living / self.nnz if self.living is not None and self.nnz else None
+        active = self.active_weights
+        return active / self.nnz if active is not None and self.nnz else None
 
     @property
     def kept(self) -> float | None:

@@ -116,7 +116,7 @@ def add_decisions(book: Book, record: RunRecord) -> None:
             *value_and_basis(layer.break_even),
             layer.ratio,
             layer.over_break_even,
-            layer.living_ratio,
+            layer.active_ratio,
             layer.decision,
             layer.why,
         ]

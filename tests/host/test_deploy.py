@@ -19,7 +19,15 @@ from pyadmm import container
 from pyadmm.cli.deploy import main
 from pyadmm.codegen.vendor_params import DMA_CELL, vendor_params
 from pyadmm.core.errors import PyadmmError
-from pyadmm.deploy.bundle import VLNV, Design, add_bitstream, plan_deploy, read_accelerator
+from pyadmm.deploy.bundle import (
+    MANIFEST,
+    VLNV,
+    Design,
+    add_bitstream,
+    plan_deploy,
+    read_accelerator,
+    read_bundle,
+)
 from pyadmm.deploy.simulated_board.golden import golden_core
 from pyadmm.deploy.simulated_board.stage import Stage
 from pyadmm.deploy.wheel import host_files
@@ -51,6 +59,21 @@ def test_the_bundle_holds_what_the_manifest_says(deploy: Path) -> None:
     np.testing.assert_array_equal(np.load(io.BytesIO(first.logits.read())), model.run(images))
     assert manifest.curves is not None
     assert json.loads(manifest.curves.read()) == json.loads(CURVES)
+
+
+def test_the_manifest_comes_back_byte_for_byte(deploy: Path) -> None:
+    files, manifest = read_bundle(deploy)
+    assert manifest.to_json() == files[MANIFEST]
+    assert json.loads(files[MANIFEST])["clock"]["mhz"] == manifest.clock.mhz
+
+
+def test_a_manifest_with_a_bad_field_is_refused(deploy: Path, tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    text = (deploy / "bundle" / MANIFEST).read_text(encoding="utf-8")
+    bad = text.replace('"index": 0', '"index": "first"')
+    (tmp_path / "bundle" / MANIFEST).write_text(bad, encoding="utf-8")
+    with pytest.raises(PyadmmError, match=r"clock\.index must be a whole number"):
+        read_bundle(tmp_path)
 
 
 def test_the_accelerator_plan_survives(deploy: Path) -> None:

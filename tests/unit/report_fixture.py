@@ -128,7 +128,7 @@ def _layers() -> tuple[LayerRecord, ...]:
             ),
             break_even=Quantity(break_even, "modelled"),
             planned=1.1 * break_even,
-            living=min(2 * nnz, math.prod(shape)),
+            active_weights=min(2 * nnz, math.prod(shape)),
             decision=decision,
             why="its ratio is over its break-even" if decision == "pruned" else "too little to win",
             kernel=Kernel("sparse", rows, groups, Quantity(nnz * 1.4, "cosim")),

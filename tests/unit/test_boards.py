@@ -40,6 +40,13 @@ def test_pynq_z2_part_and_clock() -> None:
     assert board.clock_ns == 10.0
 
 
+def test_numbers_stay_as_the_file_writes_them() -> None:
+    """Digests of break-even records and the driver's manifest hold them."""
+    board = load_board("pynq-z2")
+    assert repr((board.clock_mhz, board.memory_bandwidth_mb_s)) == "(100, 2100)"
+    assert repr(board.resources.values()) == "(53200, 106400, 220, 280, 0)"
+
+
 def test_an_unknown_board_lists_the_known_ones() -> None:
     with pytest.raises(PyadmmError, match=r"'pynq-z9' is unknown.*pynq-z2"):
         load_board("pynq-z9")
@@ -80,7 +87,7 @@ MEMORY = {"ports": 2, "port_bits": 64, "sustained_mb_s": 500, "source": "measure
         ),
         ({"sustained_mb_s": "fast"}, r"memory\.sustained_mb_s"),
         ({"source": ""}, r"memory\.source must be non-empty text"),
-        ({"latency": 3}, "memory must be an object of ports"),
+        ({"latency": 3}, "memory: unknown field 'latency'; known are: ports"),
     ],
 )
 def test_bad_facts_of_the_memory_are_named(tmp_path: Path, change: dict, message: str) -> None:
@@ -124,8 +131,9 @@ def test_the_command_shows_ports_and_sustained_rates(
         ("clock_mhz", True, "clock_mhz must be a positive number"),
         ("family", "virtex", "family must be one of"),
         ("source", "", "source must be non-empty text"),
-        ("resources", {"lut": 1}, "resources must be an object"),
+        ("resources", {"lut": 1}, r"resources: field ff must be present"),
         ("name", "other", "name must be 'pynq-z2'"),
+        ("colour", "pink", "unknown field 'colour'; known are: name, part"),
     ],
 )
 def test_a_bad_field_is_named(tmp_path: Path, field: str, value: object, message: str) -> None:

@@ -168,7 +168,7 @@ def test_every_layer_is_shown_against_its_break_even(page: Page) -> None:
     table = html[html.index('id="decisions"') : html.index('id="designs"')]
     for layer in lenet_record().layers:
         assert f"×{layer.over_break_even:.3g}<" in table or "below<" in table
-        assert f"×{layer.living_ratio:.3g} of active" in table
+        assert f"×{layer.active_ratio:.3g} of active" in table
         assert str(layer.why) in table
     assert "Trials of pruning further, by validation accuracy: ×1: 99.02%, ×2: 98.71%." in table
 

@@ -36,6 +36,13 @@ def test_a_record_of_unknowns_comes_back_equal() -> None:
     assert record_from_json(record_to_json(RunRecord())) == RunRecord()
 
 
+def test_a_record_of_0_1_0_has_an_old_name() -> None:
+    record = lenet_record()
+    old = record_to_json(record).replace('"active_weights"', '"living"')
+    assert '"living"' in old
+    assert record_from_json(old) == record
+
+
 def test_sums_and_ratios_come_from_the_layers() -> None:
     record = lenet_record()
     assert record.weights == 430_500

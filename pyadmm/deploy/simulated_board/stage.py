@@ -12,6 +12,7 @@ from pathlib import Path
 import pyadmm
 from pyadmm.codegen.hwh import BlockDesign
 from pyadmm.core.errors import PyadmmError, ToolError
+from pyadmm.deploy.bundle import read_bundle
 from pyadmm.deploy.simulated_board.environment import host_python
 from pyadmm.hardware.boards import load_board
 
@@ -103,16 +104,15 @@ def prepare(
     with zipfile.ZipFile(wheels[0]) as archive:
         archive.extractall(site)
     (site / "pyadmm").symlink_to(Path(pyadmm.__file__).resolve().parent)
-    manifest = json.loads((deploy / "bundle" / "manifest.json").read_text(encoding="utf-8"))
-    board = load_board(manifest["board"])
-    design = manifest["design"]
+    _, manifest = read_bundle(deploy)
+    board, design = load_board(manifest.board), manifest.design
     hwh = BlockDesign(
         board.family,
-        design["ip"],
-        design["vlnv"],
-        design["dma"],
+        design.ip,
+        design.vlnv,
+        design.dma,
         length_bits,
-        manifest["clock"]["mhz"],
+        manifest.clock.mhz,
     )
     bitfile = folder / "simulated.bit"
     bitfile.write_text("no bitstream: this is the simulated board\n", encoding="utf-8")
