@@ -37,6 +37,7 @@ from pyadmm.hardware.cost import (
     row_resources,
     stage_resources,
 )
+from pyadmm.hardware.kernel_space import intervals, pareto, splits_evenly, tilings
 from pyadmm.hardware.mapping import (
     ChainLink,
     layer_links,
@@ -61,7 +62,6 @@ CHIP_SHARE = 0.8
 URAM_DEPTH, URAM_BITS = 4096, 72
 """One UltraRAM block (AMD UG573)."""
 ACTIVATION_BITS = 4
-_MOST_LANES = 4096
 _STREAM_BUFFER = 1024
 """Entries that a group of a streamed layer buffers."""
 
@@ -242,7 +242,7 @@ class _Option:
         return use.lut + 150 * use.bram18 + 100 * use.dsp + self.bits / 1000
 
     @cached_property
-    def relieved(self) -> _Option:
+    def with_frame_in_uram(self) -> _Option:
         """The same with its input frame in UltraRAM."""
         config = replace(self.stage.config, ultra_frame=True)
         return replace(self, stage=replace(self.stage, config=config))
@@ -266,28 +266,23 @@ class _Option:
 def options(model: CompressedModel, link: ChainLink, family: KernelFamily) -> list[_Option]:
     """Kernels of one layer over tile heights and group counts."""
     layer, spec = link.layer, link.layer.spec
-    _, rows, columns = spec.output_shape
     loads = loads_by_index_bits(layer) if family == "sparse" else {}
     kernel_bits = layer.weight_bits + sum(index_width(k) for k in spec.kernel) + 2
     # The index field with the fewest bits in all, fillers counted.
     index = min(loads, key=lambda d: int(loads[d].sum()) * (kernel_bits + d)) if loads else 0
     base = plan_stage(model, link, KernelConfig(family, 1, 1, index, 1, 1))
     entries = int(loads[index].sum()) if loads else spec.weights
+    groups = [n for n in _powers(spec.outputs) if family != "dense" or splits_evenly(spec, n)]
+    busiest = {n: int(group_loads(loads[index], n).max()) if loads else 0 for n in groups}
     found = []
-    for groups in _powers(spec.outputs):
-        if family == "dense" and spec.groups > 1 and spec.outputs // spec.groups % groups:
-            continue
-        slots = -(-spec.outputs // groups)
-        busiest = int(group_loads(loads[index], groups).max()) if loads else 0
-        depth = busiest or slots * base.window
-        for tile_rows in _powers(rows):
-            if tile_rows * columns * groups > _MOST_LANES:
-                continue
-            config = KernelConfig(family, tile_rows, groups, index)
-            stage = replace(base, config=config, entry_capacity=depth, slot_capacity=slots)
-            engine = stage.tiles * depth if loads else dense_engine_cycles(stage)
-            cycles = max(engine, spec.outputs * stage.tiles)
-            found.append(_Option(stage, depth, entries, cycles))
+    for tile_rows, count in tilings(spec, _powers(spec.output_shape[1]), groups):
+        slots = -(-spec.outputs // count)
+        depth = busiest[count] or slots * base.window
+        config = KernelConfig(family, tile_rows, count, index)
+        stage = replace(base, config=config, entry_capacity=depth, slot_capacity=slots)
+        engine = stage.tiles * depth if loads else dense_engine_cycles(stage)
+        cycles = max(engine, spec.outputs * stage.tiles)
+        found.append(_Option(stage, depth, entries, cycles))
     return found
 
 
@@ -323,9 +318,8 @@ def plan(
     """
     if listed is None:
         listed = candidates(model, kernels)
-    useful = {name: _useful(layer) for name, layer in listed.items()}
-    floor = max(layer[0].cycles for layer in useful.values())
-    targets = sorted({o.cycles for layer in useful.values() for o in layer if o.cycles >= floor})
+    useful = {name: pareto(layer, _cycles, _price) for name, layer in listed.items()}
+    targets = intervals([option.cycles for option in layer] for layer in useful.values())
     designs = (_at(model, board, useful, target) for target in targets)
     design = next((found for found in designs if found is not None), None)
     if design is None:
@@ -370,10 +364,10 @@ def _at(
         name: layer[bisect_right(layer, target, key=lambda o: o.cycles) - 1]
         for name, layer in useful.items()
     }
-    if fitting and _use(_relieved(chosen, Resources(), budget)).over(budget):
+    if fitting and _use(_with_frames_in_uram(chosen, Resources(), budget)).over(budget):
         return None
     rows = sum((row_resources(row) for row in plan_rows(model, board, target)), Resources())
-    chosen = _relieved(chosen, rows, budget)
+    chosen = _with_frames_in_uram(chosen, rows, budget)
     use = _use(chosen) + rows
     layers, extra, streamed = _placed(chosen, budget, use)
     design = _Design(layers, streamed, (use + extra).over(budget))
@@ -384,29 +378,28 @@ def _use(chosen: Mapping[str, _Option]) -> Resources:
     return sum((option.resources for option in chosen.values()), Resources())
 
 
-def _relieved(
+def _with_frames_in_uram(
     chosen: Mapping[str, _Option], rows: Resources, budget: Resources
 ) -> Mapping[str, _Option]:
     """``chosen`` with input frames in UltraRAM, the largest first, while block RAM is short."""
-    relieved = dict(chosen)
+    moved = dict(chosen)
     use = _use(chosen) + rows
     for name in sorted(chosen, key=lambda n: -chosen[n].resources.bram18):
         if use.bram18 <= budget.bram18:
             break
         option = chosen[name]
-        after = use + option.resources.scaled(-1) + option.relieved.resources
+        after = use + option.resources.scaled(-1) + option.with_frame_in_uram.resources
         if after.uram <= budget.uram and after.bram18 < use.bram18:
-            relieved[name], use = option.relieved, after
-    return relieved
+            moved[name], use = option.with_frame_in_uram, after
+    return moved
 
 
-def _useful(listed: Sequence[_Option]) -> list[_Option]:
-    """Those that no faster one matches in price, by cycles; prices fall."""
-    useful: list[_Option] = []
-    for option in sorted(listed, key=lambda o: (o.cycles, o.price)):
-        if not useful or option.price < useful[-1].price:
-            useful.append(option)
-    return useful
+def _cycles(option: _Option) -> int:
+    return option.cycles
+
+
+def _price(option: _Option) -> float:
+    return option.price
 
 
 def _placed(

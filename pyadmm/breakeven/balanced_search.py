@@ -12,6 +12,7 @@ from pyadmm.breakeven.measure import rounded_capacity
 from pyadmm.breakeven.results import KernelPoint
 from pyadmm.breakeven.sparse_search import PORTIONS, Load, SparseSearch
 from pyadmm.hardware.balanced import program_of, windows_of
+from pyadmm.hardware.kernel_space import balanced_windows
 from pyadmm.hardware.plan import KernelConfig, index_width, selects_products
 from pyadmm.model.types import Resources
 
@@ -34,15 +35,10 @@ class BalancedSearch(SparseSearch):
     )
 
     def _pruned_shapes(self, tile_rows: int, groups: int) -> Iterator[KernelConfig]:
-        channels, *size = self.spec.input_shape
-        single = size == [1, 1]
-        most = channels if single else self.spec.kernel[1]
+        single = self.spec.input_shape[1:] == (1, 1)
         windows = (1,) if self.family == "shared" else _FOLDS if single else _WINDOWS
-        for window in windows:
-            if window > most or (window > 1 and self.spec.square_stride > 1):
-                continue
-            folded = -(-channels // window) if single else channels
-            bits = min(2, index_width(folded))
+        for window, channels in balanced_windows(self.spec, windows):
+            bits = min(2, index_width(channels))
             yield KernelConfig("balanced", tile_rows, groups, bits, window=window)
 
     def _steps(self, config: KernelConfig, pruned: float) -> int:

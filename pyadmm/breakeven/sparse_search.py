@@ -16,6 +16,7 @@ from pyadmm.breakeven.settings import PrunedFamily, Settings
 from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.boards import Board
 from pyadmm.hardware.cost import dense_engine_cycles, kernel_resources
+from pyadmm.hardware.kernel_space import pareto, splits_evenly, tilings, useful_sizes
 from pyadmm.hardware.plan import KernelConfig, StagePlan, index_width, selects_products
 from pyadmm.hardware.weight_image import Positions
 from pyadmm.model import CompressedLayer
@@ -179,12 +180,7 @@ class SparseSearch:
                 f"break-even {self.case.label} on {self.board.name}: not even the smallest dense "
                 f"kernel fits its budget; {_needs(guesses[smallest].over(budget))} (modelled)"
             )
-        shapes.sort(key=lambda c: (self._dense_cycles(c), guesses[c].lut))
-        fastest = [
-            config
-            for place, config in enumerate(shapes)
-            if not any(guesses[config].lut >= guesses[other].lut for other in shapes[:place])
-        ]
+        fastest = pareto(shapes, self._dense_cycles, lambda config: guesses[config].lut)
         # A kernel of one lane breaks even at once and says nothing: stay in the upper half.
         largest = max(guesses[config].lut for config in fastest)
         fastest = [config for config in fastest if guesses[config].lut >= largest / 2]
@@ -461,17 +457,14 @@ class SparseSearch:
         return shapes
 
     def _all_shapes(self, family: str) -> Iterator[KernelConfig]:
-        _, rows, columns = self.spec.output_shape
         budget = self.settings.budget(self.board, self.case.layers_on_chip)
         most_lanes = budget.lut / self.case.lane_luts
-        for tile_rows in _useful_sizes(rows):
-            for groups in _useful_sizes(self.spec.outputs):
-                if tile_rows * columns * groups > most_lanes:
-                    continue
-                if family != "dense":
-                    yield from self._pruned_shapes(tile_rows, groups)
-                elif self.spec.groups == 1 or self.spec.outputs // self.spec.groups % groups == 0:
-                    yield KernelConfig("dense", tile_rows, groups)
+        rows, groups = useful_sizes(self.spec.output_shape[1]), useful_sizes(self.spec.outputs)
+        for tile_rows, count in tilings(self.spec, rows, groups, most_lanes):
+            if family != "dense":
+                yield from self._pruned_shapes(tile_rows, count)
+            elif splits_evenly(self.spec, count):
+                yield KernelConfig("dense", tile_rows, count)
 
     def _pruned_shapes(self, tile_rows: int, groups: int) -> Iterator[KernelConfig]:
         """Kernels that leave pruned weights out."""
@@ -492,11 +485,6 @@ class SparseSearch:
 def _middle_speedup(match: _Match) -> float:
     dense, sparse, _ = match
     return max((dense.time_us / point.time_us for point in sparse), default=0.0)
-
-
-def _useful_sizes(count: int) -> list[int]:
-    """Tile heights, or numbers of groups, that need fewer steps for ``count`` than smaller ones."""
-    return sorted({math.ceil(count / steps) for steps in range(1, count + 1)})
 
 
 def _wins(point: CurvePoint) -> bool:

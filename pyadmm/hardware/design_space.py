@@ -1,15 +1,14 @@
 """Design-space search: the kernel of every layer, so that a network fits a board and runs fastest.
 
-For every layer all useful tile heights and group counts of its families are listed with their
-cycles (the schedule of ``docs/kernels.md``) and the *modelled* area of :mod:`pyadmm.hardware.cost`. The
-choice is the one whose slowest stage is fastest within the budget; what is left of the budget then
-shortens the latency, the sum of all stages. Where LUTs are short, input frames move to block RAM
-and lanes to DSP blocks.
+For every layer the useful kernels of its families (:mod:`~pyadmm.hardware.kernel_space`) are listed
+with their cycles (the schedule of ``docs/kernels.md``) and the *modelled* area of
+:mod:`pyadmm.hardware.cost`. The choice is the one whose slowest stage is fastest within the budget;
+what is left of the budget then shortens the latency, the sum of all stages. Where LUTs are short,
+input frames move to block RAM and lanes to DSP blocks.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -24,6 +23,14 @@ from pyadmm.hardware.cost import (
     stage_resources,
 )
 from pyadmm.hardware.elementwise_stage import RowStagePlan
+from pyadmm.hardware.kernel_space import (
+    balanced_windows,
+    intervals,
+    pareto,
+    splits_evenly,
+    tilings,
+    useful_sizes,
+)
 from pyadmm.hardware.mapping import (
     ChainLink,
     best_index_bits,
@@ -50,7 +57,6 @@ BASIS = "modelled"
 CHIP_SHARE = 0.8
 """Share of every resource of the chip that a network may take."""
 _RUNNERS_UP = 4
-_MOST_LANES = 4096
 _MOST_CONSTANTS = 4096
 """Weights of a layer up to which unrolling it is considered."""
 _WINDOWS = (1, 2, 3, 4)
@@ -98,13 +104,13 @@ class LayerKernel:
         return _price(self.resources)
 
     @cached_property
-    def reliefs(self) -> tuple[LayerKernel, ...]:
+    def ways_to_save_luts(self) -> tuple[LayerKernel, ...]:
         """The same kernel with fewer LUTs: with its frame in block RAM, or one more group in DSP
         blocks.
         """
-        return tuple(self._reliefs())
+        return tuple(self._ways_to_save_luts())
 
-    def _reliefs(self) -> Iterator[LayerKernel]:
+    def _ways_to_save_luts(self) -> Iterator[LayerKernel]:
         changes: list[KernelConfig] = []
         if not self.config.block_frame:
             changes.append(replace(self.config, block_frame=True))
@@ -112,9 +118,9 @@ class LayerKernel:
             changes.append(replace(self.config, dsp_groups=self.config.dsp_groups + 1))
         for config in changes:
             stage = replace(self.stage, config=config)
-            relieved = replace(self, stage=stage, resources=stage_resources(stage))
-            if relieved.resources.lut < self.resources.lut:
-                yield relieved
+            moved = replace(self, stage=stage, resources=stage_resources(stage))
+            if moved.resources.lut < self.resources.lut:
+                yield moved
 
 
 @dataclass(frozen=True)
@@ -258,24 +264,28 @@ def search(
         for link in links
     }
     budget = board.resources.scaled(share) if budget is None else budget
-    floor = max(min(option.cycles for option in listed) for listed in options.values())
-    floor = max(floor, *(row.steps for row in plan_rows(model, board, 1)), 1)
-    targets = sorted({option.cycles for listed in options.values() for option in listed})
-    targets = [target for target in targets if target >= floor] or [floor]
+    fastest_rows = max((row.steps for row in plan_rows(model, board, 1)), default=1)
+    cycles = [[option.cycles for option in listed] for listed in options.values()]
+    targets = intervals(cycles, max(fastest_rows, 1))
     smallest = _cheapest(model, board, options, targets[-1], stream)
     streams = smallest.stream_interval
     # Stages faster than the streams gain nothing.
-    targets = [max(streams, floor), *(target for target in targets if target > streams)]
+    floor = max(streams, fastest_rows, *map(min, cycles))
+    targets = [floor, *(target for target in targets if target > streams)]
     fitting: list[Choice] = []
     for target in targets:
-        choice = _relieved(_cheapest(model, board, options, target, stream), budget)
+        choice = _move_out_of_luts(_cheapest(model, board, options, target, stream), budget)
         if choice.resources.fits(budget) and choice.configs not in [f.configs for f in fitting]:
             fitting.append(choice)
         if len(fitting) > _RUNNERS_UP:
             break
     if not fitting:
-        raise PyadmmError(_does_not_fit(model.name, board, _relieved(smallest, budget), budget))
-    best = _hastened(fitting[0], options, budget, lambda choice: _relinked(choice, model, board))
+        raise PyadmmError(
+            _does_not_fit(model.name, board, _move_out_of_luts(smallest, budget), budget)
+        )
+    best = _spend_luts_on_latency(
+        fitting[0], options, budget, lambda choice: _relinked(choice, model, board)
+    )
     return SearchResult(board.name, best, tuple(fitting[1:]), budget)
 
 
@@ -322,7 +332,7 @@ def _linked(kernels: Mapping[str, LayerKernel], plan: AcceleratorPlan) -> dict[s
     }
 
 
-def _relieved(choice: Choice, budget: Resources) -> Choice:
+def _move_out_of_luts(choice: Choice, budget: Resources) -> Choice:
     """Move frames to block RAM and lanes to DSP blocks, as far as LUTs or flip-flops are short.
 
     What saves most LUTs per share of the chip's other resources comes first.
@@ -331,17 +341,17 @@ def _relieved(choice: Choice, budget: Resources) -> Choice:
         now = choice.resources
         ways: list[tuple[float, str, LayerKernel]] = []
         for name, kernel in choice.kernels.items():
-            for relieved in kernel.reliefs:
-                dsp = relieved.resources.dsp - kernel.resources.dsp
-                bram18 = relieved.resources.bram18 - kernel.resources.bram18
+            for moved in kernel.ways_to_save_luts:
+                dsp = moved.resources.dsp - kernel.resources.dsp
+                bram18 = moved.resources.bram18 - kernel.resources.bram18
                 if now.dsp + dsp <= budget.dsp and now.bram18 + bram18 <= budget.bram18:
                     share = dsp / (budget.dsp + 1) + bram18 / (budget.bram18 + 1)
-                    saved = kernel.resources.lut - relieved.resources.lut
-                    ways.append((saved / max(share, 1e-9), name, relieved))
+                    saved = kernel.resources.lut - moved.resources.lut
+                    ways.append((saved / max(share, 1e-9), name, moved))
         if not ways:
             break
-        _, name, relieved = max(ways, key=lambda way: way[0])
-        choice = choice.exchanged(name, relieved)
+        _, name, moved = max(ways, key=lambda way: way[0])
+        choice = choice.exchanged(name, moved)
     return choice
 
 
@@ -353,7 +363,7 @@ def _relinked(choice: Choice, model: CompressedModel, board: Board) -> Choice:
     return replace(choice, kernels=_linked(choice.kernels, plan))
 
 
-def _hastened(
+def _spend_luts_on_latency(
     choice: Choice,
     options: Mapping[str, Sequence[LayerKernel]],
     budget: Resources,
@@ -368,8 +378,8 @@ def _hastened(
                     continue
                 other = relinked(choice.exchanged(name, option))
                 if other.resources.dsp > budget.dsp or other.resources.bram18 > budget.bram18:
-                    continue  # Relief only adds to them.
-                other = _relieved(other, budget)
+                    continue  # Moving lanes and frames only adds to them.
+                other = _move_out_of_luts(other, budget)
                 cost = max(_price(other.resources) - _price(choice.resources), 1)
                 gain = (kernel.cycles - other.kernels[name].cycles) / cost
                 if other.interval > choice.interval:
@@ -396,66 +406,57 @@ def _options(
     model: CompressedModel, link: ChainLink, family: str | None, unrolled: bool
 ) -> list[LayerKernel]:
     """Every kernel of one layer that no other of its kind beats in both cycles and cost."""
-    loadable = _pareto(_kernels(model, link, family))
+    loadable = _front(_kernels(model, link, family))
     if not unrolled or link.layer.nnz > _MOST_CONSTANTS:
         return loadable
     # A dearer unrolled kernel may let the one before it be faster.
-    return [*loadable, *_pareto(_unrolled_kernels(model, link))]
+    return [*loadable, *_front(_unrolled_kernels(model, link))]
 
 
-def _pareto(kernels: Iterable[LayerKernel]) -> list[LayerKernel]:
-    """Those of ``kernels`` that no other beats in both cycles and cost, fastest first."""
-    useful: list[LayerKernel] = []
-    for kernel in sorted(kernels, key=lambda kernel: (kernel.cycles, kernel.cost)):
-        if not useful or kernel.cost < useful[-1].cost:
-            useful.append(kernel)
-    return useful
+def _front(kernels: Iterable[LayerKernel]) -> list[LayerKernel]:
+    return pareto(kernels, lambda kernel: kernel.cycles, lambda kernel: kernel.cost)
+
+
+def _sizes(count: int) -> list[int]:
+    """Tile heights and numbers of groups to try; few steps more than these make no difference."""
+    return useful_sizes(count, every_up_to=8, most_steps=40)
 
 
 def _kernels(model: CompressedModel, link: ChainLink, family: str | None) -> Iterator[LayerKernel]:
     """Every useful tile height and number of groups of one layer."""
     spec = link.layer.spec
-    _, rows, columns = spec.output_shape
     if family in ("balanced", "any"):
         yield from _balanced_kernels(model, link)
     if family == "balanced":
         return
     loads = loads_by_index_bits(link.layer)
-    for groups in _useful(spec.outputs):
-        index_bits = best_index_bits(link.layer, groups, loads)
-        busiest = int(group_loads(loads[index_bits], groups).max())
-        for tile_rows in _useful(rows):
-            if tile_rows * columns * groups > _MOST_LANES:
-                continue
-            if family != "dense":
-                config = KernelConfig("sparse", tile_rows, groups, index_bits)
-                stage = plan_stage(model, link, config)
-                yield LayerKernel.of(stage, stage.tiles * busiest)
-            divides = spec.groups == 1 or spec.outputs // spec.groups % groups == 0
-            if family != "sparse" and divides:
-                stage = plan_stage(model, link, KernelConfig("dense", tile_rows, groups))
-                yield LayerKernel.of(stage, dense_engine_cycles(stage))
+    groups = _sizes(spec.outputs)
+    index_bits = {count: best_index_bits(link.layer, count, loads) for count in groups}
+    busiest = {n: int(group_loads(loads[bits], n).max()) for n, bits in index_bits.items()}
+    for tile_rows, count in tilings(spec, _sizes(spec.output_shape[1]), groups):
+        if family != "dense":
+            config = KernelConfig("sparse", tile_rows, count, index_bits[count])
+            stage = plan_stage(model, link, config)
+            yield LayerKernel.of(stage, stage.tiles * busiest[count])
+        if family != "sparse" and splits_evenly(spec, count):
+            stage = plan_stage(model, link, KernelConfig("dense", tile_rows, count))
+            yield LayerKernel.of(stage, dense_engine_cycles(stage))
 
 
 def _balanced_kernels(model: CompressedModel, link: ChainLink) -> Iterator[LayerKernel]:
     """Useful windows, numbers of groups and tile heights of one layer on the balanced kernel."""
     spec = link.layer.spec
-    channels, *size = spec.input_shape
-    _, rows, columns = spec.output_shape
     if spec.groups > 1:
         return
-    single = size == [1, 1]
-    most = channels if single else spec.kernel[1]
-    for window in (w for w in _WINDOWS if w <= most and (w == 1 or spec.square_stride == 1)):
-        index_bits = index_width(-(-channels // window) if single else channels)
-        for groups in _useful(spec.outputs):
-            config = KernelConfig("balanced", 1, groups, index_bits, window=window)
+    rows = _sizes(spec.output_shape[1])
+    for window, channels in balanced_windows(spec, _WINDOWS):
+        for groups in _sizes(spec.outputs):
+            config = KernelConfig("balanced", 1, groups, index_width(channels), window=window)
             first = plan_stage(model, link, config)
-            for tile_rows in _useful(rows):
-                if tile_rows * columns * groups <= _MOST_LANES:
-                    stage = replace(first, config=replace(config, tile_rows=tile_rows))
-                    cycles = stage.entry_capacity + stage.slot_capacity * selects_products(stage)
-                    yield LayerKernel.of(stage, stage.tiles * cycles)
+            for tile_rows, _ in tilings(spec, rows, [groups]):
+                stage = replace(first, config=replace(config, tile_rows=tile_rows))
+                cycles = stage.entry_capacity + stage.slot_capacity * selects_products(stage)
+                yield LayerKernel.of(stage, stage.tiles * cycles)
 
 
 def _unrolled_kernels(model: CompressedModel, link: ChainLink) -> Iterator[LayerKernel]:
@@ -467,16 +468,10 @@ def _unrolled_kernels(model: CompressedModel, link: ChainLink) -> Iterator[Layer
     kernel, stride = (1, 1) if link.pool is None else link.pool.square
     whole = kernel == stride
     for rows in {1, stride} if whole else {1}:
-        for pixels in (p for p in _useful(columns) if p == 1 or (whole and p % stride == 0)):
+        for pixels in (p for p in _sizes(columns) if p == 1 or (whole and p % stride == 0)):
             config = KernelConfig("unrolled", rows, outputs, pixels=pixels)
             stage = plan_stage(model, link, config)
             yield LayerKernel.of(stage, Blocks(stage, row_words=False).cycles)
-
-
-def _useful(size: int) -> list[int]:
-    """Numbers of parts into which ``size`` divides in fewer steps than the next smaller one."""
-    steps = {math.ceil(size / parts) for parts in range(1, min(size, 40) + 1)}
-    return sorted(steps | {1, *range(1, min(size, 8) + 1)})
 
 
 def _does_not_fit(

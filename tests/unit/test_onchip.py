@@ -81,7 +81,7 @@ def test_frames_move_to_ultra_ram_where_block_ram_is_short() -> None:
     assert "uram" in {layer.frame for layer in plan.layers}
     assert without.interval is None or without.interval > plan.interval
     assert "uram" not in {layer.frame for layer in without.layers}
-    stage = onchip.options(MODEL, layer_links(MODEL)[1], "sparse")[-1].relieved.stage
+    stage = onchip.options(MODEL, layer_links(MODEL)[1], "sparse")[-1].with_frame_in_uram.stage
     assert stage_resources(stage).uram > 0
     assert stage_resources(stage).bram18 < stage_resources(_in_blocks(stage)).bram18
 
