@@ -284,7 +284,8 @@ def _of_class(converter: Any, cls: Any) -> Callable[[Any, Any], Any]:
     def read(value: Any, kind: Any) -> Any:
         if not isinstance(value, Mapping):
             raise _Mismatch("a mapping", value)
-        return structure({former.get(key, key): item for key, item in value.items()}, kind)
+        named: dict[Any, Any] = {former.get(key, key): item for key, item in value.items()}
+        return structure(named, kind)
 
     return read
 

@@ -127,7 +127,7 @@ class Manifest:
     curves: FileEntry | None
 
     def to_json(self) -> bytes:
-        """The file."""
+        """The bytes of the file: JSON, a field a line."""
         plain = to_plain(self)
         streams = plain["streams"]
         plain["streams"] = {key: value for key, value in streams.items() if value is not None}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import doctest
+import importlib
 import importlib.util
 import inspect
 import json
@@ -23,6 +25,12 @@ PACKAGES = (
     *(f"pyadmm/{path.parent.name}" for path in sorted((ROOT / "pyadmm").glob("*/__init__.py"))),
 )
 LEAST_WORDS = 4
+EXAMPLES = [
+    path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+    for folder in ("host", "pyadmm")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if re.search(r"^ *>>> ", path.read_text(encoding="utf-8"), re.MULTILINE)
+]
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +155,10 @@ def test_the_reference_describes_every_parameter(name: str) -> None:
         if not re.search(rf"\b{parameter}\b", inspect.getdoc(thing) or "")
     ]
     assert missing == []
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_of_the_docstrings_hold(name: str) -> None:
+    found = doctest.testmod(importlib.import_module(name))
+    assert found.attempted > 0
+    assert found.failed == 0
