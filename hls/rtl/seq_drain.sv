@@ -4,7 +4,8 @@
 // drain needs for the tile granted, and every result comes equally long after its grant: so no two results meet.
 //
 // With sum, the requantised tile passes once more, with what the sum adds, as clamp((y * mult0 + skip * mult1 +
-// (1 << (sum_shift - 1))) >> sum_shift, sum_low, sum_high): first passes and second ones take turns.
+// (1 << (sum_shift - 1))) >> sum_shift, sum_low, sum_high). A tile is granted where neither its first
+// pass nor its second one meets another tile's.
 //
 // y = clamp(((acc + bias) * mult + (1 << (shift - 1))) >> shift, low, high), computed as the product shifted by
 // shift - 1, then (x + 1) >> 1: the same integer. A wide result leaves as four planes of bytes, lowest first. A
@@ -71,8 +72,9 @@ module seq_drain #(
   localparam int HIGH_BITS = ACC_BITS - 17;
   localparam int PRODUCT_BITS = ACC_BITS + 17;
   localparam int STAGES = 11;
-  // Cycles from a slice's first pass to its second one: an odd multiple of SLICES, so that passes alternate.
-  localparam int SECOND = SLICES == 4 ? 12 : 10;
+  // Cycles from a slice's first pass to its second one: TURNS times the SLICES cycles of a tile.
+  localparam int TURNS = SLICES == 4 ? 3 : 5;
+  localparam int SECOND = TURNS * SLICES;
   localparam int BACK = SECOND + 2 - 10;
   localparam int ALL = STAGES + SECOND;
   // A group's next tile of a sum is issued at least so many cycles later: what it adds is read in the second pass.
@@ -87,10 +89,11 @@ module seq_drain #(
   logic [2**(GROUP_BITS+1)-1:0] bank_busy_reg;
   logic free, granted, ends;
   logic [SLICE_BITS+1:0] pause_reg;
-  logic [SLICE_BITS:0] phase_reg;
+  logic [SLICE_BITS-1:0] phase_reg;
+  logic [TURNS:1] given_reg;
   logic [COOL_BITS-1:0] cool_reg [GROUPS];
   logic [SLICE_BITS-1:0] end_slice_reg;
-  assign free = (pause_reg == 0) & job_room & (~sum | (phase_reg == 0));
+  assign free = (pause_reg == 0) & job_room & (~sum | ((phase_reg == 0) & ~given_reg[TURNS]));
   always_comb begin
     for (int g = 0; g < GROUPS; g++)
       candidates[g] = ask[g] & free & (cool_reg[g] == 0) & (~ask_begins[g] | ~bank_busy_reg[2*g+32'(odd_reg[g])]);
@@ -109,12 +112,14 @@ module seq_drain #(
       else if (cool_reg[g] != 0) cool_reg[g] <= cool_reg[g] - 1'b1;
     if (rst) begin
       phase_reg <= '0;
+      given_reg <= '0;
       pause_reg <= '0;
       odd_reg <= '0;
       bank_busy_reg <= '0;
     end else begin
       if (granted) pause_reg <= {wide ? 2'd3 : 2'd0, ends ? end_slice_reg : SLICE_BITS'(SLICES - 1)};
       else if (pause_reg != 0) pause_reg <= pause_reg - 1'b1;
+      if (phase_reg == 0) given_reg <= {given_reg[TURNS-1:1], granted};
       if (release_valid) bank_busy_reg[release_bank] <= 1'b0;
       for (int g = 0; g < GROUPS; g++)
         if (grant[g]) begin

@@ -1,4 +1,5 @@
-// Copies rows of memory into the buffer, a line at a time, or into a table, a word per transfer.
+// Copies rows of memory into the buffer, a line at a time, or into a table, a word per transfer. Rows of the
+// buffer begin step lines apart.
 module seq_loader #(
     parameter int LANES = 64,
     parameter int LINE_BITS = 11
@@ -12,6 +13,7 @@ module seq_loader #(
     input  logic [       31:0] stride,
     input  logic [        1:0] target,
     input  logic [       15:0] index,
+    input  logic [       15:0] step,
     output logic               busy,
     // Requests and data.
     output logic               request_valid,
@@ -73,7 +75,7 @@ module seq_loader #(
   // What comes back, in order.
   logic [31:0] rows_reg, left_reg;
   logic [1:0] target_reg;
-  logic [15:0] index_reg;
+  logic [15:0] index_reg, row_index_reg, step_reg;
   logic [SLICE_BITS-1:0] slice_reg;
   logic [8*LANES-1:0] line_data_reg;
   logic [LINE_BITS-1:0] line_reg;
@@ -95,12 +97,19 @@ module seq_loader #(
       left_reg <= beats;
       target_reg <= target;
       index_reg <= index;
+      row_index_reg <= index;
+      step_reg <= step;
       slice_reg <= '0;
     end else if (take) begin
       left_reg <= row_end ? beats_reg : left_reg - 32'd1;
       if (target_reg == 2'd0) begin
         slice_reg <= row_end ? '0 : slice_reg + 1'b1;
-        if (row_end || (&slice_reg)) index_reg <= index_reg + 16'd1;
+        if (row_end) begin
+          index_reg <= row_index_reg + step_reg;
+          row_index_reg <= row_index_reg + step_reg;
+        end else if (&slice_reg) begin
+          index_reg <= index_reg + 16'd1;
+        end
       end else begin
         index_reg <= index_reg + 16'd1;
       end

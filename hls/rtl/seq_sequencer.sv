@@ -42,7 +42,7 @@ module seq_sequencer #(
     output logic [  31:0] profile_waits
 );
   localparam logic [31:0] MAGIC = 32'h51534450;
-  localparam logic [31:0] BUILD = 32'd2 | (32'(GROUPS) << 8) | (32'(LANES) << 16);
+  localparam logic [31:0] BUILD = 32'd3 | (32'(GROUPS) << 8) | (32'(LANES) << 16);
   localparam logic [15:0] TAG = 16'h5ac3;
   localparam logic [31:0] OK = 0, BAD_HEADER = 1, BAD_DESCRIPTOR = 2, READ_ERROR = 3, WRITE_ERROR = 4,
       NO_PROGRESS = 5, OUT_OF_RANGE = 6;

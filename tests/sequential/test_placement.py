@@ -39,11 +39,22 @@ def _exact(model: CompressedModel, array: SequentialArray, images: int = 1) -> C
     return compiled
 
 
-def test_a_map_in_memory_is_striped_with_its_halo() -> None:
-    conv = _conv("conv", INPUT, (3, 32, 16), 4, padding=1)
-    (step,) = _exact(_model((3, 32, 16), conv), TINY).steps
-    assert len(step.stripes) == 2
-    assert step.stripe_lines > len(step.runs[0])
+def test_a_stripe_buffer_rolls_over_a_map_in_memory() -> None:
+    conv = _conv("conv", INPUT, (3, 48, 16), 4, padding=1)
+    (step,) = _exact(_model((3, 48, 16), conv), TINY).steps
+    assert len(step.stripes) == 1
+    assert len(step.runs) > 2
+    # Lines of the halo stay in the buffer, whose end the map passes.
+    assert step.loaded_lines == 48 * 16 // TINY.lanes
+    assert 3 * step.rolling <= TINY.lines < 3 * step.loaded_lines
+
+
+def test_stripes_take_turns_beside_another_map() -> None:
+    first = _conv("first", INPUT, (4, 32, 16), 2, padding=1)
+    last = _conv("last", "first", (2, 32, 16), 2, padding=1)
+    steps = _exact(_model((4, 32, 16), first, last), replace(TINY, lines=64)).steps
+    assert len(steps[0].stripes) == 2
+    assert steps[0].loaded_lines > 32 * 16 // TINY.lanes
 
 
 def test_one_stripe_at_a_time_where_two_have_no_room() -> None:

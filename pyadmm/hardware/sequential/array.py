@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pyadmm.core.errors import PyadmmError
 
 MAGIC = 0x5153_4450
-VERSION = 2
+VERSION = 3
 BEAT = 8
 """Bytes of one transfer on a memory port."""
 PORTS, CHANNELS = 2, 3

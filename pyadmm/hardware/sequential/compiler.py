@@ -98,7 +98,8 @@ class _Emitter:
         rows, size = held.shape[0], beats(held.format.plane)
         if compact:
             rows, size = 1, beats(rows * place.stride)
-        load = Load(place.base, rows, size, place.stride, "buffer", line)
+        step = -(-held.format.plane // self.array.lanes)
+        load = Load(place.base, rows, size, place.stride, "buffer", line, step)
         self.order.append(("maps", load))
 
     def _planes(self, planned: PlannedStep) -> tuple[int, int]:
@@ -125,11 +126,11 @@ class _Emitter:
         virtual = span if step.taps.fold > 1 else channel
         groups: list[list[Slot]] = [[] for _ in range(self.array.groups)]
         heap = [(0, group) for group in range(self.array.groups)]
-        slots = step.slots
+        made = step.slots
         skip_lines = self._skip_lines(planned)
         skipped = step.reads.start * step.taps.fold if planned.stripes else 0
-        for place in sorted(range(len(slots)), key=lambda o: -len(slots[o][1])):
-            (first, entries), output = slots[place], step.block[place]
+        for place in sorted(range(len(made)), key=lambda o: -len(made[o][1])):
+            (first, entries), output = made[place], step.block[place]
             mult, shift = step.lowered.scale(output)
             bias = int(step.lowered.bias[output])
             target = (step.lowered.first + output) * planned.output.stride // SLICE
@@ -138,6 +139,9 @@ class _Emitter:
             load, group = heapq.heappop(heap)
             groups[group].append(slot)
             heapq.heappush(heap, (load + len(entries), group))
+        # Long slots of some groups beside short ones of others: the drain then takes as many results at any time.
+        for slots in groups[1::2]:
+            slots.reverse()
         return self._encoded(groups)
 
     def _encoded(self, groups: Sequence[Sequence[Slot]]) -> tuple[int, list[int]]:
@@ -157,8 +161,8 @@ class _Emitter:
         bases = [place.base for place in planned.sources]
         skipped = 0
         if planned.stripes:
-            skipped = step.lines(tiles).start * lanes
-            bases = self._load_stripe(planned, number, tiles)
+            skipped = 0 if planned.rolling else step.lines(tiles).start * lanes
+            bases = self._load_stripe(planned, number)
         offsets = step.taps.offsets(step.sources[0].format.pitch, span)
         if step.lowered.digits:
             offsets = np.array([0, bases[1] - bases[0]])
@@ -196,23 +200,25 @@ class _Emitter:
             )
         )
 
-    def _load_stripe(self, planned: PlannedStep, number: int, tiles: range) -> list[int]:
-        """Load what ``tiles`` read; returns the byte in the buffer that each source begins at."""
+    def _load_stripe(self, planned: PlannedStep, number: int) -> list[int]:
+        """Load what RUN ``number`` reads; returns the byte in the buffer that each source begins at."""
         step, lanes = planned.step, self.array.lanes
-        lines = step.lines(tiles)
+        lines, apart = planned.loaded(number), planned.stripe_lines
         line = planned.stripes[number % len(planned.stripes)]
+        size = (len(lines) if planned.rolling else apart) * self.array.line_beats
+        wait = number == 0 or (len(planned.stripes) == 1 and not planned.rolling)
         bases = []
         for which, (held, place) in enumerate(zip(step.sources, planned.sources, strict=True)):
             reads = step.reads_of(which)
             rows = len(reads) * held.format.phases
             stride = place.stride if held.format.phases == 1 else held.format.span
             source = place.base + lines.start * lanes + reads.start * place.stride
-            size = planned.stripe_lines * self.array.line_beats
-            wait = number == 0 or len(planned.stripes) == 1
-            load = Load(source, rows, size, stride, "buffer", line, wait_run=wait)
-            self.order.append(("maps", load))
+            at = (line + lines.start * bool(planned.rolling)) % self.array.lines
+            load = Load(source, rows, size, stride, "buffer", at, apart, wait_run=wait)
+            if lines:
+                self.order.append(("maps", load))
             bases.append(line * lanes)
-            line += rows * planned.stripe_lines
+            line += rows * apart
         return bases
 
     def _tap_words(self, step: Step, offsets: NDArray[np.int64]) -> NDArray[np.int64]:

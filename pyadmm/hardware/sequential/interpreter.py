@@ -57,9 +57,9 @@ class Interpreter:
             start = load.source + row * load.stride
             data = self._read(start, load.beats * BEAT)
             if load.target == "buffer":
-                at = place * self.array.lanes
-                self.buffer[at : at + len(data)] = data
-                place += -(-load.beats // self.array.line_beats)
+                at = place * self.array.lanes + np.arange(len(data))
+                self.buffer[at % len(self.buffer)] = data
+                place += load.step
             else:
                 self.tables[load.target][place : place + load.beats] = data.view("<u8")
                 place += load.beats

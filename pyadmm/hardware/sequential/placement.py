@@ -28,6 +28,8 @@ PAGE = 64
 """Maps begin at multiples of so many bytes in memory."""
 _LONG_LOAD, _RUNS_AHEAD, _MORE_LOADED = 64, 4, 1.3
 """A map of so many lines is loaded in stripes for so many RUNs, unless halos make it so much larger."""
+_RUN_CYCLES = 120
+"""That a RUN takes to fill and empty the pipeline, about."""
 _SHORT_STRIPE, _SMALL_BLOCK = 16, 8
 """Stripes of fewer tiles make a channelwise pass take some channels at a time, at least so many."""
 
@@ -49,6 +51,8 @@ class PlannedStep:
     :param loads: per source, the line it is loaded to as a whole first, or None.
     :param runs: ranges of tiles.
     :param stripes: first lines of the (two) stripe buffers, or empty where inputs are whole.
+    :param rolling: lines from one phase to the next where a single stripe buffer rolls on: line ``l`` of a phase
+        stays ``l`` lines behind the first one, and a RUN loads what the RUN before has not loaded. Otherwise 0.
     """
 
     step: Step
@@ -57,11 +61,24 @@ class PlannedStep:
     output: Place
     runs: tuple[range, ...]
     stripes: tuple[int, ...] = ()
+    rolling: int = 0
 
     @property
     def stripe_lines(self) -> int:
-        """Lines of one phase in a stripe buffer."""
-        return max(len(self.step.lines(tiles)) for tiles in self.runs)
+        """Lines from one phase to the next in a stripe buffer."""
+        return self.rolling or max(len(self.step.lines(tiles)) for tiles in self.runs)
+
+    def loaded(self, number: int) -> range:
+        """Lines of a phase that are loaded for RUN ``number``."""
+        lines = self.step.lines(self.runs[number])
+        if not self.rolling or not number:
+            return lines
+        return range(self.step.lines(self.runs[number - 1]).stop, lines.stop)
+
+    @property
+    def loaded_lines(self) -> int:
+        """Lines of a phase that all RUNs load."""
+        return sum(len(self.loaded(number)) for number in range(len(self.runs)))
 
 
 class _FullError(Exception):
@@ -205,12 +222,30 @@ class _Planner:
         lines = sum(self._lines_of(held) for held in missing)
         if len(missing) < len(step.sources) or lines < _LONG_LOAD or step.tiles < 2 * _RUNS_AHEAD:
             return None
-        found = self._stripes(step, output, 2, -(-step.tiles // _RUNS_AHEAD))
-        if found is None or len(found.stripes) < 2:
+        found = self._hidden(step, output, -(-step.tiles // _RUNS_AHEAD))
+        if found is None or len(found.runs) < 2:
             return None
         per_line = lines / -(-step.sources[0].format.span // self.array.lanes)
-        loaded = per_line * sum(len(step.lines(tiles)) for tiles in found.runs)
-        return found if loaded < _MORE_LOADED * lines else None
+        return found if per_line * found.loaded_lines < _MORE_LOADED * lines else None
+
+    def _hidden(self, step: Step, output: Place, most: int) -> PlannedStep | None:
+        """Stripes that load while the array computes: a rolling buffer or two in turn, whichever costs less."""
+        rolled, turns = self._rolled(step, output, most), self._stripes(step, output, 2, most)
+        found = [one for one in (rolled, turns) if one]
+        return min(found, key=self._loading, default=None)
+
+    def _loading(self, planned: PlannedStep) -> int:
+        """Cycles of the loads of a striped pass, and of its RUNs' begin and end."""
+        loaded = self._rows(planned.step) * planned.loaded_lines * self.array.line_beats
+        return loaded + _RUN_CYCLES * len(planned.runs)
+
+    @staticmethod
+    def _rows(step: Step) -> int:
+        """Phases of all channels that a step reads."""
+        return sum(
+            len(step.reads_of(number)) * held.format.phases
+            for number, held in enumerate(step.sources)
+        )
 
     def _compact(self, step: Step, output: Place) -> PlannedStep | None:
         """A map of small planes, loaded without gaps where lines of its own would not fit."""
@@ -278,22 +313,38 @@ class _Planner:
             return None
         if any(held.format.span % BEAT and held.format.phases > 1 for held in step.sources):
             return None
-        for copies in (2, 1):
-            found = self._stripes(step, output, copies)
-            if found:
-                return found
+        tiles = self.array.tiles
+        return self._hidden(step, output, tiles) or self._stripes(step, output, 1, tiles)
+
+    def _rolled(self, step: Step, output: Place, most: int) -> PlannedStep | None:
+        """A stripe buffer that rolls over the map: the lines of a halo stay, and the next ones load behind them.
+
+        In an empty buffer the phases of all channels move round it together; else they end within what is free.
+        """
+        base, room = self.lines.largest()
+        rows = self._rows(step)
+        whole = -(-step.sources[0].format.span // self.array.lanes)
+        empty = room == self.array.lines
+        apart = min(whole, room // rows if empty else (room - whole) // max(rows - 1, 1))
+        most = min(most, apart)
+        while most > 0:
+            runs = self._runs(step, output, most)
+            if runs is None:
+                return None
+            lines = [step.lines(tiles) for tiles in runs]
+            ends = [one.stop for one in (*lines[1:], lines[-1])]
+            if max(end - one.start for one, end in zip(lines, ends, strict=True)) <= apart:
+                places = tuple(self.memory[held.name] for held in step.sources)
+                none = (None,) * len(places)
+                return PlannedStep(step, places, none, output, runs, (base,), apart)
+            most = min(most, max(len(tiles) for tiles in runs)) - 1
         return None
 
-    def _stripes(
-        self, step: Step, output: Place, copies: int, most: int | None = None
-    ) -> PlannedStep | None:
+    def _stripes(self, step: Step, output: Place, copies: int, most: int) -> PlannedStep | None:
         base, room = self.lines.largest()
-        per_line = sum(
-            len(step.reads_of(number)) * held.format.phases
-            for number, held in enumerate(step.sources)
-        )
+        per_line = self._rows(step)
         # A stripe has at least a line per tile, unless the taps leave out the last ones.
-        most = min(most or self.array.tiles, room // (copies * per_line) + 1)
+        most = min(most, room // (copies * per_line) + 1)
         while most:
             runs = self._runs(step, output, most)
             if runs is None:
@@ -341,6 +392,11 @@ def plan(
         try:
             return planner, planner.plan()
         except _PlainError as error:
+            if str(error) in plain:
+                raise PyadmmError(
+                    f"sequential: {error} does not fit into a buffer of {array.lines} lines, and with {images} "
+                    "images per run it cannot be stored a range of rows at a time; use fewer images or a larger array"
+                ) from error
             plain.add(str(error))
         except _ApartError as error:
             apart.update(error.names)

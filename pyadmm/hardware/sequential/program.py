@@ -44,8 +44,8 @@ class Load:
     """Copy ``rows`` rows of ``beats`` transfers from memory into a table or the buffer.
 
     :param source: byte address of the first row, a multiple of 8; rows are ``stride`` bytes apart.
-    :param index: first line of the buffer, or first word of a table; a row of the buffer begins
-        at a line of its own.
+    :param index: first line of the buffer, or first word of a table.
+    :param step: lines of the buffer from the start of a row to that of the next; lines wrap at its end.
     """
 
     source: int
@@ -54,6 +54,7 @@ class Load:
     stride: int
     target: Target
     index: int
+    step: int = 0
     wait_run: bool = True
     wait_load: bool = False
 
@@ -200,6 +201,7 @@ def encode(descriptor: Descriptor) -> bytes:
             descriptor.stride,
             TARGETS.index(descriptor.target),
             descriptor.index,
+            descriptor.step,
         ]
     else:
         words = _run_words(descriptor, TAG << 16 | flags | RUN)
@@ -258,7 +260,7 @@ def decode(data: bytes) -> Descriptor | None:
     if kind == LOAD:
         source, rows, per_row, stride = words[1:5]
         target = TARGETS[words[5] & 3]
-        return Load(source, rows, per_row, stride, target, words[6], **wait)
+        return Load(source, rows, per_row, stride, target, words[6], words[7], **wait)
     maximum, to_buffer, listed, wide, adds, signed = (bool(words[5] >> i & 1) for i in range(6))
     last = words[24:28]
     factors = last[0] & 0xFFFF, last[0] >> 16, last[1]
