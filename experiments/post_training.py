@@ -6,7 +6,8 @@
 Accuracy is that of the integer model, computed by onnxruntime from its exported graph, whose logits
 are compared with the integer model's on some images. Calibration and test images are disjoint. With
 ``--finetune EPOCHS`` the compressed networks are distilled afterwards; ``finetuned`` in the table is
-that number.
+that number. With ``--state DIR`` an interrupted row goes on where it was; delete the folder when the
+code changes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import json
 import math
 import os
 import pickle
@@ -84,7 +86,7 @@ class Subject:
     data: Callable[[Path], Data]
 
 
-def _cifar10(folder: Path, calibration: int = 1000, test_images: int = 10_000) -> Data:
+def _cifar10(folder: Path, calibration: int = 20_000, test_images: int = 10_000) -> Data:
     """CIFAR-10: random training images to calibrate, the test images."""
     base = folder / "cifar10" / "cifar-10-batches-py"
 
@@ -170,42 +172,93 @@ SUBJECTS = {
 }
 
 
-class Runs:
-    """All runs of one network: what they share is made once."""
+class Clock:
+    """Processor seconds and the peak of memory of a piece of work, over all its interruptions.
 
-    def __init__(self, name: str, folder: Path, images: int) -> None:
+    :param path: file that keeps them; ``None``: nowhere.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        known = path is not None and path.is_file()
+        self.path = path
+        self.before, self.peak = json.loads(path.read_text()) if path and known else (0.0, 0.0)
+        self.began = time.process_time()
+        _reset_peak()
+
+    def read(self) -> tuple[float, float]:
+        """Seconds and megabytes so far; they are kept."""
+        seconds = self.before + time.process_time() - self.began
+        self.peak = max(self.peak, _peak_mb())
+        if self.path is not None:
+            write_atomic(self.path, json.dumps([seconds, self.peak]))
+        return seconds, self.peak
+
+
+class Runs:
+    """All runs of one network: what they share is made once.
+
+    :param images: to calibrate with, at most.
+    :param state: folder of what is done; ``None``: an interrupted row is begun anew.
+    """
+
+    def __init__(self, name: str, folder: Path, images: int, state: Path | None = None) -> None:
         self.name = name
+        self.state = None if state is None else state / f"{name}-{images}"
         subject = SUBJECTS[name]
         self.data = subject.data(folder)
         imported = import_onnx(folder / "networks" / f"{name}.onnx")
         network = trace(imported.without_quantizers().module, subject.input)
         self.calibration = Calibration.of(network, torch.from_numpy(self.data.calibration[:images]))
-        self.right = self._dense() == self.data.labels
+        self.right = self._kept("dense", self._dense)
         self._sensitivity: dict[bool, tuple[Sensitivity, float]] = {}
 
+    def _kept(self, name: str, make: Callable[[], Any]) -> Any:
+        """What ``make`` gives, from the state where it is there."""
+        path = None if self.state is None else self.state / f"{name}.pkl"
+        if path is not None and path.is_file():
+            return pickle.loads(path.read_bytes())
+        made = make()
+        if path is not None:
+            write_atomic(path, pickle.dumps(made))
+        return made
+
     @torch.no_grad()
-    def _dense(self) -> NDArray[np.int64]:
+    def _dense(self) -> NDArray[np.bool_]:
+        """Which test images the dense network classifies rightly."""
         network = self.calibration.network
         images = torch.from_numpy(self.data.test)
         logits = [network(network.encode(part)) for part in images.split(_BATCH)]
-        return torch.cat(logits).argmax(1).numpy()
+        return torch.cat(logits).argmax(1).numpy() == self.data.labels
 
     def _measured(self, settings: PostTraining) -> tuple[Sensitivity, float]:
         """The sensitivity, with curves where weights are pruned, and the seconds that it took."""
         pruned = settings.sparsity > 0
-        if pruned not in self._sensitivity:
+
+        def measure() -> tuple[Sensitivity, float]:
             began = time.process_time()
             found = measure_sensitivity(self.calibration, settings)
-            self._sensitivity[pruned] = found, time.process_time() - began
+            return found, time.process_time() - began
+
+        if pruned not in self._sensitivity:
+            self._sensitivity[pruned] = self._kept(f"sensitivity-{pruned}", measure)
         return self._sensitivity[pruned]
 
     def _compress(self, settings: PostTraining) -> tuple[Network, float, float]:
         """The compressed network, seconds and megabytes."""
         _reset_peak()
         sensitivity, spent = self._measured(settings)
-        began = time.process_time()
-        network, _ = compress_post_training(self.calibration, settings, sensitivity=sensitivity)
-        return network, time.process_time() - began + spent, _peak_mb()
+        peak = _peak_mb()
+        facts = settings.method, settings.weight_bits, settings.sparsity
+        clock = Clock(self.state and self.state / f"{'-'.join(map(str, facts))}.json")
+        network, _ = compress_post_training(
+            self.calibration,
+            settings,
+            sensitivity=sensitivity,
+            state=self.state,
+            watch=lambda _, layers: clock.read(),
+        )
+        seconds, own = clock.read()
+        return network, seconds + spent, max(peak, own)
 
     def row(self, settings: PostTraining, epochs: int) -> dict[str, Any]:
         """Compress one network with one setting and measure it."""
@@ -298,6 +351,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sparsities", nargs="+", default=list(SPARSITIES), type=int)
     parser.add_argument("--calibration", default=1000, type=int, help="images at most")
     parser.add_argument("--finetune", default=0, type=int, metavar="EPOCHS")
+    parser.add_argument("--state", type=Path, metavar="DIR", help="go on after an interruption")
     options = parser.parse_args(arguments)
     if options.data_dir is None:
         parser.error("give --data-dir or set PYADMM_DATA_DIR")
@@ -309,7 +363,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             wanted = name, str(percent), str(bits), method, str(options.finetune)
             if wanted in {_key(row) for row in _known(options.out)}:
                 continue
-            runs = runs or Runs(name, options.data_dir, options.calibration)
+            runs = runs or Runs(name, options.data_dir, options.calibration, options.state)
             row = runs.row(settings, options.finetune)
             print(",".join(str(row[field]) for field in FIELDS), flush=True)
             _write(options.out, [*_known(options.out), row])

@@ -52,7 +52,8 @@ class _RoundInto(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, lo: int, hi: int) -> Tensor:
         """The rounded values."""
-        ctx.save_for_backward(x.clamp(lo, hi) == x)
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(x.clamp(lo, hi) == x)
         return (x + 0.5).floor_().clamp_(lo, hi)
 
     @staticmethod

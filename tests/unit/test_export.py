@@ -220,6 +220,21 @@ def test_command(tmp_path: Path) -> None:
         onnx.checker.check_model(onnx.load(out))
 
 
+@pytest.mark.parametrize("flags", [[], ["--qonnx", "--batch", "2"]])
+def test_own_images_are_compared_all(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    container.save(random_lenet5(), tmp_path / "m.admm")
+    images = random_images(np.random.default_rng(0), 3, (1, 28, 28))
+    np.savez(tmp_path / "x.npz", x=images)
+    files = [str(tmp_path / name) for name in ("m.admm", "o.onnx")]
+    assert main(["export", *files, "--check", str(tmp_path / "x.npz"), *flags]) == 0
+    assert "on 3 images" in capsys.readouterr().out
+    np.savez(tmp_path / "x.npz", x=images[:, :, :7])
+    assert main(["export", *files, "--check", str(tmp_path / "x.npz"), *flags]) == 2
+    assert "images must have shape (N, 1, 28, 28)" in capsys.readouterr().err
+
+
 def test_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(tmp_path / "none.admm"), str(tmp_path / "o.onnx")]) == 2
     assert "none.admm" in capsys.readouterr().err

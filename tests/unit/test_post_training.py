@@ -453,6 +453,13 @@ def test_sensitivity_needs_no_labels_and_ranks_outputs() -> None:
     assert not measure_sensitivity(calibration, PostTraining()).curves
 
 
+def test_few_images_do_not_rank_the_outputs() -> None:
+    """They would say which classes these images have: the others would be pruned first."""
+    many, few = (measure_sensitivity(calibrated(count), PostTraining()).rows for count in (40, 39))
+    assert all(rows.unique().numel() > 1 for rows in many.values())
+    assert all(bool((rows == 1).all()) for rows in few.values())
+
+
 def branched_network() -> nn.Module:
     class Branched(nn.Module):
         def __init__(self) -> None:

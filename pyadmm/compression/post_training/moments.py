@@ -11,6 +11,8 @@ from torch import Tensor
 from pyadmm.model.types import LayerSpec
 
 _LEAST_SAMPLES = 8192
+_LEAST_GROUPED_SAMPLES = 2048
+"""Of a convolution in groups: its problems are small, and there are many of them."""
 _SAMPLES_PER_INPUT = 8
 _BLOCK_VALUES = 1 << 22
 """Values of the patches that are held at once."""
@@ -107,7 +109,8 @@ class Folds:
 
 def samples_per_image(spec: LayerSpec, images: int) -> int:
     """Positions of every image that are enough to estimate the moments."""
-    wanted = max(_LEAST_SAMPLES, _SAMPLES_PER_INPUT * spec.weights // spec.outputs)
+    least = _LEAST_SAMPLES if spec.groups == 1 else _LEAST_GROUPED_SAMPLES
+    wanted = max(least, _SAMPLES_PER_INPUT * spec.weights // spec.outputs)
     _, rows, columns = spec.output_shape
     return min(rows * columns, -(-wanted // images))
 

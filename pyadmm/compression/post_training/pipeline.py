@@ -43,6 +43,7 @@ from pyadmm.compression.post_training.sensitivity import (
     layers_to_prune,
     output_gradients,
     output_weights,
+    show_classes,
 )
 from pyadmm.compression.post_training.settings import PostTraining
 from pyadmm.core.errors import PyadmmError
@@ -157,11 +158,7 @@ def measure_sensitivity(calibration: Calibration, settings: PostTraining) -> Sen
     passes forward as there are layers and sparsities.
     """
     network, images = calibration.network, calibration.images
-    gradients = output_gradients(network, images, settings.seed)
-    rows = {
-        name: output_weights(gradients[name], step.facts.spec.groups)
-        for name, step in network.layers.items()
-    }
+    rows = _output_weights(calibration, settings.seed)
     if settings.sparsity <= 0:
         return Sensitivity({}, rows)
     moments = _dense_moments(calibration.widened(settings), settings.seed)
@@ -175,6 +172,21 @@ def measure_sensitivity(calibration: Calibration, settings: PostTraining) -> Sen
     measured = divergences(network, others[::stride], pruned, layers_to_prune(weights))
     curves = {name: Curve(weights[name], (0.0, *costs)) for name, costs in measured.items()}
     return Sensitivity(curves, rows)
+
+
+def _output_weights(calibration: Calibration, seed: int) -> dict[str, Tensor]:
+    """How much each output of each layer matters; all alike where images are few for the classes."""
+    network, images = calibration.network, calibration.images
+    if show_classes(network, images):
+        gradients = output_gradients(network, images, seed)
+    else:
+        gradients = {
+            name: torch.ones(step.facts.spec.outputs) for name, step in network.layers.items()
+        }
+    return {
+        name: output_weights(gradients[name], step.facts.spec.groups)
+        for name, step in network.layers.items()
+    }
 
 
 def _pruned_versions(step: WeightedStep, folds: Folds, rows: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -134,14 +134,14 @@ def fit_scales(
     :param mask: entries that count; where an output has none, its scale is the largest one.
     """
     kept = torch.where(mask, weights, 0)
-    weight = problem.diagonal * problem.rows
+    weight = torch.where(mask, problem.diagonal * problem.rows, 0)
     axes = (0, 1, 2) if problem.shared else (1,)
     peak = kept.abs().amax(axes, keepdim=True).expand(len(kept), 1, kept.shape[2])
     best, least = peak / problem.largest_code, torch.full_like(peak, torch.inf)
     for step in range(candidates):
         scale = (peak / problem.largest_code) * (1.1 - step / candidates)
-        error = weight * (kept - nearest_levels(kept, scale, problem.bits)).square()
-        total = torch.where(mask, error, 0).sum(axes, keepdim=True).expand_as(peak)
+        error = nearest_levels(kept, scale, problem.bits).sub_(kept).square_().mul_(weight)
+        total = error.sum(axes, keepdim=True).expand_as(peak)
         best, least = torch.where(total < least, scale, best), torch.minimum(total, least)
     return limited_scales(best)
 
@@ -155,12 +155,12 @@ def limited_scales(scales: Tensor) -> Tensor:
 def nearest_codes(weights: Tensor, scales: Tensor, bits: int) -> Tensor:
     """Nearest integers within ``±2**(bits-1)``; zero is allowed: it is a pruned weight."""
     limit = 1 << (bits - 1)
-    return torch.round(weights / scales.clamp(min=_SMALLEST)).clamp(-limit, limit)
+    return (weights / scales.clamp(min=_SMALLEST)).round_().clamp_(-limit, limit)
 
 
 def nearest_levels(weights: Tensor, scales: Tensor, bits: int) -> Tensor:
     """The nearest level of every weight, as a real number."""
-    return scales * nearest_codes(weights, scales, bits)
+    return nearest_codes(weights, scales, bits).mul_(scales)
 
 
 def project(problem: Problem, weights: Tensor, scales: Tensor) -> Levels:

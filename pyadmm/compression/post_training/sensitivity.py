@@ -20,6 +20,8 @@ from pyadmm.training.seeds import seed_of
 Array = NDArray[np.float64]
 _IMAGES = 96
 _BATCH = 8
+_IMAGES_PER_CLASS = 8
+"""With fewer, the information says little more than which classes the images have."""
 GRID = (0.0, 0.3, 0.6, 0.85, 0.97)
 """Sparsities at which the divergence that a layer causes is measured."""
 _LEFT_DENSE = 0.01
@@ -64,6 +66,12 @@ def output_gradients(network: Network, images: Tensor, seed: int) -> dict[str, T
             hook.remove()
         network.zero_grad()
     return {name: total / count for name, total in sums.items()}
+
+
+def show_classes(network: Network, images: Tensor) -> bool:
+    """Whether images are enough to say how much each output matters, by :func:`output_gradients`."""
+    classes = network(network.encode(images[:1])).shape[1]
+    return bool(min(len(images), _IMAGES) >= _IMAGES_PER_CLASS * classes)
 
 
 def output_weights(gradients: Tensor, groups: int) -> Tensor:
