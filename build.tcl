@@ -284,10 +284,17 @@ proc ::pyadmm::processor_zynqmp {preset} {
 proc ::pyadmm::block_design {} {
     create_bd_design system
     set ps [processor_[p family] [board_preset]]
+    cell reset_0 xilinx.com:ip:proc_sys_reset
+    [p interface]_design $ps
+    assign_bd_address
+    validate_bd_design
+    save_bd_design
+}
+
+# An accelerator with streams: a DMA serves it.
+proc ::pyadmm::stream_design {ps} {
     set clock [dict get $ps clock]
     set dma [p dma_cell]
-
-    cell reset_0 xilinx.com:ip:proc_sys_reset
     # Simple mode; the default length register of 14 bits would end a transfer at 16 KiB.
     set_property -dict [list \
         CONFIG.c_include_sg 0 \
@@ -309,8 +316,7 @@ proc ::pyadmm::block_design {} {
 
     bus [dict get $ps master] control_0/S00_AXI
     bus control_0/M00_AXI $dma/S_AXI_LITE
-    bus control_0/M01_AXI [only "AXI4-Lite slave" [get_bd_intf_pins -quiet -of_objects $kernel \
-        -filter {MODE == Slave && VLNV =~ *:aximm_rtl:*}]]
+    bus control_0/M01_AXI [control_slave $kernel]
     bus $dma/M_AXI_MM2S memory_0/S00_AXI
     bus $dma/M_AXI_S2MM memory_0/S01_AXI
     bus memory_0/M00_AXI [dict get $ps slave]
@@ -319,19 +325,74 @@ proc ::pyadmm::block_design {} {
 
     wire $clock {*}[dict get $ps bus_clocks] reset_0/slowest_sync_clk control_0/aclk \
         memory_0/aclk $dma/s_axi_lite_aclk $dma/m_axi_mm2s_aclk $dma/m_axi_s2mm_aclk \
-        [only clock [get_bd_pins -quiet -of_objects $kernel -filter {TYPE == clk}]]
+        [clock_pin $kernel]
     wire [dict get $ps reset] reset_0/ext_reset_in
     wire reset_0/peripheral_aresetn control_0/aresetn memory_0/aresetn $dma/axi_resetn \
-        [only reset [get_bd_pins -quiet -of_objects $kernel -filter {TYPE == rst}]]
-
-    interrupts $kernel $dma [dict get $ps interrupt]
-    assign_bd_address
-    validate_bd_design
-    save_bd_design
+        [reset_pin $kernel]
+    interrupts $kernel [list $dma/mm2s_introut $dma/s2mm_introut] [dict get $ps interrupt]
 }
 
-proc ::pyadmm::interrupts {kernel dma target} {
-    set sources [list $dma/mm2s_introut $dma/s2mm_introut]
+# An accelerator that reads and writes memory itself: each of its two masters has a port of its own.
+proc ::pyadmm::memory_design {ps} {
+    set clock [dict get $ps clock]
+    set second [second_port_[p family]]
+    set kernel [cell [p cell] [p ip_vendor]:[p ip_library]:[p top]]
+    set_property -dict {CONFIG.NUM_SI 1 CONFIG.NUM_MI 1} \
+        [cell control_0 xilinx.com:ip:smartconnect]
+    bus [dict get $ps master] control_0/S00_AXI
+    bus control_0/M00_AXI [control_slave $kernel]
+
+    set masters [get_bd_intf_pins -quiet -of_objects $kernel \
+        -filter {MODE == Master && VLNV =~ *:aximm_rtl:*}]
+    set ports [list [dict get $ps slave] [dict get $second slave]]
+    if {[llength $masters] != [llength $ports]} {
+        error "the accelerator must have two memory masters, not [llength $masters]: $masters"
+    }
+    set index 0
+    foreach master $masters port $ports {
+        set_property -dict {CONFIG.NUM_SI 1 CONFIG.NUM_MI 1} \
+            [cell memory_$index xilinx.com:ip:smartconnect]
+        bus $master memory_$index/S00_AXI
+        bus memory_$index/M00_AXI $port
+        incr index
+    }
+
+    wire $clock {*}[dict get $ps bus_clocks] [dict get $second clock] reset_0/slowest_sync_clk \
+        control_0/aclk memory_0/aclk memory_1/aclk [clock_pin $kernel]
+    wire [dict get $ps reset] reset_0/ext_reset_in
+    wire reset_0/peripheral_aresetn control_0/aresetn memory_0/aresetn memory_1/aresetn \
+        [reset_pin $kernel]
+    interrupts $kernel {} [dict get $ps interrupt]
+}
+
+# Ports 0 and 2 of the Zynq-7000, and 0 and 1 of the UltraScale+, do not share a port of the memory controller.
+proc ::pyadmm::second_port_zynq7000 {} {
+    set name processing_system7_0
+    set_property CONFIG.PCW_USE_S_AXI_HP2 1 [get_bd_cells $name]
+    return [dict create slave $name/S_AXI_HP2 clock $name/S_AXI_HP2_ACLK]
+}
+
+proc ::pyadmm::second_port_zynqmp {} {
+    set name zynq_ultra_ps_e_0
+    set_property CONFIG.PSU__USE__S_AXI_GP3 1 [get_bd_cells $name]
+    return [dict create slave $name/S_AXI_HP1_FPD clock $name/saxihp1_fpd_aclk]
+}
+
+proc ::pyadmm::control_slave {kernel} {
+    return [only "AXI4-Lite slave" [get_bd_intf_pins -quiet -of_objects $kernel \
+        -filter {MODE == Slave && VLNV =~ *:aximm_rtl:*}]]
+}
+
+proc ::pyadmm::clock_pin {kernel} {
+    return [only clock [get_bd_pins -quiet -of_objects $kernel -filter {TYPE == clk}]]
+}
+
+proc ::pyadmm::reset_pin {kernel} {
+    return [only reset [get_bd_pins -quiet -of_objects $kernel -filter {TYPE == rst}]]
+}
+
+# The interrupts of the cells beside the kernel, then the kernel's.
+proc ::pyadmm::interrupts {kernel sources target} {
     lappend sources {*}[get_bd_pins -quiet -of_objects $kernel -filter {TYPE == intr}]
     set_property CONFIG.NUM_PORTS [llength $sources] [interrupt_concat]
     set index 0

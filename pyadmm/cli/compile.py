@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pyadmm.container.codec import load
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import cache_dir
 from pyadmm.deploy.sequential import write
+from pyadmm.eda.sequential_csim import SequentialCsim, build_csim
 from pyadmm.eda.sequential_simulation import (
     MemoryModel,
     SequentialTop,
@@ -27,6 +29,7 @@ from pyadmm.hardware.sequential.roofline import best_images, sustained_bytes_per
 _EXAMPLES = """\
   pyadmm compile models/resnet20-cifar10.admm         writes sequential/resnet20-cifar10.seq and .json
   pyadmm compile my.admm --images 4 --out build       each start takes four images
+  pyadmm compile my.admm --csim 100                   runs the C++ of the array with g++ on 100 images
   pyadmm compile my.admm --simulate 8                 simulates eight images and compares all outputs
 """
 
@@ -59,6 +62,10 @@ def _add_options(parser: ArgumentParser) -> None:
         "--simulate", type=int, default=0, metavar="N",
         help="simulate the RTL on at least N random images and compare every output",
     )  # fmt: skip
+    parser.add_argument(
+        "--csim", type=int, default=0, metavar="N",
+        help="run the C++ twin, compiled with g++, on at least N random images and compare every output",
+    )  # fmt: skip
 
 
 def _execute(options: Namespace) -> int:
@@ -67,8 +74,9 @@ def _execute(options: Namespace) -> int:
         rate = sustained_bytes_per_cycle(board)
     if not 0 < rate <= 24:
         raise PyadmmError(f"--bytes-per-cycle must be above 0, at most 24; not {rate}")
-    if options.simulate < 0:
-        raise PyadmmError(f"--simulate must be at least 0, not {options.simulate}")
+    for name in ("simulate", "csim"):
+        if getattr(options, name) < 0:
+            raise PyadmmError(f"--{name} must be at least 0, not {getattr(options, name)}")
     model = load(options.file)
     array = SequentialArray(groups=options.groups, lanes=options.lanes)
     if options.images is None:
@@ -79,33 +87,49 @@ def _execute(options: Namespace) -> int:
     image, about = write(compiled, options.out, options.file.stem)
     print(f"{image}: {len(compiled.program.image):,} bytes, {compiled.images} images per start")
     print(f"{about}: what the driver needs to know")
-    if options.simulate == 0:
-        return DONE
-    return _simulate(compiled, options.simulate, board, rate)
+    wrong = _csim(compiled, options.csim) if options.csim else 0
+    wrong += _simulate(compiled, options.simulate, board, rate) if options.simulate else 0
+    return CHECK_FAILED if wrong else DONE
 
 
 def _simulate(compiled: Compiled, least: int, board: Board, memory_rate: float) -> int:
-    """Run at least ``least`` random images through the RTL; a failed check where an output differs."""
-    starts = -(-least // compiled.images)
-    rng = np.random.default_rng(0)
-    cycles = wrong = 0
+    """Run at least ``least`` random images through the RTL; gives the number of wrong ones."""
     program = build_sequential(compiled.program.array, cache_dir() / "simulators")
     with SequentialTop(program, compiled.program.memory_bytes) as top:
         top.memory(MemoryModel(bytes_per_cycle=memory_rate))
-        place(top, compiled)
-        for _ in range(starts):
-            shape = (compiled.images, *compiled.model.input.shape)
-            images = rng.integers(0, 256, shape, np.uint8).view(compiled.model.input.dtype)
-            logits, result = infer(top, compiled, images)
-            wrong += int(np.any(logits != compiled.model.run(images), axis=1).sum())
-            cycles += result.cycles
-    count = starts * compiled.images
+        count, wrong, cycles = _compare(top, compiled, least)
     rate = board.clock_mhz * 1e6 * count / cycles
     print(
         f"{count - wrong} of {count} images equal; {cycles / count:,.0f} cycles per image, "
         f"{rate:,.0f} images/s at the target of {board.clock_mhz:g} MHz (simulated)"
     )
-    return CHECK_FAILED if wrong else DONE
+    return wrong
+
+
+def _csim(compiled: Compiled, least: int) -> int:
+    """Run at least ``least`` random images through the C++ twin; gives the number of wrong ones."""
+    program = build_csim(compiled.program.array, cache_dir() / "simulators")
+    with SequentialCsim(program, compiled.program.memory_bytes) as top:
+        begin = time.perf_counter()
+        count, wrong, _ = _compare(top, compiled, least)
+    seconds = (time.perf_counter() - begin) / count
+    print(f"csim: {count - wrong} of {count} images equal; {seconds:.2f} s an image")
+    return wrong
+
+
+def _compare(top: SequentialTop, compiled: Compiled, least: int) -> tuple[int, int, int]:
+    """Images, how many of them have other logits than the integer model, and cycles."""
+    starts = -(-least // compiled.images)
+    rng = np.random.default_rng(0)
+    cycles = wrong = 0
+    place(top, compiled)
+    for _ in range(starts):
+        shape = (compiled.images, *compiled.model.input.shape)
+        images = rng.integers(0, 256, shape, np.uint8).view(compiled.model.input.dtype)
+        logits, result = infer(top, compiled, images)
+        wrong += int(np.any(logits != compiled.model.run(images), axis=1).sum())
+        cycles += result.cycles
+    return starts * compiled.images, wrong, cycles
 
 
 COMMAND = Command(

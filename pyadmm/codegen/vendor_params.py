@@ -19,6 +19,8 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.boards import Board, Family
 
 Flavour = Literal["hls", "rtl"]
+Interface = Literal["stream", "memory"]
+"""How data come to the accelerator: two streams that a DMA serves, or two memory masters of its own."""
 
 TOP = "pyadmm_top"
 """Name of the accelerator's function and module, and of its IP."""
@@ -51,6 +53,7 @@ class VendorParams:
     :param rtl_sources: Verilog and SystemVerilog; must contain ``TOP.v``, because Vivado's IP
         packager takes no SystemVerilog top.
     :param rtl_include_dirs: for Verilog's ``include``.
+    :param interface: ``stream`` or ``memory``: whether a DMA or the accelerator itself moves data.
     :param jobs: parallel runs of Vivado.
     """
 
@@ -71,6 +74,7 @@ class VendorParams:
     flavour: Flavour = "hls"
     rtl_sources: tuple[str, ...] = ()
     rtl_include_dirs: tuple[str, ...] = ()
+    interface: Interface = "stream"
     jobs: int = 4
 
     def __post_init__(self) -> None:
@@ -79,6 +83,8 @@ class VendorParams:
         self._pattern("part", self.part, _PART, "a part name such as xc7z020clg400-1")
         self._require("family", self.family in get_args(Family), f"one of {get_args(Family)}")
         self._require("flavour", self.flavour in get_args(Flavour), f"one of {get_args(Flavour)}")
+        kinds = get_args(Interface)
+        self._require("interface", self.interface in kinds, f"one of {kinds}")
         self._require("clock_ns", 1.0 <= self.clock_ns <= 100.0, "1 to 100 ns")
         self._require("stream_bits", self.stream_bits in (32, 64, 128), "32, 64 or 128")
         self._require("dma_length_bits", 8 <= self.dma_length_bits <= 26, "8 to 26")
@@ -159,10 +165,12 @@ def vendor_params(
     csim_arguments: str = "",
     rtl_sources: tuple[str, ...] = (),
     flavour: Flavour = "hls",
+    interface: Interface = "stream",
 ) -> VendorParams:
     """Parameters for ``board`` at its clock, with the defaults for everything else.
 
-    Takes what :func:`pyadmm.codegen.hls.vendor_context` gives as its keywords.
+    Takes what :func:`pyadmm.codegen.hls.vendor_context` or
+    :func:`pyadmm.codegen.sequential.sequential_context` gives as its keywords.
     """
     return VendorParams(
         project=project,
@@ -178,6 +186,7 @@ def vendor_params(
         csim_arguments=csim_arguments,
         rtl_sources=rtl_sources,
         flavour=flavour,
+        interface=interface,
     )
 
 

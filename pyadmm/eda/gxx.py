@@ -181,9 +181,21 @@ def build_simulator(
         ``None``: ``build_dir/csim``.
     :raises ToolError: where g++ or the headers are missing, or the sources do not compile.
     """
+    cache = cache_dir or build_dir / "csim"
+    return Simulator(build_testbench(build_dir, cache, exact_widths=exact_widths), plan)
+
+
+def build_testbench(
+    build_dir: Path,
+    cache: Path,
+    sources: Sequence[str] = _SOURCES,
+    *,
+    exact_widths: bool = False,
+) -> Path:
+    """The program of ``sources`` in ``build_dir``; arguments and errors as :func:`build_simulator`."""
     defines = ["PYADMM_CSIM", *(["PYADMM_EXACT_WIDTHS"] if exact_widths else [])]
-    command = compile_command(defines)
-    cache = (cache_dir or build_dir / "csim").resolve()
+    command = compile_command(defines, sources)
+    cache = cache.resolve()
     program = cache / f"testbench-{_source_digest(build_dir, command)}"
     if not program.is_file():
         cache.mkdir(parents=True, exist_ok=True)
@@ -197,15 +209,15 @@ def build_simulator(
             remedy="the generated accelerator does not compile: please report it with the log",
         )
         os.replace(partial, program)
-    return Simulator(program, plan)
+    return program
 
 
-def compile_command(defines: Sequence[str]) -> list[str]:
+def compile_command(defines: Sequence[str], sources: Sequence[str] = _SOURCES) -> list[str]:
     """g++ with all flags, include folders and sources, to be run in a build's folder."""
     command = [compiler(), *FLAGS, *(f"-D{name}" for name in defines)]
     for folder in _INCLUDES:
         command += ["-I", folder]
-    return [*command, "-isystem", str(ap_types_dir()), *_SOURCES]
+    return [*command, "-isystem", str(ap_types_dir()), *sources]
 
 
 def _log_of(program: Path) -> Path:

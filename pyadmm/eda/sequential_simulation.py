@@ -6,13 +6,14 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pyadmm.codegen.sequential import TOP
 from pyadmm.core.assets import asset_dir
 from pyadmm.core.errors import PyadmmError, ToolError
 from pyadmm.core.process import last_lines
@@ -33,7 +34,6 @@ from pyadmm.hardware.sequential.registers import (
     STATUS_TEXTS,
 )
 
-TOP = "seq_top"
 _CYCLES_LIMIT = 1 << 33
 _LEVEL = "-O2"
 
@@ -81,17 +81,12 @@ def rtl_sources() -> list[Path]:
     return [*sorted(folder.glob("seq_*.sv")), folder / "reset_sync.sv"]
 
 
-def rtl_parameters(array: SequentialArray) -> dict[str, int]:
-    """Parameters of the top for ``array``."""
-    return {field.name.upper(): getattr(array, field.name) for field in fields(array)}
-
-
 def build_sequential(array: SequentialArray, cache: Path) -> Path:
     """The simulator program of ``array``, built or taken from ``cache``.
 
     :raises ToolError: where a tool is missing or fails; nothing is cached then.
     """
-    parameters = tuple(f"-G{name}={value}" for name, value in rtl_parameters(array).items())
+    parameters = tuple(f"-G{name}={value}" for name, value in array.parameters.items())
     sources = {source.name: source.read_text(encoding="utf-8") for source in rtl_sources()}
     bench = Testbench("seq_harness.cpp", TOP, parameters=parameters, level=_LEVEL)
     return build_program(sources, bench, cache)

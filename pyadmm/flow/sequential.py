@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from pyadmm.codegen.sequential import TOP, generate_sequential, sequential_context
+from pyadmm.codegen.vendor_params import vendor_files, vendor_params
 from pyadmm.core.files import cache_dir, make_folder, write_atomic
 from pyadmm.deploy.sequential import write
+from pyadmm.eda.sequential_csim import SequentialCsim, build_csim
 from pyadmm.eda.sequential_simulation import (
-    TOP,
     MemoryModel,
     SequentialResult,
     SequentialTop,
@@ -21,7 +23,6 @@ from pyadmm.eda.sequential_simulation import (
     infer,
     pass_cycles,
     place,
-    rtl_parameters,
     rtl_sources,
 )
 from pyadmm.eda.verilator import verilator_version
@@ -38,13 +39,16 @@ MOST_CYCLES = 300_000
 """Modelled cycles that are simulated, at most, where one start of the program does not take more."""
 MOST_IMAGES = 100
 """Test images that are simulated, at most."""
+MOST_CSIM_CYCLES = 100_000_000
+"""Modelled cycles of the array that the C++ runs, at most, where one start of the program does not take more."""
+_EXACT_SLOWDOWN = 100
+"""So many times fewer cycles are run at hardware widths."""
 _STALLS = 0.3
 """Share of transfers that the memory delays in the second simulation."""
 
 ABSENT = {
     "synth": "the layer-sequential array is the same for every network; the flow does not "
     "synthesise it (experiments/LOG.md has its resources on the xc7z020)",
-    "csim": "the layer-sequential array has no HLS version",
     "compare": "dense baselines of the layer-sequential array are not part of the flow "
     "(python -m experiments.sequential --dense counts some)",
     "deploy": "the layer-sequential array has no bundle yet; host/sequential.py drives the program",
@@ -66,7 +70,7 @@ def codegen(session: Session) -> Outcome:
     image, about = write(compiled, folder, session.subject.name)
     passes = folder / "passes.txt"
     write_atomic(passes, table(compiled, rate) + "\n")
-    files = [image, about, passes, *_write_design(compiled, folder)]
+    files = [image, about, passes, *_write_design(compiled, folder), *_write_hls(session, folder)]
     array = compiled.program.array
     facts = {
         "images_per_start": compiled.images,
@@ -96,18 +100,72 @@ def _write_design(compiled: Compiled, folder: Path) -> list[Path]:
     make_folder(folder / "rtl")
     for source in sources:
         write_atomic(folder / "rtl" / source.name, source.read_bytes())
-    parameters = {"top": TOP, "parameters": rtl_parameters(compiled.program.array)}
+    parameters = {"top": TOP, "parameters": compiled.program.array.parameters}
     write_atomic(folder / "parameters.json", json.dumps(parameters, indent=1) + "\n")
     return [folder / "parameters.json", *(folder / "rtl" / source.name for source in sources)]
 
 
-def simulated_starts(compiled: Compiled, cycles_per_start: float, images: int) -> int:
+def _write_hls(session: Session, folder: Path) -> list[Path]:
+    """The same array in C++ with a test bench on the first images, and what the vendor's tools need."""
+    compiled = session.sequential
+    order = _chosen(compiled, 1, len(session.test_images))
+    array = compiled.program.array
+    build = generate_sequential(array, compiled, session.test_images[order])
+    params = vendor_params(session.board, **sequential_context(compiled, session.subject.name))
+    whole = replace(build, data={**build.data, **vendor_files(params)})
+    whole.write(folder / "hls")
+    return [folder / "hls" / name for name in (*whole.files, *whole.data)]
+
+
+def simulated_starts(
+    compiled: Compiled,
+    cycles_per_start: float,
+    images: int,
+    *,
+    most_cycles: int = MOST_CYCLES,
+    most_images: int = MOST_IMAGES,
+) -> int:
     """Starts of the program to simulate: all of ``images`` if they stay within the limits.
 
     :param cycles_per_start: modelled.
     """
-    wanted = math.ceil(min(images, MOST_IMAGES) / compiled.images)
-    return max(min(wanted, int(MOST_CYCLES / cycles_per_start)), 1)
+    wanted = math.ceil(min(images, most_images) / compiled.images)
+    return max(min(wanted, int(most_cycles / cycles_per_start)), 1)
+
+
+def _chosen(compiled: Compiled, starts: int, available: int) -> np.ndarray:
+    """Indices of the images of ``starts`` starts; the last start may lack images and takes the first ones again."""
+    return np.arange(starts * compiled.images) % available
+
+
+def csim(session: Session) -> Outcome:
+    """Run the C++ twin with g++ on test images, a part of them with all numbers at their hardware widths."""
+    compiled, available = session.sequential, len(session.test_images)
+    modelled = cycles_per_image(compiled, session.memory_rate) * compiled.images
+    most = {"most_cycles": MOST_CSIM_CYCLES, "most_images": available}
+    starts = simulated_starts(compiled, modelled, available, **most)
+    order = _chosen(compiled, starts, available)
+    count = min(len(order), available)
+    golden = session.model.run(session.test_images[:count])[order % count]
+    require_equal("csim", "logits", run_csim(compiled, session.test_images[order]), golden)
+    most["most_cycles"] = MOST_CSIM_CYCLES // _EXACT_SLOWDOWN
+    order = order[: compiled.images * simulated_starts(compiled, modelled, available, **most)]
+    exact = run_csim(compiled, session.test_images[order], exact_widths=True)
+    require_equal("csim at hardware widths", "logits", exact, golden[: len(order)])
+    text = (
+        f"g++ of the array's C++ equals the integer model on {count:,} of {available:,} test images, "
+        f"{min(len(order), count):,} of them at hardware widths"
+    )
+    return Outcome(text, {"images": count, "exact_images": min(len(order), count)})
+
+
+def run_csim(compiled: Compiled, images: np.ndarray, *, exact_widths: bool = False) -> np.ndarray:
+    """Logits of ``images``, whole starts of the program, by the C++ twin."""
+    program = build_csim(
+        compiled.program.array, cache_dir() / "simulators", exact_widths=exact_widths
+    )
+    with SequentialCsim(program, compiled.program.memory_bytes) as top:
+        return _logits_and_results(top, compiled, images)[0]
 
 
 def cosim(session: Session) -> Outcome:
@@ -116,8 +174,7 @@ def cosim(session: Session) -> Outcome:
     rate = session.memory_rate
     modelled = cycles_per_image(compiled, rate) * compiled.images
     starts = simulated_starts(compiled, modelled, available)
-    # The last start may lack images: it takes the first ones again.
-    order = np.arange(starts * compiled.images) % available
+    order = _chosen(compiled, starts, available)
     count = min(len(order), available)
     data, memory = session.test_images[order], MemoryModel(bytes_per_cycle=rate)
     logits, results = simulate(compiled, data, memory)
@@ -154,12 +211,18 @@ def simulate(
 ) -> tuple[np.ndarray, list[SequentialResult]]:
     """Logits of ``images``, whole starts of the program, and what each start counted."""
     program = build_sequential(compiled.program.array, cache_dir() / "simulators")
-    logits, results = [], []
     with SequentialTop(program, compiled.program.memory_bytes) as top:
         top.memory(memory)
-        place(top, compiled)
-        for first in range(0, len(images), compiled.images):
-            found, result = infer(top, compiled, images[first : first + compiled.images])
-            logits.append(found)
-            results.append(result)
+        return _logits_and_results(top, compiled, images)
+
+
+def _logits_and_results(
+    top: SequentialTop, compiled: Compiled, images: np.ndarray
+) -> tuple[np.ndarray, list[SequentialResult]]:
+    logits, results = [], []
+    place(top, compiled)
+    for first in range(0, len(images), compiled.images):
+        found, result = infer(top, compiled, images[first : first + compiled.images])
+        logits.append(found)
+        results.append(result)
     return np.concatenate(logits), results

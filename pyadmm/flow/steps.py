@@ -266,6 +266,8 @@ def _synth(session: Session) -> Outcome:
 
 
 def _csim(session: Session) -> Outcome:
+    if session.architecture == SEQUENTIAL:
+        return sequential.csim(session)
     images = session.dataset.test_images
     simulator = gxx.build_simulator(session.hls_dir, session.plan)
     weights = weight_image(session.compact, session.plan)

@@ -116,7 +116,7 @@ def test_a_dry_run_says_which_architecture(here: Path, capsys: pytest.CaptureFix
     assert "architecture: dataflow (auto, modelled)" in said("--architecture", "auto")
     out = said("--architecture", "sequential")
     assert "architecture: sequential\n" in out
-    assert "csim       skipped: the layer-sequential array has no HLS version" in out
+    assert "compare    skipped: dense baselines of the layer-sequential array" in out
     tiny = ["--board", "tiny.json", "--architecture", "auto"]
     assert "architecture: sequential (auto): there will be no accelerator for tiny" in said(*tiny)
     assert main([*LINE, "--architecture", "sequential", "--bitstream", "openxc7"]) == 2
@@ -152,6 +152,7 @@ def test_auto_takes_the_array_where_no_engines_fit(
     assert json.loads((folder / "m.json").read_text())["lanes"] == 32
     assert json.loads((folder / "parameters.json").read_text())["parameters"]["GROUPS"] == 1
     assert (folder / "rtl" / "seq_top.sv").is_file()
+    assert (folder / "hls" / "src" / "seq_top.cpp").is_file()
     record = load_record(here / "r" / "record.json")
     assert record.hardware.architecture == "sequential"
     assert record.hardware.cycles_per_image is not None
@@ -162,7 +163,11 @@ def test_auto_takes_the_array_where_no_engines_fit(
     assert sum(cycles) <= record.hardware.cycles_per_image.value * 1.02
     assert all(one.least.basis == "modelled" for one in record.passes)
     skipped = {check.name for check in record.checks if check.result == "skipped"}
-    assert skipped == {"synth", "csim", "compare", "deploy"}
+    assert skipped == {"synth", "compare", "deploy"}
+    passed = {check.name: check.images for check in record.checks if check.result == "pass"}
+    assert (passed["csim"], passed["csim, exact widths"]) == (7, 7)
+    assert (folder / "hls" / "build.tcl").is_file()
+    assert "run 0 0 expect" in (folder / "hls" / "params.tcl").read_text()
     page = (here / "r" / "report.html").read_text()
     assert "Passes of the layer-sequential array" in page
     assert main(line) == 0

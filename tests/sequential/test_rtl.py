@@ -69,8 +69,12 @@ def test_random_networks_equal_the_golden_model(
         assert len(result.profile) == sum(len(step.runs) for step in compiled.steps)
 
 
-@pytest.fixture
-def model() -> CompressedModel:
+@pytest.fixture(name="model")
+def _model() -> CompressedModel:
+    return small_model()
+
+
+def small_model() -> CompressedModel:
     """A layer and a pool."""
     spec = LayerSpec("conv", "conv", (6, 3, 3, 3), (3, 8, 8), 1, 1)
     layer = weighted(np.random.default_rng(0), spec, INPUT, 0.5)
@@ -121,39 +125,40 @@ def test_two_networks_take_turns_on_one_hardware(
         np.testing.assert_array_equal(found, one.model.run(data))
 
 
-def _status(top: SequentialTop, compiled: Compiled, image: bytes) -> int:
+def status_of(top: SequentialTop, compiled: Compiled, image: bytes) -> int:
     """Status of a damaged ``image``; afterwards the sound program must run as ever."""
     top.reset(compiled.program.memory_bytes)
     top.put(0, image)
     status = top.run().status
     place(top, compiled)
-    top.memory(MemoryModel())
     data = images_of(np.random.default_rng(2), compiled.model, 1)
     found, _ = infer(top, compiled, data)
     np.testing.assert_array_equal(found, compiled.model.run(data))
     return status
 
 
-def _patched(image: bytes, word: int, value: int, descriptor: int = 0) -> bytes:
+def patched(image: bytes, word: int, value: int, descriptor: int = 0) -> bytes:
     """``image`` with one word of a descriptor replaced."""
     at = HEADER_BYTES + descriptor * DESCRIPTOR_BYTES + 4 * word
     return image[:at] + struct.pack("<I", value) + image[at + 4 :]
 
 
-def test_bad_programs_end_with_a_status(small_top: SequentialTop, model: CompressedModel) -> None:
+def test_bad_programs_end_with_astatus_of(small_top: SequentialTop, model: CompressedModel) -> None:
     compiled = compile_model(model, SMALL)
     image = compiled.program.image
     assert small_top.read(BUILD) == VERSION | SMALL.groups << 8 | SMALL.lanes << 16
-    assert _status(small_top, compiled, b"\0" * 4 + image[4:]) == BAD_HEADER
-    assert _status(small_top, compiled, image[:5] + b"\7" + image[6:]) == BAD_HEADER
-    assert _status(small_top, compiled, _patched(image, 0, 0)) == BAD_DESCRIPTOR
-    assert _status(small_top, compiled, _patched(image, 1, 1 << 30)) == OUT_OF_RANGE
+    assert status_of(small_top, compiled, b"\0" * 4 + image[4:]) == BAD_HEADER
+    assert status_of(small_top, compiled, image[:5] + b"\7" + image[6:]) == BAD_HEADER
+    assert status_of(small_top, compiled, patched(image, 0, 0)) == BAD_DESCRIPTOR
+    assert status_of(small_top, compiled, patched(image, 1, 1 << 30)) == OUT_OF_RANGE
     # A stream that ends within a slot: its group waits for ever.
     runs = [n for n in range(8) if image[HEADER_BYTES + n * DESCRIPTOR_BYTES] == 2]
-    assert _status(small_top, compiled, _patched(image, 16, 3, runs[0])) == NO_PROGRESS
+    assert status_of(small_top, compiled, patched(image, 16, 3, runs[0])) == NO_PROGRESS
 
 
-def test_memory_errors_end_with_a_status(small_top: SequentialTop, model: CompressedModel) -> None:
+def test_memory_errors_end_with_astatus_of(
+    small_top: SequentialTop, model: CompressedModel
+) -> None:
     compiled = compile_model(model, SMALL)
     source, target = compiled.input.base, compiled.output.base
     for bad, expected in (

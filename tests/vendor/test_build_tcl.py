@@ -63,13 +63,35 @@ def test_commands_equal_the_golden_files(
     flavour: Flavour,
 ) -> None:
     build, record = run_everything(tmp_path, monkeypatch, generation, parameters(board, flavour))
-    golden = GOLDEN / f"{generation}_{board}_{flavour}.txt"
-    if UPDATE:
-        golden.write_text(record, encoding="utf-8")
-    assert record == golden.read_text(encoding="utf-8")
+    require_golden(record, f"{generation}_{board}_{flavour}.txt")
     assert (build / "lenet5.bit").is_file()
     assert (build / "lenet5.hwh").is_file()
     assert (build / "reports" / "post_route_timing.rpt").is_file()
+
+
+def require_golden(record: str, name: str) -> None:
+    golden = GOLDEN / name
+    if UPDATE:
+        golden.write_text(record, encoding="utf-8")
+    assert record == golden.read_text(encoding="utf-8")
+
+
+@needs_tclsh
+@pytest.mark.parametrize("board", ["pynq-z2", "kv260"])
+def test_a_kernel_with_memory_masters_gets_two_ports_and_no_dma(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, board: str
+) -> None:
+    params = parameters(board, interface="memory")
+    _, record = run_everything(tmp_path, monkeypatch, "2024.2", params)
+    require_golden(record, f"2024.2_{board}_memory.txt")
+    second = {"pynq-z2": "S_AXI_HP2", "kv260": "S_AXI_HP1_FPD"}[board]
+    assert f"connect_bd_intf_net memory_1/M00_AXI {params_processor(board)}/{second}" in record
+    assert "axi_dma" not in record
+
+
+def params_processor(board: str) -> str:
+    """Cell of the board's processor in the block design."""
+    return {"pynq-z2": "processing_system7_0", "kv260": "zynq_ultra_ps_e_0"}[board]
 
 
 @needs_tclsh

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pyadmm.codegen.vendor_params import Flavour, VendorParams, vendor_files, vendor_params
+from pyadmm.codegen.vendor_params import (
+    Flavour,
+    Interface,
+    VendorParams,
+    vendor_files,
+    vendor_params,
+)
 from pyadmm.hardware.boards import load_board
 
 STANDINS = Path(__file__).parent / "standins"
@@ -39,7 +45,9 @@ def use(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
         monkeypatch.setenv(name, value)
 
 
-def parameters(board: str, flavour: Flavour = "hls") -> VendorParams:
+def parameters(
+    board: str, flavour: Flavour = "hls", interface: Interface = "stream"
+) -> VendorParams:
     """Parameters with names that a careless script would break on."""
     return vendor_params(
         load_board(board),
@@ -51,6 +59,7 @@ def parameters(board: str, flavour: Flavour = "hls") -> VendorParams:
         include_dirs=("include",),
         rtl_sources=("rtl/pyadmm_top.v", "rtl/mac lane.sv"),
         flavour=flavour,
+        interface=interface,
     )
 
 

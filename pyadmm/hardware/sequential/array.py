@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from pyadmm.core.errors import PyadmmError
 
@@ -60,6 +60,15 @@ class SequentialArray:
                 )
         if not 20 <= self.acc_bits <= 32:
             raise PyadmmError(f"sequential array: acc_bits must be 20 to 32, not {self.acc_bits}")
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """Parameters of the top, in C++ and in SystemVerilog.
+
+        >>> SequentialArray().parameters["LANES"]
+        64
+        """
+        return {name.upper(): value for name, value in asdict(self).items()}
 
     @property
     def buffer_bytes(self) -> int:

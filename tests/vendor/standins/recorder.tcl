@@ -61,12 +61,14 @@ proc trouble {stage} {
 }
 
 if {$tool eq "hls"} {
-    stand_in {open_project set_top add_files open_solution set_part create_clock}
+    set top pyadmm_top
+    stand_in set_top {set ::top [lindex $args 0]}
+    stand_in {open_project add_files open_solution set_part create_clock}
     stand_in csim_design {trouble csim}
     stand_in csynth_design {trouble csynth; leave hls solution1 syn report csynth.xml}
     stand_in cosim_design {
         trouble cosim
-        leave hls solution1 sim report pyadmm_top_cosim.rpt
+        leave hls solution1 sim report ${::top}_cosim.rpt
     }
     stand_in export_design {trouble export; leave hls solution1 impl ip component.xml}
 } else {
@@ -88,7 +90,7 @@ if {$tool eq "hls"} {
     stand_in {report_utilization report_timing_summary report_power} {
         leave reports [file tail [option $args -file]]
     }
-    stand_in {get_files get_runs get_board_parts} {return [lindex $args end]}
+    stand_in {get_files get_runs get_board_parts get_bd_cells} {return [lindex $args end]}
     stand_in get_ipdefs {
         set name [string trimright [lindex $args end] *]
         if {[string match "*inline_hdl*" $name]} {return {}}
@@ -111,6 +113,7 @@ if {$tool eq "hls"} {
             "*Slave*aximm*" {return $cell/s_axi_control}
             "*Slave*axis*" {return $cell/in_stream}
             "*Master*axis*" {return $cell/out_stream}
+            "*Master*aximm*" {return [list $cell/m_axi_stream $cell/m_axi_map]}
         }
         return [lindex $args 0]
     }
