@@ -146,4 +146,4 @@ def test_boards_are_listed_and_own_files_checked(
     assert '"name": "mine"' in capsys.readouterr().out
     own.write_text("{}")
     assert main(["boards", str(own)]) == ERROR
-    assert "missing or unknown fields" in capsys.readouterr().err
+    assert "board file mine.json: field name must be present" in capsys.readouterr().err
