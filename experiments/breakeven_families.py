@@ -27,10 +27,12 @@ from pyadmm.breakeven import (
     model_cases,
     model_names,
 )
+from pyadmm.breakeven.kernels import kernel_stage
 from pyadmm.breakeven.settings import PrunedFamily
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic
 from pyadmm.hardware.boards import Board, load_board
+from pyadmm.hardware.cost import kernel_resources
 from pyadmm.hardware.plan import KernelConfig, index_width
 
 PORTIONS = (0.5, 0.7, 0.8, 0.9)
@@ -45,6 +47,8 @@ FIELDS = (
 _KEY = ("board", "layer", "family")
 _GROUP_SHARES = (1.5, 1.35, 1.2, 1.1, 1.0, 0.9, 0.8, 0.65, 0.5)
 """Groups of the balanced kernels that are tried, in shares of the dense kernel's."""
+_MODEL_ERROR = 1.3
+"""By which factor the model may put a balanced kernel above the dense one that still may fit it."""
 
 
 def candidates(case: LayerCase, dense: KernelConfig, family: str) -> list[KernelConfig]:
@@ -63,11 +67,14 @@ def candidates(case: LayerCase, dense: KernelConfig, family: str) -> list[Kernel
     fewest = {-(-outputs // groups): groups for groups in range(outputs, 0, -1)}
     wanted = {max(round(share * dense.groups), 1) for share in _GROUP_SHARES}
     slots = {-(-outputs // groups) for groups in wanted if groups <= outputs}
+    limit = _MODEL_ERROR * kernel_resources(kernel_stage(case, dense, 1)).lut
     kernels = [dense]
     for groups in sorted((fewest[count] for count in slots), reverse=True):
         for window in (w for w in windows if w <= most):
             bits = index_width(-(-channels // window) if single else channels)
-            kernels.append(KernelConfig("balanced", dense.tile_rows, groups, bits, window=window))
+            kernel = KernelConfig("balanced", dense.tile_rows, groups, bits, window=window)
+            if kernel_resources(kernel_stage(case, kernel, 1)).lut <= limit:
+                kernels.append(kernel)
     return kernels
 
 
@@ -79,8 +86,8 @@ def measured_like(
     :param dense: tile rows and groups, such as ``1x9``.
     """
     rows, groups = map(int, dense.split("x"))
-    configs = candidates(case, KernelConfig("dense", rows, groups), family)
     try:
+        configs = candidates(case, KernelConfig("dense", rows, groups), family)
         record = break_even(case, board, measure, configs=configs, family=family)
     except PyadmmError as error:
         return Measurements((), (), (NotMeasured(case.label, board.name, str(error)),))

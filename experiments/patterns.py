@@ -1,7 +1,9 @@
 """``python -m experiments.patterns``: LeNet-5's accuracy, unstructured against window-balanced.
 
-One dense network per seed is pruned to one ratio after the other; both kinds of pattern get the
-same epochs, the same seeds and the same number of weights. Only the validation split is read.
+Every run prunes the dense network of its seed to one ratio by the ADMM of ``experiments/
+admm_ablation.py``: the same epochs, images, bits and number of weights for all patterns. Read are
+the 5,000 validation images and, for a smaller error, the training images on which nothing but the
+dense network has been trained. A finished run is a row; a run that has one is not repeated.
 """
 
 from __future__ import annotations
@@ -11,166 +13,164 @@ import csv
 import io
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pyadmm import container, zoo
-from pyadmm.admm.balanced import BalancedPattern, steps_of
+from experiments.admm_ablation import SUBJECTS, Materials, cross_entropy
+from pyadmm.admm.balanced import BalancedPattern
 from pyadmm.compression.byte_budget import smallest
+from pyadmm.compression.lockstep import fewest_steps
 from pyadmm.compression.pipeline import (
     admm_phase,
     quantize,
     retrain,
+    set_widths,
     shared_teacher,
     to_integer,
-    to_network,
-    train_dense,
 )
+from pyadmm.container import codec as container
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic
 from pyadmm.datasets import mnist
 from pyadmm.model.compact import compact
-from pyadmm.settings import (
-    CompressSettings,
-    ContinuousSettings,
-    QuantizeSettings,
-    TrainSettings,
-    preset,
-)
+from pyadmm.network.graph import Network
+from pyadmm.settings import CompressSettings
 from pyadmm.training.data import Data, Images
-from pyadmm.training.seeds import seed_of
+from pyadmm.training.distillation import Teacher
 
 RATIOS = (85.0, 172.0, 300.0)
-SPARSITIES = ("unstructured", "balanced")
+FREE = "free"
+WEIGHT_BITS = 4
 FIELDS = (
-    "sparsity",
-    "window",
-    "lockstep",
-    "ratio_goal",
-    "seed",
-    "weights",
-    "steps",
-    "filled",
-    "bytes",
-    "validation_accuracy",
-    "float_validation_accuracy",
-    "epochs",
-    "seconds",
-)
+    "pattern", "ratio_goal", "seed", "weights", "steps", "filled", "bytes", "balanced_file",
+    "validation_accuracy", "validation_loss", "spare_accuracy", "spare_loss", "images", "epochs",
+    "cpu_seconds",
+)  # fmt: skip
 
 
-def settings_for(
-    ratio: float, before: float, seed: int, sparsity: str, pattern: BalancedPattern
-) -> CompressSettings:
-    """The budget of one ratio: 5 rounds, 4 epochs of retraining, 8 with levels."""
-    base = preset("quick")
-    step = (ratio / before) ** (1 / 5)
-    return replace(
-        base,
-        pruning_ratio=ratio,
-        seed=seed,
-        sparsity=sparsity,
-        window=pattern.window,
-        lockstep=pattern.lockstep,
-        dense=TrainSettings(epochs=6, lr=2e-3, shift_pixels=1),
-        admm=replace(base.admm, rounds=5, first_ratio=before * step, lr=1e-3, curvature=0.0),
-        continuous=ContinuousSettings(epochs=0),
-        retrain=TrainSettings(epochs=4, lr=2e-3),
-        quantize=QuantizeSettings(epochs=8, lr=1e-3, freeze_from=0.25),
-        sparse=True,
-    )
+def pattern_of(text: str) -> BalancedPattern | None:
+    """The pattern called ``text``: ``free``, or places of a window and rows in lock step.
+
+    >>> pattern_of("3x2"), pattern_of("free")
+    (BalancedPattern(window=3, lockstep=2), None)
+    """
+    if text == FREE:
+        return None
+    window, _, rows = text.partition("x")
+    if not (window.isdecimal() and rows.isdecimal()):
+        raise PyadmmError(f"pattern {text!r}: must be {FREE}, or WINDOWxROWS such as 3x2")
+    return BalancedPattern(int(window), int(rows))
 
 
-def train(
-    seed: int, sparsities: Sequence[str], pattern: BalancedPattern, data: Data, folder: Path
-) -> Iterator[dict[str, Any]]:
-    """A row for every kind of pattern and ratio, as soon as it is there."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(seed, "initial weights"))
-        model = zoo.build("lenet5")
-    first = settings_for(RATIOS[0], 2.0, seed, "unstructured", pattern)
-    train_dense(model, first, data, checkpoint_dir=folder / f"dense-{seed}")
-    dense = to_network(model, first, (1, 28, 28))
-    teacher = shared_teacher(dense, first)
-    for sparsity in sparsities:
-        network, before = dense, 2.0
-        for ratio in RATIOS:
-            settings = settings_for(ratio, before, seed, sparsity, pattern)
-            start = time.monotonic()
-            place = f"{sparsity}-{pattern.window}x{pattern.lockstep}-{ratio:g}-{seed}"
-            common: dict[str, Any] = {
-                "checkpoint_dir": folder / place,
-                "teacher": teacher,
-            }
-            pruned = admm_phase(network, settings, data, **common)
-            tuned = retrain(pruned.network, settings, data, **common)
-            final = quantize(tuned.network, settings, data, **common, name="lenet5")
-            epochs = [*pruned.records, *tuned.records, *final.records]
-            integer = to_integer(final.network, data, "lenet5")
-            layers = compact(integer.model).layers
-            container.save(integer.model, folder / f"{place}.admm")
-            steps = sum(steps_of(torch.from_numpy(la.window_codes != 0), pattern) for la in layers)
-            yield {
-                "sparsity": sparsity,
-                "window": pattern.window,
-                "lockstep": pattern.lockstep,
-                "ratio_goal": ratio,
-                "seed": seed,
-                "weights": integer.model.nnz,
-                "steps": steps,
-                "filled": round(integer.model.nnz / (steps * pattern.lockstep), 4),
-                "bytes": len(container.encode(smallest(integer.model))),
-                "validation_accuracy": round(integer.validation_accuracy, 5),
-                "float_validation_accuracy": round(tuned.records[-1].val_accuracy, 5),
-                "epochs": len(epochs),
-                "seconds": round(time.monotonic() - start),
-            }
-            network, before = tuned.network, ratio
+def settings_for(name: str, ratio: float, seed: int) -> CompressSettings:
+    """The recipe of one run with the pattern called ``name``."""
+    pattern = pattern_of(name)
+    base = replace(SUBJECTS["lenet5"].base, pruning_ratio=ratio, weight_bits=WEIGHT_BITS, seed=seed)
+    if pattern is None:
+        return base
+    return replace(base, sparsity="balanced", window=pattern.window, lockstep=pattern.lockstep)
+
+
+def run(
+    dense: Network, teacher: Teacher, materials: Materials, name: str, settings: CompressSettings
+) -> dict[str, Any]:
+    """One run from the dense network to its integers; its row.
+
+    :param name: of the pattern that ``settings`` have.
+    """
+    began, data = time.process_time(), materials.data
+    place = materials.folder / f"{name}-{settings.pruning_ratio:g}x-seed{settings.seed}"
+    common: dict[str, Any] = {"checkpoint_dir": place, "teacher": teacher}
+    network = dense.copy()
+    set_widths(network, settings)
+    pruned = admm_phase(network, settings, data, **common)
+    tuned = retrain(pruned.network, settings, data, **common).network
+    final = quantize(tuned, settings, data, **common)
+    seconds = round(time.process_time() - began)
+    model = smallest(to_integer(final.network, data, "lenet5").model)
+    content = container.encode(model)
+    write_atomic(place / "model.admm", content)
+    loss, accuracy = cross_entropy(final.network, data.validation)
+    row: dict[str, Any] = {
+        "pattern": name,
+        "ratio_goal": settings.pruning_ratio,
+        "seed": settings.seed,
+        "weights": model.nnz,
+        "bytes": len(content),
+        "balanced_file": int(content[:1] == container.BALANCED),
+        "validation_accuracy": accuracy,
+        "validation_loss": loss,
+        "images": len(data.train),
+        "epochs": settings.continuous.epochs + settings.quantize.epochs,
+        "cpu_seconds": seconds,
+    }
+    if (pattern := pattern_of(name)) is not None:
+        masks = [torch.from_numpy(la.window_codes != 0) for la in compact(model).layers]
+        row["steps"] = sum(fewest_steps(mask, pattern) for mask in masks)
+        row["filled"] = round(model.nnz / (row["steps"] * pattern.lockstep), 4)
+    if materials.spare is not None:
+        row["spare_loss"], row["spare_accuracy"] = cross_entropy(final.network, materials.spare)
+    return row
+
+
+def append(path: Path, row: dict[str, Any]) -> None:
+    """Add ``row`` to the table at ``path``."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(sorted([*rows_of(path), row], key=_key))
+    write_atomic(path, text.getvalue().encode())
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The rows of the table at ``path``; none where there is no table yet."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _key(row: dict[str, Any]) -> tuple[str, float, int]:
+    return row["pattern"], float(row["ratio_goal"]), int(row["seed"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0, or 2 and one line for what cannot be done."""
     parser = argparse.ArgumentParser(prog="python -m experiments.patterns", description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--window", type=int, default=3)
-    parser.add_argument("--lockstep", type=int, default=4)
-    parser.add_argument("--sparsity", nargs="+", choices=SPARSITIES, default=SPARSITIES)
+    parser.add_argument("--ratios", type=float, nargs="+", default=list(RATIOS))
+    parser.add_argument(
+        "--patterns", nargs="+", default=[FREE, "3x2"], metavar="WxR", help="free, or such as 3x2"
+    )
+    parser.add_argument("--images", type=int, default=20_000, help="trained on after the dense one")
     parser.add_argument("--data-dir", type=Path, help="folder with the MNIST files")
     parser.add_argument("--work", type=Path, default=Path("runs/patterns"), help="checkpoints")
     parser.add_argument("--out", type=Path, default=Path("experiments/results/patterns.csv"))
     options = parser.parse_args(arguments)
     try:
-        pattern = BalancedPattern(options.window, options.lockstep)
         loaded = mnist.load(options.data_dir)
         data = Data.split(Images.from_numpy(loaded.train_images, loaded.train_labels))
+        materials = Materials.of("lenet5", data, options.images, None, options.work)
         for seed in options.seeds:
-            for row in train(seed, options.sparsity, pattern, data, options.work):
+            done = {_key(row) for row in rows_of(options.out)}
+            cases = [(name, ratio) for name in options.patterns for ratio in options.ratios]
+            cases = [case for case in cases if (*case, seed) not in done]
+            if not cases:
+                continue
+            dense = materials.dense(seed)
+            teacher = shared_teacher(dense, SUBJECTS["lenet5"].base)
+            for name, ratio in cases:
+                row = run(dense, teacher, materials, name, settings_for(name, ratio, seed))
                 print(row, flush=True)
                 append(options.out, row)
     except PyadmmError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-def append(path: Path, row: dict[str, Any]) -> None:
-    """Add ``row`` to the table at ``path``; an older one of the same run gives way."""
-    rows = []
-    if path.exists():
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-    same = ("sparsity", "window", "lockstep", "ratio_goal", "seed")
-    key = [str(row[name]) for name in same]
-    rows = [old for old in rows if [old[name] for name in same] != key]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows([*rows, row])
-    write_atomic(path, text.getvalue().encode())
 
 
 if __name__ == "__main__":

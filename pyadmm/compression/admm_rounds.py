@@ -9,12 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyadmm.admm.balanced import (
-    balanced_joint_scale,
-    balanced_mask,
-    keep_balanced,
-    keep_balanced_joint,
-)
 from pyadmm.admm.projections import (
     Kept,
     crowded_mask,
@@ -28,6 +22,7 @@ from pyadmm.admm.projections import (
 from pyadmm.admm.solver import Admm, Projection, Residuals
 from pyadmm.compression.budgets import counts_of, pruning_targets, weighted_by
 from pyadmm.compression.importance import importance
+from pyadmm.compression.lockstep import balanced_projection
 from pyadmm.compression.phase import PhaseContext, PhaseResult, make_optimizer, train_masked
 from pyadmm.compression.schedule import Target, round_ratios
 from pyadmm.network.execution import Execution
@@ -258,41 +253,6 @@ def _projection(
         if joint:
             return keep_joint(w, count, joint_scale(w, count, bits), bits)
         return keep_largest(w, count)
-
-    return project
-
-
-def balanced_projection(
-    count: int, target: Target, matters: Tensor, joint: bool, settings: AdmmSettings
-) -> Projection:
-    """The projection of one layer on its window-balanced set, and levels if ``joint``.
-
-    Blocks and windows are those of the channels that are left, as the hardware sees them; outputs
-    that may not live take no place in a block.
-
-    :param matters: ``(O, C, KH, KW)``.
-    """
-    bits, rows, pattern = target.weight_bits, target.outputs, target.balanced
-    assert pattern is not None
-
-    def project(w: Tensor) -> Kept:
-        if joint and count == w.numel():
-            return Kept.of(project_levels(w, optimal_scale(w, bits), bits))
-        every = torch.ones(len(w), dtype=torch.bool, device=w.device)
-        bounded = rows is not None and rows < len(w)
-        active = row_mask(w, count, rows).flatten() if bounded and rows is not None else every
-        places = w.reshape(matters.shape)[active]
-        if settings.curvature > 0:
-            ranked = (places * matters[active]).square()
-            places = places * balanced_mask(ranked, pattern, weights=count)
-        if joint:
-            q = balanced_joint_scale(places, count, bits, pattern)
-            kept = keep_balanced_joint(places, count, q, bits, pattern)
-        else:
-            kept = keep_balanced(places, count, pattern)
-        mask = torch.zeros(matters.shape, dtype=torch.bool, device=w.device)
-        mask[active] = kept.mask
-        return Kept(mask.reshape(w.shape), kept.values)
 
     return project
 

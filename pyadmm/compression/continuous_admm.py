@@ -27,10 +27,11 @@ from pyadmm.admm.projections import (
     top_mask,
 )
 from pyadmm.admm.solver import Admm, Projection, Residuals
-from pyadmm.compression.admm_rounds import balanced_projection, projected_accuracy
+from pyadmm.compression.admm_rounds import projected_accuracy
 from pyadmm.compression.budgets import counts_of, pruning_targets, weighted_by
 from pyadmm.compression.fisher import FISHER_FLOOR
 from pyadmm.compression.importance import importance
+from pyadmm.compression.lockstep import balanced_projection
 from pyadmm.compression.phase import PhaseContext, PhaseResult, make_optimizer
 from pyadmm.compression.schedule import Target
 from pyadmm.network.graph import Network

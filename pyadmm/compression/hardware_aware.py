@@ -19,9 +19,9 @@ from typing import Any
 
 from torch import Tensor
 
-from pyadmm.admm.balanced import balanced_mask
 from pyadmm.admm.projections import project_cardinality, row_mask
 from pyadmm.compression.budgets import active_weights, planned_ratios
+from pyadmm.compression.lockstep import alike_mask
 from pyadmm.compression.pipeline import admm_phase, retrain
 from pyadmm.compression.schedule import (
     Cycles,
@@ -181,7 +181,7 @@ def _kept(w: Tensor, count: int, target: Target) -> Tensor:
     if target.balanced is None:
         return project_cardinality(w, count) != 0
     places = w.reshape(len(w), -1, 1, 1) if w.ndim == 2 else w
-    return balanced_mask(places.square(), target.balanced, weights=count).reshape(w.shape)
+    return alike_mask(places.square(), target.balanced, count).reshape(w.shape)
 
 
 def _judge(

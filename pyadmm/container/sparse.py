@@ -33,8 +33,8 @@ from pyadmm.container.line_coding import DENSE, Lines
 from pyadmm.container.range_coder import Adaptive, Coder, Encoder, Sizes
 from pyadmm.container.static_coding import code_static
 from pyadmm.container.window_coding import code_balanced
-from pyadmm.container.windows import find_windows
 from pyadmm.core.errors import PyadmmError
+from pyadmm.model.windows import find_windows
 
 _SMALL = 1 << 11
 """Layers with no more cells than that are expected to be coded by cells."""

@@ -9,14 +9,14 @@ from pyadmm.container.budget import Budget
 from pyadmm.container.geometry import Geometry, Ints
 from pyadmm.container.line_coding import USUAL_EVENNESS, Lines, Stretch, places_of_lines
 from pyadmm.container.range_coder import Adaptive, Coder, Sizes
-from pyadmm.container.windows import (
+from pyadmm.core.errors import PyadmmError
+from pyadmm.model.windows import (
     WINDOW_LIMIT,
     Windows,
     find_windows,
     window_bounds,
     window_counts,
 )
-from pyadmm.core.errors import PyadmmError
 
 _WINDOW_WORK = 4
 _FULL = 15.0

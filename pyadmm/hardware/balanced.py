@@ -15,9 +15,8 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.plan import BalancedFormat, StagePlan
 from pyadmm.model import CompressedLayer
 from pyadmm.model.types import IntArray
+from pyadmm.model.windows import similar_rows
 
-_MOST_COMPARISONS = 1 << 31
-"""Rows * rows * windows up to which similar rows are combined."""
 Ints = NDArray[np.int64]
 
 
@@ -28,36 +27,6 @@ def windows_of(codes: IntArray, stage: StagePlan) -> Ints:
     lines = codes.reshape(outputs, -1 if row > 0 else 1, row)
     padded = np.pad(lines, ((0, 0), (0, 0), (0, -lines.shape[2] % window)))
     return padded.reshape(outputs, -1, window).astype(np.int64)
-
-
-def slots_of(counts: IntArray, groups: int) -> list[list[int]]:
-    """Output channels of every slot, one per group, chosen such that slots take few steps.
-
-    A slot starts with the channel of most weights; each further one adds the fewest steps (ties go
-    to the lower channel). Only the last slot may lack channels. Of large layers the channels are
-    taken in order.
-
-    :param counts: weights of every channel in every window, ``(O, windows)``.
-
-    >>> slots_of(np.array([[1, 0], [0, 2], [1, 0], [0, 2]]), 2)
-    [[1, 3], [0, 2]]
-    """
-    outputs = len(counts)
-    if outputs * counts.size > _MOST_COMPARISONS or groups == 1:
-        return [list(range(o, min(o + groups, outputs))) for o in range(0, outputs, groups)]
-    left = np.argsort(-counts.sum(1), kind="stable")
-    slots = []
-    while len(left):
-        members, left = [int(left[0])], left[1:]
-        most = counts[members[0]]
-        while len(members) < groups and len(left):
-            added = np.maximum(counts[left], most).sum(1)
-            nearest = int(np.lexsort((left, added))[0])
-            members.append(int(left[nearest]))
-            most = np.maximum(most, counts[left[nearest]])
-            left = np.delete(left, nearest)
-        slots.append(members)
-    return slots
 
 
 def program_of(most: IntArray, stage: StagePlan) -> tuple[Ints, Ints]:
@@ -127,7 +96,7 @@ def group_words(layer: CompressedLayer, stage: StagePlan) -> list[tuple[Ints, li
     form = stage.balanced_format
     windows = windows_of(layer.window_codes, stage)
     counts = np.count_nonzero(windows, axis=2)
-    slots = slots_of(counts, stage.groups)
+    slots = similar_rows(counts, stage.groups)
     words: list[list[Ints]] = [[] for _ in range(stage.groups)]
     channels: list[list[int]] = [[] for _ in range(stage.groups)]
     empty = np.zeros(windows.shape[1:], np.int64)

@@ -29,6 +29,7 @@ from pyadmm.hardware.plan import (
 )
 from pyadmm.model import Add, AvgPool, CompressedLayer, CompressedModel, InputSpec, MaxPool
 from pyadmm.model.types import IntArray, LayerSpec, QFormat
+from pyadmm.model.windows import similar_rows
 
 Words = NDArray[np.uint32]
 
@@ -215,7 +216,7 @@ def needed_capacities(layer: CompressedLayer, stage: StagePlan) -> tuple[int, in
         return slots * stage.window, slots
     if stage.config.family == "balanced":
         counts = np.count_nonzero(balanced.windows_of(layer.window_codes, stage), axis=2)
-        members = balanced.slots_of(counts, stage.groups)
+        members = similar_rows(counts, stage.groups)
         return int(balanced.steps_of_slots(counts, members, stage).sum()), len(members)
     loads = Positions.of(layer).entries_per_output(stage.config.index_bits)
     return sparse_capacities(loads, stage.groups)

@@ -18,6 +18,7 @@ from pyadmm.hardware.plan import AcceleratorPlan, KernelConfig
 from pyadmm.hardware.weight_image import decode_image, weight_image
 from pyadmm.model import CompressedModel, InputSpec
 from pyadmm.model.types import QFormat
+from pyadmm.model.windows import similar_rows
 from tests.hls.chains import Recipe, random_chain
 
 BOARD = load_board("pynq-z2")
@@ -90,7 +91,7 @@ def test_balanced_layers_take_the_steps_of_their_pattern() -> None:
     for block in range(3):
         counts[4 * block : 4 * block + 4] = rng.integers(0, 3, 20)
     order = rng.permutation(12)
-    slots = balanced.slots_of(counts[order], 4)
+    slots = similar_rows(counts[order], 4)
     assert {frozenset(order[members] // 4) for members in slots} == {
         frozenset([0]), frozenset([1]), frozenset([2]),
     }  # fmt: skip

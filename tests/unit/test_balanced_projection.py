@@ -17,8 +17,9 @@ from pyadmm.admm.balanced import (
     steps_of,
 )
 from pyadmm.admm.projections import keep_joint, keep_largest, level_gain, optimal_scale
+from pyadmm.compression.lockstep import alike_mask, balanced_projection, fewest_steps
 from pyadmm.compression.pipeline import compress, train_dense
-from pyadmm.compression.schedule import layer_targets
+from pyadmm.compression.schedule import Target, layer_targets
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model.compact import compact
 from pyadmm.model.types import LayerSpec
@@ -129,6 +130,37 @@ def test_refuses_an_empty_window() -> None:
         BalancedPattern(0, 4)
 
 
+def test_alike_rows_run_in_lock_step_wherever_they_are() -> None:
+    """A balanced tensor stays as it is in any order of its rows; neighbours alone would lose."""
+    pattern, generator = BalancedPattern(3, 2), torch.Generator().manual_seed(1)
+    w = torch.randn((12, 5, 1, 6), generator=generator)
+    w *= balanced_mask(torch.rand(w.shape, generator=generator), pattern, weights=90)
+    shuffled = w[torch.randperm(12, generator=generator)]
+    count = int((w != 0).sum())
+    target = Target(None, 3, 4, 0, None, "balanced", 3, 2)
+    project = balanced_projection(count, target, torch.ones_like(w), False, _settings().admm)
+    assert torch.equal(project(shuffled).dense(), shuffled)
+    assert fewest_steps(shuffled != 0, pattern) == steps_of(w != 0, pattern)
+    assert torch.equal(alike_mask(shuffled.square(), pattern, count), shuffled != 0)
+    assert int(keep_balanced(shuffled, count, pattern).mask.sum()) < count
+
+
+@pytest.mark.parametrize("outputs", [None, 5])
+def test_alike_rows_keep_more(outputs: int | None) -> None:
+    """Grouping by likeness loses less than the given order, also of the outputs that may live."""
+    pattern, admm = BalancedPattern(2, 3), _settings().admm
+    target = Target(None, 3, 4, 0, outputs, "balanced", 2, 3)
+    energy = {"alike": 0.0, "given": 0.0}
+    for w in _weights((9, 6, 1, 4), 8):
+        kept = balanced_projection(40, target, torch.ones_like(w), False, admm)(w)
+        assert int(kept.mask.sum()) <= 40
+        assert torch.equal(kept.dense()[kept.mask], w[kept.mask])
+        assert outputs is None or int(kept.mask.flatten(1).any(1).sum()) <= outputs
+        energy["alike"] += float(kept.values.square().sum())
+        energy["given"] += float(keep_balanced(w, 40, pattern).values.square().sum())
+    assert outputs is not None or energy["alike"] > energy["given"]
+
+
 def _settings(**values: object) -> CompressSettings:
     plain = {"batch_size": 32, "lr": 3e-3}
     return from_dict(
@@ -172,7 +204,7 @@ def test_a_compressed_network_is_balanced(kept: float, fuller: float) -> None:
         )
         assert accuracy > 0.9
         steps = [
-            steps_of(torch.from_numpy(layer.window_codes != 0), BalancedPattern(3, 4))
+            fewest_steps(torch.from_numpy(layer.window_codes != 0), BalancedPattern(3, 4))
             for layer in compact(compressed).layers
         ]
         filled[sparsity] = compressed.nnz / (4 * sum(steps))

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from pyadmm.cli import inspect
 from pyadmm.container import codec as container
 from pyadmm.container import sparse as sparse_code
-from pyadmm.container import windows
 from pyadmm.container.known_networks import Outline, outlines_known
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model import (
@@ -30,6 +29,7 @@ from pyadmm.model import (
     MaxPool,
     Node,
     Requant,
+    windows,
 )
 from pyadmm.model.types import LayerSpec, QFormat
 from tests.unit.arbitrary_models import assert_same, models

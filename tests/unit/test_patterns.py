@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
-from pyadmm.admm.balanced import BalancedPattern, steps_of
+from pyadmm.admm.balanced import BalancedPattern
 from pyadmm.compression.hardware_aware import forecast
+from pyadmm.compression.lockstep import fewest_steps
 from pyadmm.compression.patterns import choose_patterns
 from pyadmm.compression.schedule import layer_targets
 from pyadmm.network.graph import Network
@@ -73,7 +74,7 @@ def test_the_forecast_has_the_pattern(network: Network, data: Data) -> None:  # 
     pattern = BalancedPattern(3, 2)
 
     def steps(codes: object) -> int:
-        return steps_of(torch.from_numpy(codes != 0), pattern)  # type: ignore[arg-type]
+        return fewest_steps(torch.from_numpy(codes != 0), pattern)  # type: ignore[arg-type]
 
     for layer, other in zip(model.layers, free.layers, strict=True):
         assert layer.nnz <= other.nnz

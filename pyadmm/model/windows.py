@@ -1,7 +1,8 @@
-"""Window-balanced patterns of a layer, found from its occupancy, for the file's position coding.
+"""Window-balanced patterns of a layer, found from its occupancy.
 
-A window holds neighbouring columns of one kernel row (of one row where the kernel is a single
-place); in every window all rows of a group hold equally many non-zeros, as
+The file's position coding, the order of channels and the kernels in lock step use them. A window
+holds neighbouring columns of one kernel row (of one row where the kernel is a single place); in
+every window all rows of a group hold equally many non-zeros, as
 :class:`pyadmm.admm.balanced.BalancedPattern` demands. A projection on levels may leave some rows of
 a group with fewer, so a share of such exceptions is admitted.
 """
@@ -31,6 +32,10 @@ _EQUAL_SHARE = 0.2
 _EXCEPTIONS = 0.05
 """Used windows in which a row has fewer weights than its group's number: at most this share of
 them, and of the layer's zeros, which tells a balanced pattern from one with few zeros."""
+_ALIKE = 0.8
+"""Rows of a group share at least this part of their weights' windows."""
+_MOST_COMPARISONS = 1 << 31
+"""Rows * rows * windows up to which similar rows are grouped."""
 _LEAST_WINDOWS = 2
 """Rows that use fewer windows on average, as those of an identity do, show no balance."""
 
@@ -108,6 +113,81 @@ def find_windows(occupied: Bools, shape: tuple[int, int, int, int]) -> Windows |
             if bits < least:
                 best, least = windows, bits
     return best
+
+
+def find_groups(occupied: Bools, shape: tuple[int, int, int, int]) -> list[list[int]] | None:
+    """The groups of rows in which a pattern is balanced, wherever these rows are, or ``None``.
+
+    Rows of a group use the same windows; how many rows are alike tells how many a group has.
+
+    :param occupied: where the non-zeros are, ``(O, C * KH * KW)``; no row is empty.
+    :param shape: ``(O, C, KH, KW)``.
+
+    >>> balanced = np.kron(np.eye(2), [[1, 0, 1, 0], [0, 1, 0, 1], [1, 0, 0, 1]]) > 0
+    >>> find_groups(balanced[[0, 3, 1, 4, 2, 5]], (6, 8, 1, 1))
+    [[0, 2, 4], [1, 3, 5]]
+    """
+    nonzeros = int(np.count_nonzero(occupied))
+    if not 0 < nonzeros <= _NONZERO_LIMIT or nonzeros == occupied.size:
+        return None
+    best, least = None, math.inf
+    for size in _sizes(shape):
+        bounds = window_bounds(shape, size, np.ones(occupied.shape[1], bool))
+        counts = window_counts(occupied, bounds).astype(np.int8)
+        rows = _rows_of_a_group(counts)
+        if rows < 2:
+            continue
+        groups = similar_rows(counts, rows)
+        ordered = counts[[row for group in groups for row in group]]
+        bits = _place_bits(np.diff(bounds), counts)
+        bits += _count_bits(Windows(size, rows), ordered, occupied.size - nonzeros)
+        if bits < least:
+            best, least = groups, bits
+    return best
+
+
+def _rows_of_a_group(counts: Counts) -> int:
+    """How many rows have their weights in the same windows, most often; 1: few have a like."""
+    if counts.shape[0] * counts.size > _MOST_COMPARISONS:
+        return 1
+    shared = np.zeros((len(counts), len(counts)), np.float32)
+    for number in range(1, int(counts.max()) + 1):
+        at_least = (counts >= number).astype(np.float32)
+        shared += at_least @ at_least.T
+    sizes = np.diag(shared)
+    alike = (shared >= _ALIKE * np.maximum.outer(sizes, sizes)).sum(1)
+    alike = np.minimum(alike, _MOST_ROWS)
+    return int(np.bincount(alike).argmax())
+
+
+def similar_rows(counts: Counts, size: int) -> list[list[int]]:
+    """All rows in groups of ``size`` that share windows, so that lock step wastes little.
+
+    A group starts with the row of most weights; each further one is the one whose weights are in
+    windows of the group already, as far as possible (ties go to the lower row). Only the last group
+    may lack rows. Of large layers the rows are taken in order.
+
+    :param counts: weights of every row in every window, ``(rows, windows)``.
+
+    >>> similar_rows(np.array([[1, 0], [0, 2], [1, 0], [0, 2]]), 2)
+    [[1, 3], [0, 2]]
+    """
+    rows = len(counts)
+    if rows * counts.size > _MOST_COMPARISONS or size == 1:
+        return [list(range(row, min(row + size, rows))) for row in range(0, rows, size)]
+    left = np.argsort(-counts.sum(1), kind="stable")
+    groups = []
+    while len(left):
+        members, left = [int(left[0])], left[1:]
+        most = counts[members[0]]
+        while len(members) < size and len(left):
+            shared = np.minimum(counts[left], most).sum(1)
+            nearest = int(np.lexsort((left, -shared))[0])
+            members.append(int(left[nearest]))
+            most = np.maximum(most, counts[left[nearest]])
+            left = np.delete(left, nearest)
+        groups.append(members)
+    return groups
 
 
 def _sizes(shape: tuple[int, int, int, int]) -> list[int]:
