@@ -13,7 +13,7 @@ import csv
 import io
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,14 +36,16 @@ from pyadmm.container import codec as container
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic
 from pyadmm.datasets import mnist
+from pyadmm.model import CompressedModel
 from pyadmm.model.compact import compact
 from pyadmm.network.graph import Network
-from pyadmm.settings import CompressSettings
+from pyadmm.settings import CompressSettings, LayerTarget
 from pyadmm.training.data import Data, Images
 from pyadmm.training.distillation import Teacher
 
 RATIOS = (85.0, 172.0, 300.0)
 FREE = "free"
+LAYERS = ("conv1", "conv2", "fc1", "fc2")
 WEIGHT_BITS = 4
 FIELDS = (
     "pattern", "ratio_goal", "seed", "weights", "steps", "filled", "bytes", "balanced_file",
@@ -52,27 +54,38 @@ FIELDS = (
 )  # fmt: skip
 
 
-def pattern_of(text: str) -> BalancedPattern | None:
-    """The pattern called ``text``: ``free``, or places of a window and rows in lock step.
+def patterns_of(text: str) -> dict[str, BalancedPattern]:
+    """The pattern called ``text``, by layer; those that are not named are unstructured.
 
-    >>> pattern_of("3x2"), pattern_of("free")
-    (BalancedPattern(window=3, lockstep=2), None)
+    :param text: ``free``, or places of a window and rows in lock step, for all layers or for some.
+
+    >>> patterns_of("conv2:3x2+fc1:4x2")
+    {'conv2': BalancedPattern(window=3, lockstep=2), 'fc1': BalancedPattern(window=4, lockstep=2)}
+    >>> len(patterns_of("3x2")), patterns_of("free")
+    (4, {})
     """
     if text == FREE:
-        return None
-    window, _, rows = text.partition("x")
-    if not (window.isdecimal() and rows.isdecimal()):
-        raise PyadmmError(f"pattern {text!r}: must be {FREE}, or WINDOWxROWS such as 3x2")
-    return BalancedPattern(int(window), int(rows))
+        return {}
+    if ":" not in text:
+        text = "+".join(f"{layer}:{text}" for layer in LAYERS)
+    found = {}
+    for part in text.split("+"):
+        layer, _, shape = part.partition(":")
+        window, _, rows = shape.partition("x")
+        if layer not in LAYERS or not (window.isdecimal() and rows.isdecimal()):
+            raise PyadmmError(f"pattern {part!r}: must be {FREE}, 3x2, or by layer, conv2:3x2")
+        found[layer] = BalancedPattern(int(window), int(rows))
+    return found
 
 
 def settings_for(name: str, ratio: float, seed: int) -> CompressSettings:
     """The recipe of one run with the pattern called ``name``."""
-    pattern = pattern_of(name)
     base = replace(SUBJECTS["lenet5"].base, pruning_ratio=ratio, weight_bits=WEIGHT_BITS, seed=seed)
-    if pattern is None:
-        return base
-    return replace(base, sparsity="balanced", window=pattern.window, lockstep=pattern.lockstep)
+    targets = (
+        LayerTarget(layer, sparsity="balanced", window=pattern.window, lockstep=pattern.lockstep)
+        for layer, pattern in patterns_of(name).items()
+    )
+    return replace(base, layers=(*base.layers, *targets))
 
 
 def run(
@@ -83,7 +96,10 @@ def run(
     :param name: of the pattern that ``settings`` have.
     """
     began, data = time.process_time(), materials.data
-    place = materials.folder / f"{name}-{settings.pruning_ratio:g}x-seed{settings.seed}"
+    place = (
+        materials.folder
+        / f"{name.replace(':', '-')}-{settings.pruning_ratio:g}x-seed{settings.seed}"
+    )
     common: dict[str, Any] = {"checkpoint_dir": place, "teacher": teacher}
     network = dense.copy()
     set_widths(network, settings)
@@ -108,13 +124,21 @@ def run(
         "epochs": settings.continuous.epochs + settings.quantize.epochs,
         "cpu_seconds": seconds,
     }
-    if (pattern := pattern_of(name)) is not None:
-        masks = [torch.from_numpy(la.window_codes != 0) for la in compact(model).layers]
-        row["steps"] = sum(fewest_steps(mask, pattern) for mask in masks)
-        row["filled"] = round(model.nnz / (row["steps"] * pattern.lockstep), 4)
+    row |= lockstep_facts(compact(model), patterns_of(name))
     if materials.spare is not None:
         row["spare_loss"], row["spare_accuracy"] = cross_entropy(final.network, materials.spare)
     return row
+
+
+def lockstep_facts(
+    model: CompressedModel, patterns: Mapping[str, BalancedPattern]
+) -> dict[str, Any]:
+    """Steps of the balanced layers, and the share of their places that hold a weight."""
+    layers = {layer.name: torch.from_numpy(layer.window_codes != 0) for layer in model.layers}
+    steps = {name: fewest_steps(layers[name], pattern) for name, pattern in patterns.items()}
+    places = sum(patterns[name].lockstep * count for name, count in steps.items())
+    weights = sum(int(layers[name].sum()) for name in patterns)
+    return {"steps": sum(steps.values()), "filled": round(weights / places, 4)} if places else {}
 
 
 def append(path: Path, row: dict[str, Any]) -> None:
@@ -144,7 +168,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--ratios", type=float, nargs="+", default=list(RATIOS))
     parser.add_argument(
-        "--patterns", nargs="+", default=[FREE, "3x2"], metavar="WxR", help="free, or such as 3x2"
+        "--patterns",
+        nargs="+",
+        default=[FREE, "3x2"],
+        metavar="PATTERN",
+        help="free, window x rows such as 3x2, or by layer such as conv2:3x2+fc1:4x2",
     )
     parser.add_argument("--images", type=int, default=20_000, help="trained on after the dense one")
     parser.add_argument("--data-dir", type=Path, help="folder with the MNIST files")

@@ -31,7 +31,7 @@ from pyadmm.compression.admm_rounds import projected_accuracy
 from pyadmm.compression.budgets import counts_of, pruning_targets, weighted_by
 from pyadmm.compression.fisher import FISHER_FLOOR
 from pyadmm.compression.importance import importance
-from pyadmm.compression.lockstep import balanced_projection
+from pyadmm.compression.lockstep import alike_mask, balanced_projection
 from pyadmm.compression.phase import PhaseContext, PhaseResult, make_optimizer
 from pyadmm.compression.schedule import Target
 from pyadmm.network.graph import Network
@@ -269,11 +269,20 @@ class _Run:
         return project
 
     def _prune_far(self, counts: Mapping[str, int], metrics: Mapping[str, Tensor]) -> None:
-        """Only so many candidates, ``slack`` times those in ``Z``, may still come back."""
+        """Only so many candidates, ``slack`` times those in ``Z``, may still come back.
+
+        Those of a balanced layer are balanced, too: a window in which some rows in lock step have
+        fewer candidates than others would waste steps.
+        """
         layers = self.network.layers
         for (name, layer), u, z in zip(layers.items(), self.admm.u, self.admm.z, strict=True):
             count = min(round(self.tightening.slack * counts[name]), layer.nnz)
-            near = top_mask(metrics[name] * (u + z.dense()).square(), count)  # V = U + Z
+            gain = metrics[name] * (u + z.dense()).square()  # V = U + Z
+            if (pattern := self.targets[name].balanced) is None:
+                near = top_mask(gain, count)
+            else:
+                places = gain.reshape(len(gain), -1, *layer.facts.spec.kernel)
+                near = alike_mask(places, pattern, count, counts[name]).reshape(gain.shape)
             layer.apply_mask((near | z.mask).float())
             u.mul_(layer.mask)
 

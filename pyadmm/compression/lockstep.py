@@ -45,9 +45,14 @@ def alike_rows(gain: Tensor, pattern: BalancedPattern, count: int) -> Tensor:
     return torch.tensor([row for block in blocks for row in block], device=gain.device)
 
 
-def alike_mask(gain: Tensor, pattern: BalancedPattern, weights: int) -> Tensor:
-    """:func:`~pyadmm.admm.balanced.balanced_mask` with alike rows in the blocks."""
-    order = alike_rows(gain, pattern, weights)
+def alike_mask(
+    gain: Tensor, pattern: BalancedPattern, weights: int, alike: int | None = None
+) -> Tensor:
+    """:func:`~pyadmm.admm.balanced.balanced_mask` with alike rows in the blocks.
+
+    :param alike: compare rows by so many of the largest gains; ``None``: by ``weights``.
+    """
+    order = alike_rows(gain, pattern, weights if alike is None else alike)
     mask = torch.zeros(gain.shape, dtype=torch.bool, device=gain.device)
     mask[order] = balanced_mask(gain[order], pattern, weights=weights)
     return mask

@@ -22,7 +22,8 @@ Counts = NDArray[np.integer[Any]]
 
 WINDOW_LIMIT = 32
 """Most columns of a window."""
-_WINDOWS = (1, 2, 4, 8, 16, 32)
+_WINDOWS = (1, 2, 3, 4, 8, 16, 32)
+"""Sizes of windows that are tried, beside a whole kernel row."""
 _MOST_ROWS = 64
 """Largest group of rows that is looked for."""
 _NONZERO_LIMIT = 1 << 16
@@ -191,7 +192,7 @@ def similar_rows(counts: Counts, size: int) -> list[list[int]]:
 
 
 def _sizes(shape: tuple[int, int, int, int]) -> list[int]:
-    """Sizes of windows that are tried: powers of two, and a whole kernel row."""
+    """Sizes of windows that are tried."""
     _, channels, height, width = shape
     longest = channels if height == width == 1 else width
     return sorted({min(size, longest) for size in _WINDOWS})
