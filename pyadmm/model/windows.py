@@ -119,7 +119,7 @@ def find_windows(occupied: Bools, shape: tuple[int, int, int, int]) -> Windows |
 def find_groups(occupied: Bools, shape: tuple[int, int, int, int]) -> list[list[int]] | None:
     """The groups of rows in which a pattern is balanced, wherever these rows are, or ``None``.
 
-    Rows of a group use the same windows; how many rows are alike tells how many a group has.
+    Rows of a group use the same windows. Of several divisions, the one of the fewest bits.
 
     :param occupied: where the non-zeros are, ``(O, C * KH * KW)``; no row is empty.
     :param shape: ``(O, C, KH, KW)``.
@@ -135,20 +135,19 @@ def find_groups(occupied: Bools, shape: tuple[int, int, int, int]) -> list[list[
     for size in _sizes(shape):
         bounds = window_bounds(shape, size, np.ones(occupied.shape[1], bool))
         counts = window_counts(occupied, bounds).astype(np.int8)
-        rows = _rows_of_a_group(counts)
-        if rows < 2:
-            continue
-        groups = similar_rows(counts, rows)
-        ordered = counts[[row for group in groups for row in group]]
-        bits = _place_bits(np.diff(bounds), counts)
-        bits += _count_bits(Windows(size, rows), ordered, occupied.size - nonzeros)
-        if bits < least:
-            best, least = groups, bits
+        places = _place_bits(np.diff(bounds), counts)
+        for rows in range(2, _alike_rows(counts) + 1):
+            groups = similar_rows(counts, rows)
+            ordered = counts[[row for group in groups for row in group]]
+            windows = Windows(size, rows)
+            bits = places + _count_bits(windows, ordered, occupied.size - nonzeros)
+            if bits < least:
+                best, least = groups, bits
     return best
 
 
-def _rows_of_a_group(counts: Counts) -> int:
-    """How many rows have their weights in the same windows, most often; 1: few have a like."""
+def _alike_rows(counts: Counts) -> int:
+    """How many rows are alike, most often: a group has no more; 1: few have a like."""
     if counts.shape[0] * counts.size > _MOST_COMPARISONS:
         return 1
     shared = np.zeros((len(counts), len(counts)), np.float32)
