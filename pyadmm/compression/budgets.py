@@ -9,6 +9,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from pyadmm.compression.importance import importance
+from pyadmm.compression.lockstep import step_gains
 from pyadmm.compression.schedule import (
     Decision,
     Target,
@@ -34,7 +35,8 @@ def counts_of(
 ) -> dict[str, int]:
     """The number of weights that each layer keeps at the global pruning ``ratio``.
 
-    :param weighted: each weight times how much it matters; free layers share by the squares.
+    :param weighted: each weight times how much it matters; free layers share by the squares, in
+        balanced layers by the means of what is kept in one step.
     """
     layers = network.layers
     final = settings.pruning_ratio
@@ -52,7 +54,7 @@ def counts_of(
     while free:
         budget = math.floor(network.weights / ratio) - sum(counts.values())
         total = max(len(free), min(budget, sum(layers[name].nnz for name in free)))
-        shares = allocate(free, total)
+        shares = _shares(network, targets, free, total)
         most = {
             name: keep(
                 layers[name].facts.spec.weights, partial_ratio(targets[name].least, progress)
@@ -63,6 +65,21 @@ def counts_of(
         counts |= done
         free = {name: values for name, values in free.items() if name not in done}
     return {name: counts[name] for name in layers}
+
+
+def _shares(
+    network: Network, targets: Mapping[str, Target], free: Mapping[str, Tensor], total: int
+) -> dict[str, int]:
+    """``total`` weights shared over the layers of ``free``, which holds what each weight adds."""
+    shares = allocate(free, total)
+    patterns = {name: targets[name].balanced for name in free}
+    together = dict(free)
+    for name, pattern in patterns.items():
+        if pattern is not None:
+            kernel = network.layers[name].facts.spec.kernel
+            gain = free[name].reshape(len(free[name]), -1, *kernel)
+            together[name] = step_gains(gain, pattern, shares[name])
+    return shares if not any(patterns.values()) else allocate(together, total)
 
 
 def weighted_by(network: Network, matters: Mapping[str, Tensor]) -> dict[str, Tensor]:

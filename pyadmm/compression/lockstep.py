@@ -58,6 +58,27 @@ def alike_mask(
     return mask
 
 
+def step_gains(gain: Tensor, pattern: BalancedPattern, weights: int) -> Tensor:
+    """What each weight adds if its step is kept: the mean gain of the weights of that step.
+
+    A step of an array in lock step keeps a weight of every row of its block, so a layer keeps some
+    small weights for the sake of large ones. Layers that share a number of weights compare these
+    means with the gains of unstructured ones.
+
+    :param gain: ``(O, C, KH, KW)``, at least 0.
+    :param weights: compare rows by so many of the largest gains.
+    """
+    order = alike_rows(gain, pattern, weights)
+    ranked, places = pattern.windows(gain[order]).sort(dim=2, descending=True, stable=True)
+    some = ranked > 0
+    mean = pattern.blocks(ranked) / pattern.blocks(some.float()).clamp(min=1)
+    mean = mean.repeat_interleave(pattern.lockstep, 0)[: len(gain)] * some
+    windows = torch.zeros_like(ranked).scatter_(2, places, mean)
+    result = torch.zeros_like(gain)
+    result[order] = pattern.unwindowed(windows, gain.shape)
+    return result
+
+
 def fewest_steps(mask: Tensor, pattern: BalancedPattern) -> int:
     """Steps of an array in lock step with alike rows in its blocks; ``mask`` is boolean."""
     return steps_of(mask[alike_rows(mask.float(), pattern, int(mask.sum()))], pattern)

@@ -17,7 +17,12 @@ from pyadmm.admm.balanced import (
     steps_of,
 )
 from pyadmm.admm.projections import keep_joint, keep_largest, level_gain, optimal_scale
-from pyadmm.compression.lockstep import alike_mask, balanced_projection, fewest_steps
+from pyadmm.compression.lockstep import (
+    alike_mask,
+    balanced_projection,
+    fewest_steps,
+    step_gains,
+)
 from pyadmm.compression.pipeline import compress, train_dense
 from pyadmm.compression.schedule import Target, layer_targets
 from pyadmm.core.errors import PyadmmError
@@ -144,6 +149,17 @@ def test_alike_rows_run_in_lock_step_wherever_they_are() -> None:
     assert fewest_steps(shuffled != 0, pattern) == steps
     assert torch.equal(alike_mask(shuffled.square(), pattern, count), shuffled != 0)
     assert int(balanced_mask(shuffled.square(), pattern, steps=steps).sum()) < count
+
+
+def test_gains_of_a_step_are_shared() -> None:
+    """Two rows in lock step: their largest weights of a window are kept together or not at all."""
+    gain = torch.tensor([[9.0, 4.0, 0.0], [1.0, 3.0, 0.0]]).reshape(2, 1, 1, 3)
+    shared = step_gains(gain, BalancedPattern(3, 2), 2)
+    assert shared.flatten().tolist() == [6.0, 2.5, 0.0, 2.5, 6.0, 0.0]
+    for g in (w.square() for w in _weights((7, 3, 1, 5), 4)):
+        assert torch.equal(step_gains(g, BalancedPattern(3, 1), 20), g)
+        mean = step_gains(g, BalancedPattern(3, 2), 20)
+        assert float(mean.sum()) == pytest.approx(float(g.sum()))
 
 
 @pytest.mark.parametrize("outputs", [None, 5])
