@@ -137,7 +137,8 @@ def decode(data: bytes) -> CompressedModel:
         budget = Budget(symbols=symbols)
         return _session(Decoder(content), weights, budget, magic).model(None)
     except PyadmmError as error:
-        raise PyadmmError(f".admm file: not a valid model: {error}") from error
+        said = " ".join(str(error).split())  # A damaged name may hold line breaks.
+        raise PyadmmError(f".admm file: not a valid model: {said}") from error
 
 
 def save(model: CompressedModel, path: str | Path) -> None:

@@ -17,7 +17,6 @@ from pyadmm.container import network_coding, seal, sparse, window_coding
 from pyadmm.container.budget import Budget
 from pyadmm.container.network_coding import NODE_LIMIT, NetworkCoder
 from pyadmm.container.range_coder import Decoder, Encoder, Sizes
-from pyadmm.container.windows import Windows
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model import (
     INPUT,
@@ -29,6 +28,7 @@ from pyadmm.model import (
     Requant,
 )
 from pyadmm.model.types import LayerSpec, QFormat
+from pyadmm.model.windows import Windows
 from tests.unit.arbitrary_models import assert_same, models
 from tests.unit.models import random_lenet5
 
