@@ -4,16 +4,20 @@ What the hardware-aware algorithm (ADMM-NN figure 5) does for AlexNet's convolut
 the published pruning ratio; then layers under their break-even restored to dense; then the others
 pruned further, so that as many weights are left as before. Speedups are those of the break-even
 calculator, against the best dense kernel on the same area, on random patterns of these densities.
-No network is trained here: the published ratios are the paper's at no loss of accuracy, and whether
-accuracy bears the further pruning is not checked.
+With ``--records`` nothing is measured: every layer takes the kernel family that is fastest in a
+table of ``python -m experiments.breakeven_families``. No network is trained here: the published
+ratios are the paper's at no loss of accuracy, and whether accuracy bears the further pruning is not
+checked.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from pyadmm.breakeven import BreakEven, LayerCase, Measure, OpenFlow, Settings, break_even
 from pyadmm.breakeven import model_cases as cases_of
@@ -32,6 +36,8 @@ PAPER_SPEEDUPS: Mapping[str, tuple[float, ...]] = {
 """Of :data:`LAYERS` and all of them, synthesised for a 40 nm ASIC (ADMM-NN table 9)."""
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 _DIGITS = 4
+_LEAST_PRUNED = 2.0
+"""Layers with a lower published ratio are not pruned further: conv1."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,13 @@ class Variant:
 
     :param ratios: pruning ratio by layer; 1: dense.
     :param speedups: over the best dense kernel on the same area, by layer.
+    :param families: of each layer's kernels, where there is a choice.
     """
 
     name: str
     ratios: Mapping[str, float]
     speedups: Mapping[str, float]
+    families: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,9 @@ class Effect:
             speedups = [*(variant.speedups[name] for name in names), self.overall(variant)]
             shown = " | ".join(f"{speedup:.2f}" for speedup in speedups)
             lines.append(f"| {variant.name}: speedup | {shown} |")
+            if variant.families:
+                shown = " | ".join(variant.families[name] for name in names)
+                lines.append(f"| {variant.name}: kernels | {shown} | |")
         places = [*(LAYERS.index(name) for name in names), len(LAYERS)]
         for name, figures in PAPER_SPEEDUPS.items():
             published = [figures[place] for place in places]
@@ -122,6 +133,60 @@ def hardware_effect(
             for title, ratios in planned.items()
         ),
     )
+
+
+def recorded_effect(path: Path, board: Board) -> Effect:
+    """The table with the fastest kernel family of every layer, from measured records.
+
+    :param path: a table that ``python -m experiments.breakeven_families`` wrote.
+    :raises PyadmmError: where a layer has no record at a portion that is asked for.
+    """
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["board"] == board.name]
+    cases = {case.spec.name: case for case in cases_of(MODEL) if case.spec.kind == "conv"}
+    found = {name: [r for r in rows if r["layer"] == cases[name].label] for name in cases}
+    floors = {name: [float(r["ratio"]) for r in of if r["ratio"]] for name, of in found.items()}
+    published = {name: literature_ratios(MODEL)[name] for name in cases}
+    further = {name: ratio if ratio < _LEAST_PRUNED else 10.0 for name, ratio in published.items()}
+    planned = {
+        "published ratios": published,
+        "conv2 to conv5 at 90 % pruned": further,
+    }
+    sources = sorted({f"{r['basis']}, {r['version']}" for r in rows if r["basis"]})
+    return Effect(
+        board=board.name,
+        source="; ".join(sources),
+        macs={name: case.spec.macs for name, case in cases.items()},
+        break_evens={name: min(of, default=None) for name, of in floors.items()},
+        variants=tuple(
+            _fastest(title, ratios, found, board.name) for title, ratios in planned.items()
+        ),
+    )
+
+
+def _fastest(
+    title: str,
+    ratios: Mapping[str, float],
+    rows: Mapping[str, Sequence[Mapping[str, str]]],
+    board: str,
+) -> Variant:
+    """A variant with every layer on its fastest family."""
+    speedups, families = {}, {}
+    for name, ratio in ratios.items():
+        options = {}
+        for row in rows[name]:
+            points = (point.split(":") for point in row["curve"].split())
+            curve = {float(pruned): float(speedup) for pruned, speedup in points}
+            if _pruned(ratio) in curve:
+                options[row["family"]] = curve[_pruned(ratio)]
+        if not options:
+            raise PyadmmError(
+                f"table 9 on {board}: no kernel of {name} is recorded at {ratio:.2f}x; measure it "
+                "with python -m experiments.breakeven_families"
+            )
+        families[name] = max(options, key=lambda family: options[family])
+        speedups[name] = options[families[name]]
+    return Variant(title, ratios, speedups, families)
 
 
 def _planned(
@@ -175,9 +240,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--board", default="pynq-z2", help=", ".join(board_names()))
     parser.add_argument("--jobs", type=int, help="synthesis runs at once (default: cores)")
+    parser.add_argument("--records", type=Path, help="a table of measured kernel families")
     options = parser.parse_args(argv)
     try:
-        print(hardware_effect(load_board(options.board), OpenFlow(options.jobs)).table())
+        board = load_board(options.board)
+        if options.records:
+            print(recorded_effect(options.records, board).table())
+        else:
+            print(hardware_effect(board, OpenFlow(options.jobs)).table())
     except PyadmmError as error:
         print(error, file=sys.stderr)
         return 2

@@ -21,6 +21,7 @@ from pyadmm.breakeven import (
     Measurements,
     NotMeasured,
     OpenFlow,
+    Settings,
     break_even,
     layer_case,
     measurements,
@@ -34,6 +35,7 @@ from pyadmm.core.files import write_atomic
 from pyadmm.hardware.boards import Board, load_board
 from pyadmm.hardware.cost import kernel_resources
 from pyadmm.hardware.plan import KernelConfig, index_width
+from pyadmm.report.reference import literature_ratios
 
 PORTIONS = (0.5, 0.7, 0.8, 0.9)
 _AREA = ("lut", "ff", "bram18")
@@ -42,6 +44,7 @@ FIELDS = (
     "activation_bits", "board_clock_ns", "dense_rows", "dense_groups", "dense_cycles",
     *(f"dense_{name}" for name in _AREA), "dense_clock_estimate_ns", "rows", "groups", "window",
     "index_bits", *_AREA, "clock_estimate_ns", *(f"speedup_{p:.0%}"[:-1] for p in PORTIONS),
+    "curve",
     "reason",
 )  # fmt: skip
 _KEY = ("board", "layer", "family")
@@ -88,10 +91,16 @@ def measured_like(
     rows, groups = map(int, dense.split("x"))
     try:
         configs = candidates(case, KernelConfig("dense", rows, groups), family)
-        record = break_even(case, board, measure, configs=configs, family=family)
+        record = break_even(case, board, measure, settings_of(case), configs, family=family)
     except PyadmmError as error:
         return Measurements((), (), (NotMeasured(case.label, board.name, str(error)),))
     return Measurements((record,), ("measured",))
+
+
+def settings_of(case: LayerCase) -> Settings:
+    """The portion that ADMM-NN publishes for the layer is on its curve, too."""
+    ratio = literature_ratios(case.model).get(case.spec.name, 1.0)
+    return Settings(further=(round(1 - 1 / ratio, 4),) if ratio > 1 else ())
 
 
 def row_of(record: BreakEven) -> dict[str, Any]:
@@ -111,6 +120,7 @@ def row_of(record: BreakEven) -> dict[str, Any]:
         "board_clock_ns": record.board_clock_ns,
         "dense_cycles": record.dense.cycles,
         **_kernel(record.dense, "dense_"),
+        "curve": " ".join(f"{p.pruned:g}:{p.speedup:.3f}" for p in record.curve if p.speedup),
         "reason": record.curve[-1].reason,
     }
     if point is not None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from torch import nn
 
 from pyadmm import breakeven, container, settings
 from pyadmm.breakeven import BreakEven, LayerCase, LayerFormat, Measurements, network_cases
+from pyadmm.breakeven.settings import PrunedFamily, Settings
+from pyadmm.breakeven.store import known
 from pyadmm.codegen.hls import generate
 from pyadmm.codegen.rtl import generate_rtl
 from pyadmm.compression import hardware_aware
@@ -266,6 +268,18 @@ class Session:
             return self.measured_break_even.results
         except MissingToolError:
             return ()  # The step that measures it has said so.
+
+    @property
+    def family_records(self) -> tuple[BreakEven, ...]:
+        """The records that the compression obeys, and those of other families that are at hand."""
+        if not self.break_even:
+            return ()
+        found = (
+            known(case, self.board, Settings(), family)
+            for case in self.layer_cases
+            for family in get_args(PrunedFamily)[1:]
+        )
+        return (*self.break_even, *(record for record, _ in filter(None, found)))
 
     @cached_property
     def floors(self) -> dict[str, float]:

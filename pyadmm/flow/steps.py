@@ -115,7 +115,22 @@ def _break_even(session: Session) -> Outcome:
     first = found.results[0]
     text = f"by {first.tool} {first.version} ({first.basis}; {found.origin}): {ratios}"
     text += "".join(f"; {gap.text}" for gap in found.missing)
-    return Outcome(text, {"layers": layers, "origin": found.origin}, tuple(files))
+    curves: dict[str, list[dict[str, Any]]] = {}
+    for record in session.family_records:
+        curves.setdefault(record.name, []).append(_curve(record))
+    facts = {"layers": layers, "origin": found.origin, "curves": curves}
+    return Outcome(text, facts, tuple(files))
+
+
+def _curve(record: breakeven.BreakEven) -> dict[str, Any]:
+    """What the report's :class:`~pyadmm.report.record.SpeedupCurve` holds."""
+    points = [(p.pruned, p.speedup) for p in record.curve if p.speedup is not None]
+    return {
+        "family": record.family,
+        "basis": record.basis,
+        "pruned": [pruned for pruned, _ in points],
+        "speedups": [speedup for _, speedup in points],
+    }
 
 
 def _prune(session: Session) -> Outcome:

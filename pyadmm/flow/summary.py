@@ -45,6 +45,7 @@ from pyadmm.report.record import (
     ResourceUse,
     RunFacts,
     RunRecord,
+    SpeedupCurve,
     StepTime,
     Trial,
 )
@@ -230,7 +231,7 @@ def _file(session: Session) -> FileRecord:
 def _layers(session: Session, progress: Progress) -> tuple[LayerRecord, ...]:
     parts = _parts(session)
     decisions = {d["layer"]: d for d in progress.facts("prune").get("decisions", [])}
-    floors = progress.facts(BREAK_EVEN).get("layers", {})
+    floors, curves = (progress.facts(BREAK_EVEN).get(name, {}) for name in ("layers", "curves"))
     return tuple(
         _layer(
             session,
@@ -239,6 +240,7 @@ def _layers(session: Session, progress: Progress) -> tuple[LayerRecord, ...]:
             decisions.get(layer.name, {}),
             floors.get(layer.name),
             kernel=_kernel(session, progress, layer.name),
+            curves=curves.get(layer.name, []),
         )
         for layer in session.model.layers
     )
@@ -252,6 +254,7 @@ def _layer(
     floor: Mapping[str, Any] | None,
     *,
     kernel: Kernel | None,
+    curves: Sequence[Mapping[str, Any]],
 ) -> LayerRecord:
     own = [part for part in parts if part.name.rpartition(".")[0] == layer.name]
     return LayerRecord(
@@ -265,6 +268,10 @@ def _layer(
         scales=tuple(float(scale) for scale in layer.weight_scale),
         parts=tuple(BytePart(part.name.rpartition(".")[2], part.bytes) for part in own),
         break_even=_floor(floor),
+        curves=tuple(
+            SpeedupCurve(c["family"], c["basis"], tuple(c["pruned"]), tuple(c["speedups"]))
+            for c in curves
+        ),
         planned=decision.get("before"),
         active_weights=_active_weights(session, layer.name),
         decision=None if not decision else _decided(decision),

@@ -68,6 +68,7 @@ def build_page(record: RunRecord) -> Page:
         needs_vendor_tools=record.needs_vendor_tools,
         training=_training_charts(record),
         layer_charts=_layer_charts(record),
+        curves=_curves_chart(record),
         hardware_chart=_chart(
             "Chip resources",
             "A dashed outline is a modelled figure, a filled bar the figure of a tool.",
@@ -118,6 +119,20 @@ def _layer_charts(record: RunRecord) -> tuple[Chart, Chart]:
             "Every byte of the file counts: header, shapes, scales, biases, positions, levels.",
             plots.bytes_svg(record),
         ),
+    )
+
+
+def _curves_chart(record: RunRecord) -> Chart | None:
+    svg = plots.curves_svg(record)
+    if svg is None:
+        return None
+    bases = sorted({curve.basis for layer in record.layers for curve in layer.curves})
+    return _chart(
+        "Speedup of pruned kernels",
+        f"Against the best dense kernel on the same area, {', '.join(bases)}, for the families of "
+        "kernels that have been measured for these layers (pyadmm breakeven --family measures "
+        "others). A family breaks even where its line crosses ×1; the dashed line is this run.",
+        svg,
     )
 
 

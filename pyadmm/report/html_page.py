@@ -71,5 +71,6 @@ class Page:
     needs_vendor_tools: tuple[str, ...]
     training: tuple[Chart, ...]
     layer_charts: tuple[Chart, ...]
+    curves: Chart | None
     hardware_chart: Chart
     tables: dict[str, Table] = field(default_factory=dict)

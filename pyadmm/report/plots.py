@@ -70,6 +70,9 @@ _LEGEND_CHARACTERS = 98
 BAR_LIMIT = 60
 """Most bars of one chart; the tables hold the rest."""
 _BAND_LIMIT = 200
+_CURVE_LIMIT = 12
+"""Most layers whose curves are drawn."""
+_THIS_RUN = "this run"
 _LABEL_LIMIT = 26
 _LEAST_ERROR = 1e-2
 _LEAST_RESIDUAL = 1e-9
@@ -189,6 +192,53 @@ def layers_svg(record: RunRecord) -> str | None:
         "Pruning ratio and break-even ratio per layer",
         draw,
     )
+
+
+def curves_svg(record: RunRecord) -> str | None:
+    """Speedup over the portion pruned, per layer and kernel family, and where this run is."""
+    layers = [la for la in record.layers if any(curve.pruned for curve in la.curves)]
+    layers = layers[:_CURVE_LIMIT]
+    if not layers:
+        return None
+    drawn = [curve.family for layer in layers for curve in layer.curves if curve.pruned]
+    families = list(dict.fromkeys(drawn))
+    columns = min(4, len(layers))
+    rows = -(-len(layers) // columns)
+
+    def draw(figure: Figure) -> None:
+        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
+        for axes, layer in zip(panels, layers, strict=False):
+            _draw_curves(axes, layer, families)
+        for axes in panels[len(layers) :]:
+            axes.set_visible(False)
+        handles = {handle.get_label(): handle for axes in panels for handle in axes.get_lines()}
+        shown = [handles[name] for name in [*families, _THIS_RUN] if name in handles]
+        figure.legend(handles=shown, loc="outside upper left", ncols=len(shown), fontsize=8)
+        figure.supxlabel("weights pruned", color=MUTED, fontsize=8.5)
+        figure.supylabel("speedup", color=MUTED, fontsize=8.5)
+
+    height = 0.7 + 1.75 * rows
+    title = "Speedup over the portion pruned, by kernel family"
+    return _chart("curves", height, title, draw, width=2 * _WIDTH)
+
+
+def _draw_curves(axes: Axes, layer: LayerRecord, families: Sequence[str]) -> None:
+    for curve in (curve for curve in layer.curves if curve.pruned):
+        colour = SERIES[families.index(curve.family) % len(SERIES)]
+        portions = [100 * portion for portion in curve.pruned]
+        axes.plot(
+            portions, curve.speedups, color=colour, label=curve.family, marker="o", markersize=2.5
+        )
+    axes.axhline(1, color=BAD, linewidth=1)
+    if layer.kept is not None:
+        at = 100 * (1 - layer.kept)
+        axes.axvline(at, color=MUTED, linewidth=1, linestyle="--", label=_THIS_RUN)
+    axes.set_title(_shorten(layer.name), fontsize=8.5, color=INK)
+    axes.set_xlim(0, 100)
+    axes.xaxis.set_major_locator(FixedLocator([0, 20, 40, 60, 80]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g} %"))
+    axes.set_yscale("log")
+    _log_ticks(axes.yaxis, "×{:g}")
 
 
 def bytes_svg(record: RunRecord) -> str | None:
@@ -351,9 +401,11 @@ def _shorten(text: str) -> str:
     return line if len(line) <= _LABEL_LIMIT else line[: _LABEL_LIMIT - 1] + "…"
 
 
-def _chart(name: str, height: float, title: str, draw: Callable[[Figure], None]) -> str:
+def _chart(
+    name: str, height: float, title: str, draw: Callable[[Figure], None], *, width: float = _WIDTH
+) -> str:
     with matplotlib.rc_context(_RC):
-        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
         figure.patch.set_alpha(0)
         draw(figure)

@@ -173,6 +173,28 @@ class Kernel:
 
 
 @dataclass(frozen=True)
+class SpeedupCurve:
+    """How much faster one family of kernels is than the dense one on the same area.
+
+    :param family: for example ``sparse``, ``balanced``.
+    :param pruned: portions of the weights, ascending, at which a kernel fits that area.
+    :param speedups: at these portions.
+    """
+
+    family: str
+    basis: Basis
+    pruned: tuple[Amount, ...]
+    speedups: tuple[Amount, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.pruned) != len(self.speedups):
+            raise PyadmmError(
+                f"record: curve {self.family} has {len(self.pruned)} portions, but "
+                f"{len(self.speedups)} speedups"
+            )
+
+
+@dataclass(frozen=True)
 class LayerRecord:
     """What the run found about one weighted layer.
 
@@ -183,6 +205,7 @@ class LayerRecord:
     :param scales: real weight = code * scale; one value or one per output channel.
     :param parts: what the layer takes in the ``.admm`` file.
     :param break_even: least pruning ratio at which the hardware gains, and its basis.
+    :param curves: speedups of the kernel families that have been measured.
     :param planned: pruning ratio that was planned before break-even was considered.
     :param active_weights: weights between active inputs and outputs; what the dense kernel would take.
     :param decision: what the schedule chose, for example ``pruned`` or ``kept dense``.
@@ -199,6 +222,7 @@ class LayerRecord:
     scales: tuple[Amount, ...] = ()
     parts: tuple[BytePart, ...] = ()
     break_even: Quantity | None = None
+    curves: tuple[SpeedupCurve, ...] = ()
     planned: Amount | None = None
     active_weights: Count | None = field(default=None, metadata={FORMERLY: "living"})
     decision: str | None = None

@@ -235,10 +235,15 @@ def test_break_even_is_obeyed_by_every_phase(
         measured = break_even(case, session.board, by_lanes)
         record = replace(measured, ratio=floors[case.spec.name], version=yosys.tool_version())
         remember(case, session.board, Settings(), record)
+        remember(case, session.board, Settings(), replace(record, family="shared"))
     assert session.floors == floors
     assert main(["--config", "floors.yaml"]) == 0
     said = capsys.readouterr().out
     assert "3 measured before on this machine): stem 1.20x, block 2.50x, fc 40.00x" in said
+    step = json.loads((here / "run" / "steps" / "breakeven.json").read_text())
+    for curves in step["facts"]["curves"].values():
+        assert [curve["family"] for curve in curves] == ["sparse", "shared"]
+        assert curves[0]["speedups"] == curves[1]["speedups"] != []
     model = container.load(here / "run" / "mynet-Net.admm")
     for layer in model.layers:
         ratio = layer.spec.weights / layer.nnz

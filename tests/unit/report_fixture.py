@@ -19,6 +19,7 @@ from pyadmm.report.record import (
     ResourceUse,
     RunFacts,
     RunRecord,
+    SpeedupCurve,
     StepTime,
     Trial,
 )
@@ -127,6 +128,22 @@ def _layers() -> tuple[LayerRecord, ...]:
                 BytePart("biases", shape[0] // 2),
             ),
             break_even=Quantity(break_even, "modelled"),
+            curves=tuple(
+                SpeedupCurve(
+                    family,
+                    "post-synthesis",
+                    portions,
+                    tuple(
+                        1 / (1 - portion) / (gain if family == "sparse" else 1.1)
+                        for portion in portions
+                    ),
+                )
+                for family, gain, portions in (
+                    ("sparse", break_even, (0.3, 0.5, 0.7, 0.9)),
+                    ("balanced", 1.1, (0.1, 0.5, 0.9)),
+                    ("shared", 1.1, ()),
+                )
+            ),
             planned=1.1 * break_even,
             active_weights=min(2 * nnz, math.prod(shape)),
             decision=decision,

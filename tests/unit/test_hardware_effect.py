@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
-from experiments.admm_nn_table9 import Effect, hardware_effect, main
+from experiments.admm_nn_table9 import Effect, hardware_effect, main, recorded_effect
 from pyadmm.breakeven import LayerCase, Measured
 from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.boards import Board, load_board
@@ -79,3 +80,32 @@ def test_what_does_not_fit_is_one_line(capsys: pytest.CaptureFixture[str]) -> No
     assert "alexnet.conv1 on zybo-z7-10: not even the smallest" in capsys.readouterr().err
     with pytest.raises(PyadmmError, match="cannot be reached"):
         hardware_effect(load_board("pynq-z2"), areas(10**6), CASES)  # type: ignore[arg-type]
+
+
+def test_recorded_families_give_the_table_without_synthesis(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of every layer the fastest family at each portion; all by the operations."""
+    rows = ["board,layer,family,ratio,basis,version,curve"]
+    for number in range(1, 6):
+        curve = "0.19:1.2 0.8:4.5 0.81:4.6 0.9:8"
+        rows.append(f"pynq-z2,alexnet.conv{number},shared,1.1,post-synthesis,Yosys 1,{curve}")
+        curve = "0.8:5 0.81:5 0.9:7" if number > 1 else ""
+        rows.append(f"pynq-z2,alexnet.conv{number},sparse,,post-synthesis,Yosys 1,{curve}")
+    table = tmp_path / "breakeven.csv"
+    table.write_text("\n".join(rows) + "\n")
+    assert main(["--records", str(table)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("| pynq-z2, post-synthesis, Yosys 1 | conv1 |")
+    assert "| 1.20 | 5.00 | 5.00 | 5.00 | 5.00 | " in lines[4]
+    assert "| shared | sparse | sparse | sparse | sparse |" in lines[5]
+    assert "| shared | shared | shared | shared | shared |" in lines[8]
+    found = recorded_effect(table, load_board("pynq-z2"))
+    first, second = found.variants
+    macs = found.macs
+    time = macs["conv1"] / 1.2 + (sum(macs.values()) - macs["conv1"]) / 8
+    assert found.overall(second) == pytest.approx(sum(macs.values()) / time)
+    assert found.overall(second) > found.overall(first)
+    table.write_text("\n".join(rows[:-3]) + "\n")
+    assert main(["--records", str(table)]) == 2
+    assert "no kernel of conv5 is recorded at 5.00x" in capsys.readouterr().err

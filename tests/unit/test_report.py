@@ -13,7 +13,7 @@ import pytest
 
 from pyadmm.cli.report import main
 from pyadmm.core.errors import PyadmmError
-from pyadmm.report import write_report
+from pyadmm.report import plots, write_report
 from pyadmm.report.html import render_html
 from pyadmm.report.record import (
     BytePart,
@@ -27,6 +27,7 @@ from pyadmm.report.record import (
     Quantity,
     ResourceUse,
     RunRecord,
+    SpeedupCurve,
     record_from_json,
     record_to_json,
 )
@@ -36,7 +37,7 @@ from tests.unit.report_fixture import lenet_record
 
 REFERENCE = Path(__file__).resolve().parents[2].parent / "shared" / "reference"
 EVIL = '=HYPERLINK("http://x")<script>alert(\'x\')</script>$\\frac{&"'
-CHARTS = {"training", "residuals", "layers", "bytes", "hardware"}
+CHARTS = {"training", "residuals", "layers", "curves", "bytes", "hardware"}
 
 
 class Page(HTMLParser):
@@ -126,7 +127,7 @@ def test_the_page_is_self_contained(page: Page) -> None:
     assert "https://" not in html
 
 
-def test_the_page_has_five_charts_with_unique_ids(page: Page) -> None:
+def test_the_page_has_six_charts_with_unique_ids(page: Page) -> None:
     assert page.tags["svg"] == len(CHARTS)
     assert len(page.ids) == len(set(page.ids))
     used = [v for k, v in page.attributes if "url(#" in v or (k == "href" and v.startswith("#"))]
@@ -161,6 +162,25 @@ def test_every_layer_is_shown_against_its_break_even(page: Page) -> None:
         assert f"×{layer.active_ratio:.3g} of active" in table
         assert str(layer.why) in table
     assert "Trials of pruning further, by validation accuracy: ×1: 99.02%, ×2: 98.71%." in table
+
+
+def test_speedups_are_drawn_by_family_and_layer(page: Page) -> None:
+    record = lenet_record()
+    svg = plots.curves_svg(record)
+    assert svg is not None
+    texts = re.findall(r"<text[^>]*>([^<]*)<", svg)
+    assert [name for name in ("sparse", "balanced", "this run") if name in texts] == [
+        "sparse", "balanced", "this run",
+    ]  # fmt: skip
+    assert "shared" not in texts  # No kernel of that family fits.
+    assert all(layer.name in texts for layer in record.layers)
+    assert "Speedup of pruned kernels" in page.words
+    assert "on the same area, post-synthesis, for" in page.words
+    bare = replace(record, layers=tuple(replace(la, curves=()) for la in record.layers))
+    assert plots.curves_svg(bare) is None
+    assert "Speedup of pruned kernels" not in Page(render_html(bare)).words
+    with pytest.raises(PyadmmError, match="curve sparse has 1 portions, but 0 speedups"):
+        SpeedupCurve("sparse", "modelled", (0.5,), ())
 
 
 def test_dense_designs_are_shown_as_multiples_of_the_sparse_one(page: Page) -> None:
@@ -204,7 +224,8 @@ def test_unknown_everywhere_is_said_and_nothing_breaks() -> None:
     )
     page = Page(render_html(record))
     assert page.words.count("unknown") > 30
-    assert page.words.count("Nothing to draw: unknown.") == len(CHARTS)
+    # Without records of break-evens there is no chart of their curves.
+    assert page.words.count("Nothing to draw: unknown.") == len(CHARTS) - 1
     for empty in (RunRecord(), record):
         words = Page(render_html(empty)).words
         assert "None" not in words
@@ -279,7 +300,7 @@ def test_extreme_numbers_are_drawn() -> None:
         hardware=replace(lenet_record().hardware, resources=resources),
     )
     html = render_html(record)
-    assert Page(html).tags["svg"] == len(CHARTS)
+    assert Page(html).tags["svg"] == len(CHARTS) - 1  # No curves of break-evens.
     assert "report.xlsx holds them all" in html
     assert sheets(record)["History"].max_row == 3_001
 
