@@ -11,6 +11,7 @@ import csv
 import io
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -29,12 +30,14 @@ from pyadmm.breakeven import (
     model_names,
 )
 from pyadmm.breakeven.kernels import kernel_stage
+from pyadmm.breakeven.measure import Measure, Measured, rounded_capacity
 from pyadmm.breakeven.settings import PrunedFamily
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic
 from pyadmm.hardware.boards import Board, load_board
 from pyadmm.hardware.cost import kernel_resources
-from pyadmm.hardware.plan import KernelConfig, index_width
+from pyadmm.hardware.plan import KernelConfig, StagePlan, index_width
+from pyadmm.model.types import Resources
 from pyadmm.report.reference import literature_ratios
 
 PORTIONS = (0.5, 0.7, 0.8, 0.9)
@@ -50,6 +53,7 @@ FIELDS = (
 _KEY = ("board", "layer", "family")
 _GROUP_SHARES = (1.5, 1.35, 1.2, 1.1, 1.0, 0.9, 0.8, 0.65, 0.5)
 """Groups of the balanced kernels that are tried, in shares of the dense kernel's."""
+_DEPTHS = (1024, 2048)
 _MODEL_ERROR = 1.3
 """By which factor the model may put a balanced kernel above the dense one that still may fit it."""
 
@@ -59,12 +63,18 @@ def candidates(case: LayerCase, dense: KernelConfig, family: str) -> list[Kernel
 
     Balanced kernels need less memory, and those that share all positions fewer LUTs a group, so
     that more groups may fit the dense kernel's area. Synthesis says which do: the fewest slots that
-    a family could take come first, for every window.
+    a family could take come first, for every window. Kernels whose modelled LUTs exceed the dense
+    kernel's by far are left out.
+
+    :raises PyadmmError: where the family has no kernel for the layer.
     """
     channels, *size = case.spec.input_shape
     single = size == [1, 1]
     most = channels if single or case.spec.kernel == (1, 1) else case.spec.kernel[1]
+    most = most if case.spec.square_stride == 1 else 1
     windows = (1,) if family == "shared" else (2, 4) if single else (2, 3)
+    if most < windows[0]:
+        raise PyadmmError(f"{case.label}: windows of several places need stride 1")
     blocks = 1 if case.resident else case.spec.groups  # which run one after the other
     outputs, channels = case.spec.outputs // blocks, channels // blocks
     fewest = {-(-outputs // groups): groups for groups in range(outputs, 0, -1)}
@@ -81,16 +91,51 @@ def candidates(case: LayerCase, dense: KernelConfig, family: str) -> list[Kernel
     return kernels
 
 
+@dataclass(frozen=True)
+class WithinArea:
+    """Measures kernels; where one exceeds an area, with memories deep enough for block RAM.
+
+    Yosys makes LUT RAM of narrow memories up to a depth that depends on their width.
+    """
+
+    measure: Measure
+    limit: Resources
+
+    def __call__(self, stages: Sequence[StagePlan], board: Board) -> list[Measured]:
+        """One result per stage, in order."""
+        found = self.measure(stages, board)
+        for depth in _DEPTHS:
+            deeper = [
+                place
+                for place, (stage, result) in enumerate(zip(stages, found, strict=True))
+                if stage.config.family == "balanced"
+                and stage.entry_capacity < depth
+                and not result.resources.fits(self.limit)
+            ]
+            tried = [replace(stages[place], entry_capacity=depth) for place in deeper]
+            for place, result in zip(deeper, self.measure(tried, board), strict=True):
+                if result.resources.fits(self.limit):
+                    found[place] = result
+        return found
+
+
 def measured_like(
-    case: LayerCase, board: Board, family: PrunedFamily, dense: str, measure: OpenFlow
+    case: LayerCase, board: Board, family: PrunedFamily, dense: str, measure: Measure
 ) -> Measurements:
     """The break-even against one dense kernel.
 
     :param dense: tile rows and groups, such as ``1x9``.
     """
     rows, groups = map(int, dense.split("x"))
+    config = KernelConfig("dense", rows, groups)
+    slots = -(-case.spec.outputs // groups) if case.resident else 2
+    stage = kernel_stage(case, config, slots * (case.spec.weights // case.spec.outputs))
     try:
-        configs = candidates(case, KernelConfig("dense", rows, groups), family)
+        limit = measure(
+            [replace(stage, entry_capacity=rounded_capacity(stage.entry_capacity))], board
+        )
+        measure = WithinArea(measure, limit[0].resources)
+        configs = candidates(case, config, family)
         record = break_even(case, board, measure, settings_of(case), configs, family=family)
     except PyadmmError as error:
         return Measurements((), (), (NotMeasured(case.label, board.name, str(error)),))

@@ -12,7 +12,7 @@ import numpy as np
 import openpyxl
 import pytest
 
-from experiments.breakeven_families import candidates
+from experiments.breakeven_families import WithinArea, candidates, measured_like, row_of
 from pyadmm.breakeven import (
     BreakEven,
     LayerCase,
@@ -26,6 +26,7 @@ from pyadmm.breakeven import (
     to_json,
     write_outputs,
 )
+from pyadmm.breakeven.kernels import kernel_stage
 from pyadmm.breakeven.measure import kernel_sources, rounded_capacity
 from pyadmm.breakeven.outputs import markdown
 from pyadmm.cli import breakeven as command_line
@@ -98,6 +99,39 @@ def test_more_groups_than_the_dense_kernel_has_are_tried() -> None:
     kernels = candidates(CASE, KernelConfig("dense", 1, 3), "shared")
     assert kernels[0].family == "dense"
     assert [kernel.groups for kernel in kernels[1:]] == [4, 3, 2]
+
+
+def test_memories_become_deeper_where_that_fits_the_area() -> None:
+    """LUT RAM below 1024 entries, block RAM from there on; only kernels over the limit change."""
+
+    def measure(stages: Sequence[StagePlan], board: Board) -> list[Measured]:
+        def one(stage: StagePlan) -> Measured:
+            deep = stage.entry_capacity >= 1024
+            area = Resources(lut=100 if deep else stage.entry_capacity, bram18=2 if deep else 0)
+            return Measured(area, 8.0, "post-synthesis", "test", "1")
+
+        return [one(stage) for stage in stages]
+
+    def luts(limit: Resources, family: str) -> list[float]:
+        config = KernelConfig(family, 1, 2, 2)  # type: ignore[arg-type]
+        stages = [kernel_stage(CASE, config, entries) for entries in (96, 512)]
+        return [found.resources.lut for found in WithinArea(measure, limit)(stages, BOARD)]
+
+    assert luts(Resources(lut=200, bram18=2), "balanced") == [96, 100]
+    assert luts(Resources(lut=200, bram18=1), "balanced") == [96, 512]
+    assert luts(Resources(lut=200, bram18=2), "dense") == [96, 512]
+
+
+def test_kernels_are_compared_with_the_dense_one_that_is_named() -> None:
+    found = measured_like(CASE, BOARD, "shared", "1x3", by_lanes(0))  # type: ignore[arg-type]
+    (record,) = found.results
+    assert (record.dense.config.tile_rows, record.dense.config.groups) == (1, 3)
+    row = row_of(record)
+    assert (row["dense_groups"], row["family"], row["layer"]) == (3, "shared", "c")
+    assert row["curve"].split()[-1] == f"0.9:{record.speedup_at(0.9):.3f}"
+    wide = replace(CASE, spec=LayerSpec("c", "conv", (8, 4, 3, 3), (4, 9, 9), stride=2))
+    gap = measured_like(wide, BOARD, "balanced", "1x3", by_lanes(0))  # type: ignore[arg-type]
+    assert gap.missing[0].reason == "c: windows of several places need stride 1"
 
 
 def test_strides_have_windows_of_one_place() -> None:
