@@ -51,20 +51,30 @@ FIELDS = (
     "reason",
 )  # fmt: skip
 _KEY = ("board", "layer", "family")
-_GROUP_SHARES = (1.5, 1.35, 1.2, 1.1, 1.0, 0.9, 0.8, 0.65, 0.5)
-"""Groups of the balanced kernels that are tried, in shares of the dense kernel's."""
 _DEPTHS = (1024, 2048)
-_MODEL_ERROR = 1.3
-"""By which factor the model may put a balanced kernel above the dense one that still may fit it."""
+_LEAST_AREA, _STEP_RATIO = 0.5, 1.1
+_MODEL_ERROR, _LANES_ERROR = 1.3, 1.05
+"""Modelled LUTs of balanced kernels that are tried, in shares of the dense kernel's: with one lane a
+group, and with more, which the model describes better."""
+
+
+def named(case: LayerCase, kernels: Sequence[str]) -> list[KernelConfig]:
+    """Balanced kernels by rows, groups and window, such as ``1x9x1``."""
+    channels, *size = case.spec.input_shape
+    channels = channels if case.resident else case.spec.kernel_channels
+    found = []
+    for kernel in kernels:
+        rows, groups, window = map(int, kernel.split("x"))
+        bits = index_width(-(-channels // window) if size == [1, 1] else channels)
+        found.append(KernelConfig("balanced", rows, groups, bits, window=window))
+    return found
 
 
 def candidates(case: LayerCase, dense: KernelConfig, family: str) -> list[KernelConfig]:
-    """``dense`` and the balanced kernels of its tile height with up to half as many groups more.
+    """``dense`` and the balanced kernels whose modelled area is near the dense kernel's or below.
 
-    Balanced kernels need less memory, and those that share all positions fewer LUTs a group, so
-    that more groups may fit the dense kernel's area. Synthesis says which do: the fewest slots that
-    a family could take come first, for every window. Kernels whose modelled LUTs exceed the dense
-    kernel's by far are left out.
+    Of kernels that need the same cycles for all windows of the layer, those of the least area; of
+    those that differ by some percent, one. Synthesis says which fit.
 
     :raises PyadmmError: where the family has no kernel for the layer.
     """
@@ -77,18 +87,31 @@ def candidates(case: LayerCase, dense: KernelConfig, family: str) -> list[Kernel
         raise PyadmmError(f"{case.label}: windows of several places need stride 1")
     blocks = 1 if case.resident else case.spec.groups  # which run one after the other
     outputs, channels = case.spec.outputs // blocks, channels // blocks
-    fewest = {-(-outputs // groups): groups for groups in range(outputs, 0, -1)}
-    wanted = {max(round(share * dense.groups), 1) for share in _GROUP_SHARES}
-    slots = {-(-outputs // groups) for groups in wanted if groups <= outputs}
-    limit = _MODEL_ERROR * kernel_resources(kernel_stage(case, dense, 1)).lut
-    kernels = [dense]
-    for groups in sorted((fewest[count] for count in slots), reverse=True):
-        for window in (w for w in windows if w <= most):
-            bits = index_width(-(-channels // window) if single else channels)
-            kernel = KernelConfig("balanced", dense.tile_rows, groups, bits, window=window)
-            if kernel_resources(kernel_stage(case, kernel, 1)).lut <= limit:
-                kernels.append(kernel)
+    area = kernel_resources(kernel_stage(case, dense, 1)).lut
+    found: dict[tuple[int, int], tuple[float, KernelConfig]] = {}
+    for rows in _steps(case.spec.output_shape[1]):
+        for groups in _steps(outputs):
+            for window in (w for w in windows if w <= most):
+                bits = index_width(-(-channels // window) if single else channels)
+                kernel = KernelConfig("balanced", rows, groups, bits, window=window)
+                stage = kernel_stage(case, kernel, 1)
+                luts = kernel_resources(stage).lut / area
+                error = _MODEL_ERROR if stage.lanes == 1 else _LANES_ERROR
+                key = stage.tiles * -(-outputs // groups), window
+                if _LEAST_AREA <= luts <= error and luts < found.get(key, (luts + 1,))[0]:
+                    found[key] = luts, kernel
+    kernels, last = [dense], dict.fromkeys(windows, 0.0)
+    for (steps, window), (_, kernel) in sorted(found.items(), key=lambda item: item[0]):
+        same = (kernel.tile_rows, kernel.groups) == (dense.tile_rows, dense.groups)
+        if same or steps >= _STEP_RATIO * last[window]:
+            kernels.append(kernel)
+            last[window] = steps
     return kernels
+
+
+def _steps(count: int) -> list[int]:
+    """Rows or groups that need fewer steps for ``count`` than any smaller number."""
+    return sorted({-(-count // steps) for steps in range(1, count + 1)})
 
 
 @dataclass(frozen=True)
@@ -120,13 +143,14 @@ class WithinArea:
 
 
 def measured_like(
-    case: LayerCase, board: Board, family: PrunedFamily, dense: str, measure: Measure
+    case: LayerCase, board: Board, family: PrunedFamily, kernels: Sequence[str], measure: Measure
 ) -> Measurements:
     """The break-even against one dense kernel.
 
-    :param dense: tile rows and groups, such as ``1x9``.
+    :param kernels: tile rows and groups of the dense kernel, such as ``1x9``, and which balanced
+        kernels to try (:func:`named`); none: :func:`candidates`.
     """
-    rows, groups = map(int, dense.split("x"))
+    rows, groups = map(int, kernels[0].split("x"))
     config = KernelConfig("dense", rows, groups)
     slots = -(-case.spec.outputs // groups) if case.resident else 2
     stage = kernel_stage(case, config, slots * (case.spec.weights // case.spec.outputs))
@@ -135,8 +159,9 @@ def measured_like(
             [replace(stage, entry_capacity=rounded_capacity(stage.entry_capacity))], board
         )
         measure = WithinArea(measure, limit[0].resources)
-        configs = candidates(case, config, family)
-        record = break_even(case, board, measure, settings_of(case), configs, family=family)
+        given = named(case, kernels[1:])
+        chosen = [config, *given] if given else candidates(case, config, family)
+        record = break_even(case, board, measure, settings_of(case), chosen, family=family)
     except PyadmmError as error:
         return Measurements((), (), (NotMeasured(case.label, board.name, str(error)),))
     return Measurements((record,), ("measured",))
@@ -217,7 +242,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--dense",
         metavar="ROWSxGROUPS",
-        help="the dense kernel to compare with, and balanced kernels near it only: far fewer runs",
+        help="the dense kernel to compare with, and balanced kernels near its area: far fewer runs",
+    )
+    parser.add_argument(
+        "--kernels",
+        nargs="+",
+        default=(),
+        metavar="ROWSxGROUPSxWINDOW",
+        help="with --dense: the balanced kernels to try, instead of all near its area",
     )
     parser.add_argument("--jobs", type=int, help="synthesis runs at once (default: cores)")
     parser.add_argument("--out", type=Path, default=Path("experiments/results/breakeven.csv"))
@@ -231,7 +263,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 for family in options.family:
                     flow = OpenFlow(options.jobs)
                     if options.dense:
-                        found = measured_like(case, board, family, options.dense, flow)
+                        kernels = (options.dense, *options.kernels)
+                        found = measured_like(case, board, family, kernels, flow)
                     else:
                         found = measurements([case], board, family=family)
                     rows = [row_of(record) for record in found.results]

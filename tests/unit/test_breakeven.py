@@ -34,6 +34,7 @@ from pyadmm.cli.breakeven import main
 from pyadmm.core.errors import PyadmmError
 from pyadmm.eda.reports import ResourceUse, SynthesisReport
 from pyadmm.hardware.boards import Board, load_board
+from pyadmm.hardware.cost import kernel_resources
 from pyadmm.hardware.plan import KernelConfig, StagePlan
 from pyadmm.model.types import LayerSpec, Resources
 
@@ -95,10 +96,12 @@ def test_short_memories_that_exceed_the_luts_become_block_ram() -> None:
     assert all(p.sparse is not None and p.sparse.entry_capacity == 512 for p in result.curve)
 
 
-def test_more_groups_than_the_dense_kernel_has_are_tried() -> None:
+def test_kernels_near_the_area_are_tried() -> None:
     kernels = candidates(CASE, KernelConfig("dense", 1, 3), "shared")
     assert kernels[0].family == "dense"
-    assert [kernel.groups for kernel in kernels[1:]] == [4, 3, 2]
+    luts = [kernel_resources(kernel_stage(CASE, kernel, 1)).lut for kernel in kernels]
+    assert all(0.5 * luts[0] <= other <= 1.05 * luts[0] for other in luts[1:])
+    assert (1, 3) in {(kernel.tile_rows, kernel.groups) for kernel in kernels[1:]}
 
 
 def test_memories_become_deeper_where_that_fits_the_area() -> None:
@@ -123,14 +126,17 @@ def test_memories_become_deeper_where_that_fits_the_area() -> None:
 
 
 def test_kernels_are_compared_with_the_dense_one_that_is_named() -> None:
-    found = measured_like(CASE, BOARD, "shared", "1x3", by_lanes(0))  # type: ignore[arg-type]
+    found = measured_like(CASE, BOARD, "shared", ["1x3"], by_lanes(0))  # type: ignore[arg-type]
     (record,) = found.results
     assert (record.dense.config.tile_rows, record.dense.config.groups) == (1, 3)
     row = row_of(record)
     assert (row["dense_groups"], row["family"], row["layer"]) == (3, "shared", "c")
     assert row["curve"].split()[-1] == f"0.9:{record.speedup_at(0.9):.3f}"
+    kernels = ["1x3", "1x2x1"]
+    found = measured_like(CASE, BOARD, "shared", kernels, by_lanes(0))  # type: ignore[arg-type]
+    assert {p.sparse.config.groups for p in found.results[0].curve if p.sparse} == {2}
     wide = replace(CASE, spec=LayerSpec("c", "conv", (8, 4, 3, 3), (4, 9, 9), stride=2))
-    gap = measured_like(wide, BOARD, "balanced", "1x3", by_lanes(0))  # type: ignore[arg-type]
+    gap = measured_like(wide, BOARD, "balanced", ["1x3"], by_lanes(0))  # type: ignore[arg-type]
     assert gap.missing[0].reason == "c: windows of several places need stride 1"
 
 
