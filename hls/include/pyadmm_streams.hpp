@@ -1,4 +1,4 @@
-// The accelerator's two AXI4-Streams: images in, logits out.
+// The accelerator's two AXI4-Streams: images in, logits out. The input has words of 32 or 64 bits.
 #ifndef PYADMM_STREAMS_HPP
 #define PYADMM_STREAMS_HPP
 
@@ -9,12 +9,53 @@
 
 namespace pyadmm {
 
+template <int BITS>
+using StreamOf = hls::stream<ap_axiu<BITS, 0, 0, 0>>;
 typedef ap_axiu<32, 0, 0, 0> AxiWord;
-typedef hls::stream<AxiWord> AxiStream;
+typedef StreamOf<32> AxiStream;
+
+// The integer that holds a word of the stream.
+template <int BITS>
+struct WordOf;
+template <>
+struct WordOf<32> {
+    typedef uint32_t type;
+};
+template <>
+struct WordOf<64> {
+    typedef uint64_t type;
+};
 
 inline uint32_t read_word(AxiStream& stream) {
 #pragma HLS INLINE
     return uint32_t(stream.read().data);
+}
+
+// A weight image on a stream of 64 bits: two words in each, the lower half first.
+class WordHalves {
+public:
+    explicit WordHalves(StreamOf<64>& stream) : stream_(stream), upper_(0), held_(false) {}
+
+    uint32_t next() {
+#pragma HLS INLINE
+        held_ = !held_;
+        if (!held_) {
+            return upper_;
+        }
+        const uint64_t word = uint64_t(stream_.read().data);
+        upper_ = uint32_t(word >> 32);
+        return uint32_t(word);
+    }
+
+private:
+    StreamOf<64>& stream_;
+    uint32_t upper_;
+    bool held_;
+};
+
+inline uint32_t read_word(WordHalves& halves) {
+#pragma HLS INLINE
+    return halves.next();
 }
 
 inline void write_word(AxiStream& stream, uint32_t value, bool last) {
@@ -43,11 +84,12 @@ typename Input::Act convert_pixel(uint32_t pixel, int channel) {
     return x < Range::LO ? int(Range::LO) : x > Range::HI ? int(Range::HI) : x;
 }
 
-template <class Input, class Shape>
-void unpack_image(AxiStream& stream,
+template <class Input, class Shape, int BITS>
+void unpack_image(StreamOf<BITS>& stream,
                   typename Shape::Row frame[Shape::COPIES][Shape::BANKS][Shape::DEPTH]) {
     static constexpr int STEP = Input::STEP;
-    static constexpr int PARTS = 32 / Input::PIXEL_BITS / STEP;
+    static constexpr int PARTS = BITS / Input::PIXEL_BITS / STEP;
+    typedef typename WordOf<BITS>::type Word;
     static constexpr int STEPS = ceil_div(Shape::CHANNELS * Shape::HEIGHT * Shape::WIDTH, STEP);
     static_assert(STEP <= Shape::WIDTH, "a step ends at most one row");
     // The newest pixels lie at the end; a row ends up to STEP - 1 pixels before it.
@@ -56,7 +98,7 @@ void unpack_image(AxiStream& stream,
 #pragma HLS ARRAY_PARTITION variable=held type=complete dim=0
     RowCursor<Shape> cursor;
     cursor.first();
-    uint32_t word = 0;
+    Word word = 0;
     Count<PARTS> part = 0;
     Count<Shape::WIDTH + STEP> column = 0;
     Count<Shape::HEIGHT> h = 0;
@@ -65,7 +107,7 @@ STEP:
     for (int n = 0; n < STEPS; ++n) {
         PYADMM_PIPELINE(1)
         if (part == 0) {
-            word = read_word(stream);
+            word = Word(stream.read().data);
         }
         const bool map_ends = h == Shape::HEIGHT - 1;
         const bool more = channel != Shape::CHANNELS - 1;
@@ -80,11 +122,11 @@ STEP:
             // Pixels behind the end of a channel are the next one's.
             const bool after = map_ends && more && int(column) + i >= Shape::WIDTH;
             const uint32_t pixel =
-                (word >> (Input::PIXEL_BITS * i)) & ((1u << Input::PIXEL_BITS) - 1);
+                uint32_t(word >> (Input::PIXEL_BITS * i)) & ((1u << Input::PIXEL_BITS) - 1);
             held[HELD - STEP + i] = convert_pixel<Input>(pixel, int(channel) + (after ? 1 : 0));
         }
         if (PARTS > 1) {
-            word >>= (Input::PIXEL_BITS * STEP) % 32;
+            word >>= (Input::PIXEL_BITS * STEP) % BITS;
         }
         part = part == PARTS - 1 ? 0 : int(part) + 1;
         column = int(column) + STEP;

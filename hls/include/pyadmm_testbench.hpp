@@ -21,20 +21,23 @@
 
 namespace pyadmm {
 
-typedef void (*TopFunction)(AxiStream& in, AxiStream& out, unsigned mode, unsigned count,
-                            unsigned* ident, unsigned* cycles);
-
-struct Accelerator {
-    TopFunction top;
+// BITS of a word of the input stream.
+template <int BITS>
+struct AcceleratorOf {
+    void (*top)(StreamOf<BITS>& in, AxiStream& out, unsigned mode, unsigned count, unsigned* ident,
+                unsigned* cycles);
     unsigned ident;
     unsigned image_bytes;
     unsigned logits;
     unsigned weight_words;
 };
 
-class Testbench {
+typedef AcceleratorOf<32> Accelerator;
+
+template <int BITS>
+class TestbenchOf {
 public:
-    explicit Testbench(const Accelerator& accelerator) : accelerator_(accelerator) {}
+    explicit TestbenchOf(const AcceleratorOf<BITS>& accelerator) : accelerator_(accelerator) {}
 
     int run(int argc, char** argv) {
         int i = 1;
@@ -60,6 +63,16 @@ public:
 
 private:
     static constexpr unsigned IMAGES_PER_RUN = 64;
+    static constexpr unsigned PARTS = BITS / 32;
+
+    // Words of 32 bits from i on as one of the stream, the first lowest; none left: 0.
+    static typename WordOf<BITS>::type joined(const std::vector<uint32_t>& words, std::size_t i) {
+        uint64_t value = 0;
+        for (unsigned part = 0; part < PARTS && i + part < words.size(); ++part) {
+            value |= uint64_t(words[i + part]) << (32 * part);
+        }
+        return typename WordOf<BITS>::type(value);
+    }
 
     static bool is(const char* a, const char* b) { return std::strcmp(a, b) == 0; }
 
@@ -103,9 +116,15 @@ private:
     // One run of the top. Returns the words that it gave.
     std::vector<uint32_t> run_top(const std::vector<uint32_t>& input, unsigned mode,
                                   unsigned count) {
-        AxiStream in, out;
-        for (std::size_t i = 0; i < input.size(); ++i) {
-            write_word(in, input[i], i + 1 == input.size());
+        StreamOf<BITS> in;
+        AxiStream out;
+        for (std::size_t i = 0; i < input.size(); i += PARTS) {
+            ap_axiu<BITS, 0, 0, 0> word;
+            word.data = joined(input, i);
+            word.keep = -1;
+            word.strb = -1;
+            word.last = i + PARTS >= input.size();
+            in.write(word);
         }
         unsigned ident = 0, cycles = 0;
         accelerator_.top(in, out, mode, count, &ident, &cycles);
@@ -158,7 +177,7 @@ private:
         write_file(logits, logits_);
     }
 
-    // Bytes to words, lowest byte first, each image padded to a whole word.
+    // Bytes to words, lowest byte first, each image padded to a whole word of the stream.
     std::vector<uint32_t> packed(const uint8_t* bytes, unsigned count) const {
         std::vector<uint32_t> words;
         for (unsigned image = 0; image < count; ++image) {
@@ -168,6 +187,7 @@ private:
                 }
                 words.back() |= uint32_t(*bytes++) << (8 * (i % 4));
             }
+            words.resize((words.size() + PARTS - 1) / PARTS * PARTS);
         }
         return words;
     }
@@ -195,9 +215,11 @@ private:
 #endif
     }
 
-    Accelerator accelerator_;
+    AcceleratorOf<BITS> accelerator_;
     std::vector<uint32_t> logits_;
 };
+
+typedef TestbenchOf<32> Testbench;
 
 }  // namespace pyadmm
 

@@ -7,9 +7,10 @@
 
 namespace pyadmm {
 
-// One stage of the weight image, group after group: header, entries, slot records.
-template <class Cfg>
-void load_stage(AxiStream& stream, typename Stage<Cfg>::Word words[Cfg::G][Cfg::ENTRY_CAPACITY],
+// One stage of the weight image, group after group: header, entries, slot records. A Source gives words
+// of 32 bits (read_word): a stream, or the halves of a wider one.
+template <class Cfg, class Source>
+void load_stage(Source& stream, typename Stage<Cfg>::Word words[Cfg::G][Cfg::ENTRY_CAPACITY],
                 Slot<Cfg> slots[Cfg::G][Cfg::SLOT_CAPACITY], Fill<Cfg> fills[Cfg::G][1]) {
     typedef Stage<Cfg> St;
     typename St::EntryCount lengths[Cfg::SLOT_CAPACITY];
@@ -75,7 +76,8 @@ GROUP:
 
 // The scaling of a stage without weights, in the form of a dense group of one weight: the entry is
 // the multiplier of a sum's second source, the slot record holds the first one and the shift.
-inline void load_scale(AxiStream& stream, Scale scale[1]) {
+template <class Source>
+void load_scale(Source& stream, Scale scale[1]) {
     read_word(stream);
     read_word(stream);
     scale[0].mult[1] = field<0, 16>(read_word(stream));

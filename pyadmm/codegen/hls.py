@@ -60,13 +60,8 @@ def generate(
     """The HLS C++ build of ``model`` on the accelerator ``plan``.
 
     :param images: uint8 ``(N, C, H, W)`` vectors for the testbench; ``None``: a few random ones.
-    :raises PyadmmError: where the model does not fit the plan, or for a stream of another width.
+    :raises PyadmmError: where the model does not fit the plan.
     """
-    if plan.stream.word_bits != WORD_BITS:
-        raise PyadmmError(
-            f"accelerator {plan.name}: the C++ has input streams of {WORD_BITS} bits, not "
-            f"{plan.stream.word_bits}; generate the RTL, or use a stream of {WORD_BITS} bits"
-        )
     image = weight_image(model, plan)
     if images is None:
         rng = np.random.default_rng(0)
@@ -216,6 +211,7 @@ def top_context(plan: AcceleratorPlan, model: CompressedModel | None = None) -> 
         "top": TOP,
         "in_stream": IN_STREAM,
         "out_stream": OUT_STREAM,
+        **_stream_context(plan.stream.word_bits),
         "image_bytes": plan.image_bytes,
         "logits": plan.logits,
         "weight_words": plan.weight_words,
@@ -237,6 +233,18 @@ def top_context(plan: AcceleratorPlan, model: CompressedModel | None = None) -> 
             for row in plan.rows
             if row.scales
         ],
+    }
+
+
+def _stream_context(bits: int) -> dict[str, Any]:
+    """What the templates name of an input stream with words of ``bits`` bits."""
+    wide = bits != WORD_BITS
+    return {
+        "wide": wide,
+        "words": "words" if wide else "in",
+        "in_type": f"StreamOf<{bits}>" if wide else "AxiStream",
+        "accelerator_type": f"AcceleratorOf<{bits}>" if wide else "Accelerator",
+        "testbench_type": f"TestbenchOf<{bits}>" if wide else "Testbench",
     }
 
 

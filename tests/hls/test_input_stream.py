@@ -22,9 +22,9 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("name", ["row ends within a step", "channels with offsets"])
-@pytest.mark.parametrize("packed", [True, False])
-def test_csim_is_bit_exact(name: str, packed: bool, tmp_path: Path) -> None:
-    built = streamed(SPECS[name], InputStream(packed))
+@pytest.mark.parametrize(("packed", "bits"), [(True, 32), (False, 32), (True, 64), (False, 64)])
+def test_csim_is_bit_exact(name: str, packed: bool, bits: int, tmp_path: Path) -> None:
+    built = streamed(SPECS[name], InputStream(packed, bits))
     generate(built.model, built.plan).write(tmp_path)
     simulator = build_simulator(tmp_path, built.plan, exact_widths=packed)
     assert "warning" not in simulator.log.read_text(encoding="utf-8")
