@@ -24,6 +24,7 @@ from pyadmm.core.files import cache_dir, write_atomic
 from pyadmm.eda.sequential_csim import SequentialCsim, build_csim
 from pyadmm.eda.sequential_simulation import infer, place
 from pyadmm.hardware.sequential.array import SequentialArray
+from pyadmm.hardware.sequential.compiler import compile_model
 
 RESULTS = Path(__file__).parent / "results" / "sequential_csim.csv"
 
@@ -42,11 +43,14 @@ class Row:
     golden_s_per_image: float
 
 
-def measure(name: str, least: int) -> Row:
-    """Run at least ``least`` random images and compare all outputs."""
+def measure(name: str, least: int, per_start: int | None = None) -> Row:
+    """Run at least ``least`` random images and compare all outputs.
+
+    :param per_start: images of one start; ``None``: as in :mod:`experiments.sequential`.
+    """
     array, model = SequentialArray(), network(name)
     begin = time.perf_counter()
-    compiled = compiled_for(model, array)
+    compiled = compile_model(model, array, per_start) if per_start else compiled_for(model, array)
     compile_s = time.perf_counter() - begin
     starts = -(-least // compiled.images)
     rng, equal, seconds = np.random.default_rng(2), 0, [0.0, 0.0]
@@ -96,10 +100,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "networks", nargs="+", choices=known, metavar="NETWORK", help=", ".join(known)
     )
     parser.add_argument("--images", type=int, default=2, help="images, at least (default 2)")
+    parser.add_argument("--per-start", type=int, metavar="N", help="images of one start")
     options = parser.parse_args(argv)
     wrong = False
     for name in options.networks:
-        row = measure(name, options.images)
+        row = measure(name, options.images, options.per_start)
         write_atomic(RESULTS, merged(row, RESULTS))
         print(row, flush=True)
         equal, total = row.images_equal.split("/")

@@ -22,6 +22,7 @@ from pyadmm.eda.sequential_simulation import (
     place,
 )
 from pyadmm.hardware.boards import Board, load_board
+from pyadmm.hardware.sequential.area import largest_array
 from pyadmm.hardware.sequential.array import SequentialArray
 from pyadmm.hardware.sequential.compiler import Compiled, compile_model
 from pyadmm.hardware.sequential.roofline import best_images, sustained_bytes_per_cycle, table
@@ -35,7 +36,6 @@ _EXAMPLES = """\
 
 
 def _add_options(parser: ArgumentParser) -> None:
-    array = SequentialArray()
     parser.add_argument("file", type=Path, metavar="FILE", help="an .admm file")
     board_option(parser)
     out_option(parser, "sequential", "folder for NAME.seq and NAME.json")
@@ -46,12 +46,12 @@ def _add_options(parser: ArgumentParser) -> None:
         help="images per start of the program (default: chosen by the roofline model)",
     )
     parser.add_argument(
-        "--groups", type=int, default=array.groups, metavar="G",
-        help=f"groups of the array (default {array.groups})",
+        "--groups", type=int, metavar="G",
+        help="groups of the array (default: those of the largest array that fits the board)",
     )  # fmt: skip
     parser.add_argument(
-        "--lanes", type=int, default=array.lanes, metavar="V",
-        help=f"pixel lanes of a group (default {array.lanes})",
+        "--lanes", type=int, metavar="V",
+        help="pixel lanes of a group, 32 or 64 (default: as for the groups)",
     )  # fmt: skip
     parser.add_argument(
         "--bytes-per-cycle", type=float, metavar="B",
@@ -78,7 +78,7 @@ def _execute(options: Namespace) -> int:
         if getattr(options, name) < 0:
             raise PyadmmError(f"--{name} must be at least 0, not {getattr(options, name)}")
     model = load(options.file)
-    array = SequentialArray(groups=options.groups, lanes=options.lanes)
+    array = _array(options, board)
     if options.images is None:
         compiled = best_images(model, array, rate)
     else:
@@ -90,6 +90,15 @@ def _execute(options: Namespace) -> int:
     wrong = _csim(compiled, options.csim) if options.csim else 0
     wrong += _simulate(compiled, options.simulate, board, rate) if options.simulate else 0
     return CHECK_FAILED if wrong else DONE
+
+
+def _array(options: Namespace, board: Board) -> SequentialArray:
+    """The array that the options name, else the largest one that fits the board."""
+    if (options.groups is None) != (options.lanes is None):
+        raise PyadmmError("--groups and --lanes belong together; give both, or neither")
+    if options.groups is None:
+        return largest_array(board)
+    return SequentialArray(groups=options.groups, lanes=options.lanes)
 
 
 def _simulate(compiled: Compiled, least: int, board: Board, memory_rate: float) -> int:

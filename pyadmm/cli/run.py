@@ -155,7 +155,7 @@ def _add_hardware_options(parser: ArgumentParser) -> None:
     add(
         "--array",
         metavar="GxV",
-        help="groups and lanes of the layer-sequential array (default 4x64)",
+        help="groups and lanes of the layer-sequential array (default: the largest that fits the board)",
     )
     add(
         "--simulate-board",

@@ -58,20 +58,25 @@ class _Unit:
 
 
 def synthesise_build(
-    build: BuildPlan, board: Board, top: str = TOP, jobs: int | None = None
+    build: BuildPlan,
+    board: Board,
+    top: str = TOP,
+    jobs: int | None = None,
+    parameters: Mapping[str, int | str] | None = None,
 ) -> SynthesisReport:
     """Resources and clock estimate of an RTL build on the chip of ``board``.
 
     :param build: of :func:`pyadmm.codegen.rtl.generate_rtl`.
     :param top: the module to begin at.
     :param jobs: runs of Yosys at once; the number of cores by default.
+    :param parameters: of ``top``; the source's own values by default.
     :returns: with one :class:`~pyadmm.eda.reports.ModuleReport` for every instance of a unit, the top
         with all between the units first; the clock is that of the slowest.
     :raises ToolError: where Yosys fails, hangs, runs out of memory or is missing.
     """
     with tempfile.TemporaryDirectory(prefix="pyadmm-rtl-") as name:
         sources = _write(build, Path(name))
-        modules = elaborate(top, sorted(set(sources.values())))
+        modules = elaborate(top, sorted(set(sources.values())), parameters=parameters)
         root = next(key for key, module in modules.items() if module.source == top)
         units = [_Unit(top, root), *_inner_units(modules, root, "")]
         keys = list(dict.fromkeys(unit.key for unit in units))

@@ -58,7 +58,8 @@ class FlowConfig:
     :param architecture: ``dataflow`` gives every layer an engine of its own; ``sequential`` makes a
         program for one array that all layers share, with weights in memory; ``auto`` takes
         dataflow where a design fits the board, else the array.
-    :param array: groups and lanes of the layer-sequential array, ``GxV``.
+    :param array: groups and lanes of the layer-sequential array, ``GxV``; ``None``: the largest one that
+        fits the board (modelled).
     :param compare: count the cycles of all-dense accelerators by simulation; otherwise they are
         modelled.
     :param compress: settings of the preset to override, as in a YAML file's ``compress:``.
@@ -86,7 +87,7 @@ class FlowConfig:
     unrolled: bool = False
     packed: bool = False
     architecture: Architecture = DATAFLOW
-    array: str = "4x64"
+    array: str | None = None
     compare: bool = False
     compress: Mapping[str, Any] = field(default_factory=dict)
 
@@ -134,17 +135,20 @@ class FlowConfig:
         return self.break_even
 
     @property
-    def sequential_array(self) -> SequentialArray:
-        """The layer-sequential array that :attr:`array` names.
+    def array_size(self) -> tuple[int, int] | None:
+        """Groups and lanes that :attr:`array` names.
 
         :raises PyadmmError: where it names none.
         """
+        if self.array is None:
+            return None
         found = re.fullmatch(r"(\d{1,3})x(\d{1,3})", self.array)
         if found is None:
             raise PyadmmError(
                 f"field array must be groups x lanes, such as 4x64, not {self.array!r}"
             )
-        return SequentialArray(groups=int(found[1]), lanes=int(found[2]))
+        array = SequentialArray(groups=int(found[1]), lanes=int(found[2]))
+        return array.groups, array.lanes
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -154,7 +158,7 @@ class FlowConfig:
                 "teacher and teacher_weights belong together: a network and the file of its "
                 "trained weights"
             )
-        _ = self.sequential_array
+        _ = self.array_size
         if self.architecture == SEQUENTIAL:
             self._refuse_dataflow_options()
         for name in ("hardware_aware", "balance"):

@@ -60,8 +60,13 @@ def obstacle_of(model: CompressedModel, board: Board, condition: str = "") -> st
 
 
 @torch.no_grad()
-def sketch(network: Network, settings: CompressSettings) -> CompressedModel:
-    """The integer model of ``network``, pruned to the ratios of ``settings`` by magnitude."""
+def sketch(
+    network: Network, settings: CompressSettings, *, hardware: bool = True
+) -> CompressedModel:
+    """The integer model of ``network``, pruned to the ratios of ``settings`` by magnitude.
+
+    :param hardware: in the form that the dataflow kernels take.
+    """
     pruned = network.fold_norms()
     targets = layer_targets([s.facts.spec for s in pruned.layers.values()], settings)
     for name, layer in pruned.layers.items():
@@ -76,7 +81,8 @@ def sketch(network: Network, settings: CompressSettings) -> CompressedModel:
     calibrate(pruned, Images(images, torch.zeros(_IMAGES, dtype=torch.int64)))
     pruned = pruned.at(Numerics.INTEGER)
     snap_scales(pruned, settings.mult_bits)
-    return hardware_form(to_compressed(pruned, "forecast"))
+    model = to_compressed(pruned, "forecast")
+    return hardware_form(model) if hardware else model
 
 
 def _refusal(model: CompressedModel, board: Board) -> str:

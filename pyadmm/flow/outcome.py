@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 
 from pyadmm.core.errors import CheckError
+from pyadmm.eda.reports import SynthesisReport
+from pyadmm.hardware.boards import Board
+from pyadmm.hardware.design_space import CHIP_SHARE
 
 
 @dataclass(frozen=True)
@@ -40,3 +43,21 @@ def require_equal(check: str, what: str, found: np.ndarray, golden: np.ndarray) 
             f"{check}: the {what} differ from the integer model, first at image {image}; "
             "this is a defect of pyadmm: please report it with the run directory"
         )
+
+
+def synthesis_facts(report: SynthesisReport, board: Board) -> tuple[str, dict[str, Any]]:
+    """What a synthesis found: a line for the user, and facts for the report."""
+    used = report.resources.known()
+    parts = ", ".join(
+        f"{name.upper()} {value:,.0f} ({value / most:.0%})"
+        for name, value in used.items()
+        if (most := getattr(board.resources, name))
+    )
+    facts = {
+        "resources": used,
+        "clock_ns": report.clock_estimate_ns,
+        "share": CHIP_SHARE,
+        "tool": report.version or report.tool,
+        "notes": list(report.notes),
+    }
+    return f"{facts['tool']}: {parts}; clock estimate {report.clock_estimate_ns:.1f} ns", facts

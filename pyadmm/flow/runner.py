@@ -108,13 +108,26 @@ def _say_beforehand(session: Session, steps: Sequence[str]) -> None:
     for note in session.notes:
         session.reporter.warn(f"model: {note}")
     architecture = session.config.architecture
-    if "codegen" not in steps or architecture == SEQUENTIAL:
+    if "codegen" not in steps:
+        return
+    if architecture == SEQUENTIAL:
+        _refuse_array(session, "")
         return
     said = session.obstacle()
     if said and architecture == "auto":
+        _refuse_array(session, f"{said}; ")
         session.reporter.warn(f"auto will take the layer-sequential array: {said}")
     elif said:
         session.reporter.warn(f"{said}; --architecture auto takes the layer-sequential array there")
+
+
+def _refuse_array(session: Session, before: str) -> None:
+    """Refuse a network or a board that the layer-sequential array cannot have, before anything is trained."""
+    said = session.array_obstacle()
+    if said:
+        raise PyadmmError(
+            f"{before}{said}; --architecture dataflow trains and compresses it all the same"
+        )
 
 
 def follow(config: FlowConfig) -> None:

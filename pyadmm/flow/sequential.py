@@ -12,6 +12,7 @@ import numpy as np
 
 from pyadmm.codegen.sequential import TOP, generate_sequential, sequential_context
 from pyadmm.codegen.vendor_params import vendor_files, vendor_params
+from pyadmm.core.errors import CheckError, MissingToolError, ToolError
 from pyadmm.core.files import cache_dir, make_folder, write_atomic
 from pyadmm.deploy.sequential import write
 from pyadmm.eda.sequential_csim import SequentialCsim, build_csim
@@ -25,8 +26,9 @@ from pyadmm.eda.sequential_simulation import (
     place,
     rtl_sources,
 )
+from pyadmm.eda.sequential_synthesis import require_fit
 from pyadmm.eda.verilator import verilator_version
-from pyadmm.flow.outcome import Outcome, require_equal
+from pyadmm.flow.outcome import Outcome, require_equal, synthesis_facts
 from pyadmm.flow.session import Session
 from pyadmm.hardware.sequential.compiler import Compiled
 from pyadmm.hardware.sequential.roofline import (
@@ -39,7 +41,7 @@ MOST_CYCLES = 300_000
 """Modelled cycles that are simulated, at most, where one start of the program does not take more."""
 MOST_IMAGES = 100
 """Test images that are simulated, at most."""
-MOST_CSIM_CYCLES = 100_000_000
+MOST_CSIM_CYCLES = 50_000_000
 """Modelled cycles of the array that the C++ runs, at most, where one start of the program does not take more."""
 _EXACT_SLOWDOWN = 100
 """So many times fewer cycles are run at hardware widths."""
@@ -47,8 +49,6 @@ _STALLS = 0.3
 """Share of transfers that the memory delays in the second simulation."""
 
 ABSENT = {
-    "synth": "the layer-sequential array is the same for every network; the flow does not "
-    "synthesise it (experiments/LOG.md has its resources on the xc7z020)",
     "compare": "dense baselines of the layer-sequential array are not part of the flow "
     "(python -m experiments.sequential --dense counts some)",
     "deploy": "the layer-sequential array has no bundle yet; host/sequential.py drives the program",
@@ -115,6 +115,23 @@ def _write_hls(session: Session, folder: Path) -> list[Path]:
     whole = replace(build, data={**build.data, **vendor_files(params)})
     whole.write(folder / "hls")
     return [folder / "hls" / name for name in (*whole.files, *whole.data)]
+
+
+def synth(session: Session) -> Outcome:
+    """Synthesise the array; one that does not fit is still simulated and reported before the flow fails."""
+    try:
+        report = session.array_synthesis
+    except MissingToolError:
+        raise
+    except ToolError as error:
+        return Outcome("no result", {}, failure=str(error))
+    write_atomic(session.synthesis_file, report.to_json() + "\n")
+    text, facts = synthesis_facts(report, session.board)
+    try:
+        require_fit(report, session.array, session.board)
+    except CheckError as error:
+        return Outcome(text, facts, failure=str(error))
+    return Outcome(text, facts, (session.synthesis_file,))
 
 
 def simulated_starts(

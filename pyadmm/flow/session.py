@@ -38,10 +38,11 @@ from pyadmm.datasets import DataSet
 from pyadmm.eda import area_closure, verilator
 from pyadmm.eda import hierarchical_synthesis as netsynth
 from pyadmm.eda.reports import SynthesisReport
+from pyadmm.eda.sequential_synthesis import synthesise_array
 from pyadmm.eda.verilator import RtlSimulator
 from pyadmm.flow.config import DATAFLOW, SEQUENTIAL, FlowConfig
 from pyadmm.flow.console import Reporter
-from pyadmm.flow.forecast import MOST_WEIGHTS, obstacle, obstacle_of
+from pyadmm.flow.forecast import MOST_WEIGHTS, obstacle, obstacle_of, sketch
 from pyadmm.flow.store import file_digest
 from pyadmm.flow.subject import Subject, resolve, teacher_of
 from pyadmm.hardware.boards import Board, load_board
@@ -49,7 +50,9 @@ from pyadmm.hardware.design_space import CHIP_SHARE, SearchResult, search
 from pyadmm.hardware.lowering import hardware_form
 from pyadmm.hardware.mapping import plan_accelerator
 from pyadmm.hardware.plan import AcceleratorPlan, BuildPlan, KernelConfig
-from pyadmm.hardware.sequential.compiler import Compiled
+from pyadmm.hardware.sequential.area import largest_array, require_room
+from pyadmm.hardware.sequential.array import SequentialArray
+from pyadmm.hardware.sequential.compiler import Compiled, compile_model
 from pyadmm.hardware.sequential.roofline import best_images, sustained_bytes_per_cycle
 from pyadmm.model import CompressedModel
 from pyadmm.model.reorder import sort_channels
@@ -87,7 +90,8 @@ class Session:
         self.run_dir = config.run_dir
         self.board: Board = load_board(config.board)
         if config.architecture == SEQUENTIAL:
-            _ = self.memory_rate  # a board without the facts is refused before any training
+            # A board that lacks the facts or the room is refused before any training.
+            _ = self.memory_rate, self.array
         self.settings = replace(
             settings.override(settings.preset(config.preset), config.compress, "compress"),
             seed=config.seed,
@@ -487,7 +491,50 @@ class Session:
     @cached_property
     def sequential(self) -> Compiled:
         """The program of the compressed model for the layer-sequential array."""
-        return best_images(self.model, self.config.sequential_array, self.memory_rate)
+        return best_images(self.model, self.array, self.memory_rate)
+
+    @cached_property
+    def array(self) -> SequentialArray:
+        """The layer-sequential array: as asked for, or the largest one that fits the board (modelled).
+
+        :raises PyadmmError: where it does not fit.
+        """
+        if self.config.array_size is None:
+            return largest_array(self.board)
+        groups, lanes = self.config.array_size
+        require_room(groups, lanes, self.board)
+        return SequentialArray(groups=groups, lanes=lanes)
+
+    @property
+    def array_name(self) -> str:
+        """Groups and lanes of the array, ``GxV``; empty where the board has no room for one."""
+        try:
+            return f"{self.array.groups}x{self.array.lanes}"
+        except PyadmmError:
+            return ""
+
+    @cached_property
+    def array_synthesis(self) -> SynthesisReport:
+        """What the open flow says of the array, which is the same for every network.
+
+        :raises ToolError: as :func:`~pyadmm.eda.sequential_synthesis.synthesise_array`.
+        """
+        return synthesise_array(self.array, self.board)
+
+    def array_obstacle(self) -> str:
+        """Why there will be no program for the layer-sequential array; empty where there will be one.
+
+        Before training, a network pruned in one shot stands for the compressed one.
+        """
+        try:
+            _ = self.memory_rate
+            given = self.subject.given
+            compile_model(given or sketch(self._traced, self.settings, hardware=False), self.array)
+        except PyadmmError as error:
+            return (
+                f"there will be no program for the sequential array on {self.board.name}: {error}"
+            )
+        return ""
 
     @property
     def memory_rate(self) -> float:

@@ -19,10 +19,9 @@ from pyadmm.eda import gxx, rtl_simulation, verilator
 from pyadmm.eda.dense_baseline import compare
 from pyadmm.flow import sequential
 from pyadmm.flow.config import DATAFLOW, SEQUENTIAL
-from pyadmm.flow.outcome import Outcome, require_equal
+from pyadmm.flow.outcome import Outcome, require_equal, synthesis_facts
 from pyadmm.flow.session import Session
 from pyadmm.flow.vendor_reports import set_aside
-from pyadmm.hardware.design_space import CHIP_SHARE
 from pyadmm.hardware.weight_image import weight_image
 from pyadmm.model.compact import compact_shapes
 from pyadmm.training.checkpoint import EpochRecord
@@ -251,6 +250,8 @@ def _codegen(session: Session) -> Outcome:
 
 def _synth(session: Session) -> Outcome:
     """A design that does not fit is still simulated and reported before the flow fails."""
+    if session.architecture == SEQUENTIAL:
+        return sequential.synth(session)
     try:
         report = session.synthesis
     except MissingToolError:
@@ -258,21 +259,7 @@ def _synth(session: Session) -> Outcome:
     except ToolError as error:
         return Outcome("no result", {}, failure=str(error))
     write_atomic(session.synthesis_file, report.to_json() + "\n")
-    share, board = CHIP_SHARE, session.board
-    used = report.resources.known()
-    parts = ", ".join(
-        f"{name.upper()} {value:,.0f} ({value / most:.0%})"
-        for name, value in used.items()
-        if (most := getattr(board.resources, name))
-    )
-    facts = {
-        "resources": used,
-        "clock_ns": report.clock_estimate_ns,
-        "share": share,
-        "tool": report.version or report.tool,
-        "notes": list(report.notes),
-    }
-    text = f"{facts['tool']}: {parts}; clock estimate {report.clock_estimate_ns:.1f} ns"
+    text, facts = synthesis_facts(report, session.board)
     try:
         session.require_fit()
     except PyadmmError as error:
@@ -405,7 +392,7 @@ def _choices(session: Session) -> list[Any]:
 def _architecture(session: Session) -> list[str]:
     """What of the configuration decides the layer-sequential array, where it may be taken."""
     config = session.config
-    return [] if config.architecture == DATAFLOW else [config.architecture, config.array]
+    return [] if config.architecture == DATAFLOW else [config.architecture, session.array_name]
 
 
 def _nothing(_: Session) -> None:

@@ -24,6 +24,7 @@ from pyadmm.flow.steps import BREAK_EVEN, SIMULATE, SYNTH
 from pyadmm.flow.store import StepResult, file_digest
 from pyadmm.flow.vendor_reports import calibration_lines, find_reports, nearest_report
 from pyadmm.hardware.cost import initiation_interval, stage_cycles
+from pyadmm.hardware.sequential.area import modelled_area
 from pyadmm.model import CompressedLayer
 from pyadmm.model.types import Resources
 from pyadmm.report.record import (
@@ -351,20 +352,33 @@ def _hardware(session: Session, progress: Progress) -> Hardware:
 
 
 def _array_hardware(session: Session, progress: Progress) -> Hardware:
-    """Cycles of the layer-sequential array; its resources are those of no run."""
+    """Cycles and resources of the layer-sequential array."""
     cosim, modelled = progress.facts("cosim"), progress.facts("codegen")["modelled_cycles"]
+    report = _open_report(progress.facts(SYNTH))
+    area = modelled_area(session.array.groups, session.array.lanes)
     return Hardware(
         target_clock_mhz=session.board.clock_mhz,
+        clock_mhz=None if report is None else _clock(report),
         cycles_per_image=Quantity(cosim["interval_cycles"], "cosim")
         if cosim
         else Quantity(modelled, "modelled"),
         latency_cycles=Quantity(cosim["latency_cycles"], "cosim") if cosim else None,
-        resources=tuple(
-            ResourceUse(f.name.upper(), limit=int(getattr(session.board.resources, f.name)))
-            for f in fields(Resources)
-        ),
+        resources=_resources(session, report, area),
         architecture=SEQUENTIAL,
     )
+
+
+def _resources(
+    session: Session, report: SynthesisReport | None, modelled: Resources
+) -> tuple[ResourceUse, ...]:
+    """What a tool found of every resource, else what the model says; the model also beside the tool."""
+    found = []
+    for field_ in fields(Resources):
+        name, guess = field_.name, Quantity(getattr(modelled, field_.name), "modelled")
+        limit = int(getattr(session.board.resources, name))
+        used = _used(report, name) or guess
+        found.append(ResourceUse(name.upper(), used, limit, None if report is None else guess))
+    return tuple(found)
 
 
 def _dataflow_hardware(
@@ -379,22 +393,13 @@ def _dataflow_hardware(
         cycles = {s.name: stage_cycles(model.layer(s.name), s) for s in plan.stages}
         interval, latency = Quantity(initiation_interval(plan, cycles), "modelled"), None
     report = nearest_report(_build_dirs(session)) or _open_report(synth)
-    limits = {f.name: int(getattr(board.resources, f.name)) for f in fields(Resources)}
     return Hardware(
         target_clock_mhz=board.clock_mhz,
         architecture=DATAFLOW,
         clock_mhz=None if report is None else _clock(report),
         cycles_per_image=interval,
         latency_cycles=latency,
-        resources=tuple(
-            ResourceUse(
-                name.upper(),
-                _used(report, name) or _modelled(session, name),
-                limit,
-                None if report is None else _modelled(session, name),
-            )
-            for name, limit in limits.items()
-        ),
+        resources=_resources(session, report, session.kernels.best.resources),
     )
 
 
@@ -415,11 +420,6 @@ def _used(report: SynthesisReport | None, name: str) -> Quantity | None:
     """One resource as a tool found it."""
     value = None if report is None else getattr(report.resources, name)
     return None if report is None or value is None else Quantity(value, _basis(report))
-
-
-def _modelled(session: Session, name: str) -> Quantity:
-    """One resource as the search's model has it."""
-    return Quantity(getattr(session.kernels.best.resources, name), "modelled")
 
 
 def _clock(report: SynthesisReport) -> Quantity | None:
@@ -484,7 +484,7 @@ def _done(session: Session, progress: Progress) -> Iterable[str]:
     )
     if session.architecture == SEQUENTIAL:
         yield (
-            f"Compiled its program for the layer-sequential array ({session.config.array}, groups x "
+            f"Compiled its program for the layer-sequential array ({session.array_name}, groups x "
             f"lanes) on {session.board.name} ({session.board.part})."
         )
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from pyadmm.cli.main import main
 from pyadmm.cli.run import COMMAND, configuration
 from pyadmm.core.assets import asset_dir
 from pyadmm.core.errors import PyadmmError
-from pyadmm.flow import sequential
+from pyadmm.eda.reports import ResourceUse, SynthesisReport
+from pyadmm.flow import sequential, session
 from pyadmm.flow.config import FlowConfig, read_config
 from pyadmm.hardware.sequential.array import SequentialArray
 from pyadmm.hardware.sequential.compiler import compile_model
@@ -36,8 +38,9 @@ def test_the_architecture_is_the_same_in_python_yaml_and_on_the_line(tmp_path: P
     options = COMMAND.parser().parse_args(["--config", str(path), "--architecture", "sequential"])
     config = configuration(options)
     assert config == FlowConfig(architecture="sequential", array="2x32")
-    assert config.sequential_array == SequentialArray(groups=2, lanes=32)
+    assert config.array_size == (2, 32)
     assert FlowConfig().architecture == "dataflow"
+    assert FlowConfig().array_size is None
 
 
 @pytest.mark.parametrize(
@@ -71,11 +74,11 @@ def test_the_number_of_simulated_starts() -> None:
     assert starts(compiled, 1e9, 100) == 1
 
 
-def network() -> CompressedModel:
-    """A padded network of int8 data."""
+def network(stride: int | tuple[int, int] = 1) -> CompressedModel:
+    """A padded network of int8 data; no dataflow kernel has a stride of its own for each axis."""
     spec = InputSpec((2, 6, 5), QFormat(8, True), signed=True)
     recipes = [
-        Recipe(6, (3, 3), padding=1, density=0.5, pool=(2, 2)),
+        Recipe(6, (3, 3), stride, padding=1, density=0.5, pool=(2, 2)),
         Recipe(4, density=0.5, weight_bits=2, output=None),
     ]
     return random_chain("m", spec, recipes, np.random.default_rng(3))
@@ -97,13 +100,16 @@ def here(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     container.save(model, tmp_path / "m.admm")
     x = np.random.default_rng(0).integers(-128, 128, (7, *model.input.shape)).astype(np.int8)
     np.savez(tmp_path / "d.npz", x_test=x, y_test=model.run(x).argmax(1))
+    container.save(network((2, 1)), tmp_path / "uneven.admm")
     facts = json.loads((asset_dir("boards") / "pynq-z2.json").read_text())
     facts |= {"name": "tiny", "resources": {**facts["resources"], "lut": 60, "bram18": 1}}
     (tmp_path / "tiny.json").write_text(json.dumps(facts))
     return tmp_path
 
 
-LINE = ["run", "--model", "m.admm", "--data", "d.npz", "--out", "r", "--array", ARRAY]
+OPTIONS = ["--data", "d.npz", "--out", "r", "--array", ARRAY, "--no-synthesis"]
+LINE = ["run", "--model", "m.admm", *OPTIONS]
+UNEVEN = ["run", "--model", "uneven.admm", *OPTIONS]
 
 
 @pytest.mark.slow
@@ -117,8 +123,9 @@ def test_a_dry_run_says_which_architecture(here: Path, capsys: pytest.CaptureFix
     out = said("--architecture", "sequential")
     assert "architecture: sequential\n" in out
     assert "compare    skipped: dense baselines of the layer-sequential array" in out
-    tiny = ["--board", "tiny.json", "--architecture", "auto"]
-    assert "architecture: sequential (auto): there will be no accelerator for tiny" in said(*tiny)
+    assert main([*UNEVEN, "--architecture", "auto", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "architecture: sequential (auto): there will be no accelerator for pynq-z2" in out
     assert main([*LINE, "--architecture", "sequential", "--bitstream", "openxc7"]) == 2
     assert "has no bundle yet" in capsys.readouterr().err
 
@@ -134,11 +141,56 @@ def test_a_board_without_memory_ports_is_refused_before_training(
     assert not (here / "r").exists()
 
 
+@pytest.mark.parametrize("architecture", ["sequential", "auto"])
+def test_an_array_without_room_is_refused_before_training(
+    here: Path, capsys: pytest.CaptureFixture[str], architecture: str
+) -> None:
+    assert main([*LINE, "--board", "tiny.json", "--architecture", architecture]) == 2
+    said = capsys.readouterr().err
+    assert "the sequential array of 1 x 32 does not fit tiny (modelled): lut: needs " in said
+    assert not (here / "r" / "accelerator").exists()
+
+
+def test_what_the_compiler_cannot_have_is_refused_before_training(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = network()
+    layer = replace(model.layers[0], bias=np.full(6, 1 << 30))
+    container.save(replace(model, nodes=(layer, *model.nodes[1:])), here / "m.admm")
+    assert main([*LINE, "--architecture", "sequential"]) == 2
+    said = capsys.readouterr().err
+    assert "there will be no program for the sequential array on pynq-z2: layer layer0:" in said
+    assert "--architecture dataflow trains and compresses it all the same" in said
+    assert not (here / "r" / "accelerator").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lut", [9_000, 50_000])
+def test_the_array_s_synthesis_is_reported_and_decides(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], lut: int
+) -> None:
+    use = ResourceUse(lut, 8_000, 50, 60, 0)
+    report = SynthesisReport(
+        "seq_top", "yosys", "post-synthesis", "0.1", clock_estimate_ns=9.8, resources=use
+    )
+    monkeypatch.setattr(session, "synthesise_array", lambda array, board: report)
+    line = [option for option in LINE if option != "--no-synthesis"]
+    assert main([*line, "--architecture", "sequential"]) == (0 if lut < 40_000 else 2)
+    said = capsys.readouterr()
+    assert f"0.1: LUT {lut:,}" in said.out
+    record = load_record(here / "r" / "record.json")
+    found = {one.name: one.used for one in record.hardware.resources}
+    assert found["LUT"] is not None
+    assert (found["LUT"].value, found["LUT"].basis) == (lut, "post-synthesis")
+    if lut > 40_000:
+        assert "1 x 32 does not fit pynq-z2 after synthesis: lut: needs 50,000" in said.err
+
+
 @pytest.mark.slow
 def test_auto_takes_the_array_where_no_engines_fit(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = [*LINE, "--board", "tiny.json", "--architecture", "auto"]
+    line = [*UNEVEN, "--architecture", "auto"]
     assert main(line) == 0
     out = capsys.readouterr().out
     assert "auto will take the layer-sequential array: there will be no accelerator" in out
@@ -148,8 +200,8 @@ def test_auto_takes_the_array_where_no_engines_fit(
     for name, reason in sequential.ABSENT.items():
         assert name == "simulate" or f"skipped: {reason}" in out
     folder = here / "r" / "accelerator" / "sequential"
-    check_image((folder / "m.seq").read_bytes(), SequentialArray(1, 32))
-    assert json.loads((folder / "m.json").read_text())["lanes"] == 32
+    check_image((folder / "uneven.seq").read_bytes(), SequentialArray(1, 32))
+    assert json.loads((folder / "uneven.json").read_text())["lanes"] == 32
     assert json.loads((folder / "parameters.json").read_text())["parameters"]["GROUPS"] == 1
     assert (folder / "rtl" / "seq_top.sv").is_file()
     assert (folder / "hls" / "src" / "seq_top.cpp").is_file()
@@ -163,7 +215,8 @@ def test_auto_takes_the_array_where_no_engines_fit(
     assert sum(cycles) <= record.hardware.cycles_per_image.value * 1.02
     assert all(one.least.basis == "modelled" for one in record.passes)
     skipped = {check.name for check in record.checks if check.result == "skipped"}
-    assert skipped == {"synth", "compare", "deploy"}
+    assert skipped == {"compare", "deploy"}
+    assert {one.used.basis for one in record.hardware.resources if one.used} == {"modelled"}
     passed = {check.name: check.images for check in record.checks if check.result == "pass"}
     assert (passed["csim"], passed["csim, exact widths"]) == (7, 7)
     assert (folder / "hls" / "build.tcl").is_file()
@@ -178,7 +231,7 @@ def test_auto_takes_the_array_where_no_engines_fit(
 def test_without_auto_the_run_ends_as_before_but_names_the_way_out(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*LINE, "--board", "tiny.json", "--no-synthesis"]) == 2
+    assert main(UNEVEN) == 2
     said = capsys.readouterr()
     assert "--architecture auto takes the layer-sequential array there" in said.out
     assert not (here / "r" / "accelerator").exists()
@@ -204,7 +257,7 @@ def test_a_trained_network_gets_its_program(here: Path) -> None:
     x, y = draw(120, 1)
     test, answers = draw(20, 2)
     np.savez(here / "own.npz", x_train=x, y_train=y, x_test=test, y_test=answers)
-    config = {"architecture": "sequential", "array": ARRAY, "compress": BRIEF}
+    config = {"architecture": "sequential", "array": ARRAY, "compress": BRIEF, "synthesis": False}
     (here / "c.yaml").write_text(yaml.safe_dump(config))
     line = ["run", "--config", "c.yaml", "--model", "net.onnx", "--data", "own.npz", "--out", "r"]
     assert main(line) == 0

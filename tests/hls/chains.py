@@ -22,7 +22,7 @@ class Recipe:
 
     outputs: int
     kernel: tuple[int, int] | None = None
-    stride: int = 1
+    stride: int | tuple[int, int] = 1
     padding: int = 0
     groups: int = 1
     density: float = 0.3
