@@ -303,9 +303,9 @@ proc ::pyadmm::stream_design {ps} {
         CONFIG.c_addr_width [dict get $ps address_bits] \
         CONFIG.c_include_mm2s 1 \
         CONFIG.c_include_s2mm 1 \
-        CONFIG.c_m_axi_mm2s_data_width [p stream_bits] \
+        CONFIG.c_m_axi_mm2s_data_width [p in_stream_bits] \
         CONFIG.c_m_axi_s2mm_data_width [p stream_bits] \
-        CONFIG.c_m_axis_mm2s_tdata_width [p stream_bits] \
+        CONFIG.c_m_axis_mm2s_tdata_width [p in_stream_bits] \
         CONFIG.c_s_axis_s2mm_tdata_width [p stream_bits] \
         CONFIG.c_mm2s_burst_size 16 \
         CONFIG.c_s2mm_burst_size 16] [cell $dma xilinx.com:ip:axi_dma]

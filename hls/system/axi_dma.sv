@@ -1,10 +1,12 @@
 // A DMA that is register-compatible with AXI DMA 7.1 in direct mode, without scatter-gather and without
-// byte shifters (docs/system.md): MM2S at 0x00, S2MM at 0x30, 64-bit memory, 32-bit streams.
+// byte shifters (docs/system.md): MM2S at 0x00, S2MM at 0x30, 64-bit memory, streams of 32 bits; MM2S may
+// have SEND_BITS = 64.
 //
 // A reset through either control register ends the bus transfers that are under way, then sets both
 // channels back; the bit reads as one until then.
 module axi_dma #(
-    parameter int LENGTH_BITS = 26
+    parameter int LENGTH_BITS = 26,
+    parameter int SEND_BITS = 32
 ) (
     input  logic        clk,
     input  logic        rst,
@@ -50,8 +52,8 @@ module axi_dma #(
     output logic        streams_rst,
     output logic        mm2s_valid,
     input  logic        mm2s_ready,
-    output logic [31:0] mm2s_data,
-    output logic [ 3:0] mm2s_keep,
+    output logic [SEND_BITS-1:0] mm2s_data,
+    output logic [SEND_BITS/8-1:0] mm2s_keep,
     output logic        mm2s_last,
     input  logic        s2mm_valid,
     output logic        s2mm_ready,
@@ -116,7 +118,8 @@ module axi_dma #(
   assign fail_internal[0] = 1'b0;
   for (genvar i = 0; i < 2; i++) begin : gen_channel
     dma_channel #(
-        .LENGTH_BITS(LENGTH_BITS)
+        .LENGTH_BITS(LENGTH_BITS),
+        .WORD_BYTES(i == 0 ? SEND_BITS / 8 : 4)
     ) channel (
         .clk(clk),
         .rst(rst | clear),
@@ -146,7 +149,8 @@ module axi_dma #(
   assign s2mm_irq = irq[1];
 
   dma_read #(
-      .LENGTH_BITS(LENGTH_BITS)
+      .LENGTH_BITS(LENGTH_BITS),
+      .STREAM_BITS(SEND_BITS)
   ) sender (
       .clk(clk),
       .rst(rst | clear),

@@ -1,7 +1,8 @@
 // Registers of one channel of the DMA: control, status and length of AXI DMA 7.1 in direct mode (AMD
 // PG021, "Register Space"). Control and status as there; an error halts the channel until a reset.
 module dma_channel #(
-    parameter int LENGTH_BITS = 26
+    parameter int LENGTH_BITS = 26,
+    parameter int WORD_BYTES = 4
 ) (
     input  logic                   clk,
     input  logic                   rst,
@@ -38,7 +39,7 @@ module dma_channel #(
   assign errors = internal_reg | slave_reg | decode_reg;
   assign accept = write_length & ~halted_reg & ~busy & ~start_reg;
   // No byte shifter: a transfer begins at a whole word, and it has at least one byte.
-  assign refuse = accept & (wdata[LENGTH_BITS-1:0] == '0 | address_reg[1:0] != 2'b00);
+  assign refuse = accept & (wdata[LENGTH_BITS-1:0] == '0 | address_reg[$clog2(WORD_BYTES)-1:0] != '0);
   assign failing = fail | refuse;
   assign run = run_reg & ~errors;
   assign start = start_reg;

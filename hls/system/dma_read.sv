@@ -1,14 +1,15 @@
-// Memory to stream (MM2S): AXI3/AXI4 read bursts of 64-bit beats become a packet of 32-bit words.
+// Memory to stream (MM2S): AXI3/AXI4 read bursts of 64-bit beats become a packet of 32- or 64-bit words.
 //
 //   start -> bursts (at most 16 beats, within 128 bytes) -> queue of beats -> words, TLAST, TKEEP
 //
 // A burst is asked for only when the queue has room for all of it, so the bus never waits for the
-// stream. The address is a multiple of four; bytes beyond the length are zero and not kept. An error
+// stream. The address is a multiple of a word's bytes; bytes beyond the length are zero and not kept. An error
 // response ends the transfer: beats before it still reach the stream, without TLAST. Without run no
 // further burst is asked for, and the transfer ends when the stream has taken what came before; with
 // cancel it ends when the bus is quiet.
 module dma_read #(
-    parameter int LENGTH_BITS = 26
+    parameter int LENGTH_BITS = 26,
+    parameter int STREAM_BITS = 32
 ) (
     input  logic                   clk,
     input  logic                   rst,
@@ -31,10 +32,13 @@ module dma_read #(
     input  logic [            1:0] rresp,
     output logic                   stream_valid,
     input  logic                   stream_ready,
-    output logic [           31:0] stream_data,
-    output logic [            3:0] stream_keep,
+    output logic [STREAM_BITS-1:0] stream_data,
+    output logic [STREAM_BITS/8-1:0] stream_keep,
     output logic                   stream_last
 );
+  if (STREAM_BITS != 32 && STREAM_BITS != 64) begin : gen_bad_width
+    $error("dma_read: STREAM_BITS must be 32 or 64");
+  end
   localparam int QUEUE_BITS = 6;
   localparam int BEAT_BITS = LENGTH_BITS - 2;
   localparam logic [QUEUE_BITS:0] BURST = 'd16;
@@ -118,21 +122,34 @@ module dma_read #(
       .data({q_last, q_words, q_keep, q_data})
   );
 
-  // One or two words of a beat.
-  logic second_reg, upper, final_word, word_ready, word_last;
-  logic [31:0] word, kept_word;
-  logic [3:0] word_keep;
-  assign upper = second_reg | ~q_words[0];
-  assign final_word = upper | ~q_words[1];
+  // One or two words of a beat; a word of 64 bits is a beat.
+  localparam int KEEP_BITS = STREAM_BITS / 8;
+  logic second_reg, final_word, word_ready, word_last;
+  logic [STREAM_BITS-1:0] word, kept_word;
+  logic [KEEP_BITS-1:0] word_keep;
   assign pop = queue_valid & word_ready & final_word;
-  assign word = upper ? q_data[63:32] : q_data[31:0];
   assign word_last = q_last & final_word;
-  assign word_keep = word_last ? q_keep : 4'hf;
-  for (genvar i = 0; i < 4; i++) begin : gen_byte
+  if (STREAM_BITS == 64) begin : gen_beats
+    logic unused;
+    assign final_word = 1'b1;
+    assign word = q_data;
+    always_comb begin
+      word_keep = '1;
+      if (q_last) word_keep = q_words[1] ? {q_keep, 4'hf} : {4'h0, q_keep};
+    end
+    assign unused = second_reg ^ q_words[0];
+  end else begin : gen_halves
+    logic upper;
+    assign upper = second_reg | ~q_words[0];
+    assign final_word = upper | ~q_words[1];
+    assign word = upper ? q_data[63:32] : q_data[31:0];
+    assign word_keep = word_last ? q_keep : 4'hf;
+  end
+  for (genvar i = 0; i < KEEP_BITS; i++) begin : gen_byte
     assign kept_word[8*i+:8] = word_keep[i] ? word[8*i+:8] : 8'd0;
   end
   stream_register #(
-      .WIDTH(37)
+      .WIDTH(1 + KEEP_BITS + STREAM_BITS)
   ) out (
       .clk(clk),
       .rst(rst),

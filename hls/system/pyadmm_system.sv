@@ -1,7 +1,9 @@
 // The whole design in the logic of a Zynq-7000, without the processor: the accelerator behind the
 // general-purpose port, its DMA between the streams and a 64-bit high-performance port. Ports are AXI3.
+// SEND_BITS is the width of the accelerator's input stream.
 module pyadmm_system #(
-    parameter int LENGTH_BITS = 26
+    parameter int LENGTH_BITS = 26,
+    parameter int SEND_BITS = 32
 ) (
     input  logic        clk,
     input  logic        resetn,
@@ -115,10 +117,13 @@ module pyadmm_system #(
   );
 
   logic streams_rst, send_valid, send_ready, send_last, receive_valid, receive_ready, receive_last;
-  logic [31:0] send_data, receive_data;
-  logic [3:0] send_keep, receive_keep;
+  logic [SEND_BITS-1:0] send_data;
+  logic [SEND_BITS/8-1:0] send_keep;
+  logic [31:0] receive_data;
+  logic [3:0] receive_keep;
   axi_dma #(
-      .LENGTH_BITS(LENGTH_BITS)
+      .LENGTH_BITS(LENGTH_BITS),
+      .SEND_BITS(SEND_BITS)
   ) dma (
       .clk(clk),
       .rst(rst),

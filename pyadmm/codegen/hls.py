@@ -477,4 +477,5 @@ def vendor_context(plan: AcceleratorPlan) -> dict[str, Any]:
         "testbench_data": (WEIGHTS_FILE, IMAGES_FILE, LOGITS_FILE),
         "include_dirs": ("src", "include"),
         "csim_arguments": f"load {weights} infer {images} csim_logits.bin expect {logits}",
+        "in_stream_bits": plan.stream.word_bits,
     }

@@ -6,14 +6,25 @@ vendor's block design, so the host code drives either.
 
 from __future__ import annotations
 
+import re
+
 from pyadmm import __version__
+from pyadmm.codegen.hls import IN_STREAM, TOP
 from pyadmm.codegen.hwh import CORE_BASE, DMA_BASE, BlockDesign
 from pyadmm.core.assets import asset_dir
 from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.boards import Board
-from pyadmm.hardware.plan import BuildPlan
+from pyadmm.hardware.plan import WORD_BITS, BuildPlan
 
-__all__ = ["CHIP_TOP", "CORE_BASE", "DMA_BASE", "SYSTEM_TOP", "chip_build", "system_files"]
+__all__ = [
+    "CHIP_TOP",
+    "CORE_BASE",
+    "DMA_BASE",
+    "SYSTEM_TOP",
+    "chip_build",
+    "send_bits",
+    "system_files",
+]
 
 SYSTEM_TOP = "pyadmm_system"
 """The system without the processor, which simulation drives."""
@@ -25,11 +36,24 @@ LENGTH_BITS, MEMORY_BITS = 26, 64
 _CHIP_FILE = f"system/{CHIP_TOP}.sv"
 
 
-def system_files() -> dict[str, str]:
-    """The modules of the system without the processor's cell, ``system/<module>.sv`` to text."""
-    files = _all_files()
+def system_files(send_bits: int = WORD_BITS) -> dict[str, str]:
+    """The modules of the system without the processor's cell, ``system/<module>.sv`` to text.
+
+    :param send_bits: width of the accelerator's input stream.
+    """
+    files = _all_files(send_bits)
     del files[_CHIP_FILE]
     return files
+
+
+def send_bits(build: BuildPlan) -> int:
+    """Width of the input stream of an RTL build."""
+    text = build.files[f"rtl/{TOP}.v"]
+    text = text if isinstance(text, str) else text.decode()
+    found = re.search(rf"\[(\d+):0\]\s+{IN_STREAM}_tdata", text)
+    if found is None:
+        raise PyadmmError(f"system: {TOP}.v has no port {IN_STREAM}_tdata")
+    return int(found[1]) + 1
 
 
 def chip_build(build: BuildPlan) -> BuildPlan:
@@ -38,7 +62,7 @@ def chip_build(build: BuildPlan) -> BuildPlan:
     :param build: the accelerator, as :func:`pyadmm.codegen.rtl.generate_rtl` gives it.
     """
     rtl = {name: text for name, text in build.files.items() if name.startswith("rtl/")}
-    return BuildPlan({**rtl, **_all_files()}, build.data)
+    return BuildPlan({**rtl, **_all_files(send_bits(build))}, build.data)
 
 
 def chip_hwh(board: Board, ip: str, vlnv: str, dma: str, clock_mhz: float | None = None) -> str:
@@ -69,6 +93,9 @@ def chip_hwh(board: Board, ip: str, vlnv: str, dma: str, clock_mhz: float | None
     return design.to_hwh()
 
 
-def _all_files() -> dict[str, str]:
+def _all_files(bits: int) -> dict[str, str]:
     folder = asset_dir("hls") / "system"
-    return {f"system/{p.name}": p.read_text(encoding="utf-8") for p in sorted(folder.glob("*.sv"))}
+    files = {f"system/{p.name}": p.read_text(encoding="utf-8") for p in sorted(folder.glob("*.sv"))}
+    name = f"system/{SYSTEM_TOP}.sv"
+    files[name] = files[name].replace("int SEND_BITS = 32", f"int SEND_BITS = {bits}")
+    return files

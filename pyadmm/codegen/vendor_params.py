@@ -49,6 +49,7 @@ class VendorParams:
         cosim only.
     :param cflags: compiler flags of all C++ files, without ``-I``.
     :param csim_arguments: command-line arguments of the test bench.
+    :param stream_bits: width of what the accelerator gives, ``in_stream_bits`` of what it takes.
     :param flavour: which accelerator goes into the bitstream, the HLS or the RTL one.
     :param rtl_sources: Verilog and SystemVerilog; must contain ``TOP.v``, because Vivado's IP
         packager takes no SystemVerilog top.
@@ -70,6 +71,7 @@ class VendorParams:
     cflags: str = "-std=c++14"
     csim_arguments: str = ""
     stream_bits: int = 32
+    in_stream_bits: int = 32
     dma_length_bits: int = DMA_LENGTH_BITS
     flavour: Flavour = "hls"
     rtl_sources: tuple[str, ...] = ()
@@ -87,6 +89,7 @@ class VendorParams:
         self._require("interface", self.interface in kinds, f"one of {kinds}")
         self._require("clock_ns", 1.0 <= self.clock_ns <= 100.0, "1 to 100 ns")
         self._require("stream_bits", self.stream_bits in (32, 64, 128), "32, 64 or 128")
+        self._require("in_stream_bits", self.in_stream_bits in (32, 64), "32 or 64")
         self._require("dma_length_bits", 8 <= self.dma_length_bits <= 26, "8 to 26")
         self._require("jobs", 1 <= self.jobs <= 64, "1 to 64")
         for field in ("board_part", "cflags", "csim_arguments"):
@@ -163,6 +166,7 @@ def vendor_params(
     testbench_data: tuple[str, ...] = (),
     include_dirs: tuple[str, ...] = (),
     csim_arguments: str = "",
+    in_stream_bits: int = 32,
     rtl_sources: tuple[str, ...] = (),
     flavour: Flavour = "hls",
     interface: Interface = "stream",
@@ -184,6 +188,7 @@ def vendor_params(
         testbench_data=testbench_data,
         include_dirs=include_dirs,
         csim_arguments=csim_arguments,
+        in_stream_bits=in_stream_bits,
         rtl_sources=rtl_sources,
         flavour=flavour,
         interface=interface,

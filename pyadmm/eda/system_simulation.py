@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pyadmm.codegen.system import SYSTEM_TOP, system_files
+from pyadmm.codegen.system import SYSTEM_TOP, send_bits, system_files
 from pyadmm.core.assets import asset_dir
 from pyadmm.core.errors import ToolError
 from pyadmm.eda.live_process import LiveProcess
@@ -133,7 +133,7 @@ def build_system(build: BuildPlan, cache: Path) -> Path:
     :raises ToolError: where a tool is missing or fails.
     """
     rtl = {name: text for name, text in build.files.items() if name.startswith("rtl/")}
-    return build_program({**rtl, **system_files()}, _testbench(SYSTEM_TOP), cache)
+    return build_program({**rtl, **system_files(send_bits(build))}, _testbench(SYSTEM_TOP), cache)
 
 
 def build_dma_bench(cache: Path) -> Path:

@@ -222,7 +222,11 @@ def _codegen(session: Session) -> Outcome:
     params = {
         session.hls_dir: vendor_params(board, **context),
         session.rtl_dir: vendor_params(
-            board, project=context["project"], rtl_sources=sources, flavour="rtl"
+            board,
+            project=context["project"],
+            in_stream_bits=context["in_stream_bits"],
+            rtl_sources=sources,
+            flavour="rtl",
         ),
     }
     files = []

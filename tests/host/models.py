@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pyadmm.deploy.bundle import Design, ModelPack
 from pyadmm.hardware.boards import load_board
 from pyadmm.hardware.mapping import plan_accelerator
-from pyadmm.hardware.plan import AcceleratorPlan, KernelConfig
+from pyadmm.hardware.plan import AcceleratorPlan, InputStream, KernelConfig
 from pyadmm.model import CompressedLayer, CompressedModel, InputSpec, MaxPool, Requant
 from pyadmm.model.types import LayerSpec, QFormat
 
@@ -48,13 +48,16 @@ def small_model(seed: int, name: str, density: float = 0.5) -> CompressedModel:
     return CompressedModel(name, InputSpec(SHAPE, QFormat(8, False)), nodes)
 
 
-def small_plan(model: CompressedModel, board: str = "pynq-z2") -> AcceleratorPlan:
+def small_plan(
+    model: CompressedModel, board: str = "pynq-z2", stream: InputStream | None = None
+) -> AcceleratorPlan:
     """An accelerator with room for other models of the same shapes."""
     configs = {
         "conv1": KernelConfig("sparse", 2, 2, entry_capacity=16, slot_capacity=3),
         "fc1": KernelConfig("sparse", 1, 2, 2, entry_capacity=200, slot_capacity=5),
     }
-    return plan_accelerator(model, load_board(board), configs, spare_acc_bits=4)
+    stream = stream or InputStream()
+    return plan_accelerator(model, load_board(board), configs, spare_acc_bits=4, stream=stream)
 
 
 def small_pack(model: CompressedModel, count: int = 12) -> ModelPack:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pyadmm.codegen.rtl import generate_rtl
-from pyadmm.hardware.plan import BuildPlan
+from pyadmm.hardware.plan import BuildPlan, InputStream
 from tests.host.models import small_model, small_plan
 
 _QUIET = "".join(
@@ -18,14 +18,14 @@ _QUIET = "".join(
 _BUFFER = "module BUFG (input I, output O);\n  assign O = I;\nendmodule\n"
 
 
-def small_build() -> BuildPlan:
+def small_build(stream: InputStream | None = None) -> BuildPlan:
     """RTL of a convolution, a pool and a linear layer."""
-    return generate_rtl(small_plan(small_model(1, "first")))
+    return generate_rtl(small_plan(small_model(1, "first"), stream=stream))
 
 
-def empty_top(folder: Path) -> Path:
+def empty_top(folder: Path, stream: InputStream | None = None) -> Path:
     """The accelerator's ports with nothing behind them: its own modules are linted elsewhere."""
-    text = str(small_build().files["rtl/pyadmm_top.v"])
+    text = str(small_build(stream).files["rtl/pyadmm_top.v"])
     file = folder / "top.v"
     file.write_text(_QUIET + text[: text.index(");") + 2] + "\nendmodule\n")
     return file

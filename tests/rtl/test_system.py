@@ -13,13 +13,14 @@ import pytest
 from host import Accelerator, selftest
 from host.accelerator import load_vectors
 from host.errors import DmaError, HardwareTimeout, WeightsError
-from pyadmm.codegen.system import CHIP_TOP, SYSTEM_TOP
+from pyadmm.codegen.system import CHIP_TOP, SYSTEM_TOP, send_bits, system_files
 from pyadmm.core.assets import asset_dir
 from pyadmm.deploy.bundle import Design, plan_deploy
 from pyadmm.eda import yosys
 from pyadmm.eda.system_simulation import DECODE_ERROR, SLAVE_ERROR, LiveSystem, build_system
 from pyadmm.eda.verilator import lint
 from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.plan import BuildPlan, InputStream
 from tests.host.models import small_model, small_pack, small_plan
 
 from .system_board import BUFFERS, CORE, DMA, SystemBoard
@@ -168,9 +169,43 @@ def test_the_system_around_the_accelerator_is_small_and_fast(tmp_path: Path) -> 
     assert report.clock_estimate_ns < 10
 
 
+WIDE = InputStream(packed=True, word_bits=64)
+
+
+@pytest.mark.parametrize(("share", "latency"), [(0.0, 0), (0.4, 60)])
+def test_streams_of_64_bits_pass_through_dma_and_memory(
+    share: float, latency: int, simulators: Path, tmp_path: Path
+) -> None:
+    """63 pixels of a byte are 8 words; the host's driver and self-test."""
+    build, plan = small_build(WIDE), small_plan(MODELS[0], stream=WIDE)
+    assert (send_bits(build), plan.image_bytes) == (64, 64)
+    bundle = plan_deploy(Design.of(plan, build), [small_pack(model) for model in MODELS])
+    bundle.write(tmp_path)
+    with LiveSystem(build_system(build, simulators)) as live:
+        live.stall(3, share, latency)
+        with Accelerator(
+            tmp_path / "none.bit",
+            tmp_path / "bundle",
+            device=SystemBoard(live, tmp_path / "bundle"),
+            timeout_s=30,
+            lock_folder=tmp_path,
+        ) as accelerator:
+            for model in MODELS:
+                accelerator.load_model(model.name)
+                assert selftest.check(accelerator).passed
+                assert is_golden(accelerator)
+        live.write(DMA, 1)
+        live.write(DMA + 0x18, BUFFERS + 4)
+        live.write(DMA + 0x28, 8)
+        assert live.read(DMA + 0x04) & 0x10  # internal error: no whole word begins there
+
+
 def test_the_system_is_lint_clean(simulators: Path, tmp_path: Path) -> None:
     system = sorted((asset_dir("hls") / "system").glob("*.sv"))
     files = [*system, asset_dir("hls") / "rtl" / "reset_sync.sv", empty_top(tmp_path)]
     chip = next(file for file in files if file.stem == CHIP_TOP)
     lint([f for f in files if f != chip], SYSTEM_TOP, simulators / "lint_system.log")
     lint([*files, chip_cells(tmp_path)], CHIP_TOP, simulators / "lint_chip.log")
+    BuildPlan(system_files(64)).write(tmp_path / "wide")
+    wide = [*(tmp_path / "wide" / "system").iterdir(), *files[-2:-1], empty_top(tmp_path, WIDE)]
+    lint(wide, SYSTEM_TOP, simulators / "lint_wide.log")

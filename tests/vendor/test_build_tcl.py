@@ -284,6 +284,7 @@ def test_tcl_words_are_what_they_were(text: str) -> None:
         ("include_dirs", ("a\\b",)),
         ("dma_length_bits", 27),
         ("stream_bits", 33),
+        ("in_stream_bits", 128),
         ("jobs", 0),
     ],
 )
