@@ -31,7 +31,7 @@ from pyadmm.eda.rtl_simulation import cosim
 from pyadmm.eda.system_simulation import LiveSystem, build_system
 from pyadmm.eda.verilator import build_simulator
 from pyadmm.hardware.boards import load_board
-from pyadmm.hardware.design_space import search
+from pyadmm.hardware.design_space import SearchResult, search
 from pyadmm.hardware.input_stream import stream_words
 from pyadmm.hardware.lowering import hardware_form
 from pyadmm.hardware.mapping import plan_accelerator
@@ -51,6 +51,7 @@ FIELDS = (
 )  # fmt: skip
 MEMORY_LATENCY = 20
 """Cycles that the simulated memory takes to answer."""
+_LUT_STEP, _MOST_FAILED = 100, 8
 _SEND, _RECEIVE = 0x1000_0000, 0x1800_0000
 _CONTROL, _STATUS, _ADDRESS, _LENGTH, _IDLE = 0x00, 0x04, 0x18, 0x28, 2
 _S2MM = 0x30
@@ -59,10 +60,27 @@ _S2MM = 0x30
 def plan_of(
     model: CompressedModel, board: str, stream: InputStream, luts: float
 ) -> AcceleratorPlan:
-    """The fastest accelerator of ``model`` within ``luts``, its frames in block RAM."""
+    """The fastest accelerator of ``model`` within ``luts``, its frames in block RAM.
+
+    Of equally fast ones, that of the least area (modelled): within its budget the search spends LUTs
+    on latency, so smaller budgets are tried until the interval grows.
+    """
     facts = load_board(board)
-    budget = replace(facts.resources, lut=luts)
-    found = search(model, facts, unrolled=True, stream=stream, budget=budget)
+
+    def within(limit: float) -> SearchResult:
+        budget = replace(facts.resources, lut=limit)
+        return search(model, facts, unrolled=True, stream=stream, budget=budget)
+
+    found, failed, limit = within(luts), 0, luts
+    interval = found.best.interval
+    while failed < _MOST_FAILED:
+        limit = min(limit, found.best.resources.lut) - _LUT_STEP
+        try:
+            smaller = within(limit)
+        except PyadmmError:  # not even the smallest one fits
+            break
+        failed = failed + 1 if smaller.best.interval > interval else 0
+        found = found if failed else smaller
     configs = {
         name: replace(config, block_frame=config.family == "unrolled")
         for name, config in found.configs.items()
