@@ -1,8 +1,7 @@
-"""``Accelerator``: the design on the board, its weights and its inference.
+"""``Accelerator``: the design on the board, its models and their inference.
 
-One run at a time: arm the receive channel, offer the first chunk that the DMA's length register can
-hold, start the core, send the other chunks, wait for the result. An AXI DMA must not receive a
-packet longer than the length it was given, so a run has no more images than one receive can hold.
+The bundle says which architecture the bitstream has, and with it which :class:`Engine` makes the
+runs; everything else is the same for both.
 """
 
 from __future__ import annotations
@@ -14,22 +13,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from .board import find_board
-from .dma import AxiDma, Deadline
+from .dataflow import DataflowEngine
 from .errors import HostError, IdentError, InputError, ManifestError, WeightsError
 from .lock import DeviceLock
-from .manifest import Manifest, ModelFact, read_manifest
-from .pixels import fill_stream
+from .manifest import DataflowManifest, Manifest, ModelFact, SequentialManifest, read_manifest
+from .sequential import LayerCycles, SequentialEngine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-MAX_BATCH = 1024
-"""Images of one run at most; bounds the memory of the buffers."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +34,8 @@ class RunTiming:
 
     :param core_s: seconds from start to done inside the design, by its cycle counter; None where
         the design does not count.
-    :param dma_s: seconds from arming the DMA to the last byte in memory, core included, host
-        copies excluded, as seen by the polling loop.
+    :param dma_s: seconds from arming the DMA (dataflow), or from the start (sequential), to the
+        last byte in memory, core included, host copies excluded, as seen by the polling loop.
     :param end_to_end_s: seconds from the images in numpy to the logits in numpy.
     """
 
@@ -50,11 +46,21 @@ class RunTiming:
     end_to_end_s: float
 
 
-class Transfer(NamedTuple):
-    """A contiguous buffer and the bytes of it that move."""
+class Engine(Protocol):
+    """How a design of one architecture takes models and images."""
 
-    buffer: Any
-    nbytes: int
+    @property
+    def images_per_run(self) -> int:
+        """Images that one run of the loaded model can hold."""
+
+    def reset(self) -> None:
+        """A good state after a run that failed."""
+
+    def load(self, model: ModelFact) -> None:
+        """Load a model of the manifest."""
+
+    def infer(self, model: ModelFact, images: NDArray[Any], results: NDArray[np.int32]) -> float:
+        """Logits of at most :attr:`images_per_run` images; gives the seconds of the hardware."""
 
 
 class Accelerator:
@@ -94,10 +100,9 @@ class Accelerator:
         try:
             self.board.open(self.bitfile, self.manifest)
             self.clock_mhz = self._set_clock()
-            name, facts = self.manifest.design.dma, self.board.dma()
-            self.dma = AxiDma(facts.registers, facts.parameters, name)
             self.ip = self.board.core()
             self._check_ident()
+            self.engine = self._make_engine()
             self.load_model(model or self.manifest.models[0].name)
         except OSError as error:
             self.close()
@@ -148,9 +153,15 @@ class Accelerator:
                 f"for 0x{self.manifest.design.ident:08x}; use bitstream and manifest of one flow"
             )
 
+    def _make_engine(self) -> Engine:
+        if isinstance(self.manifest, SequentialManifest):
+            return SequentialEngine(self, self.manifest)
+        assert isinstance(self.manifest, DataflowManifest)
+        return DataflowEngine(self, self.manifest)
+
     def _recover(self) -> None:
-        """After a failed run: reset the DMA, and load the design anew if the core is stuck."""
-        self.dma.reset(Deadline(self.timeout_s))
+        """After a failed run: reset the engine, and load the design anew if the core is stuck."""
+        self.engine.reset()
         if not self.ip.idle:
             loaded, self.model = self.model, None
             self._free_buffers()
@@ -168,16 +179,20 @@ class Accelerator:
         """A contiguous buffer of at least ``words`` 32-bit words, kept for the next call."""
         held = self._buffers.get(name)
         if held is None or len(held) < words:
-            if held is not None:
-                held.freebuffer()
+            self.free(name)
             held = self.board.allocate(words)
             self._buffers[name] = held
         return held
 
+    def free(self, name: str) -> None:
+        """Give the memory of one buffer back, if there is one of that name."""
+        held = self._buffers.pop(name, None)
+        if held is not None:
+            held.freebuffer()
+
     def _free_buffers(self) -> None:
-        for buffer in self._buffers.values():
-            buffer.freebuffer()
-        self._buffers.clear()
+        for name in list(self._buffers):
+            self.free(name)
 
     # Runs
 
@@ -193,98 +208,38 @@ class Accelerator:
         yield
         self._faulty = False
 
-    def _transact(
-        self,
-        mode: str,
-        count: int = 0,
-        send: Transfer | None = None,
-        receive: Transfer | None = None,
-    ) -> float:
-        """One run of the core. Gives its seconds, DMA included, host copies excluded."""
-        deadline = Deadline(self.timeout_s)
-        if send:
-            send.buffer.flush()
-        begin = time.perf_counter()
-        if receive:
-            self.dma.receive.start(receive.buffer.physical_address, receive.nbytes, deadline)
-        if send:
-            # Before the core starts, so that its cycle counter does not count the host's accesses.
-            first = min(send.nbytes, self.dma.max_bytes)
-            self.dma.send.start(send.buffer.physical_address, first, deadline)
-        self.ip.start(mode, count)
-        if send:
-            self._send_rest(send, first, deadline)
-        if receive:
-            self.dma.receive.wait(receive.nbytes, deadline)
-        seconds = time.perf_counter() - begin
-        self.ip.wait(deadline)
-        if receive:
-            receive.buffer.invalidate()
-        return seconds
-
-    def _send_rest(self, send: Transfer, started: int, deadline: Deadline) -> None:
-        """Wait for the chunk of ``started`` bytes, and send the others."""
-        self.dma.send.wait(started, deadline)
-        for first in range(started, send.nbytes, self.dma.max_bytes):
-            length = min(self.dma.max_bytes, send.nbytes - first)
-            self.dma.send.start(send.buffer.physical_address + first, length, deadline)
-            self.dma.send.wait(length, deadline)
-
     def load_model(self, model: str | ModelFact) -> None:
-        """Load the weights of ``model`` into the design; no new bitstream is needed.
+        """Load the weights or the program of ``model``; no new bitstream is needed.
 
         :param model: a name of this manifest, or a model of another manifest of the same design.
         :raises WeightsError: if they do not fit, or differ when read back.
+        :raises ProgramError: if the program is damaged or of another array.
         """
         fact = self.manifest.model(model) if isinstance(model, str) else model
-        words = np.frombuffer(fact.weights.read(), "<u4")
-        capacity = self.manifest.models[0].words
-        if len(words) != fact.words or fact.words != capacity:
-            raise WeightsError(
-                f"model {fact.name}: {len(words)} words of weights, but this design takes "
-                f"{capacity}; pack it for this design"
-            )
         self.model = None
-        with self.claimed():
-            buffer = self.buffer("send", len(words))
-            buffer[: len(words)] = words
-            self._transact("load", send=Transfer(buffer, words.nbytes))
-        if self.verify:
-            self._verify(fact, words)
+        self.engine.load(fact)
         self.model = fact
-
-    def _verify(self, fact: ModelFact, words: NDArray[np.uint32]) -> None:
-        if words.nbytes > self.dma.max_bytes:
-            raise WeightsError(
-                f"model {fact.name}: {words.nbytes} bytes cannot be read back through a DMA whose "
-                f"length register has {self.dma.length_bits} bits; widen c_sg_length_width to "
-                f"{words.nbytes.bit_length()}, or pass verify=False and run host.selftest"
-            )
-        with self.claimed():
-            buffer = self.buffer("receive", len(words))
-            self._transact("read_back", receive=Transfer(buffer, words.nbytes))
-            read = np.array(buffer[: len(words)])
-        wrong = np.flatnonzero(read != words)
-        if len(wrong):
-            first = int(wrong[0])
-            layer = next(x for x in fact.layers if first < x.offset + x.words)
-            raise WeightsError(
-                f"model {fact.name}: {len(wrong)} of {len(words)} weight words differ when read "
-                f"back, the first in layer {layer.name}, word {first}: sent "
-                f"0x{int(words[first]):08x}, read 0x{int(read[first]):08x}; load them again"
-            )
 
     def images_per_run(self) -> int:
         """Images that one run can hold."""
-        return max(1, min(self.dma.max_bytes // (4 * self.manifest.output_words), MAX_BATCH))
+        return self.engine.images_per_run
+
+    def loaded(self) -> ModelFact:
+        """The model that is loaded and verified.
+
+        :raises WeightsError: if there is none.
+        """
+        if self.model is None:
+            raise WeightsError("weights: none are loaded and verified; call load_model()")
+        return self.model
 
     def check_images(self, images: Any) -> NDArray[Any]:
         """``images`` as ``(N, C, H, W)``; a single ``(C, H, W)`` becomes a batch of one.
 
-        :raises InputError: for another type or shape.
+        :raises InputError: for another type or shape than the loaded model's.
         """
-        shape = self.manifest.input_shape
-        wanted = self.manifest.input_dtype
+        entry = self.loaded().input
+        shape, wanted = entry.shape, entry.dtype
         if not isinstance(images, np.ndarray) or images.dtype != wanted:
             kind = getattr(images, "dtype", type(images).__name__)
             values = "0 … 255" if wanted == "uint8" else "-128 … 127"
@@ -300,21 +255,19 @@ class Accelerator:
         return images
 
     def logits(self, images: NDArray[Any]) -> NDArray[np.int32]:
-        """Integer logits ``(N, classes)`` of ``images`` ``(N, C, H, W)`` of the manifest's type.
+        """Integer logits ``(N, classes)`` of ``images`` ``(N, C, H, W)`` of the model's type.
 
         :raises InputError: for images of another type or shape.
         :raises WeightsError: if no weights are loaded.
         """
-        images = self.check_images(images)
-        if self.model is None:
-            raise WeightsError("weights: none are loaded and verified; call load_model()")
+        images, model = self.check_images(images), self.loaded()
         begin = time.perf_counter()
-        results = np.empty((len(images), self.manifest.output_words), np.int32)
+        results = np.empty((len(images), model.classes), np.int32)
         cycles, seconds = 0, 0.0
         step = self.images_per_run()
         for first in range(0, len(images), step):
             part = images[first : first + step]
-            seconds += self._infer(part, results[first : first + step])
+            seconds += self.engine.infer(model, part, results[first : first + step])
             cycles += self.ip.cycles or 0
         self.last = RunTiming(
             images=len(images),
@@ -325,18 +278,19 @@ class Accelerator:
         )
         return results
 
-    def _infer(self, images: NDArray[Any], results: NDArray[np.int32]) -> float:
-        count, words = len(images), self.manifest.input_words
-        out_words = count * self.manifest.output_words
-        with self.claimed():
-            send = self.buffer("send", count * words)
-            pixels = send[: count * words].view(np.uint8).reshape(count, 4 * words)
-            fill_stream(images, self.manifest, pixels)
-            receive = self.buffer("receive", out_words)
-            sent, received = Transfer(send, 4 * count * words), Transfer(receive, 4 * out_words)
-            seconds = self._transact("infer", count, sent, received)
-            results[:] = receive[:out_words].view(np.int32).reshape(results.shape)
-        return seconds
+    def layer_cycles(self) -> tuple[LayerCycles, ...]:
+        """Cycles of every layer in the last run of a sequential design, as its counters say.
+
+        A run takes :meth:`images_per_run` images.
+
+        :raises HostError: for a dataflow design, whose layers work at once, or without figures.
+        """
+        if not isinstance(self.engine, SequentialEngine):
+            raise HostError(
+                "cycles by layer: the layers of a dataflow design work at the same time; "
+                "RunTiming.cycles counts a run"
+            )
+        return self.engine.layer_cycles()
 
     def predict(self, images: NDArray[Any]) -> NDArray[np.intp]:
         """Class ``(N,)`` of each image: the largest logit, the first of equals."""
@@ -351,23 +305,21 @@ class Accelerator:
         return np.asarray(shares / shares.sum(1, keepdims=True))
 
 
-def load_vectors(model: ModelFact, manifest: Manifest) -> dict[str, NDArray[Any]]:
-    """Golden vectors of a model: ``images``, ``logits``, ``labels``.
+def load_vectors(model: ModelFact) -> dict[str, NDArray[Any]]:
+    """Golden vectors of a model: ``images``, ``logits`` and, where they are known, ``labels``.
 
     :raises ManifestError: if a file is damaged or the shapes do not fit.
     """
-    classes = manifest.output_words
-    vectors = {
-        "images": read_array(model.images.read(), model.images.path.name),
-        "logits": read_array(model.logits.read(), model.logits.path.name),
-        "labels": read_array(model.labels.read(), model.labels.path.name),
-    }
+    files = {"images": model.images, "logits": model.logits}
+    if model.labels is not None:
+        files["labels"] = model.labels
+    vectors = {key: read_array(file.read(), file.path.name) for key, file in files.items()}
     count = len(vectors["images"])
-    expected = {"images": (count, *manifest.input_shape), "logits": (count, classes)}
+    expected = {"images": (count, *model.input.shape), "logits": (count, model.classes)}
     expected["labels"] = (count,)
-    for key, shape in expected.items():
-        if vectors[key].shape != shape:
-            raise ManifestError(f"vectors: {key} have shape {vectors[key].shape}, not {shape}")
+    for key, found in vectors.items():
+        if found.shape != expected[key]:
+            raise ManifestError(f"vectors: {key} have shape {found.shape}, not {expected[key]}")
     return vectors
 
 

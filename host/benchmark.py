@@ -26,6 +26,7 @@ from .cpu import Network
 from .errors import HostError
 from .fast import FastPath
 from .power import PowerReading, RailRecorder, read_meter
+from .sequential import LayerCycles
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,6 +81,8 @@ class Benchmark:
     :param basis: ``measured`` on a board, ``simulated`` on the simulated one, whose seconds of
         DMA and end to end are the simulator's and say nothing about a board.
     :param c_path_missing: why there is no timing of the C path; None where there is one.
+    :param layers: cycles of every layer in a run of ``run_images``, by the counters of the
+        layer-sequential array; nothing where the design has none.
     :param cpu: the processor of the board on the same images, one at a time and in a batch.
     """
 
@@ -90,6 +93,8 @@ class Benchmark:
     design: str
     clock_mhz: float
     timings: tuple[BatchTiming, ...]
+    layers: tuple[LayerCycles, ...]
+    run_images: int
     c_path_missing: str | None
     cpu: dict[int, Spread]
     power: PowerReading | None
@@ -118,21 +123,23 @@ def measure(
     images = accelerator.check_images(images)
     if not len(images) or min(batches) < 1 or min(repeats, cpu_repeats) < 1:
         raise HostError("benchmark: needs at least one image, and batches and repeats from 1 on")
-    if accelerator.model is None:
-        raise HostError("benchmark: no weights are loaded; call load_model()")
+    model = accelerator.loaded()
     timings = [_time_batch(accelerator, _batch(images, n), repeats) for n in batches]
+    layers = _layers(accelerator)
     fast, missing = _time_fast(accelerator, images, repeats)
     power = _power(accelerator, _batch(images, max(batches)), meter)
-    network = Network(accelerator.manifest, accelerator.model)
+    network = Network(model)
     cpu = {n: _time_cpu(network, _batch(images, n), cpu_repeats) for n in batches}
     return Benchmark(
         basis="simulated" if getattr(accelerator.device, "simulated", False) else "measured",
         device=str(getattr(accelerator.device, "name", accelerator.device.tag)),
         board=accelerator.manifest.board,
-        model=accelerator.model.name,
+        model=model.name,
         design=accelerator.manifest.design.digest,
         clock_mhz=accelerator.clock_mhz,
         timings=tuple(timings + fast),
+        layers=layers,
+        run_images=accelerator.images_per_run(),
         c_path_missing=missing,
         cpu=cpu,
         power=power,
@@ -159,6 +166,14 @@ def _time_batch(accelerator: Accelerator, images: NDArray[np.uint8], repeats: in
         [run.dma_s for run in runs],
         [run.end_to_end_s for run in runs],
     )
+
+
+def _layers(accelerator: Accelerator) -> tuple[LayerCycles, ...]:
+    """What the hardware counted by layer in the last run."""
+    try:
+        return accelerator.layer_cycles()
+    except HostError:  # this design has no such counters
+        return ()
 
 
 def _time_fast(
@@ -237,6 +252,11 @@ def format_table(result: Benchmark) -> str:
             lines.append(_row(timing.path, timing.batch, what, getattr(timing, what)))
     for batch, spread in result.cpu.items():
         lines.append(_row("cpu", batch, "end_to_end", spread))
+    for layer in result.layers:
+        lines.append(
+            f"layer {layer.name}: {layer.cycles} cycles for {result.run_images} images, "
+            f"{layer.waiting} of them waiting for memory"
+        )
     if result.c_path_missing:
         lines.append(result.c_path_missing)
     if result.power is None:
@@ -268,8 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def run() -> None:
         with open_bundle(options) as accelerator:
-            assert accelerator.model is not None
-            images = load_vectors(accelerator.model, accelerator.manifest)["images"]
+            images = load_vectors(accelerator.loaded())["images"]
             result = measure(
                 accelerator,
                 images,

@@ -45,8 +45,8 @@ class Board(Protocol):
     def reload(self) -> None:
         """Configure the logic anew: everything in it starts from reset."""
 
-    def dma(self) -> DmaFacts:
-        """The DMA that the manifest names."""
+    def dma(self, name: str) -> DmaFacts:
+        """The DMA with that instance name."""
 
     def core(self) -> AcceleratorControl:
         """The accelerator that the manifest names."""

@@ -20,6 +20,8 @@ BINDTO = [
     "xilinx.com:hls:pyadmm_top:1.0",
     "pyadmm:hls:pyadmm_top:1.0",
     "pyadmm:rtl:pyadmm_top:1.0",
+    "xilinx.com:hls:seq_top:1.0",
+    "pyadmm:rtl:seq_top:1.0",
 ]
 """Types of the accelerator in a block design, made by HLS or packaged from RTL."""
 
@@ -52,33 +54,37 @@ class AcceleratorControl:
         """Set the 32-bit register at byte ``offset``."""
         raise NotImplementedError
 
-    def _read(self, register: str) -> int:
+    def get(self, register: str) -> int:
+        """The value of a register by its name in the manifest."""
         return int(self.read(self.manifest.registers[register]))
+
+    def set(self, register: str, value: int) -> None:
+        """Set a register by its name in the manifest."""
+        self.write(self.manifest.registers[register], value)
 
     @property
     def ident(self) -> int:
         """First 32 bits of the digest of the build plan that the bitstream was made from."""
-        return self._read("ident")
+        return self.get("ident")
 
     @property
     def cycles(self) -> int | None:
         """Clock cycles of the last run, start to done; None where the design does not count."""
-        return self._read("cycles") or None
+        return self.get("cycles") or None
 
     @property
     def idle(self) -> bool:
         """Whether no run is in progress."""
-        return bool(self._read("ap_ctrl") & IDLE)
+        return bool(self.get("ap_ctrl") & IDLE)
 
-    def start(self, mode: str, count: int = 0) -> None:
-        """Start a run in the mode that was set.
+    def start(self, **arguments: int) -> None:
+        """Start one run of the accelerator.
 
-        :param mode: ``infer``, ``load`` or ``read_back``.
-        :param count: images of the run, for ``infer``.
+        :param arguments: registers to set before it, by name.
         """
-        self.write(self.manifest.registers["mode"], self.manifest.modes[mode])
-        self.write(self.manifest.registers["count"], count)
-        self.write(self.manifest.registers["ap_ctrl"], START)
+        for register, value in arguments.items():
+            self.set(register, value)
+        self.set("ap_ctrl", START)
 
     def wait(self, deadline: Deadline) -> None:
         """Wait for the end of the run.
@@ -86,7 +92,7 @@ class AcceleratorControl:
         :raises HardwareTimeout: if it is not done by then.
         """
         while True:
-            control = self._read("ap_ctrl")
+            control = self.get("ap_ctrl")
             # done clears on read in HLS designs, so an idle core that is not about to start counts
             if control & DONE or (control & IDLE and not control & START):
                 return

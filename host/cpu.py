@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from .errors import ManifestError
-from .manifest import Manifest, ModelFact
+from .manifest import ModelFact
 from .pixels import input_integers
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ _INPUT = "input"
 
 
 class Network:
-    """The network of one model of a manifest.
+    """The network of one model.
 
     :raises ManifestError: if the bundle's description of it is incomplete.
     """
 
-    def __init__(self, manifest: Manifest, model: ModelFact) -> None:
-        self._manifest, self._nodes = manifest, model.nodes
+    def __init__(self, model: ModelFact) -> None:
+        self._input, self._nodes = model.input, model.nodes
         try:
             with np.load(io.BytesIO(model.network.read()), allow_pickle=False) as arrays:
                 self._arrays = {name: arrays[name] for name in arrays.files}
@@ -40,8 +40,8 @@ class Network:
             raise ManifestError(f"{model.network.path.name}: is not an .npz: {error}") from error
 
     def logits(self, images: NDArray[Any]) -> NDArray[np.int64]:
-        """Integer logits ``(N, classes)`` of ``images`` ``(N, C, H, W)`` of the manifest's type."""
-        values = {_INPUT: input_integers(images, self._manifest)}
+        """Integer logits ``(N, classes)`` of ``images`` ``(N, C, H, W)`` of the model's type."""
+        values = {_INPUT: input_integers(images, self._input)}
         name = _INPUT
         for node in self._nodes:
             try:
@@ -54,13 +54,13 @@ class Network:
     def _conv(self, node: dict[str, Any], values: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
         codes = self._arrays[f"{node['name']}.codes"]
         bias = self._arrays[f"{node['name']}.bias"]
-        x, stride, groups = values[node["source"]], node["stride"], node["groups"]
-        pad = node["padding"]
+        x, groups = values[node["source"]], node["groups"]
+        (down, right), (top, left, bottom, beyond) = node["stride"], node["padding"]
         magnitude = int(np.abs(x).max(initial=1))
         bound = np.abs(codes).reshape(len(codes), -1).sum(1, dtype=np.int64).max() * magnitude
-        x = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+        x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, beyond)))
         x = x.astype(np.float32 if bound < _EXACT else np.float64)
-        windows = sliding_window_view(x, codes.shape[2:], axis=(2, 3))[:, :, ::stride, ::stride]
+        windows = sliding_window_view(x, codes.shape[2:], axis=(2, 3))[:, :, ::down, ::right]
         size = windows.shape[2:4]
         acc = np.empty((len(x), len(codes), *size), np.int64)
         per_out, per_in = len(codes) // groups, codes.shape[1]
@@ -94,9 +94,9 @@ _OPERATIONS = {
 
 
 def _windows(node: dict[str, Any], values: dict[str, NDArray[Any]]) -> NDArray[Any]:
-    size, stride = node["kernel"], node["stride"]
-    windows = sliding_window_view(values[node["source"]], (size, size), axis=(2, 3))
-    return windows[:, :, ::stride, ::stride]
+    down, right = node["stride"]
+    windows = sliding_window_view(values[node["source"]], tuple(node["kernel"]), axis=(2, 3))
+    return windows[:, :, ::down, ::right]
 
 
 def _requantise(acc: NDArray[np.int64], node: dict[str, Any]) -> NDArray[np.int64]:

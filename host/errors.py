@@ -31,5 +31,13 @@ class WeightsError(HostError):
     """The weights on the chip are not those that were sent."""
 
 
+class ProgramError(HostError):
+    """A program is damaged, of another hardware, or the hardware refused it."""
+
+
+class BusError(HostError):
+    """The memory answered an access of the accelerator with an error."""
+
+
 class InputError(HostError):
     """The images do not fit the model."""

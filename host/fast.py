@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -20,9 +20,12 @@ from .accelerator import Accelerator
 from .control import decode_control
 from .dma import decode_status
 from .errors import DmaError, HardwareTimeout, HostError
+from .manifest import DataflowManifest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from .dataflow import DataflowEngine
 
 _SOURCE = Path(__file__).with_name("fast.c")
 _COMPILE_LIMIT_S = 60
@@ -73,26 +76,32 @@ class FastPath:
                 "C path: the registers of this device are not mapped memory (a simulated or remote "
                 "board), so only the Python path can run"
             )
-        self._accelerator = accelerator
+        if not isinstance(accelerator.manifest, DataflowManifest):
+            raise HostError(
+                "C path: it drives the streams of a dataflow design, and this design has none; the "
+                "Python path starts a program with two register accesses"
+            )
+        self._accelerator, self._manifest = accelerator, accelerator.manifest
+        self._dma = cast("DataflowEngine", accelerator.engine).dma
         self._library = compile_library()
         self._connect()
 
     def _connect(self) -> None:
         """Point the C path at the registers and buffers; recovery may have replaced the buffers."""
-        accelerator, manifest = self._accelerator, self._accelerator.manifest
+        accelerator, manifest = self._accelerator, self._manifest
         self._send = accelerator.buffer("send", manifest.input_words)
         self._receive = accelerator.buffer("receive", manifest.output_words)
         self._send[: manifest.input_words] = 0
         self._port = _Port(
             core=_pointer(accelerator.ip.mmio.array),
-            dma=_pointer(accelerator.dma.registers.array),
+            dma=_pointer(self._dma.registers.array),
             send=_pointer(self._send),
             receive=_pointer(self._receive),
             send_address=self._send.physical_address,
             receive_address=self._receive.physical_address,
             send_bytes=4 * manifest.input_words,
             receive_bytes=4 * manifest.output_words,
-            max_bytes=accelerator.dma.max_bytes,
+            max_bytes=self._dma.max_bytes,
             ctrl=manifest.registers["ap_ctrl"],
             mode=manifest.registers["mode"],
             count=manifest.registers["count"],
@@ -102,21 +111,21 @@ class FastPath:
 
     def _is_connected(self) -> bool:
         """Whether the accelerator still holds the buffers that the port points to."""
-        manifest, buffer = self._accelerator.manifest, self._accelerator.buffer
+        manifest, buffer = self._manifest, self._accelerator.buffer
         sizes = {"send": manifest.input_words, "receive": manifest.output_words}
         held = [buffer(name, words) for name, words in sizes.items()]
         return held[0] is self._send and held[1] is self._receive
 
     def infer(self, image: NDArray[Any]) -> FastResult:
-        """Classify one image ``(C, H, W)`` of the manifest's type.
+        """Classify one image ``(C, H, W)`` of the model's type.
 
         :raises DmaError: or :class:`HardwareTimeout`, with the status in words; the accelerator
             recovers on its next run.
         """
         accelerator = self._accelerator
         checked = accelerator.check_images(image)[0]
-        pixels = np.ascontiguousarray(accelerator.manifest.stream_bytes(checked))
-        logits = np.empty(accelerator.manifest.output_words, np.int32)
+        pixels = np.ascontiguousarray(accelerator.loaded().input.stream_bytes(checked))
+        logits = np.empty(self._manifest.output_words, np.int32)
         ns = (ctypes.c_uint64 * 2)()
         seen = ctypes.c_uint32()
         with accelerator.claimed():

@@ -51,9 +51,9 @@ class PynqBoard:
     def _describe(self, instance: str) -> Any:
         return require_instance(self._overlay.ip_dict, instance, self._bitfile)
 
-    def dma(self) -> DmaFacts:
-        """The DMA that the manifest names."""
-        entry = self._describe(self._manifest.design.dma)
+    def dma(self, name: str) -> DmaFacts:
+        """The DMA with that instance name."""
+        entry = self._describe(name)
         registers = pynq.MMIO(entry["phys_addr"], entry["addr_range"], device=self.device)
         return DmaFacts(registers, entry["parameters"])
 

@@ -16,18 +16,20 @@ from .accelerator import Accelerator, load_vectors
 from .benchmark import report_errors
 from .bundle import add_bundle_arguments, open_bundle
 from .cpu import Network
-from .errors import HostError
 
 
 @dataclass(frozen=True)
 class SelfTest:
-    """Outcome for one model: golden images, those that the board and the CPU got wrong."""
+    """Outcome for one model: golden images, those that the board and the CPU got wrong.
+
+    :param correct_labels: images that were classified right; None where their classes are unknown.
+    """
 
     model: str
     images: int
     board_wrong: int
     cpu_wrong: int
-    correct_labels: int
+    correct_labels: int | None
 
     @property
     def passed(self) -> bool:
@@ -37,19 +39,29 @@ class SelfTest:
 
 def check(accelerator: Accelerator) -> SelfTest:
     """Run the golden vectors of the loaded model on the board and on the CPU."""
-    model = accelerator.model
-    if model is None:
-        raise HostError("selftest: no weights are loaded; call load_model()")
-    vectors = load_vectors(model, accelerator.manifest)
+    model = accelerator.loaded()
+    vectors = load_vectors(model)
     images, golden = vectors["images"], vectors["logits"]
     board = accelerator.logits(images)
-    cpu = Network(accelerator.manifest, model).logits(images)
+    cpu = Network(model).logits(images)
+    labels = vectors.get("labels")
     return SelfTest(
         model=model.name,
         images=len(images),
         board_wrong=int(np.count_nonzero((board != golden).any(1))),
         cpu_wrong=int(np.count_nonzero((cpu != golden).any(1))),
-        correct_labels=int(np.count_nonzero(board.argmax(1) == vectors["labels"])),
+        correct_labels=None if labels is None else int((board.argmax(1) == labels).sum()),
+    )
+
+
+def describe(result: SelfTest) -> str:
+    """The outcome in a line."""
+    labels = ""
+    if result.correct_labels is not None:
+        labels = f"; {result.correct_labels} classified right"
+    return (
+        f"{'pass' if result.passed else 'FAIL'} {result.model}: {result.images} golden images, "
+        f"{result.board_wrong} differ on the board, {result.cpu_wrong} on the CPU{labels}"
     )
 
 
@@ -69,11 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 accelerator.load_model(name)
                 result = check(accelerator)
                 results.append(result)
-                print(
-                    f"{'pass' if result.passed else 'FAIL'} {result.model}: {result.images} golden "
-                    f"images, {result.board_wrong} differ on the board, {result.cpu_wrong} on the "
-                    f"CPU; {result.correct_labels} classified right"
-                )
+                print(describe(result))
 
     status = report_errors(run)
     return status or int(not all(result.passed for result in results))

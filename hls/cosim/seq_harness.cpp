@@ -10,7 +10,14 @@
 //                                    share of stalled cycles / 65536, seed, first byte that answers with an error,
 //                                    and the byte behind the last one -> u32 0
 //   'Q'                              -> u64 cycle, u64 bytes read, u64 bytes written, u32 interrupt
-//   'X' u32 seed, u32 bytes          reset, memory of random bytes; registers start at random -> u32 0
+//   'X' u32 seed, u32 bytes          reset; registers start at random, memory holds random bytes from address 0 on;
+//                                    with 0 bytes it stays as it is -> u32 0
+//   'M' u32 base, u32 bytes, u32 n, n bytes of a path
+//                                    memory is that file from address base on, shared with who maps it too -> u32 0
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -68,6 +75,40 @@ private:
     uint64_t state_ = 1;
 };
 
+// Bytes from an address on: the harness's own, or those of a file that another process maps as well.
+class Memory {
+public:
+    void own(uint32_t bytes) {
+        own_.resize(bytes);
+        data_ = own_.data();
+        size_ = bytes;
+        base_ = 0;
+    }
+
+    void map(const std::string& path, uint32_t base, uint32_t bytes) {
+        const int file = open(path.c_str(), O_RDWR);
+        void* found = file < 0 ? MAP_FAILED : mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+        if (found == MAP_FAILED) {
+            fail("cannot map " + path);
+        }
+        close(file);
+        data_ = static_cast<uint8_t*>(found);
+        size_ = bytes;
+        base_ = base;
+    }
+
+    bool holds(uint32_t addr, uint64_t count) const { return addr >= base_ && addr - base_ + count <= size_; }
+    uint8_t* at(uint32_t addr) { return data_ + (addr - base_); }
+    uint8_t* begin() { return data_; }
+    uint8_t* end() { return data_ + size_; }
+
+private:
+    std::vector<uint8_t> own_;
+    uint8_t* data_ = nullptr;
+    uint64_t size_ = 0;
+    uint32_t base_ = 0;
+};
+
 class Bench {
 public:
     Bench() { rebuild(1, 4096); }
@@ -89,9 +130,11 @@ public:
         writes_.clear();
         answers_.clear();
         random_.seed(seed);
-        memory_.resize(bytes);
-        for (uint8_t& byte : memory_) {
-            byte = uint8_t(random_.next());
+        if (bytes != 0) {
+            memory_.own(bytes);
+            for (uint8_t& byte : memory_) {
+                byte = uint8_t(random_.next());
+            }
         }
         cycle_ = bytes_read_ = bytes_written_ = 0;
         turn_ = 0;
@@ -177,7 +220,7 @@ public:
         }
     }
 
-    std::vector<uint8_t>& memory() { return memory_; }
+    Memory& memory() { return memory_; }
     uint64_t cycle() const { return cycle_; }
     uint64_t bytes_read() const { return bytes_read_; }
     uint64_t bytes_written() const { return bytes_written_; }
@@ -187,7 +230,7 @@ private:
     bool stalled() { return stall_ != 0 && (random_.next() & 0xffff) < stall_; }
 
     bool bad(uint32_t addr) const {
-        return addr + 8 > memory_.size() || (addr >= bad_ && addr < bad_end_);
+        return !memory_.holds(addr, 8) || (addr >= bad_ && addr < bad_end_);
     }
 
     // A transfer costs eight bytes of the memory's rate, whichever its direction.
@@ -254,8 +297,8 @@ private:
             port.rvalid = 1;
             port.rresp = bad(addr) ? SLAVE_ERROR : 0;
             uint64_t data = 0;
-            for (int i = 0; i < 8 && addr + i < memory_.size(); ++i) {
-                data |= uint64_t(memory_[addr + i]) << 8 * i;
+            for (int i = 0; i < 8 && memory_.holds(addr, 8); ++i) {
+                data |= uint64_t(memory_.at(addr)[i]) << 8 * i;
             }
             port.rdata = data;
             port.rlast = port.bursts.front().beats == 1;
@@ -307,8 +350,8 @@ private:
         Burst& front = writes_.front();
         bytes_written_ += 8;
         front.failed = front.failed || bad(front.addr);
-        for (int i = 0; i < 8 && front.addr + i < memory_.size(); ++i) {
-            memory_[front.addr + i] = uint8_t(top_->m_axi_map_wdata >> 8 * i);
+        for (int i = 0; i < 8 && !bad(front.addr); ++i) {
+            memory_.at(front.addr)[i] = uint8_t(top_->m_axi_map_wdata >> 8 * i);
         }
         front.addr += 8;
         if (bool(top_->m_axi_map_wlast) != (front.beats == 1)) {
@@ -322,7 +365,7 @@ private:
 
     std::unique_ptr<VerilatedContext> context_;
     std::unique_ptr<Vseq_top> top_;
-    std::vector<uint8_t> memory_;
+    Memory memory_;
     std::vector<ReadPort> reads_;
     std::deque<Burst> writes_, answers_;
     Random random_;
@@ -347,10 +390,10 @@ void give(T value) {
 }
 
 uint8_t* range(Bench& bench, uint32_t addr, uint32_t count) {
-    if (uint64_t(addr) + count > bench.memory().size()) {
+    if (!bench.memory().holds(addr, count)) {
         fail("a command beyond the memory");
     }
-    return bench.memory().data() + addr;
+    return bench.memory().at(addr);
 }
 
 }  // namespace
@@ -405,6 +448,17 @@ int main() {
             case 'X': {
                 const uint32_t seed = take_number<uint32_t>();
                 bench.rebuild(seed, take_number<uint32_t>());
+                give(uint32_t(0));
+                break;
+            }
+            case 'M': {
+                const uint32_t base = take_number<uint32_t>();
+                const uint32_t bytes = take_number<uint32_t>();
+                std::string path(take_number<uint32_t>(), 0);
+                if (std::fread(&path[0], 1, path.size(), stdin) != path.size()) {
+                    fail("the command stream ends within a command");
+                }
+                bench.memory().map(path, base, bytes);
                 give(uint32_t(0));
                 break;
             }

@@ -20,7 +20,8 @@
 //                                          u64 beats read, u64 beats written, u64 bursts
 //   'X' u32 seed                        reset; registers without a reset start at random   -> u32 0
 //
-// S and G need a top with streams (-DPYADMM_STREAMS). The clock runs during R, W and A only. What breaks
+// S and G need a top with streams (-DPYADMM_STREAMS); -DPYADMM_SECOND_PORT is for a top with hp1, a memory port that
+// only reads. The clock runs during R, W and A only. What breaks
 // the AXI protocol ends the program with a message.
 #include <cstdint>
 #include <cstdio>
@@ -144,6 +145,16 @@ private:
     uint64_t payload_ = 0;
 };
 
+// Signals of a port's read side, and the bursts that wait for their beats.
+struct ReadPort {
+    CData &arvalid, &arready, &arlen, &rvalid, &rready, &rresp;
+    IData& araddr;
+    QData& rdata;
+    std::deque<Burst> bursts;
+    Held held;
+    bool taken;
+};
+
 class Bench {
 public:
     Bench() { rebuild(1); }
@@ -156,12 +167,18 @@ public:
         top_.reset(new PYADMM_TOP(context_.get()));
         memory_.clear();
         reads_.clear();
+        reads_.push_back(ReadPort{top_->hp_arvalid, top_->hp_arready, top_->hp_arlen, top_->hp_rvalid, top_->hp_rready,
+                                  top_->hp_rresp, top_->hp_araddr, top_->hp_rdata, {}, {}, false});
+#ifdef PYADMM_SECOND_PORT
+        reads_.push_back(ReadPort{top_->hp1_arvalid, top_->hp1_arready, top_->hp1_arlen, top_->hp1_rvalid,
+                                  top_->hp1_rready, top_->hp1_rresp, top_->hp1_araddr, top_->hp1_rdata, {}, {}, false});
+#endif
         writes_.clear();
         beats_.clear();
         answers_.clear();
         offered_.clear();
         given_.clear();
-        for (Held* held : {&ar_, &aw_, &w_}) {
+        for (Held* held : {&aw_, &w_}) {
             held->clear();
         }
         cycle_ = beats_read_ = beats_written_ = bursts_ = 0;
@@ -170,7 +187,10 @@ public:
         top_->gp_arvalid = top_->gp_rready = 0;
         top_->gp_awburst = top_->gp_arburst = 1;
         top_->gp_wstrb = 0xf;
-        top_->hp_rvalid = top_->hp_bvalid = 0;
+        for (ReadPort& port : reads_) {
+            port.rvalid = 0;
+        }
+        top_->hp_bvalid = 0;
 #ifdef PYADMM_STREAMS
         top_->s2mm_valid = 0;
 #endif
@@ -287,13 +307,17 @@ private:
 
     // Both sides of every channel are set before the edge, transfers happen at it.
     void clock() {
-        top_->hp_arready = !stall_.now() && reads_.size() < MOST_BURSTS;
+        for (ReadPort& port : reads_) {
+            port.arready = !stall_.now() && port.bursts.size() < MOST_BURSTS;
+        }
         top_->hp_awready = !stall_.now() && writes_.size() < MOST_BURSTS;
         top_->hp_wready = !stall_.now();
-        if (!top_->hp_rvalid && !reads_.empty() && reads_.front().ready <= cycle_ && !stall_.now()) {
-            top_->hp_rvalid = 1;
-            top_->hp_rdata = memory_.beat(reads_.front().addr);
-            top_->hp_rresp = memory_.response(reads_.front().addr);
+        for (ReadPort& port : reads_) {
+            if (!port.rvalid && !port.bursts.empty() && port.bursts.front().ready <= cycle_ && !stall_.now()) {
+                port.rvalid = 1;
+                port.rdata = memory_.beat(port.bursts.front().addr);
+                port.rresp = memory_.response(port.bursts.front().addr);
+            }
         }
         if (!top_->hp_bvalid && !answers_.empty() && answers_.front().ready <= cycle_ && !stall_.now()) {
             top_->hp_bvalid = 1;
@@ -301,7 +325,9 @@ private:
         }
         offer_stream();
         settle();
-        const bool r_taken = top_->hp_rvalid && top_->hp_rready;
+        for (ReadPort& port : reads_) {
+            port.taken = port.rvalid && port.rready;
+        }
         const bool b_taken = top_->hp_bvalid && top_->hp_bready;
         if (!in_reset_) {
             take_addresses();
@@ -311,13 +337,16 @@ private:
         const bool s_taken = stream_taken();
         top_->clk = 1;
         top_->eval();
-        if (r_taken) {
-            top_->hp_rvalid = 0;
+        for (ReadPort& port : reads_) {
+            if (!port.taken) {
+                continue;
+            }
+            port.rvalid = 0;
             ++beats_read_;
-            Burst& burst = reads_.front();
+            Burst& burst = port.bursts.front();
             burst.addr += 8;
             if (--burst.beats == 0) {
-                reads_.pop_front();
+                port.bursts.pop_front();
             }
         }
         if (b_taken) {
@@ -334,16 +363,18 @@ private:
     }
 
     void take_addresses() {
-        ar_.check(top_->hp_arvalid, uint64_t(top_->hp_araddr) << 4 | top_->hp_arlen,
-                  top_->hp_arready, "AR holds until it is taken");
+        for (ReadPort& port : reads_) {
+            port.held.check(port.arvalid, uint64_t(port.araddr) << 4 | port.arlen, port.arready,
+                            "AR holds until it is taken");
+            if (port.arvalid && port.arready) {
+                const Burst burst{port.araddr, uint32_t(port.arlen) + 1, cycle_ + latency_};
+                check_burst(burst.addr, burst.beats);
+                port.bursts.push_back(burst);
+                ++bursts_;
+            }
+        }
         aw_.check(top_->hp_awvalid, uint64_t(top_->hp_awaddr) << 4 | top_->hp_awlen,
                   top_->hp_awready, "AW holds until it is taken");
-        if (top_->hp_arvalid && top_->hp_arready) {
-            const Burst burst{top_->hp_araddr, uint32_t(top_->hp_arlen) + 1, cycle_ + latency_};
-            check_burst(burst.addr, burst.beats);
-            reads_.push_back(burst);
-            ++bursts_;
-        }
         if (top_->hp_awvalid && top_->hp_awready) {
             const Burst burst{top_->hp_awaddr, uint32_t(top_->hp_awlen) + 1, 0};
             check_burst(burst.addr, burst.beats);
@@ -413,10 +444,11 @@ private:
     std::unique_ptr<VerilatedContext> context_;
     std::unique_ptr<PYADMM_TOP> top_;
     Memory memory_;
-    std::deque<Burst> reads_, writes_, answers_;
+    std::vector<ReadPort> reads_;
+    std::deque<Burst> writes_, answers_;
     std::deque<WriteBeat> beats_;
     std::deque<Word> offered_, given_;
-    Held ar_, aw_, w_;
+    Held aw_, w_;
     Stall stall_;
     bool open_ = true, in_reset_ = true;
     uint32_t id_ = 0, latency_ = 0;

@@ -29,14 +29,16 @@ module axi_control (
     output logic [31:0] count,
     input  logic        finished
 );
-  localparam logic [4:0] CONTROL = 5'h00;
-  localparam logic [4:0] GLOBAL_ENABLE = 5'h01;
-  localparam logic [4:0] INTERRUPT_ENABLE = 5'h02;
-  localparam logic [4:0] INTERRUPT_STATUS = 5'h03;
-  localparam logic [4:0] MODE = 5'h04;
-  localparam logic [4:0] COUNT = 5'h06;
-  localparam logic [4:0] IDENTITY = 5'h08;
-  localparam logic [4:0] CYCLES = 5'h0c;
+  // Word addresses, written by pyadmm.codegen.registers.
+  localparam logic [4:0] AP_CTRL = 5'h00;  // bit 0 start, 1 done, 2 idle, 3 ready, 7 auto-restart
+  localparam logic [4:0] GLOBAL_ENABLE = 5'h01;  // bit 0: interrupts reach the processor
+  localparam logic [4:0] INTERRUPT_ENABLE = 5'h02;  // bit 0 done, 1 ready
+  localparam logic [4:0] INTERRUPT_STATUS = 5'h03;  // bit 0 done, 1 ready; a one toggles
+  localparam logic [4:0] MODE = 5'h04;  // 0 infer, 1 load weights, 2 read weights back
+  localparam logic [4:0] COUNT = 5'h06;  // images of this run
+  localparam logic [4:0] IDENT = 5'h08;  // first 32 bits of the build's digest
+  localparam logic [4:0] CYCLES = 5'h0c;  // clock cycles of the last run; 0 where not measured
+  // End of the word addresses.
 
   // Bytes of a register that a write does not select keep their value.
   function automatic logic [31:0] written(input logic [31:0] old, input logic [31:0] data,
@@ -100,7 +102,7 @@ module axi_control (
       cycles_reg <= '0;
       elapsed_reg <= '0;
     end else begin
-      if (strobed && write_addr_reg == CONTROL) begin
+      if (strobed && write_addr_reg == AP_CTRL) begin
         auto_restart_reg <= write_data_reg[7];
         if (write_data_reg[0]) ap_start_reg <= 1'b1;
       end else if (done) begin
@@ -110,9 +112,9 @@ module axi_control (
       else if (done) running_reg <= 1'b0;
       // done and ready clear on read.
       if (done) done_reg <= 1'b1;
-      else if (read && read_addr == CONTROL) done_reg <= 1'b0;
+      else if (read && read_addr == AP_CTRL) done_reg <= 1'b0;
       if (done) ready_reg <= 1'b1;
-      else if (read && read_addr == CONTROL) ready_reg <= 1'b0;
+      else if (read && read_addr == AP_CTRL) ready_reg <= 1'b0;
       if (strobed && write_addr_reg == GLOBAL_ENABLE) global_enable_reg <= write_data_reg[0];
       if (strobed && write_addr_reg == INTERRUPT_ENABLE) interrupt_enable_reg <= write_data_reg[1:0];
       // Writing a one to a status bit toggles it.
@@ -142,14 +144,14 @@ module axi_control (
     else r_valid_reg <= read | (r_valid_reg & ~rready);
     if (read) begin
       case (read_addr)
-        CONTROL:
+        AP_CTRL:
         read_data_reg <= {24'd0, auto_restart_reg, 3'd0, ready_reg, ~running_reg & ~ap_start_reg, done_reg, ap_start_reg};
         GLOBAL_ENABLE: read_data_reg <= {31'd0, global_enable_reg};
         INTERRUPT_ENABLE: read_data_reg <= {30'd0, interrupt_enable_reg};
         INTERRUPT_STATUS: read_data_reg <= {30'd0, interrupt_status_reg};
         MODE: read_data_reg <= mode_reg;
         COUNT: read_data_reg <= count_reg;
-        IDENTITY: read_data_reg <= ident;
+        IDENT: read_data_reg <= ident;
         CYCLES: read_data_reg <= cycles_reg;
         default: read_data_reg <= '0;
       endcase

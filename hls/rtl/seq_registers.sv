@@ -32,19 +32,21 @@ module seq_registers (
     input  logic [31:0] profile_cycles,
     input  logic [31:0] profile_waits
 );
-  localparam logic [4:0] CONTROL = 5'h00;
-  localparam logic [4:0] GLOBAL_ENABLE = 5'h01;
-  localparam logic [4:0] INTERRUPT_ENABLE = 5'h02;
-  localparam logic [4:0] INTERRUPT_STATUS = 5'h03;
-  localparam logic [4:0] BASE = 5'h04;
-  localparam logic [4:0] STATUS = 5'h06;
-  localparam logic [4:0] IDENTITY = 5'h08;
-  localparam logic [4:0] BUILD = 5'h0a;
-  localparam logic [4:0] CYCLES = 5'h0c;
-  localparam logic [4:0] RUNS = 5'h0e;
-  localparam logic [4:0] PROFILE_INDEX = 5'h10;
-  localparam logic [4:0] PROFILE_CYCLES = 5'h12;
-  localparam logic [4:0] PROFILE_WAITS = 5'h14;
+  // Word addresses, written by pyadmm.codegen.registers.
+  localparam logic [4:0] AP_CTRL = 5'h00;  // bit 0 start, 1 done, 2 idle, 3 ready, 7 auto-restart
+  localparam logic [4:0] GLOBAL_ENABLE = 5'h01;  // bit 0: interrupts reach the processor
+  localparam logic [4:0] INTERRUPT_ENABLE = 5'h02;  // bit 0 done, 1 ready
+  localparam logic [4:0] INTERRUPT_STATUS = 5'h03;  // bit 0 done, 1 ready; a one toggles
+  localparam logic [4:0] BASE = 5'h04;  // byte address of the program in memory, a multiple of 4096
+  localparam logic [4:0] STATUS = 5'h06;  // how the last program ended
+  localparam logic [4:0] IDENT = 5'h08;  // first 32 bits of the build's digest
+  localparam logic [4:0] BUILD = 5'h0a;  // version, groups << 8, lanes << 16
+  localparam logic [4:0] CYCLES = 5'h0c;  // clock cycles of the last program
+  localparam logic [4:0] RUNS = 5'h0e;  // RUNs that the last program finished
+  localparam logic [4:0] PROFILE_INDEX = 5'h10;  // number of a RUN
+  localparam logic [4:0] PROFILE_CYCLES = 5'h12;  // the cycle in which that RUN ended
+  localparam logic [4:0] PROFILE_WAITS = 5'h14;  // cycles since the RUN before that waited for memory
+  // End of the word addresses.
 
   // Bytes of a register that a write does not select keep their value.
   function automatic logic [31:0] written(input logic [31:0] old, input logic [31:0] data,
@@ -104,15 +106,15 @@ module seq_registers (
       elapsed_reg <= '0;
       status_reg <= '0;
     end else begin
-      if (strobed && write_addr_reg == CONTROL && write_data_reg[0]) ap_start_reg <= 1'b1;
+      if (strobed && write_addr_reg == AP_CTRL && write_data_reg[0]) ap_start_reg <= 1'b1;
       else if (done) ap_start_reg <= 1'b0;
       if (start) running_reg <= 1'b1;
       else if (done) running_reg <= 1'b0;
       // done and ready clear on read.
       if (done) done_reg <= 1'b1;
-      else if (read && read_addr == CONTROL) done_reg <= 1'b0;
+      else if (read && read_addr == AP_CTRL) done_reg <= 1'b0;
       if (done) ready_reg <= 1'b1;
-      else if (read && read_addr == CONTROL) ready_reg <= 1'b0;
+      else if (read && read_addr == AP_CTRL) ready_reg <= 1'b0;
       if (strobed && write_addr_reg == GLOBAL_ENABLE) global_enable_reg <= write_data_reg[0];
       if (strobed && write_addr_reg == INTERRUPT_ENABLE) interrupt_enable_reg <= write_data_reg[1:0];
       // Writing a one to a status bit toggles it.
@@ -147,13 +149,13 @@ module seq_registers (
     else r_valid_reg <= read | (r_valid_reg & ~rready);
     if (read) begin
       case (read_addr)
-        CONTROL: read_data_reg <= {28'd0, ready_reg, ~running_reg & ~ap_start_reg, done_reg, ap_start_reg};
+        AP_CTRL: read_data_reg <= {28'd0, ready_reg, ~running_reg & ~ap_start_reg, done_reg, ap_start_reg};
         GLOBAL_ENABLE: read_data_reg <= {31'd0, global_enable_reg};
         INTERRUPT_ENABLE: read_data_reg <= {30'd0, interrupt_enable_reg};
         INTERRUPT_STATUS: read_data_reg <= {30'd0, interrupt_status_reg};
         BASE: read_data_reg <= base_reg;
         STATUS: read_data_reg <= status_reg;
-        IDENTITY: read_data_reg <= ident;
+        IDENT: read_data_reg <= ident;
         BUILD: read_data_reg <= build;
         CYCLES: read_data_reg <= cycles_reg;
         RUNS: read_data_reg <= runs;

@@ -150,8 +150,8 @@ module seq_sequencer #(
     end
     if (state_reg == WAIT_RUN && load_ready && run_ready) run_reg <= descriptor_reg;
     if (state_reg != IDLE) elapsed_reg <= elapsed_reg + 32'd1;
-    if (!run_busy) waits_reg <= '0;
-    else if (waiting) waits_reg <= waits_reg + 32'd1;
+    if (state_reg == IDLE || (ran_reg && !run_busy)) waits_reg <= '0;
+    else if (waiting || !run_busy) waits_reg <= waits_reg + 32'd1;
   end
   assign request_valid = (state_reg == ASK_HEADER) | (state_reg == ASK);
   assign request_addr = state_reg == ASK ? next_reg : '0;
@@ -172,7 +172,8 @@ module seq_sequencer #(
   assign memory_bytes = memory_reg;
   assign runs = runs_reg;
 
-  // When each RUN ended, and how long a group waited for entries in it.
+  // When each RUN ended, and how many of the cycles since the RUN before were spent waiting for memory: for the
+  // RUN's descriptor, loads and streams, or for entries while it computed.
   (* ram_style = "block" *) logic [63:0] profile [0:511];
   logic [63:0] profile_reg;
   always_ff @(posedge clk) begin

@@ -111,9 +111,8 @@ class LinuxBoard:
         registers: MappedRegisters = self.map(instance.address, instance.size, name)
         return registers
 
-    def dma(self) -> DmaFacts:
-        """The DMA that the manifest names."""
-        name = self._manifest.design.dma
+    def dma(self, name: str) -> DmaFacts:
+        """The DMA with that instance name."""
         return DmaFacts(self._registers(name), self._instance(name).parameters)
 
     def core(self) -> AcceleratorControl:

@@ -12,7 +12,7 @@ from pyadmm.cli.command import CHECK_FAILED, DONE, Command, board_option, out_op
 from pyadmm.container.codec import load
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import cache_dir
-from pyadmm.deploy.sequential import write
+from pyadmm.deploy.sequential import write_program
 from pyadmm.eda.sequential_csim import SequentialCsim, build_csim
 from pyadmm.eda.sequential_simulation import (
     MemoryModel,
@@ -84,9 +84,9 @@ def _execute(options: Namespace) -> int:
     else:
         compiled = compile_model(model, array, options.images)
     print(table(compiled, rate))
-    image, about = write(compiled, options.out, options.file.stem)
+    image, about = write_program(compiled, options.out, options.file.stem)
     print(f"{image}: {len(compiled.program.image):,} bytes, {compiled.images} images per start")
-    print(f"{about}: what the driver needs to know")
+    print(f"{about}: where images and results lie")
     wrong = _csim(compiled, options.csim) if options.csim else 0
     wrong += _simulate(compiled, options.simulate, board, rate) if options.simulate else 0
     return CHECK_FAILED if wrong else DONE

@@ -17,7 +17,7 @@ from pyadmm.eda.vendor.vivado import DEFAULT_TIMEOUT_S
 from pyadmm.flow.config import SEQUENTIAL, FlowConfig, read_config
 from pyadmm.flow.console import Reporter
 from pyadmm.flow.runner import follow, run, selected_steps
-from pyadmm.flow.sequential import ABSENT
+from pyadmm.flow.sequential import ABSENT, NO_BITSTREAM
 from pyadmm.flow.session import Session
 from pyadmm.flow.steps import STEPS
 from pyadmm.hardware.boards import board_names
@@ -231,15 +231,15 @@ def _execute(options: Namespace, line: Sequence[str]) -> int:
         distributed.stop()
     if result.skipped:
         return SKIPPED
-    if options.bitstream and "deploy" in result.absent:
-        raise PyadmmError(f"--bitstream: no bitstream was made: {result.absent['deploy']}")
+    if options.bitstream and result.absent:
+        raise PyadmmError(f"--bitstream: no bitstream was made: {NO_BITSTREAM}")
     return _bitstream(options.bitstream, config) if options.bitstream else DONE
 
 
 def _require_deploy(config: FlowConfig) -> None:
     if config.architecture == SEQUENTIAL:
         raise PyadmmError(
-            f"--bitstream: {ABSENT['deploy']}; leave --bitstream or --architecture sequential out"
+            f"--bitstream: {NO_BITSTREAM}; leave --bitstream or --architecture sequential out"
         )
     if all(step.name != "deploy" for step in selected_steps(config)):
         raise PyadmmError(

@@ -31,6 +31,7 @@ from pyadmm.hardware.plan import (
     Unit,
     files_digest,
 )
+from pyadmm.hardware.registers import DATAFLOW
 from pyadmm.hardware.weight_image import weight_image
 from pyadmm.model import INPUT, CompressedLayer, CompressedModel
 
@@ -209,6 +210,7 @@ def top_context(plan: AcceleratorPlan, model: CompressedModel | None = None) -> 
         "board": plan.board.name,
         "clock_ns": f"{plan.board.clock_ns:g}",
         "top": TOP,
+        "registers": {one.name: f"0x{one.offset:02x}" for one in DATAFLOW},
         "in_stream": IN_STREAM,
         "out_stream": OUT_STREAM,
         **_stream_context(plan.stream.word_bits),

@@ -19,11 +19,15 @@ _AXI = "xilinx.com:interface:aximm:1.0"
 
 @dataclass(frozen=True)
 class Processor:
-    """The processing system of a family, as a ``.hwh`` names it."""
+    """The processing system of a family, as a ``.hwh`` names it.
+
+    :param master: its port to registers; ``memory`` a port of its memory, by number.
+    """
 
     vlnv: str
     instance: str
     master: str
+    memory: str
     enable: str
     divisors: tuple[str, str]
     select: str
@@ -36,6 +40,7 @@ PROCESSORS = {
         "xilinx.com:ip:processing_system7:5.5",
         "processing_system7_0",
         "M_AXI_GP0",
+        "S_AXI_HP{}",
         "PCW_FPGA_FCLK{}_ENABLE",
         ("PCW_FCLK{}_PERIPHERAL_DIVISOR0", "PCW_FCLK{}_PERIPHERAL_DIVISOR1"),
         "PCW_FCLK{}_PERIPHERAL_CLKSRC",
@@ -46,6 +51,7 @@ PROCESSORS = {
         "xilinx.com:ip:zynq_ultra_ps_e:3.5",
         "zynq_ultra_ps_e_0",
         "M_AXI_HPM0_FPD",
+        "S_AXI_HP{}_FPD",
         "PSU__FPGA_PL{}_ENABLE",
         ("PSU__CRL_APB__PL{}_REF_CTRL__DIVISOR0", "PSU__CRL_APB__PL{}_REF_CTRL__DIVISOR1"),
         "PSU__CRL_APB__PL{}_REF_CTRL__SRCSEL",
@@ -61,6 +67,8 @@ class BlockDesign:
 
     :param family: ``zynq7000`` or ``zynqmp``.
     :param ip: instance of the accelerator, ``vlnv`` its type, ``ip_address`` where it lies.
+    :param dma: instance of the DMA; None where the accelerator has ``masters``, ports of its own that
+        belong at the ports to memory from number 0 on.
     :param length_bits: width of the DMA's length register; ``memory_bits`` that of its memory side.
     :param tool: what made the design.
     """
@@ -68,7 +76,7 @@ class BlockDesign:
     family: str
     ip: str
     vlnv: str
-    dma: str
+    dma: str | None
     length_bits: int = 26
     clock_mhz: float = 100.0
     ip_address: int = CORE_BASE
@@ -77,6 +85,7 @@ class BlockDesign:
     memory_bits: int = 32
     name: str = "pyadmm_simulated"
     tool: str = "simulated"
+    masters: tuple[str, ...] = ()
 
     def to_hwh(self) -> str:
         """The XML text of the ``.hwh`` file."""
@@ -86,10 +95,25 @@ class BlockDesign:
         SubElement(root, "EXTERNALINTERFACES")
         modules = SubElement(root, "MODULES")
         self._add_processor(modules)
-        _add_slave(modules, self.dma, self.dma_vlnv, "S_AXI_LITE", self._dma_parameters())
-        _add_slave(modules, self.ip, self.vlnv, "s_axi_control", {})
+        for instance, _, interface in self._slaves():
+            core = instance == self.ip
+            module = _add_module(
+                modules,
+                instance,
+                self.vlnv if core else self.dma_vlnv,
+                {} if core else self._dma_parameters(),
+            )
+            masters = self.masters if core else ()
+            _add_interfaces(module, {interface: "SLAVE", **dict.fromkeys(masters, "MASTER")})
         indent(root)
         return tostring(root, encoding="unicode", xml_declaration=True)
+
+    def _slaves(self) -> list[tuple[str, int, str]]:
+        """Instance, address and interface of everything with registers."""
+        slaves = [(self.ip, self.ip_address, "s_axi_control")]
+        if self.dma is not None:
+            slaves.insert(0, (self.dma, self.dma_address, "S_AXI_LITE"))
+        return slaves
 
     def _dma_parameters(self) -> dict[str, str]:
         values = {
@@ -115,12 +139,10 @@ class BlockDesign:
             parameters[facts.select.format(clock)] = facts.sources[0]
             parameters[facts.frequency.format(clock)] = f"{self.clock_mhz:.6f}"
         module = _add_module(modules, facts.instance, facts.vlnv, parameters)
-        _add_interface(module, facts.master, "MASTER")
+        ports = {facts.memory.format(index): "SLAVE" for index in range(len(self.masters))}
+        _add_interfaces(module, {facts.master: "MASTER", **ports})
         memory = SubElement(module, "MEMORYMAP")
-        for instance, base, interface in (
-            (self.dma, self.dma_address, "S_AXI_LITE"),
-            (self.ip, self.ip_address, "s_axi_control"),
-        ):
+        for instance, base, interface in self._slaves():
             SubElement(
                 memory,
                 "MEMRANGE",
@@ -147,12 +169,7 @@ def _add_module(
     return module
 
 
-def _add_slave(
-    modules: Element, instance: str, vlnv: str, interface: str, parameters: Mapping[str, str]
-) -> None:
-    _add_interface(_add_module(modules, instance, vlnv, parameters), interface, "SLAVE")
-
-
-def _add_interface(module: Element, name: str, kind: str) -> None:
+def _add_interfaces(module: Element, kinds: Mapping[str, str]) -> None:
     interfaces = SubElement(module, "BUSINTERFACES")
-    SubElement(interfaces, "BUSINTERFACE", NAME=name, TYPE=kind, VLNV=_AXI)
+    for name, kind in kinds.items():
+        SubElement(interfaces, "BUSINTERFACE", NAME=name, TYPE=kind, VLNV=_AXI)

@@ -49,13 +49,19 @@ def generate_sequential(
         "parameters": array.parameters,
     }
     files["src/seq_config.hpp"] = render("seq_config.hpp.j2", context)
-    context["ident"] = f"0x{int(files_digest(files)[:8], 16):08x}"
+    context["ident"] = f"0x{files_digest(files)[:8]}"
     memory_bytes = _CSIM_MEMORY if compiled is None else compiled.program.memory_bytes
     context["memory_beats"] = memory_bytes // BEAT
     files[_BUILD_FILE] = render("seq_build.hpp.j2", context)
     if compiled is None or images is None:
         return BuildPlan(files)
     return BuildPlan(files, _vectors(compiled, images))
+
+
+def hls_digest(array: SequentialArray) -> str:
+    """SHA-256 of the C++ of ``array``; the register ``ident`` of its hardware holds the first 32 bits."""
+    files = generate_sequential(array).files
+    return files_digest({name: text for name, text in files.items() if name != _BUILD_FILE})
 
 
 def sequential_context(compiled: Compiled, project: str) -> dict[str, Any]:

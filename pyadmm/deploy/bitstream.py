@@ -9,7 +9,7 @@ from pyadmm.codegen.rtl import RTL_IDENT_FILE, rtl_ident
 from pyadmm.codegen.system import chip_hwh
 from pyadmm.core.errors import PyadmmError, ToolError
 from pyadmm.core.files import write_atomic
-from pyadmm.deploy.bundle import add_bitstream, read_bundle, write_deploy
+from pyadmm.deploy.bundle import add_bitstream, read_dataflow, write_deploy
 from pyadmm.deploy.manifest import Manifest
 from pyadmm.eda.chip_flow import Chip, build_chip
 from pyadmm.eda.route_flow import RouteSettings
@@ -27,7 +27,7 @@ def add_open_bitstream(run: Path, settings: RouteSettings) -> tuple[Chip, float]
     :raises ToolError: where a tool is missing, fails or runs out of time.
     """
     deploy = bundle_folder(run)
-    _, manifest = read_bundle(deploy)
+    _, manifest = read_dataflow(deploy)
     build = _rtl(run / "build" / "rtl")
     _require_same(build, manifest)
     board = load_board(manifest.board)
@@ -47,7 +47,7 @@ def add_vendor_bitstream(run: Path, timeout_s: float) -> Path:
     :raises ToolError: without Vivado, or where it fails or leaves no bitstream.
     """
     deploy, folder = bundle_folder(run), run / "build" / "rtl"
-    read_bundle(deploy)
+    read_dataflow(deploy)
     build_bitstream(folder, timeout_s=timeout_s)
     found = sorted(folder.glob("*.bit"))
     if len(found) != 1:

@@ -30,14 +30,18 @@ from pyadmm.deploy.manifest import (
     ClockEntry,
     DesignEntry,
     FileEntry,
+    GoldenEntry,
     InputEntry,
     LayerEntry,
     Manifest,
     ModelEntry,
+    SequentialManifest,
     StreamsEntry,
+    parse_manifest,
 )
 from pyadmm.deploy.wheel import build_wheel
 from pyadmm.hardware.fit import fitted
+from pyadmm.hardware.lowering import hardware_form
 from pyadmm.hardware.plan import WORD_BITS, AcceleratorPlan, BuildPlan, Unit, files_digest
 from pyadmm.hardware.plan_json import ACCELERATOR, accelerator_facts, read_accelerator
 from pyadmm.hardware.registers import OFFSETS
@@ -99,17 +103,18 @@ class ModelPack:
 
     :param images: ``(N, C, H, W)`` of the model's input type, N at least 1; their golden logits are
         computed here.
-    :param labels: true classes ``(N,)``.
+    :param labels: true classes ``(N,)``; None where they are not known.
     """
 
     model: CompressedModel
     images: NDArray[np.uint8] | NDArray[np.int8]
-    labels: NDArray[np.integer]
+    labels: NDArray[np.integer] | None
 
     def __post_init__(self) -> None:
-        if len(self.images) < 1 or len(self.images) != len(self.labels):
+        labels = len(self.images) if self.labels is None else len(self.labels)
+        if len(self.images) < 1 or len(self.images) != labels:
             raise PyadmmError(
-                f"deploy: {len(self.images)} images and {len(self.labels)} labels for "
+                f"deploy: {len(self.images)} images and {labels} labels for "
                 f"{self.model.name}; give one label per image, at least one"
             )
         if _PLAIN.fullmatch(self.model.name) is None:
@@ -134,13 +139,13 @@ def plan_deploy(design: Design, packs: Sequence[ModelPack], curves: str | None =
     for pack in packs[1:]:
         _require_type(pack.model, str(packs[0].model.input.dtype))
     manifest = _manifest(design, packs[0].model, models)
-    files[ACCELERATOR] = _json(accelerator_facts(design.plan))
+    files[ACCELERATOR] = json_bytes(accelerator_facts(design.plan))
     if curves is not None:
-        manifest = replace(manifest, curves=_add(files, "curves.json", curves.encode()))
+        manifest = replace(manifest, curves=add_file(files, "curves.json", curves.encode()))
     if design.bit is not None and design.hwh is not None:
-        manifest = _with_bitstream(manifest, files, design.bit, design.hwh)
+        manifest = manifest.with_bitstream(add_bitstream_files(files, design.bit, design.hwh))
     files[MANIFEST] = manifest.to_json()
-    return _deploy_files(files)
+    return bundle_files(files)
 
 
 def _require_type(model: CompressedModel, dtype: str) -> None:
@@ -172,11 +177,9 @@ def add_bitstream(folder: Path, bit: Path, clock_mhz: float | None = None) -> Bu
         if not path.is_file():
             raise PyadmmError(f"deploy: {path} does not exist; .bit and .hwh belong together")
         contents.append(path.read_bytes())
-    manifest = _with_bitstream(manifest, files, contents[0], contents[1])
-    if clock_mhz is not None:
-        manifest = replace(manifest, clock=replace(manifest.clock, mhz=clock_mhz))
-    files[MANIFEST] = manifest.to_json()
-    return _deploy_files(files)
+    bitfile = add_bitstream_files(files, contents[0], contents[1])
+    files[MANIFEST] = manifest.with_bitstream(bitfile, clock_mhz).to_json()
+    return bundle_files(files)
 
 
 def add_model(folder: Path, pack: ModelPack) -> BuildPlan:
@@ -184,22 +187,23 @@ def add_model(folder: Path, pack: ModelPack) -> BuildPlan:
 
     :raises PyadmmError: if the model does not fit the folder's accelerator.
     """
-    files, manifest = read_bundle(folder)
+    files, manifest = read_dataflow(folder)
     if any(model.name == pack.model.name for model in manifest.models):
         raise PyadmmError(f"deploy: the bundle already has a model {pack.model.name!r}; rename it")
     _require_type(pack.model, manifest.input.dtype)
     plan = read_accelerator(folder / BUNDLE)
     models = (*manifest.models, _add_model(files, plan, pack))
     files[MANIFEST] = replace(manifest, models=models).to_json()
-    return _deploy_files(files)
+    return bundle_files(files)
 
 
-def read_bundle(folder: Path) -> tuple[dict[str, bytes], Manifest]:
+def read_bundle(folder: Path) -> tuple[dict[str, bytes], Manifest | SequentialManifest]:
     """The files of the bundle in ``folder`` by name, and its manifest."""
     bundle = folder / BUNDLE
     try:
-        files = {path.name: path.read_bytes() for path in sorted(bundle.iterdir())}
-        manifest = Manifest.from_json(files[MANIFEST])
+        found = sorted(path for path in bundle.rglob("*") if path.is_file())
+        files = {path.relative_to(bundle).as_posix(): path.read_bytes() for path in found}
+        manifest = parse_manifest(files[MANIFEST])
     except (OSError, KeyError, PyadmmError) as error:
         raise PyadmmError(
             f"deploy: {bundle} holds no readable bundle ({error}); write it with the flow first"
@@ -207,21 +211,34 @@ def read_bundle(folder: Path) -> tuple[dict[str, bytes], Manifest]:
     return files, manifest
 
 
-def _add(files: dict[str, bytes], name: str, content: bytes) -> FileEntry:
-    """Add a file; gives the manifest's entry for it."""
+def read_dataflow(folder: Path) -> tuple[dict[str, bytes], Manifest]:
+    """The files and the manifest of a bundle of a dataflow design.
+
+    :raises PyadmmError: for a bundle of the layer-sequential array.
+    """
+    files, manifest = read_bundle(folder)
+    if not isinstance(manifest, Manifest):
+        raise PyadmmError(
+            f"deploy: {folder} is a bundle of the layer-sequential array, and this is done for "
+            "dataflow designs only; give the deploy folder of one"
+        )
+    return files, manifest
+
+
+def add_file(files: dict[str, bytes], name: str, content: bytes) -> FileEntry:
+    """Add a file; gives the manifest's entry for it, whose name is without the folder."""
     files[name] = content
-    return FileEntry(name, hashlib.sha256(content).hexdigest())
+    return FileEntry(name.rpartition("/")[2], hashlib.sha256(content).hexdigest())
 
 
-def _with_bitstream(
-    manifest: Manifest, files: dict[str, bytes], bit: bytes, hwh: bytes
-) -> Manifest:
-    """Add a bitstream; gives the manifest that names it."""
+def add_bitstream_files(files: dict[str, bytes], bit: bytes, hwh: bytes) -> str:
+    """Add a bitstream and its description; gives the name that the manifest has for it."""
     files["design.bit"], files["design.hwh"] = bit, hwh
-    return replace(manifest, design=replace(manifest.design, bitfile="design.bit"))
+    return "design.bit"
 
 
-def _json(data: Any) -> bytes:
+def json_bytes(data: Any) -> bytes:
+    """``data`` as the text of a file."""
     return (json.dumps(data, indent=1, allow_nan=False) + "\n").encode()
 
 
@@ -287,19 +304,37 @@ def _add_model(files: dict[str, bytes], plan: AcceleratorPlan, pack: ModelPack) 
     for unit in units:
         layers.append(LayerEntry(unit.name, offset, unit.weight_words))
         offset += unit.weight_words
+    golden = golden_entry(files, pack, f"{name}.", model)
+    return ModelEntry(
+        **vars(golden),
+        words=len(image),
+        layers=tuple(layers),
+        weights=add_file(files, f"{name}.weights.bin", image.astype("<u4").tobytes()),
+    )
+
+
+def golden_entry(
+    files: dict[str, bytes], pack: ModelPack, prefix: str, lowered: CompressedModel | None = None
+) -> GoldenEntry:
+    """Add golden vectors and CPU reference of a model; gives their entry in the manifest.
+
+    :param prefix: of the files' names.
+    :param lowered: the model in the operations of the kernels, where it is at hand.
+    """
+    model = lowered or hardware_form(pack.model)
     arrays = io.BytesIO()
     np.savez_compressed(arrays, **_cpu_arrays(model))  # type: ignore[arg-type]
-    logits = pack.model.run(pack.images).astype(np.int32)
-    return ModelEntry(
-        name=name,
-        words=len(image),
+    logits, labels = pack.model.run(pack.images).astype(np.int32), None
+    if pack.labels is not None:
+        content = _npy(np.asarray(pack.labels, np.int64))
+        labels = add_file(files, f"{prefix}labels.npy", content)
+    return GoldenEntry(
+        name=pack.model.name,
         logit_scale=model.format_of(model.nodes[-1].name).scale,
-        layers=tuple(layers),
-        weights=_add(files, f"{name}.weights.bin", image.astype("<u4").tobytes()),
-        images=_add(files, f"{name}.images.npy", _npy(pack.images)),
-        logits=_add(files, f"{name}.logits.npy", _npy(logits)),
-        labels=_add(files, f"{name}.labels.npy", _npy(np.asarray(pack.labels, np.int64))),
-        cpu_arrays=_add(files, f"{name}.cpu.npz", arrays.getvalue()),
+        images=add_file(files, f"{prefix}images.npy", _npy(pack.images)),
+        logits=add_file(files, f"{prefix}logits.npy", _npy(logits)),
+        labels=labels,
+        cpu_arrays=add_file(files, f"{prefix}cpu.npz", arrays.getvalue()),
         cpu_nodes=tuple(_cpu_node(node) for node in model.nodes),
     )
 
@@ -327,19 +362,27 @@ def _cpu_node(node: Node) -> dict[str, Any]:
     if isinstance(node, AvgPool):
         return {"op": "avgpool", **_window(node), **common}
     spec = node.spec
-    geometry = {"stride": spec.square_stride, "padding": spec.square_padding, "groups": spec.groups}
+    if spec.dilation != (1, 1):
+        raise PyadmmError(f"deploy: {spec.name}: the board's CPU model has no dilation")
+    geometry = {
+        "stride": list(spec.stride),
+        "padding": list(spec.padding),
+        "groups": spec.groups,
+    }
     return {"op": "conv", **geometry, **common}
 
 
-def _window(pool: MaxPool | AvgPool) -> dict[str, int]:
-    kernel, stride = pool.square
-    return {"kernel": kernel, "stride": stride}
+def _window(pool: MaxPool | AvgPool) -> dict[str, list[int]]:
+    if any(pool.padding):
+        raise PyadmmError(f"deploy: {pool.name}: the board's CPU model has no padded pool")
+    return {"kernel": list(pool.kernel), "stride": list(pool.stride)}
 
 
 # The folder
 
 
-def _deploy_files(bundle: Mapping[str, bytes]) -> BuildPlan:
+def bundle_files(bundle: Mapping[str, bytes]) -> BuildPlan:
+    """The deploy folder of the files of a bundle: these, the wheel and the instructions."""
     name, wheel = build_wheel(bundle)
     files: dict[str, str | bytes] = {f"{BUNDLE}/{file}": data for file, data in bundle.items()}
     files[name] = wheel

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, Self
 
 from pyadmm.core.schema import Rule, from_json, to_plain
 
 MANIFEST = "manifest.json"
+_OPTIONAL_STREAMS, _OPTIONAL_DESIGN = ("pixel_bits", "input_word_bits"), ("dma",)
 
 
 @dataclass(frozen=True)
@@ -33,24 +34,33 @@ class LayerEntry:
 
 
 @dataclass(frozen=True)
-class ModelEntry:
-    """One set of weights with its test vectors and its CPU reference.
+class GoldenEntry:
+    """Test vectors and CPU reference of a network.
 
-    :param words: length of the weight image in 32-bit words.
     :param logit_scale: real value of one unit of the integer logits.
+    :param labels: None where the true classes are not known.
     :param cpu_nodes: the network as ``host.cpu`` reads it; its arrays are in ``cpu_arrays``.
     """
 
     name: str
-    words: int
     logit_scale: float
-    layers: tuple[LayerEntry, ...]
-    weights: FileEntry
     images: FileEntry
     logits: FileEntry
-    labels: FileEntry
+    labels: FileEntry | None
     cpu_arrays: FileEntry
     cpu_nodes: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class ModelEntry(GoldenEntry):
+    """One set of weights for a dataflow design.
+
+    :param words: length of the weight image in 32-bit words.
+    """
+
+    words: int
+    layers: tuple[LayerEntry, ...]
+    weights: FileEntry
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,65 @@ class InputEntry:
     shift: int
     lo: int
     hi: int
+
+
+@dataclass(frozen=True)
+class RangeEntry:
+    """Pixels ``start … stop - 1``."""
+
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class MapEntry:
+    """Where a program's input or output lies (docs/kernels.md, "Maps").
+
+    :param wide: pixels of each RUN, where an activation takes four planes of bytes.
+    """
+
+    shape: tuple[int, int, int]
+    base: int
+    stride: int
+    rows: int
+    pitch: int
+    row_phases: int
+    column_phases: int
+    span: int
+    signed: bool
+    wide: tuple[RangeEntry, ...]
+
+
+@dataclass(frozen=True)
+class PassEntry:
+    """A pass of a program, and how many RUNs it has."""
+
+    name: str
+    runs: int
+
+
+@dataclass(frozen=True)
+class ProgramEntry:
+    """What the driver must know of a program, but for its bytes.
+
+    :param start_images: images that one start takes.
+    """
+
+    input: InputEntry
+    classes: int
+    memory_bytes: int
+    start_images: int
+    source: MapEntry
+    result: MapEntry
+    passes: tuple[PassEntry, ...]
+
+
+@dataclass(frozen=True)
+class NetworkEntry(ProgramEntry, GoldenEntry):
+    """One network for the layer-sequential array; its files lie in ``folder``."""
+
+    folder: str
+    program: FileEntry
 
 
 @dataclass(frozen=True)
@@ -96,6 +165,7 @@ class ClockEntry:
 class DesignEntry:
     """The hardware that the bundle is for.
 
+    :param dma: instance of the DMA; absent from the file where the design has none.
     :param bitfile: ``.bit`` in the bundle, or None where none was built.
     """
 
@@ -104,39 +174,82 @@ class DesignEntry:
     kernel: str
     ip: str
     vlnv: str
-    dma: str
     bitfile: str | None
+    dma: str | None = None
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """All that the driver knows of a design and its models."""
+class BundleManifest:
+    """What the manifests of both architectures say.
+
+    :param network: what the design was made for.
+    """
 
     format: str
     version: int
     board: str
     network: str
-    input: InputEntry
-    classes: int
-    streams: StreamsEntry
     clock: ClockEntry
     design: DesignEntry
     registers: Mapping[str, int]
-    modes: Mapping[str, int]
-    models: tuple[ModelEntry, ...]
     curves: FileEntry | None
 
+    def with_bitstream(self, bitfile: str, clock_mhz: float | None = None) -> Self:
+        """The manifest of the bundle with a bitstream.
+
+        :param clock_mhz: the fastest clock of the bitstream; the board then runs it no faster.
+        """
+        clock = self.clock if clock_mhz is None else replace(self.clock, mhz=clock_mhz)
+        return replace(self, design=replace(self.design, bitfile=bitfile), clock=clock)
+
     def to_json(self) -> bytes:
-        """The bytes of the file: JSON, a field a line."""
+        """The bytes of the file: JSON, a field a line, without what the architecture does not have."""
         plain = to_plain(self)
-        streams = plain["streams"]
-        plain["streams"] = {key: value for key, value in streams.items() if value is not None}
+        optional = {"streams": _OPTIONAL_STREAMS, "design": _OPTIONAL_DESIGN}
+        for key, names in optional.items():
+            held = plain.get(key, {})
+            for name in names:
+                if name in held and held[name] is None:
+                    del held[name]
         return (json.dumps(plain, indent=1, allow_nan=False) + "\n").encode()
 
-    @classmethod
-    def from_json(cls, content: bytes) -> Manifest:
-        """The manifest in a file.
 
-        :raises PyadmmError: naming the first field that is wrong.
-        """
-        return from_json(cls, content.decode("utf-8", "replace"), MANIFEST)
+@dataclass(frozen=True)
+class Manifest(BundleManifest):
+    """All that the driver knows of a dataflow design and its models."""
+
+    input: InputEntry
+    classes: int
+    streams: StreamsEntry
+    modes: Mapping[str, int]
+    models: tuple[ModelEntry, ...]
+
+
+@dataclass(frozen=True)
+class SequentialManifest(BundleManifest):
+    """All that the driver knows of the layer-sequential array and its networks.
+
+    :param architecture: ``sequential``; files of dataflow designs have no such field.
+    :param build: what the register ``build`` reads.
+    :param status: what each status of a program means.
+    """
+
+    architecture: Literal["sequential"]
+    build: int
+    status: Mapping[str, str]
+    models: tuple[NetworkEntry, ...]
+
+
+def parse_manifest(content: bytes) -> Manifest | SequentialManifest:
+    """The manifest in a file, of either architecture.
+
+    :raises PyadmmError: naming the first field that is wrong.
+    """
+    try:
+        sequential = "architecture" in json.loads(content)
+    except (ValueError, TypeError):
+        sequential = False  # the reader below names the error
+    text = content.decode("utf-8", "replace")
+    if sequential:
+        return from_json(SequentialManifest, text, MANIFEST)
+    return from_json(Manifest, text, MANIFEST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import tempfile
@@ -14,16 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyadmm.codegen.sequential import TOP
-from pyadmm.core.assets import asset_dir
+from pyadmm.codegen.sequential_rtl import array_ident, rtl_sources
 from pyadmm.core.errors import PyadmmError, ToolError
 from pyadmm.core.process import last_lines
 from pyadmm.eda.verilator import Testbench, build_program
+from pyadmm.hardware.registers import AP_CTRL, CYCLES
 from pyadmm.hardware.sequential.array import SequentialArray
 from pyadmm.hardware.sequential.compiler import Compiled
 from pyadmm.hardware.sequential.registers import (
-    AP_CTRL,
     BASE,
-    CYCLES,
     OK,
     PROFILE_CYCLES,
     PROFILE_INDEX,
@@ -58,7 +58,7 @@ class MemoryModel:
 
 @dataclass(frozen=True)
 class RunProfile:
-    """When a RUN ended, in cycles from the start, and how long a group waited for entries in it."""
+    """When a RUN ended, in cycles from the start, and how many since the RUN before waited for memory."""
 
     cycles: int
     waits: int
@@ -75,21 +75,20 @@ class SequentialResult:
     profile: tuple[RunProfile, ...]
 
 
-def rtl_sources() -> list[Path]:
-    """SystemVerilog files of the layer-sequential top."""
-    folder = asset_dir("hls") / "rtl"
-    return [*sorted(folder.glob("seq_*.sv")), folder / "reset_sync.sv"]
-
-
 def build_sequential(array: SequentialArray, cache: Path) -> Path:
     """The simulator program of ``array``, built or taken from ``cache``.
 
     :raises ToolError: where a tool is missing or fails; nothing is cached then.
     """
-    parameters = tuple(f"-G{name}={value}" for name, value in array.parameters.items())
     sources = {source.name: source.read_text(encoding="utf-8") for source in rtl_sources()}
-    bench = Testbench("seq_harness.cpp", TOP, parameters=parameters, level=_LEVEL)
+    bench = Testbench("seq_harness.cpp", TOP, parameters=verilator_parameters(array), level=_LEVEL)
     return build_program(sources, bench, cache)
+
+
+def verilator_parameters(array: SequentialArray) -> tuple[str, ...]:
+    """Verilator's options for the parameters of a top that holds ``array``."""
+    values = tuple(f"-G{name}={value}" for name, value in array.parameters.items())
+    return (*values, f"-GIDENT=32'h{array_ident(array):08x}")
 
 
 class SequentialTop:
@@ -130,8 +129,11 @@ class SequentialTop:
             raise ToolError(f"sequential simulation ended: {last_lines(self._errors.read())}")
         return data
 
-    def reset(self, memory_bytes: int, seed: int = 1) -> None:
-        """Reset; registers without one and the memory hold random values."""
+    def reset(self, memory_bytes: int = 0, seed: int = 1) -> None:
+        """Reset; registers without one hold random values.
+
+        :param memory_bytes: of memory from address 0 on, random too; 0 leaves memory as it is.
+        """
         self._command(struct.pack("<cII", b"X", seed, memory_bytes), 4)
 
     def read(self, register: int) -> int:
@@ -142,6 +144,18 @@ class SequentialTop:
     def write(self, register: int, value: int) -> None:
         """Write a register of the accelerator."""
         self._command(struct.pack("<cII", b"W", register, value), 4)
+
+    def share(self, file: Path, base: int, size: int) -> None:
+        """Take the first ``size`` bytes of ``file`` as the memory from address ``base`` on.
+
+        Who maps the file sees what the accelerator writes, and the other way round.
+        """
+        path = os.fsencode(file)
+        self._command(struct.pack("<c3I", b"M", base, size, len(path)) + path, 4)
+
+    def advance(self, cycles: int) -> None:
+        """Let about ``cycles`` clock cycles pass, fewer where the accelerator is idle."""
+        self._command(struct.pack("<cQ", b"A", cycles), 8)
 
     def put(self, address: int, data: bytes) -> None:
         """Write memory as the processor does."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pyadmm.codegen.sequential import TOP
+from pyadmm.codegen.sequential_rtl import rtl_sources
 from pyadmm.core.errors import CheckError
 from pyadmm.eda.hierarchical_synthesis import synthesise_build
 from pyadmm.eda.reports import SynthesisReport
-from pyadmm.eda.sequential_simulation import rtl_sources
 from pyadmm.hardware.boards import Board
 from pyadmm.hardware.design_space import CHIP_SHARE
 from pyadmm.hardware.plan import BuildPlan

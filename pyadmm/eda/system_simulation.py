@@ -6,17 +6,25 @@ error responses) and checks the AXI protocol; this module drives it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from pyadmm.codegen.system import SYSTEM_TOP, send_bits, system_files
+from pyadmm.codegen.system import (
+    SEQUENTIAL_SYSTEM_TOP,
+    SYSTEM_TOP,
+    send_bits,
+    sequential_system_build,
+    system_files,
+)
 from pyadmm.core.assets import asset_dir
 from pyadmm.core.errors import ToolError
 from pyadmm.eda.live_process import LiveProcess
+from pyadmm.eda.sequential_simulation import verilator_parameters
 from pyadmm.eda.verilator import Testbench, Words, build_program
 from pyadmm.hardware.plan import BuildPlan
+from pyadmm.hardware.sequential.array import SequentialArray
 
 OKAY, SLAVE_ERROR, DECODE_ERROR = 0, 2, 3
 """AXI responses."""
@@ -134,6 +142,17 @@ def build_system(build: BuildPlan, cache: Path) -> Path:
     """
     rtl = {name: text for name, text in build.files.items() if name.startswith("rtl/")}
     return build_program({**rtl, **system_files(send_bits(build))}, _testbench(SYSTEM_TOP), cache)
+
+
+def build_sequential_system(array: SequentialArray, cache: Path) -> Path:
+    """The simulator of the layer-sequential array inside its system, without the processor.
+
+    :raises ToolError: where a tool is missing or fails.
+    """
+    files = sequential_system_build(array).files
+    sources = {name: str(text) for name, text in files.items() if name.endswith(".sv")}
+    bench = _testbench(SEQUENTIAL_SYSTEM_TOP, "-DPYADMM_SECOND_PORT")
+    return build_program(sources, replace(bench, parameters=verilator_parameters(array)), cache)
 
 
 def build_dma_bench(cache: Path) -> Path:

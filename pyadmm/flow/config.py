@@ -12,7 +12,7 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.core.schema import changed
 from pyadmm.core.yaml_file import read_yaml
 from pyadmm.hardware.plan import InputStream
-from pyadmm.hardware.sequential.array import SequentialArray
+from pyadmm.hardware.sequential.array import named_array
 
 Architecture = Literal["dataflow", "sequential", "auto"]
 DATAFLOW: Literal["dataflow"] = "dataflow"
@@ -142,12 +142,7 @@ class FlowConfig:
         """
         if self.array is None:
             return None
-        found = re.fullmatch(r"(\d{1,3})x(\d{1,3})", self.array)
-        if found is None:
-            raise PyadmmError(
-                f"field array must be groups x lanes, such as 4x64, not {self.array!r}"
-            )
-        array = SequentialArray(groups=int(found[1]), lanes=int(found[2]))
+        array = named_array(self.array, "field array")
         return array.groups, array.lanes
 
     def __post_init__(self) -> None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from pyadmm.codegen.sequential import TOP, generate_sequential, sequential_context
+from pyadmm.codegen.sequential import generate_sequential, sequential_context
+from pyadmm.codegen.sequential_rtl import generate_array
 from pyadmm.codegen.vendor_params import vendor_files, vendor_params
 from pyadmm.core.errors import CheckError, MissingToolError, ToolError
-from pyadmm.core.files import cache_dir, make_folder, write_atomic
-from pyadmm.deploy.sequential import write
+from pyadmm.core.files import cache_dir, write_atomic
+from pyadmm.deploy.bundle import ModelPack, write_deploy
+from pyadmm.deploy.sequential import (
+    Kernel,
+    NetworkPack,
+    SequentialDesign,
+    plan_networks,
+    write_program,
+)
 from pyadmm.eda.sequential_csim import SequentialCsim, build_csim
 from pyadmm.eda.sequential_simulation import (
     MemoryModel,
@@ -24,7 +31,6 @@ from pyadmm.eda.sequential_simulation import (
     infer,
     pass_cycles,
     place,
-    rtl_sources,
 )
 from pyadmm.eda.sequential_synthesis import require_fit
 from pyadmm.eda.verilator import verilator_version
@@ -51,14 +57,16 @@ _STALLS = 0.3
 ABSENT = {
     "compare": "dense baselines of the layer-sequential array are not part of the flow "
     "(python -m experiments.sequential --dense counts some)",
-    "deploy": "the layer-sequential array has no bundle yet; host/sequential.py drives the program",
-    "simulate": "the simulated board does not have the layer-sequential array yet",
 }
 """Steps that only the dataflow architecture has -> the reason."""
+NO_BITSTREAM = (
+    "the layer-sequential array is the same for every network, and the flow builds no bitstream of "
+    "it; 'pyadmm deploy' adds yours to the bundle"
+)
 NEEDS_VENDOR_TOOLS = (
     "Block design, placement, routing and the bitstream of the layer-sequential array, from its "
-    "sources in accelerator/sequential/rtl.",
-    "Measured inference: the board, with that bitstream, host/sequential.py and the program.",
+    "sources and parameters in accelerator/sequential.",
+    "Measured inference: the board, with that bitstream and the bundle in deploy/sequential-rtl or -hls.",
 )
 """What is left after a run for the layer-sequential array."""
 
@@ -67,7 +75,7 @@ def codegen(session: Session) -> Outcome:
     """Write program, facts for the driver, sources and parameters of the array."""
     compiled, rate = session.sequential, session.memory_rate
     folder = session.sequential_dir
-    image, about = write(compiled, folder, session.subject.name)
+    image, about = write_program(compiled, folder, session.subject.name)
     passes = folder / "passes.txt"
     write_atomic(passes, table(compiled, rate) + "\n")
     files = [image, about, passes, *_write_design(compiled, folder), *_write_hls(session, folder)]
@@ -96,13 +104,9 @@ def _why(session: Session) -> str:
 
 def _write_design(compiled: Compiled, folder: Path) -> list[Path]:
     """Sources and parameters of the array."""
-    sources = rtl_sources()
-    make_folder(folder / "rtl")
-    for source in sources:
-        write_atomic(folder / "rtl" / source.name, source.read_bytes())
-    parameters = {"top": TOP, "parameters": compiled.program.array.parameters}
-    write_atomic(folder / "parameters.json", json.dumps(parameters, indent=1) + "\n")
-    return [folder / "parameters.json", *(folder / "rtl" / source.name for source in sources)]
+    build = generate_array(compiled.program.array)
+    build.write(folder)
+    return [folder / name for name in build.files]
 
 
 def _write_hls(session: Session, folder: Path) -> list[Path]:
@@ -221,6 +225,25 @@ def cosim(session: Session) -> Outcome:
         f"clock of {clock:g} MHz"
     )
     return Outcome(text, facts)
+
+
+def deploy(session: Session, pack: ModelPack) -> Outcome:
+    """Write a bundle per kernel flavour with the network's program; its bitstream runs all networks."""
+    compiled = session.sequential
+    files = []
+    for kernel in get_args(Kernel):
+        folder = session.deploy_dir / f"sequential-{kernel}"
+        design = SequentialDesign(compiled.program.array, session.board, kernel)
+        bundle = plan_networks(design, [NetworkPack(pack, compiled)])
+        write_deploy(folder, bundle)
+        files += [folder / name for name in bundle.files]
+    text = "wheels for the board in deploy/sequential-hls and deploy/sequential-rtl"
+    return Outcome(f"{text}; 'pyadmm deploy' adds networks", {}, tuple(files))
+
+
+def simulator(session: Session) -> Path:
+    """The compiled simulation of the array."""
+    return build_sequential(session.sequential.program.array, cache_dir() / "simulators")
 
 
 def simulate(

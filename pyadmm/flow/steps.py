@@ -356,6 +356,8 @@ def _deploy(session: Session) -> Outcome:
     """One bundle per kernel flavour: the hardware tells them apart by its ident register."""
     labels = session.dataset.test_labels[:DEPLOY_IMAGES]
     pack = ModelPack(session.model, session.test_images[:DEPLOY_IMAGES], labels)
+    if session.architecture == SEQUENTIAL:
+        return sequential.deploy(session, pack)
     curves = breakeven.to_json(session.break_even) if session.break_even else None
     files = []
     for flavour, build in (("hls", session.hls_build), ("rtl", session.rtl_build)):
@@ -369,8 +371,11 @@ def _simulate(session: Session) -> Outcome:
     images = session.test_images[:BOARD_IMAGES]
     labels = session.dataset.test_labels[:BOARD_IMAGES]
     golden = session.model.run(images)
-    deploy, program = session.deploy_dir / "rtl", session.rtl_simulator.program
-    measured = simboard.run(deploy, program, images, golden, labels)
+    if session.architecture == SEQUENTIAL:
+        deploy, program = session.deploy_dir / "sequential-rtl", sequential.simulator(session)
+    else:
+        deploy, program = session.deploy_dir / "rtl", session.rtl_simulator.program
+    measured = simboard.run(deploy, program, images, golden, labels, board=session.board)
     if not measured.equal:
         raise CheckError(
             f"simulated board: {measured.wrong} of {measured.images} images have other logits "

@@ -339,10 +339,17 @@ def _designs(facts: Mapping[str, Any]) -> Iterable[DesignRecord]:
 def _passes(progress: Progress) -> Iterable[PassRecord]:
     """The passes of the layer-sequential array, per image."""
     facts, counted = progress.facts("codegen"), progress.facts("cosim").get("busy_cycles", {})
+    board = progress.facts(SIMULATE)
+    read = {layer["name"]: layer for layer in board.get("layers", ())}
     for one in facts.get("passes", ()):
         name, least = one["name"], one["cycles"] / facts["images_per_start"]
         cycles = Quantity(counted[name], "cosim") if name in counted else None
-        yield PassRecord(name, one["runs"], Quantity(least, "modelled"), one["bound"], cycles)
+        driver = [
+            Quantity(read[name][key] / board["run_images"], "cosim") if name in read else None
+            for key in ("cycles", "waiting")
+        ]
+        least_cycles = Quantity(least, "modelled")
+        yield PassRecord(name, one["runs"], least_cycles, one["bound"], cycles, *driver)
 
 
 def _hardware(session: Session, progress: Progress) -> Hardware:

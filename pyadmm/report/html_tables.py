@@ -301,6 +301,8 @@ def passes_table(record: RunRecord) -> Table:
                 quantity_cell(one.cycles),
                 quantity_cell(one.least),
                 Cell(one.bound),
+                quantity_cell(one.driver),
+                quantity_cell(one.waiting),
             )
         )
         for one in record.passes
@@ -308,11 +310,15 @@ def passes_table(record: RunRecord) -> Table:
     return Table(
         name="passes",
         title="Passes of the layer-sequential array",
-        columns=("Pass", "Runs", "Cycles per image", "At least", "Bound by"),
+        columns=(
+            *("Pass", "Runs", "Cycles per image", "At least", "Bound by"),
+            *("Cycles read by the driver", "Waiting for memory"),
+        ),
         rows=tuple(rows),
-        numeric=frozenset({1, 2, 3}),
+        numeric=frozenset({1, 2, 3, 5, 6}),
         note="A pass computes a layer with what follows it at once. Its cycles are at least what the "
-        "roofline model gives: entries to compute, results to drain, or bytes to and from memory.",
+        "roofline model gives: entries to compute, results to drain, or bytes to and from memory. The "
+        "last two columns are what the driver read of the array's counters on the simulated board.",
     )
 
 

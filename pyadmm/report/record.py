@@ -402,6 +402,8 @@ class PassRecord:
     :param least: cycles that it cannot fall below: the roofline model's.
     :param bound: what the model says it waits for: compute, drain or memory.
     :param cycles: that it took, where they were counted.
+    :param driver: cycles that the board's driver read, ``waiting`` those of them in which the array
+        waited for memory.
     """
 
     name: str
@@ -409,6 +411,8 @@ class PassRecord:
     least: Quantity
     bound: Literal["compute", "drain", "memory"]
     cycles: Quantity | None = None
+    driver: Quantity | None = None
+    waiting: Quantity | None = None
 
 
 @dataclass(frozen=True)

@@ -81,9 +81,16 @@ def add_passes(book: Book, record: RunRecord) -> None:
         Column("At least", 14, INTEGER),
         Column("Basis of the least", 14),
         Column("Bound by", 12),
+        Column("Cycles read by the driver", 14, INTEGER),
+        Column("Basis of the driver", 14),
+        Column("Waiting for memory", 14, INTEGER),
+        Column("Basis of the waiting", 14),
     ]
     rows: list[list[Value]] = [
-        [one.name, one.runs, *value_and_basis(one.cycles), *value_and_basis(one.least), one.bound]
+        [
+            *(one.name, one.runs, *value_and_basis(one.cycles), *value_and_basis(one.least)),
+            *(one.bound, *value_and_basis(one.driver), *value_and_basis(one.waiting)),
+        ]
         for one in record.passes
     ]
     book.table(sheet, columns, rows)

@@ -40,7 +40,7 @@ class Hardware(threading.Thread):
 
     def __init__(self, board: types.SimpleNamespace, logits: np.ndarray) -> None:
         super().__init__(daemon=True)
-        self.core, self.dma = board.ip.mmio.array, board.dma.registers.array
+        self.core, self.dma = board.ip.mmio.array, board.engine.dma.registers.array
         self.board, self.logits, self.fail, self.stopped = board, logits, {}, False
         self.sent: list[tuple[int, int]] = []
         self.dma[[0x04 // 4, 0x34 // 4]] = HALTED
@@ -88,7 +88,10 @@ def make_board(max_bytes: int, timeout_s: float) -> types.SimpleNamespace:
     def claimed() -> Iterator[None]:
         yield
 
+    registers = types.SimpleNamespace(array=np.zeros(32, np.uint32))
+    dma = types.SimpleNamespace(max_bytes=max_bytes, registers=registers)
     return types.SimpleNamespace(
+        loaded=lambda: manifest.models[0],
         manifest=manifest,
         buffers=buffers,
         buffer=lambda name, words: buffers[name],
@@ -97,15 +100,13 @@ def make_board(max_bytes: int, timeout_s: float) -> types.SimpleNamespace:
         claimed=claimed,
         check_images=lambda image: image[np.newaxis],
         ip=types.SimpleNamespace(mmio=types.SimpleNamespace(array=np.zeros(32, np.uint32))),
-        dma=types.SimpleNamespace(
-            max_bytes=max_bytes, registers=types.SimpleNamespace(array=np.zeros(32, np.uint32))
-        ),
+        engine=types.SimpleNamespace(dma=dma),
     )
 
 
 def infer(max_bytes: int, fail: dict[str, int]) -> dict[str, Any]:
     board = make_board(max_bytes, LATE_S if {"silent", "busy"} & set(fail) else PATIENT_S)
-    shape = board.manifest.input_shape
+    shape = board.manifest.models[0].input.shape
     image = np.random.default_rng(3).integers(0, 256, shape, np.uint8)
     logits = next(iter(golden_core(bundle_folder()).models.values())).run(image[np.newaxis])[0]
     hardware = Hardware(board, logits.astype(np.int32))

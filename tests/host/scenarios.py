@@ -45,7 +45,7 @@ def open_board(**options: Any) -> Accelerator:
 
 def is_golden(board: Accelerator) -> bool:
     assert board.model is not None
-    vectors = load_vectors(board.model, board.manifest)
+    vectors = load_vectors(board.model)
     return bool(np.array_equal(board.logits(vectors["images"]), vectors["logits"]))
 
 
@@ -104,7 +104,7 @@ def weights_corrupted_on_reload() -> Result:
     with open_board() as board:
         device.core.flip_word = 0
         result = caught(lambda: board.load_model("second"))
-        blank = np.zeros(board.manifest.input_shape, np.uint8)
+        blank = np.zeros(board.manifest.models[0].input.shape, np.uint8)
         result["refuses"] = caught(lambda: board.logits(blank))["message"]
         board.load_model("second")
         result["works_after"] = is_golden(board)
@@ -141,7 +141,7 @@ def closed_then_opened() -> Result:
 
 def wrong_images() -> Result:
     with open_board() as board:
-        shape = board.manifest.input_shape
+        shape = board.manifest.models[0].input.shape
         bad = {
             "floats": np.zeros((2, *shape), np.float32),
             "shape": np.zeros((2, 3, 3), np.uint8),
@@ -236,12 +236,12 @@ def chunks() -> Result:
     """A DMA with a narrow length register: sends in pieces, several runs, same logits."""
     device = pynq.Device.active_device
     with open_board(verify=False) as board:
-        vectors = load_vectors(board.manifest.models[0], board.manifest)
+        vectors = load_vectors(board.manifest.models[0])
         many = np.concatenate([vectors["images"]] * 10)
         logits = board.logits(many)
         return {
             "works_after": bool(np.array_equal(logits, np.concatenate([vectors["logits"]] * 10))),
-            "max_bytes": board.dma.max_bytes,
+            "max_bytes": board.engine.dma.max_bytes,
             "images_per_run": board.images_per_run(),
             "device": device.name,
         }
@@ -295,7 +295,7 @@ def power() -> Result:
 
 def benchmark() -> Result:
     with open_board() as board:
-        images = load_vectors(board.manifest.models[0], board.manifest)["images"]
+        images = load_vectors(board.manifest.models[0])["images"]
         wanted = caught(lambda: measure(board, images[:0]))
         result = measure(board, images, batches=(1, 7), repeats=4, cpu_repeats=2)
         return {"json": json.loads(result.to_json()), "empty": wanted}

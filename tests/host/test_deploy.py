@@ -128,7 +128,7 @@ def test_pip_installs_the_wheel_without_a_network_and_pynq_finds_it(
     assert done.returncode == 0, done.stderr
     found = sorted(path.name for path in notebooks.rglob("*.ipynb"))
     assert found[0] == "1_quick_start.ipynb"
-    assert len(found) == 4
+    assert len(found) == 5
 
 
 def test_the_self_test_passes_and_fails_as_it_should(stage: Stage) -> None:

@@ -67,7 +67,7 @@ def start(machine: Machine, deploy: Path, bitfile: Path, tmp_path: Path) -> Call
 
 def is_golden(board: Accelerator) -> bool:
     assert board.model is not None
-    vectors = load_vectors(board.model, board.manifest)
+    vectors = load_vectors(board.model)
     return bool(np.array_equal(board.logits(vectors["images"]), vectors["logits"]))
 
 
@@ -105,7 +105,7 @@ def test_the_self_tests_command_runs_without_pynq(
 
 def test_the_benchmark_runs(start: Callable[..., Any]) -> None:
     with start() as board:
-        images = load_vectors(board.manifest.models[0], board.manifest)["images"]
+        images = load_vectors(board.manifest.models[0])["images"]
         figures = measure(board, images, batches=(3,), repeats=2, cpu_repeats=1)
     assert (figures.basis, figures.device) == ("simulated", "Simulated PYNQ-Z2")
     assert figures.power is None

@@ -44,7 +44,7 @@ def change(facts: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 def test_a_sound_manifest_gives_every_fact(deploy: Path) -> None:
     manifest = read_manifest(deploy / "bundle")
-    assert manifest.input_shape == (1, 9, 7)
+    assert manifest.models[0].input.shape == (1, 9, 7)
     assert (manifest.packed, manifest.pixel_bits) == (False, 8)
     assert (manifest.input_words, manifest.output_words) == (16, 5)
     assert manifest.design.ident == int(DIGEST[:8], 16)

@@ -49,9 +49,11 @@ def test_the_driver_packs_what_the_accelerator_takes(
     manifest = read_manifest(tmp_path / "bundle")
     assert (manifest.packed, manifest.pixel_bits) == (True, design.plan.pixel_bits)
     images = np.random.default_rng(3).integers(0, 256, (5, *SHAPE)).astype(np.uint8)
-    np.testing.assert_array_equal(input_integers(images, manifest), spec.quantize(images))
+    np.testing.assert_array_equal(
+        input_integers(images, manifest.models[0].input), spec.quantize(images)
+    )
     stream = np.full((5, 4 * manifest.input_words), 0xA5, np.uint8)
-    fill_stream(images, manifest, stream)
+    fill_stream(images, manifest, manifest.models[0].input, stream)
     np.testing.assert_array_equal(stream, stream_bytes(images, design.plan))
 
     core = golden_core(tmp_path / "bundle")

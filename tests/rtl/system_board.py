@@ -66,8 +66,8 @@ class SystemBoard:
 
     def open(self, bitfile: Path, manifest: Manifest) -> None:
         self._manifest = manifest
-        design = manifest.design
-        text = chip_hwh(load_board(manifest.board), design.ip, design.vlnv, design.dma)
+        design, dma = manifest.design, getattr(manifest, "dma", None)
+        text = chip_hwh(load_board(manifest.board), design.ip, design.vlnv, dma)
         bitfile.with_suffix(".hwh").write_text(text)
         self._instances = read_hwh(bitfile.with_suffix(".hwh")).instances
         self.reload()
@@ -81,8 +81,7 @@ class SystemBoard:
         assert address is not None
         return Window(self.live, address)
 
-    def dma(self) -> DmaFacts:
-        name = self._manifest.design.dma
+    def dma(self, name: str) -> DmaFacts:
         return DmaFacts(self._window(name), self._instances[name].parameters)
 
     def core(self) -> AcceleratorControl:

@@ -12,10 +12,12 @@ import runpy
 import sys
 from pathlib import Path
 
-from pyadmm.deploy.simulated_board.core import FaultyCore
+from pyadmm.deploy.simulated_board.core import FaultyCore, StrangerCore
 from pyadmm.deploy.simulated_board.device import SimulatedDevice
+from pyadmm.deploy.simulated_board.dma import Core, Memory
 from pyadmm.deploy.simulated_board.golden import golden_core
-from pyadmm.deploy.simulated_board.verilated import VerilatedCore
+from pyadmm.deploy.simulated_board.verilated import VerilatedArray, VerilatedCore
+from pyadmm.eda.sequential_simulation import MemoryModel
 
 CONFIG_VARIABLE = "PYADMM_SIMBOARD"
 
@@ -23,9 +25,16 @@ CONFIG_VARIABLE = "PYADMM_SIMBOARD"
 def install() -> SimulatedDevice:
     """The simulated board that the environment describes, as pynq's active device."""
     config = json.loads(Path(os.environ[CONFIG_VARIABLE]).read_text(encoding="utf-8"))
-    bundle, program = Path(config["bundle"]), config["simulator"]
-    core = golden_core(bundle) if program is None else VerilatedCore(Path(program), bundle)
-    return SimulatedDevice.install(FaultyCore(core), config["family"], config["name"])
+    bundle, program, memory = Path(config["bundle"]), config["simulator"], Memory()
+    core: Core
+    if config["bytes_per_cycle"] is not None:
+        rate = MemoryModel(bytes_per_cycle=config["bytes_per_cycle"])
+        core = StrangerCore(VerilatedArray(Path(program), memory, rate))
+    elif program is None:
+        core = FaultyCore(golden_core(bundle))
+    else:
+        core = FaultyCore(VerilatedCore(Path(program), bundle))
+    return SimulatedDevice.install(core, config["family"], config["name"], memory)
 
 
 def main() -> None:

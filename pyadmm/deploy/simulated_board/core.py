@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pyadmm.deploy.simulated_board.dma import StreamCore, Words
+from pyadmm.deploy.simulated_board.dma import Core, StreamCore, Words
 from pyadmm.hardware.registers import (
     AP_CTRL,
     COUNT,
@@ -140,20 +140,15 @@ class GoldenCore:
         return logits.astype(np.int32).view(np.uint32).ravel()
 
 
-@dataclass
-class FaultyCore:
-    """A core with faults injected; each flaw acts once, then the core is sound again.
+class StrangerCore:
+    """A core that may say that it is another one.
 
-    :param flip_word: index of the word, counted from the next pushed one, that loses its lowest
-        bit's value on the way in.
-    :param swallow_tail: withhold the last words of the next output packet, TLAST included.
     :param ident: what the ident register reads instead, for as long as it is set.
     """
 
-    core: StreamCore
-    flip_word: int | None = None
-    swallow_tail: int = 0
-    ident: int | None = None
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.ident: int | None = None
 
     def read(self, offset: int) -> int:
         """Perform an AXI-Lite read of a register."""
@@ -164,6 +159,30 @@ class FaultyCore:
     def write(self, offset: int, value: int) -> None:
         """Perform an AXI-Lite write to a register."""
         self.core.write(offset, value)
+
+    def advance(self, cycles: int) -> None:
+        """Let clock cycles pass."""
+        self.core.advance(cycles)
+
+    def reset(self) -> None:
+        """The state after configuration; faults not yet due stay."""
+        self.core.reset()
+
+
+class FaultyCore(StrangerCore):
+    """A core with faults injected; each flaw acts once, then the core is sound again.
+
+    :param flip_word: index of the word, counted from the next pushed one, that loses its lowest
+        bit's value on the way in.
+    :param swallow_tail: withhold the last words of the next output packet, TLAST included.
+    """
+
+    core: StreamCore
+
+    def __init__(self, core: StreamCore) -> None:
+        super().__init__(core)
+        self.flip_word: int | None = None
+        self.swallow_tail = 0
 
     def push(self, words: Words) -> None:
         """Offer words, one of them perhaps damaged."""
@@ -188,11 +207,3 @@ class FaultyCore:
             words, last = words[: -self.swallow_tail], False
             self.swallow_tail = 0
         return words, last
-
-    def advance(self, cycles: int) -> None:
-        """Let clock cycles pass."""
-        self.core.advance(cycles)
-
-    def reset(self) -> None:
-        """The state after configuration; faults not yet due stay."""
-        self.core.reset()

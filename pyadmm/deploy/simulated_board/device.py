@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from pynq import Device
@@ -16,7 +16,7 @@ from pynq.buffer import PynqBuffer
 from pynq.metadata import RuntimeMetadataParser
 from pynqmetadata.frontends import Metadata  # type: ignore[import-not-found]
 
-from pyadmm.deploy.simulated_board.dma import AxiDmaModel, Memory, StreamCore
+from pyadmm.deploy.simulated_board.dma import AxiDmaModel, Core, Memory, StreamCore
 
 CYCLES_PER_ACCESS = 200
 """Clock cycles that pass with one register access: about what an access from Python takes. The
@@ -64,20 +64,20 @@ class _HostMemory:
 
 
 class SimulatedDevice(Device):
-    """A Zynq whose programmable logic holds ``core`` behind an AXI DMA.
+    """A Zynq whose programmable logic holds ``core``, behind an AXI DMA or with ports to memory.
 
-    :param core: the accelerator.
+    :param core: the accelerator; a :class:`StreamCore` where the design has a DMA.
     :param family: ``zynq7000`` or ``zynqmp``.
     :param name: what reports call the device; it says that it is simulated.
     """
 
     simulated = True
 
-    def __init__(self, core: StreamCore, family: str, name: str) -> None:
+    def __init__(self, core: Core, family: str, name: str, memory: Memory | None = None) -> None:
         super().__init__(f"simulated-{name}")
         self.name, self.core, self.arch = f"simulated {name}", core, ARCHITECTURES[family]
         self.capabilities = {"REGISTER_RW": True, "MEMORY_MAPPED": False}
-        self.memory = Memory()
+        self.memory = memory or Memory()
         self.dma: AxiDmaModel | None = None
         self.downloads = 0
         self._host_memory = _HostMemory(self.memory)
@@ -85,9 +85,11 @@ class SimulatedDevice(Device):
         self._windows: dict[int, tuple[str, int]] = {}
 
     @classmethod
-    def install(cls, core: StreamCore, family: str, name: str) -> SimulatedDevice:
+    def install(
+        cls, core: Core, family: str, name: str, memory: Memory | None = None
+    ) -> SimulatedDevice:
         """Make a device and let pynq use it wherever none is named."""
-        device = cls(core, family, name)
+        device = cls(core, family, name, memory)
         Device.active_device = device
         return device
 
@@ -109,7 +111,8 @@ class SimulatedDevice(Device):
                 self._windows[entry["phys_addr"]] = (role, entry["addr_range"])
                 if role == "dma":
                     bits = int(entry["parameters"]["c_sg_length_width"])
-                    self.dma = AxiDmaModel(self.memory, self.core, bits)
+                    core = cast("StreamCore", self.core)
+                    self.dma = AxiDmaModel(self.memory, core, bits)
         self.core.reset()
         self.downloads += 1
         super().post_download(bitstream, parser, self.name)
@@ -121,7 +124,7 @@ class SimulatedDevice(Device):
         buffer = PynqBuffer(
             shape,
             dtype,
-            buffer=memoryview(block)[:size],
+            buffer=block[:size],
             device=self,
             device_address=address,
             coherent=True,

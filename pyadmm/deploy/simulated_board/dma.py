@@ -11,8 +11,11 @@ to rest, the model does at once.
 
 from __future__ import annotations
 
+import mmap
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -32,14 +35,24 @@ CONTROL_MASK = 0xFFFF7001
 _WORD = 4
 
 
-class StreamCore(Protocol):
-    """The accelerator as the bus and the DMA see it."""
+class Core(Protocol):
+    """The accelerator as the bus sees it."""
 
     def read(self, offset: int) -> int:
         """Perform an AXI-Lite read of a register."""
 
     def write(self, offset: int, value: int) -> None:
         """Perform an AXI-Lite write to a register."""
+
+    def advance(self, cycles: int) -> None:
+        """Let clock cycles pass."""
+
+    def reset(self) -> None:
+        """The state after configuration."""
+
+
+class StreamCore(Core, Protocol):
+    """The accelerator as the bus and the DMA see it."""
 
     def push(self, words: Words) -> None:
         """Offer words to the input stream; they wait there until the core takes them."""
@@ -54,24 +67,29 @@ class StreamCore(Protocol):
         It never reads past a TLAST.
         """
 
-    def advance(self, cycles: int) -> None:
-        """Let clock cycles pass."""
-
-    def reset(self) -> None:
-        """The state after configuration."""
-
 
 class Memory:
-    """The processor's memory: blocks of bytes at physical addresses."""
+    """The processor's memory: blocks of bytes at physical addresses, in a file that others may map.
+
+    :param size: bytes from :data:`FIRST` on; the file takes no more room than what is written.
+    """
 
     FIRST = 0x1000_0000
-    LIMIT = 0x1FFF_FFFF
     PAGE = 4096
 
-    def __init__(self) -> None:
-        self.blocks: dict[int, bytearray] = {}
+    def __init__(self, size: int = 0x1000_0000) -> None:
+        self.size = size
+        self._file = tempfile.NamedTemporaryFile(prefix="pyadmm-memory-")  # noqa: SIM115 - kept open
+        self._file.truncate(size)
+        self._bytes = mmap.mmap(self._file.fileno(), size)
+        self.blocks: dict[int, int] = {}
 
-    def allocate(self, size: int) -> tuple[int, bytearray]:
+    @property
+    def file(self) -> Path:
+        """The file whose first byte is that of address :data:`FIRST`."""
+        return Path(self._file.name)
+
+    def allocate(self, size: int) -> tuple[int, memoryview]:
         """A free block of at least ``size`` bytes: its address and its bytes.
 
         :raises MemoryError: if there is no room.
@@ -81,11 +99,12 @@ class Memory:
         for start in sorted(self.blocks):
             if start - address >= length:
                 break
-            address = start + len(self.blocks[start])
-        if address + length > self.LIMIT:
+            address = start + self.blocks[start]
+        if address + length > self.FIRST + self.size:
             raise MemoryError("simulated board: no contiguous memory left")
-        block = self.blocks[address] = bytearray(length)
-        return address, block
+        self.blocks[address] = length
+        first = address - self.FIRST
+        return address, memoryview(self._bytes)[first : first + length]
 
     def free(self, address: int) -> None:
         """Give a block back."""
@@ -93,9 +112,10 @@ class Memory:
 
     def window(self, address: int, size: int) -> memoryview | None:
         """The bytes ``address … address + size - 1``; None where no one block holds them."""
-        for start, block in self.blocks.items():
-            if start <= address and address + size <= start + len(block):
-                return memoryview(block)[address - start : address - start + size]
+        for start, length in self.blocks.items():
+            if start <= address and address + size <= start + length:
+                first = address - self.FIRST
+                return memoryview(self._bytes)[first : first + size]
         return None
 
     def response(self, address: int) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from host.bundle import open_accelerator
+from host.manifest import SequentialManifest
 
 
 def measure(images_file: Path, logits_file: Path, facts_file: Path) -> None:
@@ -24,6 +25,8 @@ def measure(images_file: Path, logits_file: Path, facts_file: Path) -> None:
         images = np.load(images_file, allow_pickle=False)
         logits = board.logits(images)
         batch = board.last
+        sequential = isinstance(board.manifest, SequentialManifest)
+        layers = board.layer_cycles() if sequential else ()
         board.logits(images[:1])
         single = board.last
         assert batch is not None
@@ -33,6 +36,8 @@ def measure(images_file: Path, logits_file: Path, facts_file: Path) -> None:
             "clock_mhz": board.clock_mhz,
             "batch_cycles": batch.cycles,
             "single_cycles": single.cycles,
+            "layers": layers,
+            "run_images": board.images_per_run(),
             "load_s": loaded - begin,
             "run_s": batch.end_to_end_s,
         }

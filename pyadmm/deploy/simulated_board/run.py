@@ -13,11 +13,21 @@ from numpy.typing import NDArray
 
 from pyadmm.core.errors import PyadmmError, ToolError
 from pyadmm.deploy.simulated_board.stage import last_lines, prepare
+from pyadmm.hardware.boards import Board
 from pyadmm.model.types import IntArray
 
 RTL_BASIS = "simulated: RTL in Verilator"
 STAND_IN_BASIS = "simulated: stand-in that runs the golden model"
 LIMIT_S = 900.0
+
+
+@dataclass(frozen=True)
+class LayerCounters:
+    """Clock cycles of a layer in one run; in ``waiting`` of them the array waited for memory."""
+
+    name: str
+    cycles: int
+    waiting: int
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,8 @@ class SimulatedMeasurement:
     :param single_cycles: cycle counter for one image alone, start to done: the latency.
     :param cycles_per_image: cycle counter for all images over their number; None for both where
         the core has no clock.
+    :param layers: what the driver read of the layer-sequential array's counters after a run of
+        ``run_images``; nothing for other designs.
     :param simulation_s: wall-clock seconds of the simulator, of no meaning for a board.
     """
 
@@ -43,6 +55,8 @@ class SimulatedMeasurement:
     cycles_per_image: float | None
     load_s: float
     simulation_s: float
+    run_images: int
+    layers: tuple[LayerCounters, ...]
 
     @property
     def equal(self) -> bool:
@@ -74,15 +88,17 @@ def run(
     golden: IntArray,
     labels: IntArray | None = None,
     *,
+    board: Board | None = None,
     limit_s: float = LIMIT_S,
 ) -> SimulatedMeasurement:
     """Classify ``images`` on the simulated board with the wheel of a deploy folder.
 
-    :param simulator: program of the Verilated top (``RtlSimulator.program``); None simulates with
-        the stand-in core.
+    :param simulator: program of the Verilated top; None simulates with the stand-in core, which
+        only dataflow designs have.
     :param images: ``(N, C, H, W)`` of the bundle's type, N at least 1.
     :param golden: logits ``(N, classes)`` of the integer model.
     :param labels: true classes ``(N,)``.
+    :param board: by default the one that the bundle names.
     :raises ToolError: if there is no Python with pynq, or the host code fails.
     """
     if len(images) < 1 or len(images) != len(golden):
@@ -92,7 +108,7 @@ def run(
         )
     with tempfile.TemporaryDirectory(prefix="pyadmm-board-") as name:
         folder = Path(name)
-        stage = prepare(deploy, folder, simulator=simulator)
+        stage = prepare(deploy, folder, simulator=simulator, board=board)
         np.save(folder / "images.npy", images, allow_pickle=False)
         files = [str(folder / file) for file in ("images.npy", "logits.npy", "facts.json")]
         done = stage.run("pyadmm.deploy.simulated_board.measure", *files, limit_s=limit_s)
@@ -112,4 +128,6 @@ def run(
         cycles_per_image=None if cycles is None else cycles / len(images),
         load_s=facts["load_s"],
         simulation_s=facts["run_s"],
+        run_images=facts["run_images"],
+        layers=tuple(LayerCounters(*layer) for layer in facts["layers"]),
     )

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pyadmm
 from pyadmm.codegen.hwh import BlockDesign
+from pyadmm.codegen.sequential_rtl import MASTERS
 from pyadmm.core.errors import PyadmmError, ToolError
 from pyadmm.deploy.bundle import read_bundle
+from pyadmm.deploy.manifest import SequentialManifest
 from pyadmm.deploy.simulated_board.environment import host_python
-from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.boards import Board, load_board
+from pyadmm.hardware.sequential.roofline import sustained_bytes_per_cycle
 
 LENGTH_BITS = 26
 TIMEOUT_S = 120.0
@@ -85,6 +88,7 @@ def prepare(
     folder: Path,
     *,
     simulator: Path | None = None,
+    board: Board | None = None,
     length_bits: int = LENGTH_BITS,
     create_environment: bool = True,
 ) -> Stage:
@@ -92,7 +96,8 @@ def prepare(
 
     :param deploy: the flow's deploy folder; the wheel in it is what runs, unmodified.
     :param simulator: program of the Verilated top (``RtlSimulator.program``); None is the stand-in
-        core that runs the golden model.
+        core that runs the golden model, which only dataflow designs have.
+    :param board: by default the one that the bundle names; a board of one's own must be given.
     :param length_bits: width of the DMA's length register.
     :raises ToolError: if there is no Python with pynq; PyadmmError for an incomplete folder.
     """
@@ -105,7 +110,13 @@ def prepare(
         archive.extractall(site)
     (site / "pyadmm").symlink_to(Path(pyadmm.__file__).resolve().parent)
     _, manifest = read_bundle(deploy)
-    board, design = load_board(manifest.board), manifest.design
+    board, design = board or load_board(manifest.board), manifest.design
+    sequential = isinstance(manifest, SequentialManifest)
+    if sequential and simulator is None:
+        raise PyadmmError(
+            f"simulated board: {deploy} is of the layer-sequential array, which has no stand-in; "
+            "give the program of its simulator"
+        )
     hwh = BlockDesign(
         board.family,
         design.ip,
@@ -113,6 +124,7 @@ def prepare(
         design.dma,
         length_bits,
         manifest.clock.mhz,
+        masters=MASTERS if sequential else (),
     )
     bitfile = folder / "simulated.bit"
     bitfile.write_text("no bitstream: this is the simulated board\n", encoding="utf-8")
@@ -121,6 +133,7 @@ def prepare(
     facts = {
         "family": board.family,
         "name": board.name,
+        "bytes_per_cycle": sustained_bytes_per_cycle(board) if sequential else None,
         "bundle": str((site / "host" / "bundle").resolve()),
         "simulator": None if simulator is None else str(simulator.resolve()),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 
 from pyadmm.core.errors import PyadmmError
@@ -76,6 +77,11 @@ class SequentialArray:
         return self.lines * self.lanes
 
     @property
+    def build(self) -> int:
+        """What the register ``build`` reads, and the header of a program for the array says."""
+        return VERSION | self.groups << 8 | self.lanes << 16
+
+    @property
     def line_slices(self) -> int:
         """Transfers of the store that make one line."""
         return self.lanes // SLICE
@@ -89,3 +95,17 @@ class SequentialArray:
     def macs_per_cycle(self) -> int:
         """Multiply-accumulate operations per cycle of the whole array."""
         return self.groups * self.lanes
+
+
+def named_array(text: str, subject: str) -> SequentialArray:
+    """The array that ``GxV``, groups and lanes, names.
+
+    :param subject: of the error where it names none.
+
+    >>> named_array("2x32", "array").macs_per_cycle
+    64
+    """
+    found = re.fullmatch(r"(\d{1,3})x(\d{1,3})", text)
+    if found is None:
+        raise PyadmmError(f"{subject} must be groups x lanes, such as 4x64, not {text!r}")
+    return SequentialArray(groups=int(found[1]), lanes=int(found[2]))

@@ -1,13 +1,32 @@
-"""The register map of the layer-sequential top; control is the ``ap_ctrl_hs`` protocol."""
+"""The register map of the layer-sequential top, in the form of :mod:`pyadmm.hardware.registers`."""
 
 from __future__ import annotations
 
-AP_CTRL, BASE, STATUS, IDENT, BUILD, CYCLES, RUNS = 0x00, 0x10, 0x18, 0x20, 0x28, 0x30, 0x38
-"""Byte offsets: control, base address of the memory, how the last program ended, identifier,
-version and array, cycles of the last program, RUNs that it finished."""
+from pyadmm.hardware.registers import CONTROL, CYCLES, IDENT, Register, offsets
+
+BASE, STATUS, BUILD, RUNS = 0x10, 0x18, 0x28, 0x38
+"""Byte offsets: base address of the memory, how the last program ended, version and array, RUNs
+that it finished."""
 
 PROFILE_INDEX, PROFILE_CYCLES, PROFILE_WAITS = 0x40, 0x48, 0x50
-"""Byte offsets: which RUN, the cycle in which it ended, cycles in which a group waited in it."""
+"""Byte offsets: which RUN, the cycle in which it ended, cycles since the RUN before in which none
+computed or a group had no entries."""
+
+SEQUENTIAL = (
+    *CONTROL,
+    Register("base", BASE, "byte address of the program in memory, a multiple of 4096"),
+    Register("status", STATUS, "how the last program ended"),
+    Register("ident", IDENT, "first 32 bits of the build's digest"),
+    Register("build", BUILD, "version, groups << 8, lanes << 16"),
+    Register("cycles", CYCLES, "clock cycles of the last program"),
+    Register("runs", RUNS, "RUNs that the last program finished"),
+    Register("profile_index", PROFILE_INDEX, "number of a RUN"),
+    Register("profile_cycles", PROFILE_CYCLES, "the cycle in which that RUN ended"),
+    Register("profile_waits", PROFILE_WAITS, "cycles since the RUN before that waited for memory"),
+)
+"""Registers of the layer-sequential top; its ``ap_ctrl`` has no auto-restart."""
+OFFSETS = offsets(SEQUENTIAL)
+"""Offsets by name, as the manifest of a bundle lists them."""
 
 PROFILED_RUNS = 512
 """RUNs whose cycles are kept; later ones overwrite the first."""
