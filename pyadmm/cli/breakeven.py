@@ -85,6 +85,10 @@ def _add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="YAML file with options, as for pyadmm run"
     )
+    _add_measuring_options(parser)
+
+
+def _add_measuring_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--family", nargs="+", choices=get_args(PrunedFamily), default=["sparse"],
         help="families of sparse kernels to measure (default sparse)",

@@ -12,11 +12,12 @@ import json
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic
+from pyadmm.core.schema import from_json, to_plain
 from pyadmm.eda.reports import ResourceUse, Stage, SynthesisReport
 
 TRUST: tuple[Stage, ...] = ("modelled", "csynth", "post-synthesis", "post-place", "post-route")
@@ -113,7 +114,7 @@ class Calibration:
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
-        write_atomic(path, json.dumps(asdict(self), indent=1) + "\n")
+        write_atomic(path, json.dumps(to_plain(self), indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Calibration:
@@ -122,11 +123,9 @@ class Calibration:
         :raises PyadmmError: for a file that is missing or no calibration.
         """
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            factors = {name: Factor(**facts) for name, facts in raw.pop("factors").items()}
-            made = cls(**{**raw, "designs": tuple(raw["designs"])}, factors=factors)
+            made = from_json(cls, path.read_text(encoding="utf-8"), "factors by figure")
             _require_sane(made)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, PyadmmError) as error:
             raise PyadmmError(
                 f"calibration file {path.name}: cannot be used: {error}; calibrate again"
             ) from error

@@ -7,13 +7,14 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pyadmm import __version__
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import make_folder, unwritable, write_atomic
+from pyadmm.core.schema import from_plain, to_plain
 
 
 def digest_of(value: Any) -> str:
@@ -62,12 +63,12 @@ class StepStore:
         """The stored result of step ``name`` if its inputs and its files are unchanged."""
         try:
             stored = json.loads(self._path(name).read_text(encoding="utf-8"))
-            result = StepResult(**stored)
+            result = from_plain(StepResult, stored, f"step {name}")
             intact = result.digest == digest and all(
                 file_digest(self.run_dir / path) == expected
                 for path, expected in result.files.items()
             )
-        except (OSError, ValueError, TypeError, AttributeError):
+        except (OSError, ValueError, PyadmmError):
             return None
         return result if intact else None
 
@@ -77,7 +78,7 @@ class StepStore:
         """Record a finished step; ``files`` lie under the run directory."""
         digests = {str(path.relative_to(self.run_dir)): file_digest(path) for path in files}
         result = StepResult(name, digest, seconds, facts, digests)
-        write_atomic(self._path(name), json.dumps(asdict(result), indent=1) + "\n")
+        write_atomic(self._path(name), json.dumps(to_plain(result), indent=1) + "\n")
         return result
 
     def _path(self, name: str) -> Path:

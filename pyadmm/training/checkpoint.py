@@ -6,7 +6,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic
+from pyadmm.core.schema import from_plain, to_plain
 from pyadmm.training import distributed
 from pyadmm.training.seeds import digest_of, seed_of
 
@@ -40,16 +41,16 @@ class EpochRecord:
 
 def as_text(records: Sequence[EpochRecord]) -> str:
     """The records as JSON for a checkpoint."""
-    return json.dumps([asdict(record) for record in records])
+    return json.dumps(to_plain(list(records)))
 
 
 def records_of(text: str) -> list[EpochRecord]:
     """The epoch records in text that :func:`as_text` wrote."""
-    return [EpochRecord(**record) for record in json.loads(text)]
+    return list(from_plain(tuple[EpochRecord, ...], json.loads(text), "checkpoint"))
 
 
 Progress = Callable[[EpochRecord, int], None]
-"""Is told every epoch and how many epochs its phase has."""
+"""Callback ``(record, total_epochs)``, called after every epoch."""
 
 
 class Stateful(Protocol):
