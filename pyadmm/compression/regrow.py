@@ -93,7 +93,7 @@ def _cycle(
         network, context.data.train, train, context, seed_of(seed, "grow")
     )
     for group, size in sizes.items():
-        _grow(network, group, round(size * (1 + settings.share)), statistics)
+        grow(network, group, round(size * (1 + settings.share)), statistics)
     loss = _train(network, train, settings.grow_epochs, context, seed_of(seed, "grown"))
     for step in range(settings.prune_epochs):
         done = (step + 1) / settings.prune_epochs
@@ -125,7 +125,7 @@ def _train(
 
 
 @torch.no_grad()
-def _grow(
+def grow(
     network: Network, group: tuple[str, ...], size: int, statistics: GradientStatistics
 ) -> None:
     """Return pruned weights of ``group``, up to ``size`` weights in all; they start at 0."""

@@ -211,7 +211,7 @@ def _labels(values: Any) -> NDArray[np.uint8]:
 
 def _load_packed(folder: Path) -> Cifar10:
     """The packed form; decoding takes a while, so the pixels are kept in the cache."""
-    labels = _parsed(folder / "labels.npz", lambda: _packed_labels(folder))
+    labels = _parsed(folder / "labels.npz", lambda: packed_labels(folder))
     kept = cache_dir() / "cifar10" / "pixels"
     whole = 6 * _batch_bytes()
     if kept.is_file() and kept.stat().st_size == whole:
@@ -220,7 +220,7 @@ def _load_packed(folder: Path) -> Cifar10:
             return _checked(list(zip(pixels, labels, strict=True)), folder)
         except PyadmmError as error:
             notice(f"the cached pixels do not fit and are decoded again: {error}")
-    images = [_read_packed(folder / f"{name}.xz") for name in _PACKED]
+    images = [read_packed(folder / f"{name}.xz") for name in _PACKED]
     result = _checked(list(zip(images, labels, strict=True)), folder)
     try:
         write_atomic(kept, b"".join(batch.tobytes() for batch in images))
@@ -234,7 +234,8 @@ def _batch_bytes() -> int:
     return PER_BATCH * int(np.prod(IMAGE_SHAPE))
 
 
-def _packed_labels(folder: Path) -> NDArray[np.uint8]:
+def packed_labels(folder: Path) -> NDArray[np.uint8]:
+    """Labels of the packed data in ``folder``, ``(6, images of a batch)``."""
     data = _read(folder / "labels.npz", _LABEL_FILE_LIMIT)
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         labels = np.concatenate([arrays["y_train"], arrays["y_test"]])
@@ -243,7 +244,8 @@ def _packed_labels(folder: Path) -> NDArray[np.uint8]:
     return labels.reshape(6, PER_BATCH)
 
 
-def _read_packed(path: Path) -> NDArray[np.uint8]:
+def read_packed(path: Path) -> NDArray[np.uint8]:
+    """Images ``(N, 3, 32, 32)`` of one packed batch."""
     data = _read(path, _LARGEST * _batch_bytes())
 
     def parse() -> NDArray[np.uint8]:

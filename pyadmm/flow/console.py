@@ -27,7 +27,7 @@ class Reporter:
     def __init__(self, console: Console | None = None, every: float = LOG_SECONDS) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.every = every
-        self._bar = Progress(
+        self.bar = Progress(
             TextColumn("        {task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[figures]}"),
@@ -63,7 +63,7 @@ class Reporter:
         over = threading.Event()
         ticker = threading.Thread(target=self._tick, args=(over,), daemon=True)
         self._now = ""
-        with self._bar:
+        with self.bar:
             ticker.start()
             try:
                 yield
@@ -76,10 +76,10 @@ class Reporter:
         """An epoch of a phase with ``epochs`` of them."""
         if self._phase is None or self._phase[0] != record.phase:
             self._forget_phase()
-            self._phase = record.phase, self._bar.add_task(record.phase, total=epochs, figures="")
+            self._phase = record.phase, self.bar.add_task(record.phase, total=epochs, figures="")
         count = f"{record.epoch + 1}/{epochs}"
         figures = f"loss {record.loss:.4f}, validation {100 * record.val_accuracy:.2f} %"
-        self._bar.update(self._phase[1], completed=record.epoch + 1, figures=f"{count} {figures}")
+        self.bar.update(self._phase[1], completed=record.epoch + 1, figures=f"{count} {figures}")
         self._now = f"{record.phase}, epoch {count}, {figures}"
         if self._estimate is not None:
             self._estimate.epoch()
@@ -91,15 +91,16 @@ class Reporter:
             if self._estimate is None:
                 continue
             if shows:
-                self._move(self._estimate)
+                self.move(self._estimate)
             else:
                 self.line(f"        {self._sentence(self._estimate)}")
 
-    def _move(self, estimate: Estimate) -> None:
+    def move(self, estimate: Estimate) -> None:
+        """Move the bar of the whole run to ``estimate``."""
         if self._whole is None:
-            self._whole = self._bar.add_task("whole run", total=1.0, figures="")
+            self._whole = self.bar.add_task("whole run", total=1.0, figures="")
         left = f"{estimate.share:.0%}, about {minutes(estimate.left)} left{_tools()}"
-        self._bar.update(self._whole, completed=estimate.share, figures=left)
+        self.bar.update(self._whole, completed=estimate.share, figures=left)
 
     def _sentence(self, estimate: Estimate) -> str:
         step = "" if estimate.step is None else f"{estimate.step.name}: "
@@ -111,13 +112,13 @@ class Reporter:
 
     def _forget_phase(self) -> None:
         if self._phase is not None:
-            self._bar.remove_task(self._phase[1])
+            self.bar.remove_task(self._phase[1])
             self._phase = None
 
     def _forget_tasks(self) -> None:
         self._forget_phase()
         if self._whole is not None:
-            self._bar.remove_task(self._whole)
+            self.bar.remove_task(self._whole)
             self._whole = None
 
 

@@ -37,30 +37,30 @@ class Captured:
         self.kept = kept
         self.forget = forget
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._inputs: list[Tensor] = []
+        self.inputs: list[Tensor] = []
         self._result = torch.empty(0)
 
     def __call__(self, *tensors: Tensor) -> Tensor:
         """The function of ``tensors``, in memory that the next call overwrites."""
         if self._graph is None:
             self._graph = self._record(tensors)
-        torch._foreach_copy_(self._inputs, list(tensors))
+        torch._foreach_copy_(self.inputs, list(tensors))
         self._graph.replay()
         return self._result
 
     def _record(self, tensors: Sequence[Tensor]) -> torch.cuda.CUDAGraph:
-        self._inputs = [tensor.clone() for tensor in tensors]
+        self.inputs = [tensor.clone() for tensor in tensors]
         before = [tensor.clone() for tensor in self.kept]
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(_WARM_RUNS):
-                self.function(*self._inputs)
+                self.function(*self.inputs)
         torch.cuda.current_stream().wait_stream(side)
         self.forget()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            self._result = self.function(*self._inputs)
+            self._result = self.function(*self.inputs)
         for tensor, value in zip(self.kept, before, strict=True):
             tensor.copy_(value)
         return graph

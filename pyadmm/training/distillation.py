@@ -43,7 +43,7 @@ class Teacher:
         self.cache_bytes = cache_bytes
         self._pool: Tensor | None = None
         self._known: dict[Hashable, Tensor] = {}
-        self._tables: dict[Hashable, Tensor] = {}
+        self.tables: dict[Hashable, Tensor] = {}
 
     @torch.no_grad()
     def prepare(self, data: Images, shift_pixels: int) -> None:
@@ -69,7 +69,7 @@ class Teacher:
     def _take_up(self, data: Images) -> None:
         """Forget the logits of another pool."""
         if self._pool is not data.pool:
-            self._pool, self._known, self._tables = data.pool, {}, {}
+            self._pool, self._known, self.tables = data.pool, {}, {}
 
     def _fits(self, data: Images, times: int) -> bool:
         """Whether the logits of all rows of the pool may be kept this many times."""
@@ -84,10 +84,10 @@ class Teacher:
         if not len(new):
             return
         found = find(data.take(new))
-        if key not in self._tables:
+        if key not in self.tables:
             size = *found.shape[:-2], len(data.pool), found.shape[-1]
-            self._tables[key] = found.new_zeros(size)
-        self._tables[key][..., rows[new].to(found.device), :] = found
+            self.tables[key] = found.new_zeros(size)
+        self.tables[key][..., rows[new].to(found.device), :] = found
         known[rows[new]] = True
 
     def _shifted(self, data: Images, pixels: int) -> Tensor:
@@ -133,12 +133,12 @@ class Teacher:
 
         :param network: the teacher's own by default, or a faster equal of it.
         """
-        if batch.key is not None and batch.key in self._tables:
-            return self._tables[batch.key][batch.index]
-        if _MEAN in self._tables:
-            return self._tables[_MEAN][batch.index]
-        if shift_pixels in self._tables and not batch.varied:
-            return self._tables[shift_pixels][batch.shift, batch.index]
+        if batch.key is not None and batch.key in self.tables:
+            return self.tables[batch.key][batch.index]
+        if _MEAN in self.tables:
+            return self.tables[_MEAN][batch.index]
+        if shift_pixels in self.tables and not batch.varied:
+            return self.tables[shift_pixels][batch.shift, batch.index]
         return self._asked(codes, network)
 
 

@@ -133,7 +133,7 @@ class EpochTrainer:
             teachers = [] if self.teacher is None else [self.teacher.network]
             self._fast = compiled(self.forward, *teachers)
         whole = 0
-        for step, batch in enumerate(self._batches(data, seed)):
+        for step, batch in enumerate(self.batches(data, seed)):
             whole = whole or len(batch.images)
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(step / steps)
@@ -149,11 +149,11 @@ class EpochTrainer:
         """Mean loss over an epoch's images without training."""
         total = torch.zeros((), device=self._device)
         with torch.no_grad():
-            for batch in self._batches(data, seed):
+            for batch in self.batches(data, seed):
                 total += self._loss(batch, []) * batch.counted
         return float(distributed.total(total)) / len(data)
 
-    def _batches(self, data: Images, seed: int) -> Iterator[Batch]:
+    def batches(self, data: Images, seed: int) -> Iterator[Batch]:
         """The images of an epoch, once the teacher knows what it can know of them before."""
         sample = self._cached_sample(data, seed) if self.cached_seeds else None
         how = self.augmentation
@@ -177,7 +177,7 @@ class EpochTrainer:
 
     def gradients(self, data: Images, seed: int) -> Iterator[int]:
         """Leave the gradients of every batch in the parameters, and yield its number of images."""
-        for batch in self._batches(data, seed):
+        for batch in self.batches(data, seed):
             self._gradients(batch, False)
             yield round(batch.counted / batch.weight)
 

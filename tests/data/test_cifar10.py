@@ -89,8 +89,8 @@ def test_real_cifar10() -> None:
     folder = Path(os.environ.get("PYADMM_DATA") or SHARED) / "cifar10"
     if not (folder / "test.xz").is_file():
         pytest.skip(f"real CIFAR-10 is not here: no {folder / 'test.xz'}")
-    images = cifar10._read_packed(folder / "test.xz")
-    labels = cifar10._packed_labels(folder)[5]
+    images = cifar10.read_packed(folder / "test.xz")
+    labels = cifar10.packed_labels(folder)[5]
     assert images.shape == (10000, 3, 32, 32)
     assert fetch.sha256(images.tobytes() + labels.tobytes()) == cifar10.TEST_SHA256
     assert np.bincount(labels).tolist() == [1000] * 10

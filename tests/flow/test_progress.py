@@ -107,13 +107,13 @@ def test_the_terminal_has_two_bars_and_keeps_nothing_of_them() -> None:
     estimate.begin("dense")
     with reporter.working():
         reporter.epoch(record(0), 8)
-        reporter._move(estimate)
+        reporter.move(estimate)
         time.sleep(0.3)
     shown = file.getvalue()
     assert "whole run" in shown
     assert "1/8 loss 0.2500" in shown
     assert " left" in shown
-    assert not reporter._bar.tasks
+    assert not reporter.bar.tasks
 
 
 def test_tools_are_named_while_they_run(tmp_path: Path) -> None:

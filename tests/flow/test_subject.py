@@ -167,7 +167,7 @@ def test_the_logits_of_a_teacher_are_computed_once_for_all_phases(
     inner = getattr(Teacher, method)
 
     def counted(teacher: Teacher, data: Images, *how: object) -> None:
-        computed.append(not teacher._tables)
+        computed.append(not teacher.tables)
         inner(teacher, data, *how)
 
     monkeypatch.setattr(Teacher, method, counted)

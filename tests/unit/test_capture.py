@@ -59,7 +59,7 @@ def test_recording_leaves_the_statistics_and_replays_see_the_new_inputs(
 
     recorded = Captured(function, [count], lambda: events.append("forget"))
     monkeypatch.setattr(
-        _Graph, "work", staticmethod(lambda: function(recorded._inputs[0])), raising=False
+        _Graph, "work", staticmethod(lambda: function(recorded.inputs[0])), raising=False
     )
     first = torch.tensor([1.0, 2.0])
     assert recorded(first).tolist() == [2, 4]

@@ -534,7 +534,7 @@ def test_what_an_exchange_brings_back_lowers_the_loss_most() -> None:
     statistics = gradient_statistics(network, data.train, settings.retrain, context, 1)
     (mean,) = torch.autograd.grad(loss(), [layer.weight])
     torch.testing.assert_close(statistics.mean["7"], mean)
-    regrow._grow(network, ("7",), layer.nnz + 4, statistics)
+    regrow.grow(network, ("7",), layer.nnz + 4, statistics)
     back = (layer.mask - bare).nonzero().tolist()
     assert len(back) == 4
 
@@ -704,7 +704,7 @@ def _by_row(trainer: EpochTrainer, data: Images, seed: int) -> dict[int, tuple[T
         raise AssertionError("the teacher knows this image")
 
     found = {}
-    for batch in trainer._batches(data, seed):
+    for batch in trainer.batches(data, seed):
         logits = teacher.logits(batch, trainer.encode(batch.images), 1, unasked)
         found.update(zip(batch.index.tolist(), zip(batch.images, logits, strict=True), strict=True))
     return found
@@ -749,7 +749,7 @@ def test_a_teacher_may_multiply_in_bfloat16(able: bool, monkeypatch: pytest.Monk
 def test_looks_without_room_are_computed_with_each_batch() -> None:
     data, teacher = _data(), _teacher(_settings())
     teacher.cache_bytes = 1
-    batch = next(_looking(teacher, [11, 12])._batches(data.train, 4))
+    batch = next(_looking(teacher, [11, 12]).batches(data.train, 4))
     asked = []
     teacher.logits(batch, torch.zeros(16, 1, 8, 8), 1, lambda codes: asked.append(1) or codes)
     assert asked
