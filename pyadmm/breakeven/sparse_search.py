@@ -136,14 +136,14 @@ class SparseSearch:
     # Dense
 
     def _best_match(self) -> _Match:
-        """The most promising dense kernel and its sparse ones.
+        """The dense kernel with the largest speedup of its sparse ones, and these.
 
         Where synthesis does not bear the guess out (the sparse kernel that was to fill the area
-        exceeds it by a little), the next promising dense kernel is measured as well.
+        exceeds it by a little), the next dense kernel is measured as well.
         """
         best: _Match | None = None
-        for promise, config in self._promising():
-            if best is not None and _middle_speedup(best) >= promise:
+        for guess, config in self._candidates():
+            if best is not None and _middle_speedup(best) >= guess:
                 break
             match = self._match(config)
             if best is None or _middle_speedup(match) > _middle_speedup(best):
@@ -151,7 +151,7 @@ class SparseSearch:
         assert best is not None
         return best
 
-    def _promising(self) -> list[tuple[float, KernelConfig]]:
+    def _candidates(self) -> list[tuple[float, KernelConfig]]:
         """Dense kernels to measure: fast for their area, and matched well by a sparse kernel.
 
         Each with the speedup of the sparse kernel with half of the weights pruned, as guessed.
@@ -191,8 +191,8 @@ class SparseSearch:
             rivals = [self._rough_cycles(c) for c, guess in sparse if guess.fits(limit)]
             return self._dense_cycles(config) / min(rivals, default=math.inf)
 
-        promising = [(match(config), config) for config in fastest]
-        return sorted(promising, key=lambda pair: pair[0], reverse=True)[:_DENSE_TRIALS]
+        candidates = [(match(config), config) for config in fastest]
+        return sorted(candidates, key=lambda pair: pair[0], reverse=True)[:_DENSE_TRIALS]
 
     def _match(self, config: KernelConfig) -> _Match:
         """The best dense and the best sparse kernels on the area of the dense kernel ``config``."""

@@ -21,7 +21,7 @@ from pyadmm.codegen.unrolled import hls_context, unrolled_layer
 from pyadmm.core.assets import asset_dir
 from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.cost import storage_impl
-from pyadmm.hardware.elementwise_stage import RowStagePlan
+from pyadmm.hardware.elementwise_stage import ElementwisePlan
 from pyadmm.hardware.input_stream import stream_bytes
 from pyadmm.hardware.plan import (
     WORD_BITS,
@@ -277,7 +277,7 @@ def _constant_context(
     }
 
 
-def _row_context(row: RowStagePlan, names: Mapping[str, str]) -> dict[str, Any]:
+def _row_context(row: ElementwisePlan, names: Mapping[str, str]) -> dict[str, Any]:
     """What the templates name of an elementwise stage."""
     return {
         "title": _row_title(row),
@@ -389,7 +389,7 @@ def _title(stage: StagePlan) -> str:
     return f"{name}: {stage.config.family} {stage.spec.kind}, {shapes}{pool}; {lanes}"
 
 
-def _row_title(row: RowStagePlan) -> str:
+def _row_title(row: ElementwisePlan) -> str:
     """One printable line that says what the stage is."""
     name = re.sub(r"[^ -~]", "?", row.name).replace("\\", "/")
     window = "" if row.kind == "add" else f" {row.kernel}/{row.stride}"
@@ -438,7 +438,7 @@ def _stage_values(stage: StagePlan) -> dict[str, bool | int]:
     }
 
 
-def _row_values(row: RowStagePlan) -> dict[str, bool | int]:
+def _row_values(row: ElementwisePlan) -> dict[str, bool | int]:
     channels, height, width = row.shape
     return {
         "C": channels,

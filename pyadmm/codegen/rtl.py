@@ -18,7 +18,7 @@ from pyadmm.codegen.unrolled import rtl_graph_context, rtl_stage_context, unroll
 from pyadmm.core.assets import asset_dir
 from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.cost import frame_in_blocks, most_beats
-from pyadmm.hardware.elementwise_stage import RowStagePlan
+from pyadmm.hardware.elementwise_stage import ElementwisePlan
 from pyadmm.hardware.plan import (
     WORD_BITS,
     AcceleratorPlan,
@@ -482,7 +482,7 @@ def _unit_parameters(
     bus: Mapping[str, int],
 ) -> dict[str, int]:
     """Parameters of a stage's module."""
-    if isinstance(unit, RowStagePlan):
+    if isinstance(unit, ElementwisePlan):
         return row_parameters(unit, [links[source].writes(1) for source in unit.sources])
     if unit.constants is not None:
         return {}
@@ -496,7 +496,7 @@ def _unit_parameters(
     }
 
 
-def row_parameters(row: RowStagePlan, writes: Sequence[RowWrites]) -> dict[str, int]:
+def row_parameters(row: ElementwisePlan, writes: Sequence[RowWrites]) -> dict[str, int]:
     """Parameters of ``hls/rtl/add_stage.sv`` or ``pool_stage.sv``.
 
     :param writes: how the frames of every source are written.

@@ -266,9 +266,9 @@ def _within_total(
         if total_ratio is None:
             return decisions
         budget = math.floor(sum(weights.values()) / total_ratio)
-        pushed = _push(weights, decisions, budget)
-        if pushed is not None:
-            return pushed
+        further = _prune_further(weights, decisions, budget)
+        if further is not None:
+            return further
         dense = [d.layer for d in decisions if d.dense and (d.floor or 1) <= weights[d.layer]]
         if not dense:
             raise PyadmmError(
@@ -301,13 +301,13 @@ def _restore(
     return decisions
 
 
-def _push(
+def _prune_further(
     weights: Mapping[str, int], decisions: list[Decision], budget: int
 ) -> list[Decision] | None:
     """The pruned layers with their ratios multiplied by one factor until the total fits, or ``None``."""
 
     def kept(factor: float) -> int:
-        return sum(keep(weights[d.layer], _pushed(d, factor, weights)) for d in decisions)
+        return sum(keep(weights[d.layer], _further_ratio(d, factor, weights)) for d in decisions)
 
     if kept(1.0) <= budget:
         return decisions
@@ -319,12 +319,12 @@ def _push(
         middle = math.sqrt(low * high)
         low, high = (low, middle) if kept(middle) <= budget else (middle, high)
     return [
-        _further(d, high, weights, f"pushed {high:.3g}x further to make up for dense layers")
+        _further(d, high, weights, f"pruned {high:.3g}x further to make up for dense layers")
         for d in decisions
     ]
 
 
-def _pushed(decision: Decision, factor: float, weights: Mapping[str, int]) -> float:
+def _further_ratio(decision: Decision, factor: float, weights: Mapping[str, int]) -> float:
     if decision.dense:
         return decision.ratio
     return min(decision.ratio * factor, float(weights[decision.layer]))
@@ -334,7 +334,7 @@ def _further(decision: Decision, factor: float, weights: Mapping[str, int], why:
     """``decision`` with ``factor`` times its ratio, for the reason ``why``; unchanged if dense."""
     if decision.dense or factor == 1:
         return decision
-    ratio = _pushed(decision, factor, weights)
+    ratio = _further_ratio(decision, factor, weights)
     return replace(decision, ratio=ratio, reason=f"{decision.reason}; {why}")
 
 
@@ -367,14 +367,14 @@ def search_hardware_aware(
 
     :param evaluate: compresses to some ratios and gives the validation accuracy.
     :param least_accuracy: that a candidate must have.
-    :param largest_factor: by which the pruned layers may be pushed at most.
+    :param largest_factor: by which the pruned layers may be pruned further at most.
     :param active: as for :func:`plan_ratios`; ``cycles`` too.
     :raises PyadmmError: if the restored ratios themselves miss ``least_accuracy``.
     """
     restored = plan_ratios(weights, ratios, floors, active=active, cycles=cycles)
 
     def candidate(factor: float) -> list[Decision]:
-        why = f"pushed {factor:.3g}x further, accuracy allows it"
+        why = f"pruned {factor:.3g}x further, accuracy allows it"
         return [_further(decision, factor, weights, why) for decision in restored]
 
     def score(factor: float) -> float:

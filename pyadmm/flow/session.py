@@ -35,8 +35,7 @@ from pyadmm.compression.pipeline import IntegerResult
 from pyadmm.core.errors import MissingToolError, PyadmmError, ToolError
 from pyadmm.core.files import cache_dir
 from pyadmm.datasets import DataSet
-from pyadmm.eda import area_closure, verilator
-from pyadmm.eda import hierarchical_synthesis as netsynth
+from pyadmm.eda import area_closure, hierarchical_synthesis, verilator
 from pyadmm.eda.reports import SynthesisReport
 from pyadmm.eda.sequential_synthesis import synthesise_array
 from pyadmm.eda.verilator import RtlSimulator
@@ -453,7 +452,7 @@ class Session:
         build = self.rtl_build
         if self._unsynthesised is not None:
             raise self._unsynthesised
-        return netsynth.synthesise_build(build, self.board)
+        return hierarchical_synthesis.synthesise_build(build, self.board)
 
     @cached_property
     def architecture(self) -> Literal["dataflow", "sequential"]:

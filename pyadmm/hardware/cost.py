@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from pyadmm.hardware.elementwise_stage import RowStagePlan
+from pyadmm.hardware.elementwise_stage import ElementwisePlan
 from pyadmm.hardware.plan import AcceleratorPlan, Constants, StagePlan, index_width
 from pyadmm.hardware.unrolled import Blocks
 from pyadmm.hardware.weight_image import Positions, group_loads, needed_capacities
@@ -291,7 +291,7 @@ def _mux_luts(inputs: int) -> int:
     return -(-(inputs - 1) // 3)
 
 
-def row_resources(row: RowStagePlan) -> Resources:
+def row_resources(row: ElementwisePlan) -> Resources:
     """Modelled resources of a stage without weights: frames, column selection, lanes, one row."""
     channels, height, width = row.shape
     memory = ultra_resources if row.storage == "uram" else memory_resources

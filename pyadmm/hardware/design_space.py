@@ -22,7 +22,7 @@ from pyadmm.hardware.cost import (
     row_resources,
     stage_resources,
 )
-from pyadmm.hardware.elementwise_stage import RowStagePlan
+from pyadmm.hardware.elementwise_stage import ElementwisePlan
 from pyadmm.hardware.kernel_space import (
     balanced_windows,
     intervals,
@@ -135,7 +135,7 @@ class Choice:
     kernels: Mapping[str, LayerKernel]
     stream_cycles: int
     stream_interval: int
-    rows: tuple[RowStagePlan, ...] = ()
+    rows: tuple[ElementwisePlan, ...] = ()
 
     @property
     def _cycles(self) -> dict[str, int]:
@@ -228,7 +228,7 @@ def _line(name: str, kernel: LayerKernel) -> str:
     )
 
 
-def _row_line(row: RowStagePlan) -> str:
+def _row_line(row: ElementwisePlan) -> str:
     use = row_resources(row)
     frames = " and ".join(map(str, row.frames))
     return (
@@ -392,7 +392,7 @@ def _spend_luts_on_latency(
 
 
 @lru_cache(maxsize=1024)
-def _row_resources(row: RowStagePlan) -> Resources:
+def _row_resources(row: ElementwisePlan) -> Resources:
     return row_resources(row)
 
 

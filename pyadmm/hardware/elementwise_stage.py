@@ -23,7 +23,7 @@ OUTPUT_BITS_LIMIT = 32
 
 
 @dataclass(frozen=True)
-class RowStagePlan:
+class ElementwisePlan:
     """A stage that has no weights.
 
     :param name: name of the model's node, which is what leaves the stage.

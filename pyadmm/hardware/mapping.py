@@ -11,7 +11,7 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.adder_graph import constants
 from pyadmm.hardware.boards import Board
 from pyadmm.hardware.cost import row_resources
-from pyadmm.hardware.elementwise_stage import RowKind, RowStagePlan, fewest_lanes
+from pyadmm.hardware.elementwise_stage import ElementwisePlan, RowKind, fewest_lanes
 from pyadmm.hardware.plan import (
     AcceleratorPlan,
     InputStream,
@@ -186,7 +186,7 @@ def plan_accelerator(
     return AcceleratorPlan(model.name, board, model.input, tuple(stages), rows, stream)
 
 
-def plan_rows(model: CompressedModel, board: Board, interval: int) -> tuple[RowStagePlan, ...]:
+def plan_rows(model: CompressedModel, board: Board, interval: int) -> tuple[ElementwisePlan, ...]:
     """The stages without weights, each with the fewest lanes for ``interval`` cycles an image.
 
     The buffers that save the most block RAM go to UltraRAM, where the board has it.
@@ -213,11 +213,11 @@ def _levels(model: CompressedModel) -> dict[str, int]:
 
 def _plan_row(
     model: CompressedModel, node: RowNode, levels: Mapping[str, int], interval: int
-) -> RowStagePlan:
+) -> ElementwisePlan:
     kind: RowKind = "add" if isinstance(node, Add) else "maxpool"
     kind = "avgpool" if isinstance(node, AvgPool) else kind
     kernel, stride = (1, 1) if isinstance(node, Add) else node.square
-    return RowStagePlan(
+    return ElementwisePlan(
         name=node.name,
         kind=kind,
         sources=node.sources,

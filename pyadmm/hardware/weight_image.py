@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware import balanced
-from pyadmm.hardware.elementwise_stage import RowStagePlan
+from pyadmm.hardware.elementwise_stage import ElementwisePlan
 from pyadmm.hardware.plan import (
     HEADER_WORDS,
     SLOT_WORDS,
@@ -297,7 +297,7 @@ def _stage_image(model: CompressedModel, stage: StagePlan) -> Words:
     return image.ravel()
 
 
-def _scale_image(model: CompressedModel, row: RowStagePlan) -> Words:
+def _scale_image(model: CompressedModel, row: ElementwisePlan) -> Words:
     """The words of a stage without weights: a group of one weight, the mult of a sum's second
     source, and one slot record that holds the mult of the first source and the shift."""
     node = next((node for node in model.nodes if node.name == row.name), None)

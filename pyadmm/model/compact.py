@@ -1,6 +1,6 @@
 """The network that hardware is made for: without inactive channels, with the same logits.
 
-:func:`~pyadmm.model.folding.fold_dead` empties the channels that no logit depends on; :func:`compact` takes
+:func:`~pyadmm.model.folding.fold_inactive` empties the channels that no logit depends on; :func:`compact` takes
 them out of the shapes, so that they cost no frame row, no entry, no tile and no drain cycle. A
 model of other shapes still runs on an accelerator that is at least as wide: :func:`widen` adds
 empty channels.
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyadmm.core.errors import PyadmmError
-from pyadmm.model.folding import fold_dead, read_channels
+from pyadmm.model.folding import fold_inactive, read_channels
 from pyadmm.model.input_spec import INPUT
 from pyadmm.model.integer import CompressedModel, Node
 from pyadmm.model.joins import Add, Concat
@@ -34,7 +34,7 @@ def compact(model: CompressedModel) -> CompressedModel:
     The input and the network's outputs keep all channels, and so do the input and the output of a
     convolution with groups, whose channels must divide evenly. Every node keeps at least one.
     """
-    folded = fold_dead(model)
+    folded = fold_inactive(model)
     kept = {name: np.flatnonzero(flags) for name, flags in _kept(folded).items()}
     return replace(folded, nodes=tuple(_narrowed(node, kept) for node in folded.nodes))
 

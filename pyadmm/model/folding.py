@@ -41,7 +41,7 @@ class Interval:
         return self.lo == self.hi
 
 
-def fold_dead(model: CompressedModel) -> CompressedModel:
+def fold_inactive(model: CompressedModel) -> CompressedModel:
     """``model`` with constants folded and unread channels emptied; every logit stays the same.
 
     * A channel that interval arithmetic proves constant loses its weights. Where a reader's kernel

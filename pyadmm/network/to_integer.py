@@ -25,7 +25,7 @@ from pyadmm.model import (
     Node,
     Requant,
 )
-from pyadmm.model.folding import fold_dead
+from pyadmm.model.folding import fold_inactive
 from pyadmm.model.types import LayerSpec, QFormat, signed_bits
 from pyadmm.network.facts import PoolFacts, ShortcutFacts
 from pyadmm.network.fake_quant import multipliers
@@ -116,7 +116,7 @@ def to_compressed(network: Network, name: str) -> CompressedModel:
         new, form = _nodes(step, inputs)
         nodes += new
         made[step.name] = nodes[-1].name, form
-    return fold_dead(CompressedModel(name, network.input, tuple(nodes)))
+    return fold_inactive(CompressedModel(name, network.input, tuple(nodes)))
 
 
 def _nodes(step: Step, inputs: list[tuple[str, QFormat]]) -> tuple[list[Node], QFormat]:

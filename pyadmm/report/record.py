@@ -444,7 +444,7 @@ class DesignRecord:
 
 @dataclass(frozen=True)
 class Trial:
-    """A short compression with the prunable layers pushed ``factor`` times further."""
+    """A short compression with the prunable layers pruned ``factor`` times further."""
 
     factor: Amount
     accuracy: Share

@@ -124,7 +124,7 @@ def add_decisions(book: Book, record: RunRecord) -> None:
     )
     count = book.table(sheet, columns, rows)
     for row, trial in enumerate(record.trials, count + 3):
-        book.write(sheet, row, 0, f"trial {row - count - 2}: pushed")
+        book.write(sheet, row, 0, f"trial {row - count - 2}: pruned further")
         book.write(sheet, row, 1, trial.factor, num_format=RATIO, align="right")
         book.write(sheet, row, 2, trial.accuracy, num_format=PERCENT, align="right")
         book.write(sheet, row, 3, "validation accuracy")

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 
 from pyadmm.model import INPUT, Add, CompressedLayer, CompressedModel, InputSpec, Requant
-from pyadmm.model.folding import channel_bounds, fold_dead, read_channels
+from pyadmm.model.folding import channel_bounds, fold_inactive, read_channels
 from pyadmm.model.types import LayerSpec, QFormat
 from tests.unit.arbitrary_models import assert_same, models
 from tests.unit.models import random_data, random_images, random_lenet5
@@ -24,12 +24,12 @@ RELAXED = settings(
 @given(models())
 def test_logits_stay_and_folding_again_changes_nothing(model: CompressedModel) -> None:
     images = random_data(np.random.default_rng(0), 3, model.input)
-    folded = fold_dead(model)
+    folded = fold_inactive(model)
     np.testing.assert_array_equal(folded.run(images), model.run(images))
     assert folded.nnz <= model.nnz
     for layer in model.layers:
         assert folded.accumulator_bits(layer.name) <= model.accumulator_bits(layer.name)
-    assert_same(fold_dead(folded), folded)
+    assert_same(fold_inactive(folded), folded)
 
 
 @RELAXED
@@ -67,7 +67,7 @@ def test_a_dead_filter_moves_into_the_next_bias() -> None:
     model = chain(
         ("a", first, np.array([1, 5, -7]), {}), ("b", second, np.array([0, 2]), {"stride": 1})
     )
-    folded = fold_dead(model)
+    folded = fold_inactive(model)
     assert folded.layer("a").bias.tolist() == [1, 0, 0]
     assert folded.layer("b").bias.tolist() == [20, 22]
     assert folded.layer("b").codes[:, 1:].any() == np.False_
@@ -82,7 +82,7 @@ def test_a_constant_stays_where_padding_would_see_it() -> None:
         ("a", first, np.array([0, 5, -7]), {}),
         ("b", np.ones((1, 3, 3, 3)), np.array([0]), {"padding": 1}),
     )
-    folded = fold_dead(model)
+    folded = fold_inactive(model)
     codes = folded.layer("b").codes
     assert folded.layer("a").bias.tolist() == [0, 5, 0]
     assert codes[0, 1].tolist() == [[1, 1, 1], [1, 0, 1], [1, 1, 1]]
@@ -103,7 +103,7 @@ def test_neurons_that_never_fire_and_unread_ones_are_emptied_back_to_the_input()
         ("b", second, np.array([0, -100]), {}),
         ("c", third, np.array([4]), {}),
     )
-    folded = fold_dead(model)
+    folded = fold_inactive(model)
     assert [layer.nnz for layer in folded.layers] == [1, 1, 1]
     assert [layer.bias.tolist() for layer in folded.layers] == [[0, 0], [0, 0], [4]]
 
@@ -112,13 +112,13 @@ def test_what_an_add_reads_keeps_its_constant() -> None:
     model = chain(("a", np.array([1, 0]).reshape(2, 1, 1, 1), np.array([0, 6]), {}))
     add = Add("sum", ("a", "a"), (1, 1), 1, QFormat(6, False))
     model = replace(model, nodes=(*model.nodes, add))
-    assert_same(fold_dead(model), model)
+    assert_same(fold_inactive(model), model)
     assert read_channels(model)["a"].all()
 
 
 def test_lenet5_loses_what_dead_neurons_held() -> None:
     model = random_lenet5(3, kept=(100, 400, 300, 120))
-    folded = fold_dead(model)
+    folded = fold_inactive(model)
     assert folded.nnz < model.nnz
     read = read_channels(folded)
     for layer in folded.layers[:-1]:

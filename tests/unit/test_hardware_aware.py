@@ -73,7 +73,7 @@ def ratio_plan(network: Network, data: Data, tmp_path_factory: pytest.TempPathFa
     return found
 
 
-def test_layers_under_break_even_are_restored_and_the_others_pushed(
+def test_layers_under_break_even_are_restored_and_the_others_pruned_further(
     ratio_plan: RatioPlan, network: Network, data: Data
 ) -> None:
     before = planned_ratios(network, settings(), data)
@@ -83,7 +83,7 @@ def test_layers_under_break_even_are_restored_and_the_others_pushed(
     factor = max(factor for factor, _ in ratio_plan.trials)
     assert LARGEST_FACTOR / 2 < factor < LARGEST_FACTOR
     assert decisions["3"].ratio == pytest.approx(before["3"] * factor)
-    assert "pushed" in decisions["3"].reason
+    assert f"pruned {factor:.3g}x further" in decisions["3"].reason
 
 
 def test_the_compression_that_follows_has_the_ratios_found(

@@ -50,18 +50,18 @@ def test_layers_under_their_break_even_stay_dense_and_the_others_go_further(
     effect: Effect,
 ) -> None:
     assert list(effect.macs) == ["conv1", "conv2", "conv3"]
-    published, restored, pushed = effect.variants
+    published, restored, further = effect.variants
     floor = effect.break_evens["conv1"]
     assert published.ratios["conv1"] == pytest.approx(1 / 0.81)
     assert floor is None or floor > published.ratios["conv1"]
     assert published.speedups["conv1"] < 1
-    for variant in (restored, pushed):
+    for variant in (restored, further):
         assert variant.ratios["conv1"] == variant.speedups["conv1"] == 1
     assert effect.overall(restored) > effect.overall(published)
     for name in ("conv2", "conv3"):
         assert restored.ratios[name] == published.ratios[name]
-        assert pushed.ratios[name] > restored.ratios[name]
-        assert pushed.speedups[name] > restored.speedups[name] > 1
+        assert further.ratios[name] > restored.ratios[name]
+        assert further.speedups[name] > restored.speedups[name] > 1
 
 
 def test_the_mean_is_weighted_by_operations(effect: Effect) -> None:

@@ -15,7 +15,7 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.boards import load_board
 from pyadmm.hardware.cost import initiation_interval, plan_resources, row_resources, stage_cycles
 from pyadmm.hardware.design_space import search
-from pyadmm.hardware.elementwise_stage import RowStagePlan, fewest_lanes
+from pyadmm.hardware.elementwise_stage import ElementwisePlan, fewest_lanes
 from pyadmm.hardware.mapping import plan_rows, row_nodes
 from pyadmm.hardware.plan_json import ACCELERATOR, accelerator_facts, read_accelerator
 from pyadmm.hardware.weight_image import hardware_output, weight_image
@@ -160,7 +160,7 @@ def test_the_plan_survives_its_file(tmp_path: Path) -> None:
     ],
 )
 def test_impossible_stages_are_refused(changes: dict[str, object], message: str) -> None:
-    row = RowStagePlan("sum", "add", ("a", "b"), (4, 8, 8), (U4, U4), U4, (2, 4))
+    row = ElementwisePlan("sum", "add", ("a", "b"), (4, 8, 8), (U4, U4), U4, (2, 4))
     with pytest.raises(PyadmmError, match=message):
         replace(row, **changes)  # type: ignore[arg-type]
 

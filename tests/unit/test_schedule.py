@@ -169,7 +169,7 @@ def test_a_layer_stays_dense_where_raising_it_gains_nothing_or_costs_too_much() 
     assert "raised" not in kept.reason
 
 
-def test_others_are_pushed_until_the_total_holds() -> None:
+def test_others_are_pruned_further_until_the_total_holds() -> None:
     ratios = {"conv1": 5.0, "conv2": 18.8, "fc1": 500.0, "fc2": 14.0}
     floors = {"conv1": 6.0, "conv2": 2.2, "fc1": 3.0, "fc2": 2.0}
     decisions = plan_ratios(_WEIGHTS, ratios, floors, total_ratio=165)
@@ -178,7 +178,7 @@ def test_others_are_pushed_until_the_total_holds() -> None:
     assert chosen["conv1"] == 1.0
     assert _holds(chosen, floors)
     assert 0.98 * 430_500 / 165 <= kept <= 430_500 / 165
-    assert all("pushed" in d.reason for d in decisions if d.ratio > 1)
+    assert all("further to make up" in d.reason for d in decisions if d.ratio > 1)
 
 
 def test_a_layer_too_large_to_stay_dense_is_raised_to_its_floor() -> None:

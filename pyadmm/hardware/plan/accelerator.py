@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.boards import Board
-from pyadmm.hardware.elementwise_stage import RowStagePlan
+from pyadmm.hardware.elementwise_stage import ElementwisePlan
 from pyadmm.hardware.plan.kernel import WORD_BITS
 from pyadmm.hardware.plan.stage import StagePlan
 from pyadmm.model import INPUT, InputSpec
@@ -16,7 +16,7 @@ from pyadmm.model import INPUT, InputSpec
 BYTES_PER_WORD = WORD_BITS // 8
 _PIXEL_WIDTHS = (1, 2, 4, 8)
 """Bits that a pixel can have on the input stream."""
-Unit: TypeAlias = StagePlan | RowStagePlan
+Unit: TypeAlias = StagePlan | ElementwisePlan
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class AcceleratorPlan:
     board: Board
     input: InputSpec
     stages: tuple[StagePlan, ...]
-    rows: tuple[RowStagePlan, ...] = ()
+    rows: tuple[ElementwisePlan, ...] = ()
     stream: InputStream = InputStream()
 
     def __post_init__(self) -> None:
