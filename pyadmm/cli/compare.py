@@ -25,10 +25,9 @@ def _add_options(parser: ArgumentParser) -> None:
 
 
 def _execute(options: Namespace) -> int:
-    model = container.load(options.model)
+    model, board = container.load(options.model), load_board(options.board)
     images, _ = test_images(options, [model])
-    data = model.input.bytes_of(images)
-    print(compare(model, load_board(options.board), data).table())
+    print(compare(model, board, model.input.bytes_of(images)).table())
     return DONE
 
 
