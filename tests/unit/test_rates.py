@@ -10,14 +10,14 @@ import pytest
 from pyadmm import container
 from pyadmm.container.rates import position_bits
 from pyadmm.model import CompressedModel
-from pyadmm.model.folding import fold_dead
+from pyadmm.model.folding import fold_inactive
 from pyadmm.model.reorder import sort_channels
 from tests.unit.models import random_lenet5
 
 
 def uneven_lenet5() -> CompressedModel:
     """Weights of fc1 where rows and columns of uneven density cross."""
-    model = fold_dead(random_lenet5(0, kept=(200, 900, 60_000, 600)))
+    model = fold_inactive(random_lenet5(0, kept=(200, 900, 60_000, 600)))
     fc1 = model.layer("fc1")
     rng = np.random.default_rng(1)
     chance = np.outer(rng.lognormal(0, 1, 500), rng.lognormal(0, 1.5, 800)) * (fc1.codes != 0)
