@@ -95,7 +95,7 @@ def read_board(path: Path) -> Board:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise PyadmmError(f"{subject}: cannot be read: {error}") from error
+        raise PyadmmError(f"{subject}: cannot be read: {error}; check the path") from error
     facts: dict[str, Any] = from_json(dict[str, Any], text, subject)
     board = from_plain(Board, facts, subject, words=_words)
     # Digests of break-even records hold the chip's figures as whole numbers.
