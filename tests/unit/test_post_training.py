@@ -33,13 +33,16 @@ from pyadmm.compression.post_training.pipeline import (
 from pyadmm.compression.post_training.problem import (
     Levels,
     Problem,
+    best_levels,
     descend,
     fit_scales,
     least_squares,
+    limited_scales,
     make_problem,
     nearest_codes,
     project,
     refit_scales,
+    round_at_scales,
     round_sequentially,
 )
 from pyadmm.compression.post_training.sensitivity import (
@@ -256,6 +259,29 @@ def test_sequential_rounding_is_the_optimal_brain_surgeons() -> None:
         error = (weights[k] - code * scales[0, 0]) / rest[0, 0]
         assert torch.equal(found.codes[0, k], code)
         weights[k:] -= rest[:, 0:1] * error
+
+
+def test_rounding_at_several_scales_is_rounding_at_each() -> None:
+    problem, _ = random_problem(3, 9, 4)
+    mask = torch.rand_like(problem.target) < 0.7
+    scales = fit_scales(problem, problem.target, mask)
+    found = round_at_scales(problem, problem.target, mask, scales, (1.0, 0.8))
+    for factor, levels in zip((1.0, 0.8), found, strict=True):
+        alone = round_sequentially(problem, problem.target, mask, limited_scales(factor * scales))
+        assert torch.equal(levels.codes, alone.codes)
+        assert problem.objective(levels.weights) <= problem.objective(alone.weights) + 1e-9
+
+
+def test_each_output_takes_its_best_levels() -> None:
+    problem, _ = random_problem(3, 9, 4)
+    mask = torch.ones_like(problem.target, dtype=torch.bool)
+    scales = fit_scales(problem, problem.target, mask)
+    levels = round_at_scales(problem, problem.target, mask, scales, (1.0, 0.9, 0.7, 0.5))
+    values = torch.stack([problem.objectives(some.weights) for some in levels])
+    best = problem.objectives(best_levels(problem, levels).weights)
+    torch.testing.assert_close(best, values.amin(0))
+    one = best_levels(replace(problem, shared=True), levels)
+    assert problem.objective(one.weights) == pytest.approx(float(values.sum((1, 2, 3)).min()))
 
 
 def test_admm_reads_as_its_three_lines_and_converges() -> None:

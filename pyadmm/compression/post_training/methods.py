@@ -12,12 +12,14 @@ from pyadmm.admm.projections import top_mask
 from pyadmm.compression.post_training.problem import (
     Levels,
     Problem,
+    best_levels,
     descend,
     fit_scales,
     least_squares,
     nearest_codes,
     project,
     refit_scales,
+    round_at_scales,
     round_sequentially,
 )
 
@@ -33,6 +35,9 @@ _SWEEPS = 4
 _TOLERANCE = 1e-3
 _COARSE = 12
 """Candidates of scales while ADMM goes on."""
+_FACTORS = (1.0, 1.1, 1.05, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
+"""Multiples of the scales that weights are rounded at, where levels are coarse."""
+_COARSE_BITS = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +98,9 @@ def solve_admm(problem: Problem) -> Levels:
     mask = _support(problem, found)
     real = least_squares(problem, mask, found.weights, _TOLERANCE)
     scales = fit_scales(problem, real, mask)
-    rounded = round_sequentially(problem, real, mask, scales)
-    starts = [refit_scales(problem, start) for start in (found, rounded)]
-    start = min(starts, key=lambda start: problem.objective(start.weights))
+    factors = _FACTORS if problem.bits <= _COARSE_BITS else (1.0,)
+    rounded = round_at_scales(problem, real, mask, scales, factors)
+    start = best_levels(problem, [refit_scales(problem, found), *rounded])
     return descend(problem, start, mask, _SWEEPS)
 
 

@@ -14,6 +14,7 @@ Tensors are ``(g, K, O)``: groups of a convolution, inputs of one group, outputs
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -62,8 +63,12 @@ class Problem:
 
     def objective(self, weights: Tensor) -> float:
         """The value that is minimised."""
+        return float(self.objectives(weights).sum())
+
+    def objectives(self, weights: Tensor) -> Tensor:
+        """What every output adds to the :meth:`objective`, ``(g, 1, O)``."""
         difference = weights - self.target
-        return float((self.rows * difference * (self.hessian @ difference)).sum())
+        return self.rows * (difference * (self.hessian @ difference)).sum(1, keepdim=True)
 
     def relative(self, weights: Tensor) -> float:
         """The :meth:`objective`, relative to that of a layer without weights."""
@@ -253,6 +258,32 @@ def round_sequentially(problem: Problem, weights: Tensor, mask: Tensor, scales: 
             errors[:, k - start] = error
         left[:, end:] -= upper[:, start:end, end:].transpose(1, 2) @ errors
     return Levels(codes, scales)
+
+
+def round_at_scales(
+    problem: Problem, weights: Tensor, mask: Tensor, scales: Tensor, factors: Sequence[float]
+) -> list[Levels]:
+    """:func:`round_sequentially` at several multiples of ``scales``, all in one pass."""
+    count = len(factors)
+    tried = torch.cat([limited_scales(factor * scales) for factor in factors], 2)
+    tiles = (1, 1, count)
+    found = round_sequentially(problem, weights.repeat(tiles), mask.repeat(tiles), tried)
+    parts = zip(found.codes.chunk(count, 2), found.scales.chunk(count, 2), strict=True)
+    return [refit_scales(problem, Levels(*part)) for part in parts]
+
+
+def best_levels(problem: Problem, candidates: Sequence[Levels]) -> Levels:
+    """Of each output the best of some candidates; of all where the outputs share a scale."""
+    values = torch.stack([problem.objectives(levels.weights) for levels in candidates])
+    if problem.shared:
+        return candidates[int(values.sum((1, 2, 3)).argmin())]
+    chosen = values.argmin(0, keepdim=True)
+
+    def pick(parts: list[Tensor]) -> Tensor:
+        return torch.stack(parts).gather(0, chosen.expand(1, *parts[0].shape))[0]
+
+    scales = pick([levels.scales for levels in candidates])
+    return Levels(pick([levels.codes for levels in candidates]), scales)
 
 
 def _inverse_factor(hessian: Tensor) -> Tensor:
