@@ -40,6 +40,7 @@ from pyadmm.compression.post_training.sensitivity import (
     Curve,
     allocate,
     divergences,
+    images_measured,
     layers_to_prune,
     output_gradients,
     output_weights,
@@ -57,7 +58,6 @@ from pyadmm.network.steps import ShortcutStep, Step
 from pyadmm.training.seeds import seed_of
 
 _SCALE_IMAGES = 32
-_SENSITIVITY_IMAGES = 64
 _SCALE_VALUES = 1 << 17
 _BIAS_FRACTION_BITS = 6
 _VIEWS = 4
@@ -168,8 +168,10 @@ def measure_sensitivity(calibration: Calibration, settings: PostTraining) -> Sen
         return _pruned_versions(network.layers[name], moments.pop(name), rows[name])
 
     others = images[1::2] if len(images) > 1 else images
-    stride = -(-len(others) // _SENSITIVITY_IMAGES)
-    measured = divergences(network, others[::stride], pruned, layers_to_prune(weights))
+    chosen = layers_to_prune(weights)
+    macs = sum(step.facts.spec.macs for step in network.layers.values())
+    stride = -(-len(others) // images_measured(macs, len(chosen)))
+    measured = divergences(network, others[::stride], pruned, chosen)
     curves = {name: Curve(weights[name], (0.0, *costs)) for name, costs in measured.items()}
     return Sensitivity(curves, rows)
 

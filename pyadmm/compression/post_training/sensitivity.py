@@ -22,6 +22,9 @@ _IMAGES = 96
 _BATCH = 8
 _IMAGES_PER_CLASS = 8
 """With fewer, the information says little more than which classes the images have."""
+_MEASURED, _LEAST_MEASURED = 64, 16
+_MACS = 1 << 40
+"""Of all passes that measure what pruning does: large networks are measured on fewer images."""
 GRID = (0.0, 0.3, 0.6, 0.85, 0.97)
 """Sparsities at which the divergence that a layer causes is measured."""
 _LEFT_DENSE = 0.01
@@ -122,6 +125,21 @@ def divergences(
             found[step.name] = tuple(costs)
         values[step.name] = own
     return found
+
+
+def images_measured(macs: int, layers: int) -> int:
+    """Images that :func:`divergences` should be measured on.
+
+    A layer's versions cost the end of a pass each, half of a pass on average.
+
+    :param macs: of one pass through the network.
+    :param layers: whose versions are measured.
+
+    >>> images_measured(14_000_000, 18), images_measured(4_100_000_000, 53)
+    (64, 16)
+    """
+    room = _MACS // max(1, layers * (len(GRID) - 1) * macs // 2)
+    return max(_LEAST_MEASURED, min(_MEASURED, room))
 
 
 def _divergence(wanted: Tensor, found: Tensor) -> float:
