@@ -248,8 +248,7 @@ class Runs:
         _reset_peak()
         sensitivity, spent = self._measured(settings)
         peak = _peak_mb()
-        facts = settings.method, settings.weight_bits, settings.sparsity
-        clock = Clock(self.state and self.state / f"{'-'.join(map(str, facts))}.json")
+        clock = self._clock(settings)
         network, _ = compress_post_training(
             self.calibration,
             settings,
@@ -260,13 +259,31 @@ class Runs:
         seconds, own = clock.read()
         return network, seconds + spent, max(peak, own)
 
+    def _clock(self, settings: PostTraining, epochs: int = 0) -> Clock:
+        facts = settings.method, settings.weight_bits, settings.sparsity, epochs
+        return Clock(self.state and self.state / f"{'-'.join(map(str, facts))}.json")
+
+    def _finetune(
+        self, network: Network, settings: PostTraining, epochs: int
+    ) -> tuple[Network, float, float]:
+        """The distilled network, seconds and megabytes of the distillation."""
+        clock = self._clock(settings, epochs)
+        network = finetune(
+            network,
+            self.calibration,
+            epochs,
+            settings.seed,
+            state=self.state,
+            watch=lambda _: clock.read(),
+        )
+        return network, *clock.read()
+
     def row(self, settings: PostTraining, epochs: int) -> dict[str, Any]:
         """Compress one network with one setting and measure it."""
         network, seconds, peak = self._compress(settings)
         if epochs > 0:
-            began = time.process_time()
-            network = finetune(network, self.calibration, epochs, settings.seed)
-            seconds, peak = seconds + time.process_time() - began, _peak_mb()
+            network, more, peak = self._finetune(network, settings, epochs)
+            seconds += more
         model = to_compressed(network, re.sub(r"\W", "_", self.name))
         logits = _logits(model, self.data.test)
         right = logits.argmax(1) == self.data.labels

@@ -120,7 +120,14 @@ def _execute(options: Namespace) -> int:
     )
     if options.finetune > 0:
         before = divergence(network, calibration)
-        network = finetune(network, calibration, options.finetune, options.seed)
+        network = finetune(
+            network,
+            calibration,
+            options.finetune,
+            options.seed,
+            state=_state(),
+            watch=lambda done: print(f"epoch {done}/{options.finetune}", flush=True),
+        )
         print(f"divergence {before:.3g}, {divergence(network, calibration):.3g} after distillation")
     model = to_compressed(network, options.model.stem)
     data = container.encode(model)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pyadmm.compression.post_training.augmentation import augmented
-from pyadmm.compression.post_training.pipeline import Calibration
+from pyadmm.compression.post_training.pipeline import Calibration, digest_of
+from pyadmm.core.errors import PyadmmError
+from pyadmm.core.files import write_atomic
 from pyadmm.network.graph import Network, gives_logits
 from pyadmm.training.seeds import seed_of
 
@@ -28,7 +33,15 @@ _WARM_UP = 20
 """Updates in which the steps grow."""
 
 
-def finetune(network: Network, calibration: Calibration, epochs: int, seed: int = 0) -> Network:
+def finetune(
+    network: Network,
+    calibration: Calibration,
+    epochs: int,
+    seed: int = 0,
+    *,
+    state: Path | None = None,
+    watch: Callable[[int], None] | None = None,
+) -> Network:
     """A copy with other levels and biases, whose outputs are closer to the dense network's.
 
     The loss is the Kullback-Leibler divergence of the dense network's classes from its own, and the
@@ -39,6 +52,8 @@ def finetune(network: Network, calibration: Calibration, epochs: int, seed: int 
 
     :param network: quantised, as :func:`~pyadmm.compression.post_training.pipeline.\
 compress_post_training` gives it.
+    :param state: folder for finished epochs; the same call continues from them with the same result.
+    :param watch: called after every epoch with the number of those that are done.
     """
     student, teacher = network.copy(), calibration.network
     learned, held_out = _split(calibration)
@@ -46,19 +61,77 @@ compress_post_training` gives it.
     optimizer = torch.optim.Adam(_groups(student), betas=(0.9, 0.99))
     first = [group["lr"] for group in optimizer.param_groups]
     batch = _batch(network)
-    steps = epochs * -(-len(learned) // batch)
-    done = 0
-    for _ in range(epochs):
-        for part in torch.randperm(len(learned), generator=generator).split(batch):
+    each = -(-len(learned) // batch)
+    store = _Store(state, (network, calibration), (epochs, seed), (student, optimizer, generator))
+    for epoch in range(store.load(), epochs):
+        order = torch.randperm(len(learned), generator=generator).split(batch)
+        for step, part in enumerate(order, epoch * each):
             loss = _loss(student, teacher, augmented(learned[part], generator))
             optimizer.zero_grad()
             loss.backward()
-            factor = min(1, (done + 1) / _WARM_UP) * (1 + math.cos(math.pi * done / steps)) / 2
+            factor = _factor(step, epochs * each)
             for group, start in zip(optimizer.param_groups, first, strict=True):
                 group["lr"] = start * factor
             optimizer.step()
-            done += 1
+        store.save(epoch + 1)
+        if watch is not None:
+            watch(epoch + 1)
     return min(network, student, key=lambda made: divergence(made, held_out))
+
+
+def _factor(step: int, steps: int) -> float:
+    """Of the learning rates: they grow at first, then fall as a cosine."""
+    return min(1, (step + 1) / _WARM_UP) * (1 + math.cos(math.pi * step / steps)) / 2
+
+
+class _Store:
+    """The state of the training after the last finished epoch, in a folder.
+
+    :param given: what the training begins with; it decides the file's name, with ``facts``.
+    :param changed: what the training changes.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        given: tuple[Network, Calibration],
+        facts: tuple[int, int],
+        changed: tuple[Network, torch.optim.Optimizer, torch.Generator],
+    ) -> None:
+        self.path: Path | None = None
+        self.student, self.optimizer, self.generator = changed
+        if folder is not None:
+            network, calibration = given
+            dense = digest_of(facts, calibration.network, calibration.images)
+            digest = digest_of(dense, network, calibration.images)
+            self.path = folder / f"finetune-{digest}.pt"
+
+    def load(self) -> int:
+        """Go on from the kept state; gives the number of finished epochs."""
+        if self.path is None or not self.path.is_file():
+            return 0
+        try:
+            kept = torch.load(self.path, weights_only=True)
+            self.student.load_state_dict(kept["student"])
+            self.optimizer.load_state_dict(kept["optimizer"])
+            self.generator.set_state(kept["generator"])
+            return int(kept["epochs"])
+        except Exception as error:  # a damaged file can break torch's reader in any way
+            raise PyadmmError(f"{self.path}: cannot be read ({error}); delete it") from error
+
+    def save(self, epochs: int) -> None:
+        """Keep the state after so many epochs."""
+        if self.path is None:
+            return
+        file = io.BytesIO()
+        kept = {
+            "student": self.student.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "epochs": epochs,
+        }
+        torch.save(kept, file)
+        write_atomic(self.path, file.getvalue())
 
 
 def _split(calibration: Calibration) -> tuple[Tensor, Calibration]:

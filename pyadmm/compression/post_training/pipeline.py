@@ -373,6 +373,17 @@ def _choose_scale(step: Any, form: QFormat, frontier: Frontier) -> None:
     step.log_s.fill_(math.log(clip_scale(torch.cat(seen), form, limit)))
 
 
+def digest_of(facts: object, network: Network, images: Tensor) -> str:
+    """Digest of some plain data, a network and images: 16 hexadecimal digits."""
+    digest = hashlib.sha256(json.dumps(facts).encode())
+    digest.update(images.numpy().tobytes())
+    state = network.state()
+    digest.update(state["structure"].encode())
+    for name in sorted(state["tensors"]):
+        digest.update(state["tensors"][name].numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
 class _Store:
     """Solved layers in a folder, under the digest of everything that they depend on."""
 
@@ -385,13 +396,8 @@ class _Store:
     ) -> None:
         self.folder = folder
         if folder is not None:
-            digest = hashlib.sha256(json.dumps([asdict(settings), shares]).encode())
-            digest.update(calibration.images.numpy().tobytes())
-            state = calibration.network.state()
-            digest.update(state["structure"].encode())
-            for name in sorted(state["tensors"]):
-                digest.update(state["tensors"][name].numpy().tobytes())
-            self.folder = folder / digest.hexdigest()[:16]
+            facts = [asdict(settings), shares]
+            self.folder = folder / digest_of(facts, calibration.network, calibration.images)
 
     def load(self, step: Step) -> float | None:
         """Restore a step; gives its error, or ``None`` where it is not known."""
