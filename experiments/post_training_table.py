@@ -44,6 +44,9 @@ METHOD_TITLES = {"admm": "ADMM", "greedy": "greedy", "magnitude": "magnitude"}
 _SIZED = ((8, 0), (4, 0), (8, 50), (4, 50), (8, 75), (4, 90))
 """Weight bits and sparsities whose bytes are shown."""
 
+TARGETS = {"resnet8": 85.0, "ds_cnn": 90.0, "vww_mobilenet_v1_025_96": 80.0}
+"""Accuracies that MLPerf Tiny's closed division asks for, per cent."""
+
 Row = Mapping[str, str]
 
 
@@ -114,13 +117,35 @@ def size_table(rows: Sequence[Row], sizes: Sequence[Row]) -> str:
 
 
 def _bytes(rows: Sequence[Row], size: Row, bits: int, sparsity: int) -> str:
-    wanted = (size["network"], str(bits), str(sparsity), "admm", "0")
-    names = ("network", "weight_bits", "sparsity_percent", "method", "finetuned")
-    found = [r for r in rows if tuple(r[name] for name in names) == wanted]
-    if not found:
+    found = _found(rows, size["network"], bits, sparsity)
+    if found is None:
         return ""
-    count = int(found[0]["bytes"])
+    count = int(found["bytes"])
     return f"{count:,} ({int(size['float32_bytes']) / count:.1f}×)"
+
+
+def _found(rows: Sequence[Row], network: str, bits: int, sparsity: int) -> Row | None:
+    """The row of ADMM without distillation, if it is there."""
+    wanted = network, str(bits), str(sparsity), "admm", "0"
+    names = ("network", "weight_bits", "sparsity_percent", "method", "finetuned")
+    return next((r for r in rows if tuple(r[name] for name in names) == wanted), None)
+
+
+def targets_table(rows: Sequence[Row]) -> str:
+    """Accuracy of MLPerf Tiny's networks at 8 bits, dense and half pruned."""
+    lines = [
+        "| network | target | dense, float | dense, 8 bits | 50 % sparse, 8 bits |",
+        "|---|---|---|---|---|",
+    ]
+    for network, target in TARGETS.items():
+        dense, pruned = (_found(rows, network, 8, sparsity) for sparsity in (0, 50))
+        assert dense is not None
+        assert pruned is not None
+        lines.append(
+            f"| {TITLES[network]} | {target:g} % | {dense['dense_accuracy']} % | "
+            f"{dense['accuracy']} % | {pruned['accuracy']} % |"
+        )
+    return "\n".join(lines)
 
 
 def conditions_table(rows: Sequence[Row]) -> str:
@@ -157,6 +182,7 @@ def tables(rows: Sequence[Row], sizes: Sequence[Row]) -> dict[str, str]:
     return {
         "losses": loss_table(rows),
         "sizes": size_table(rows, sizes),
+        "targets": targets_table(rows),
         "conditions": conditions_table(rows),
     }
 

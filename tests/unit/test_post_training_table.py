@@ -18,6 +18,7 @@ from experiments.post_training_table import (
     read,
     size_table,
     tables,
+    targets_table,
     with_tables,
 )
 from pyadmm.core.errors import PyadmmError
@@ -55,6 +56,14 @@ def test_sizes_are_compared_with_float32() -> None:
     size = {"network": "ds_cnn", "float32_bytes": "8000", "int8_gzip_bytes": "2000"}
     last = size_table([row()], [size]).splitlines()[-1]
     assert last == "| DS-CNN | 8,000 | 2,000 (4.0×) | | | 1,000 (8.0×) | | | |"
+
+
+def test_targets_are_shown_with_what_is_left() -> None:
+    networks = ("resnet8", "ds_cnn", "vww_mobilenet_v1_025_96")
+    rows = [row(network=n, sparsity_percent=s) for n in networks for s in ("0", "50")]
+    assert targets_table(rows).splitlines()[3] == (
+        "| DS-CNN | 90 % | 90.00 % | 88.75 % | 88.75 % |"
+    )
 
 
 def test_packed_bytes_are_those_of_weights_scales_and_biases() -> None:
