@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pyadmm.cli.command import CHECK_FAILED, DONE, Command, board_option, out_option
 from pyadmm.container.codec import load
 from pyadmm.core.errors import PyadmmError
-from pyadmm.core.files import cache_dir
 from pyadmm.deploy.sequential import write_program
-from pyadmm.eda.sequential_csim import SequentialCsim, build_csim
-from pyadmm.eda.sequential_simulation import (
-    MemoryModel,
-    SequentialTop,
-    build_sequential,
-    infer,
-    place,
-)
+from pyadmm.eda.sequential_cosim import run_csim, simulate
+from pyadmm.eda.sequential_simulation import MemoryModel
 from pyadmm.hardware.boards import Board, load_board
 from pyadmm.hardware.sequential.area import largest_array
 from pyadmm.hardware.sequential.array import SequentialArray
@@ -103,42 +96,35 @@ def _array(options: Namespace, board: Board) -> SequentialArray:
 
 def _simulate(compiled: Compiled, least: int, board: Board, memory_rate: float) -> int:
     """Run at least ``least`` random images through the RTL; gives the number of wrong ones."""
-    program = build_sequential(compiled.program.array, cache_dir() / "simulators")
-    with SequentialTop(program, compiled.program.memory_bytes) as top:
-        top.memory(MemoryModel(bytes_per_cycle=memory_rate))
-        count, wrong, cycles = _compare(top, compiled, least)
-    rate = board.clock_mhz * 1e6 * count / cycles
+    images = _random_images(compiled, least)
+    logits, results = simulate(compiled, images, MemoryModel(bytes_per_cycle=memory_rate))
+    wrong, count = _wrong(compiled, images, logits), len(images)
+    cycles = sum(result.cycles for result in results) / count
     print(
-        f"{count - wrong} of {count} images equal; {cycles / count:,.0f} cycles per image, "
-        f"{rate:,.0f} images/s at the target of {board.clock_mhz:g} MHz (simulated)"
+        f"{count - wrong} of {count} images equal; {cycles:,.0f} cycles per image, "
+        f"{board.clock_mhz * 1e6 / cycles:,.0f} images/s at the target of {board.clock_mhz:g} MHz (simulated)"
     )
     return wrong
 
 
 def _csim(compiled: Compiled, least: int) -> int:
     """Run at least ``least`` random images through the C++ twin; gives the number of wrong ones."""
-    program = build_csim(compiled.program.array, cache_dir() / "simulators")
-    with SequentialCsim(program, compiled.program.memory_bytes) as top:
-        begin = time.perf_counter()
-        count, wrong, _ = _compare(top, compiled, least)
-    seconds = (time.perf_counter() - begin) / count
-    print(f"csim: {count - wrong} of {count} images equal; {seconds:.2f} s an image")
+    images = _random_images(compiled, least)
+    wrong = _wrong(compiled, images, run_csim(compiled, images))
+    print(f"csim: {len(images) - wrong} of {len(images)} images equal")
     return wrong
 
 
-def _compare(top: SequentialTop, compiled: Compiled, least: int) -> tuple[int, int, int]:
-    """Images, how many of them have other logits than the integer model, and cycles."""
-    starts = -(-least // compiled.images)
-    rng = np.random.default_rng(0)
-    cycles = wrong = 0
-    place(top, compiled)
-    for _ in range(starts):
-        shape = (compiled.images, *compiled.model.input.shape)
-        images = rng.integers(0, 256, shape, np.uint8).view(compiled.model.input.dtype)
-        logits, result = infer(top, compiled, images)
-        wrong += int(np.any(logits != compiled.model.run(images), axis=1).sum())
-        cycles += result.cycles
-    return starts * compiled.images, wrong, cycles
+def _random_images(compiled: Compiled, least: int) -> NDArray[np.uint8]:
+    """Whole starts of random images, at least ``least``."""
+    shape = (-(-least // compiled.images) * compiled.images, *compiled.model.input.shape)
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    return noise.view(compiled.model.input.dtype)
+
+
+def _wrong(compiled: Compiled, images: NDArray[np.uint8], logits: NDArray[np.int64]) -> int:
+    """Images with other logits than the integer model."""
+    return int(np.any(logits != compiled.model.run(images), axis=1).sum())
 
 
 COMMAND = Command(

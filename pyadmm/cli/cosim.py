@@ -25,19 +25,26 @@ from pyadmm.cli.command import (
 )
 from pyadmm.cli.images import Bytes, image_options, test_images
 from pyadmm.codegen.hls import generate
+from pyadmm.core.errors import PyadmmError
 from pyadmm.eda import gxx
 from pyadmm.eda.cosim import simulate
+from pyadmm.eda.sequential_cosim import run_csim, whole_starts
+from pyadmm.eda.sequential_cosim import simulate as simulate_program
+from pyadmm.eda.sequential_simulation import MemoryModel
 from pyadmm.hardware.boards import Board, load_board
 from pyadmm.hardware.design_space import SearchResult, search
 from pyadmm.hardware.lowering import hardware_form
 from pyadmm.hardware.mapping import plan_accelerator
-from pyadmm.hardware.plan import AcceleratorPlan
+from pyadmm.hardware.plan import AcceleratorPlan, InputStream
+from pyadmm.hardware.sequential.area import largest_array
+from pyadmm.hardware.sequential.roofline import best_images, sustained_bytes_per_cycle
 from pyadmm.model import CompressedModel
 
 _EXAMPLES = """\
   pyadmm cosim models/lenet5-quick-seed0.admm                 simulates 1,000 MNIST test images
   pyadmm cosim my.admm --data random --images 50 --csim     works for any network; also runs the C++
   pyadmm cosim my.admm --data my.npz                        takes the images x_test (or x) of a file
+  pyadmm cosim my.admm --architecture sequential --csim     runs its program on the sequential array
   pyadmm cosim my.admm --board kv260 --stall 0.3 --json     stalls both streams 30 % of the time
 """
 
@@ -64,7 +71,15 @@ def _add_options(parser: ArgumentParser) -> None:
     )
     stream_options(parser)
     parser.add_argument(
-        "--csim", action="store_true", help="also compile the generated C++ with g++ and run it"
+        "--architecture",
+        choices=("dataflow", "sequential"),
+        default="dataflow",
+        help="dataflow: an engine for every layer (default); sequential: the array that all layers share",
+    )
+    parser.add_argument(
+        "--csim",
+        action="store_true",
+        help="also compile the C++ of the accelerator with g++ and run it",
     )
     json_option(parser)
 
@@ -73,7 +88,8 @@ def _execute(options: Namespace) -> int:
     models = [(path.name, container.load(path)) for path in options.models]
     board = load_board(options.board)
     images, source = test_images(options, [model for _, model in models])
-    facts = [_compare(name, model, board, options, images) for name, model in models]
+    compare = _compare if options.architecture == "dataflow" else _compare_sequential
+    facts = [compare(name, model, board, options, images) for name, model in models]
     for fact in facts:
         fact["source"] = source
     if options.json:
@@ -117,6 +133,58 @@ def _compare(
     return facts
 
 
+def _compare_sequential(
+    name: str, model: CompressedModel, board: Board, options: Namespace, images: Bytes
+) -> dict[str, Any]:
+    """Run one model's program on the largest array that fits the board; what came out, as plain data."""
+    if options.unrolled or options.family or chosen_stream(options) != InputStream():
+        raise PyadmmError(
+            "--unrolled, --family, --packed and --stream-bits belong to dataflow engines; leave them or "
+            "--architecture sequential out"
+        )
+    rate = sustained_bytes_per_cycle(board)
+    compiled = best_images(model, largest_array(board), rate)
+    starts = -(-len(images) // compiled.images)
+    order = whole_starts(compiled, starts, len(images))
+    golden = model.run(images)[order]
+    memory = MemoryModel(bytes_per_cycle=rate, stall=options.stall)
+    logits, results = simulate_program(compiled, images[order], memory)
+    array, cycles = compiled.program.array, sum(result.cycles for result in results)
+    facts: dict[str, Any] = {
+        "model": name,
+        "board": board.name,
+        "images": len(images),
+        "wrong_images": _wrong(logits, golden, len(images)),
+        "array": f"{array.groups}x{array.lanes}",
+        "images_per_start": compiled.images,
+        "interval_cycles": cycles / len(order),
+        "total_cycles": cycles,
+    }
+    if options.csim:
+        found = run_csim(compiled, images[order])
+        facts["wrong_images_csim"] = _wrong(found, golden, len(images))
+        facts["wrong_images"] += facts["wrong_images_csim"]
+    if not options.json:
+        wrong = facts["wrong_images"] - facts.get("wrong_images_csim", 0)
+        print(
+            f"{name}: sequential array of {facts['array']}; {len(images)} images, {wrong} with wrong logits; "
+            f"{facts['interval_cycles']:,.0f} cycles an image, {compiled.images} images per start"
+        )
+        _print_csim(facts)
+    return facts
+
+
+def _wrong(logits: NDArray[np.int64], golden: NDArray[np.int64], count: int) -> int:
+    """Images of the first ``count`` whose logits differ; those behind fill the last start."""
+    return int((logits != golden).any(1)[:count].sum())
+
+
+def _print_csim(facts: Mapping[str, Any]) -> None:
+    if "wrong_images_csim" in facts:
+        print(f"csim: {facts['images']} images, {facts['wrong_images_csim']} with wrong logits")
+    sys.stdout.flush()
+
+
 def _print(found: SearchResult, facts: Mapping[str, Any]) -> None:
     print(f"{facts['model']}: {found.table().split('runner-up')[0].rstrip()}")
     wrong = facts["wrong_images"] - facts.get("wrong_images_csim", 0)
@@ -127,9 +195,7 @@ def _print(found: SearchResult, facts: Mapping[str, Any]) -> None:
     )
     for layer, cycles in facts["busy_cycles"].items():
         print(f"  {layer}: engines busy {cycles:.1f} cycles per image")
-    if "wrong_images_csim" in facts:
-        print(f"csim: {facts['images']} images, {facts['wrong_images_csim']} with wrong logits")
-    sys.stdout.flush()
+    _print_csim(facts)
 
 
 def _csim(
@@ -146,8 +212,8 @@ COMMAND = Command(
     "simulate the accelerators of .admm files and compare every logit",
     _add_options,
     _execute,
-    "Generate the RTL accelerator of each file, simulate it with Verilator and compare every logit\n"
-    "with the integer model. The exit status is 1 if any logit differs.",
+    "Generate the RTL accelerator of each file, or its program for the sequential array, simulate it\n"
+    "with Verilator and compare every logit with the integer model. The exit status is 1 if any logit differs.",
     _EXAMPLES,
 )
 

@@ -7,8 +7,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
-
 from pyadmm.codegen.sequential import generate_sequential, sequential_context
 from pyadmm.codegen.sequential_rtl import generate_array
 from pyadmm.codegen.vendor_params import vendor_files, vendor_params
@@ -22,16 +20,8 @@ from pyadmm.deploy.sequential import (
     plan_networks,
     write_program,
 )
-from pyadmm.eda.sequential_csim import SequentialCsim, build_csim
-from pyadmm.eda.sequential_simulation import (
-    MemoryModel,
-    SequentialResult,
-    SequentialTop,
-    build_sequential,
-    infer,
-    pass_cycles,
-    place,
-)
+from pyadmm.eda.sequential_cosim import run_csim, simulate, whole_starts
+from pyadmm.eda.sequential_simulation import MemoryModel, build_sequential, pass_cycles
 from pyadmm.eda.sequential_synthesis import require_fit
 from pyadmm.eda.verilator import verilator_version
 from pyadmm.flow.outcome import Outcome, require_equal, synthesis_facts
@@ -112,7 +102,7 @@ def _write_design(compiled: Compiled, folder: Path) -> list[Path]:
 def _write_hls(session: Session, folder: Path) -> list[Path]:
     """The same array in C++ with a test bench on the first images, and what the vendor's tools need."""
     compiled = session.sequential
-    order = _chosen(compiled, 1, len(session.test_images))
+    order = whole_starts(compiled, 1, len(session.test_images))
     array = compiled.program.array
     build = generate_sequential(array, compiled, session.test_images[order])
     params = vendor_params(session.board, **sequential_context(compiled, session.subject.name))
@@ -154,18 +144,13 @@ def simulated_starts(
     return max(min(wanted, int(most_cycles / cycles_per_start)), 1)
 
 
-def _chosen(compiled: Compiled, starts: int, available: int) -> np.ndarray:
-    """Indices of the images of ``starts`` starts; the last start may lack images and takes the first ones again."""
-    return np.arange(starts * compiled.images) % available
-
-
 def csim(session: Session) -> Outcome:
     """Run the C++ twin with g++ on test images, a part of them with all numbers at their hardware widths."""
     compiled, available = session.sequential, len(session.test_images)
     modelled = cycles_per_image(compiled, session.memory_rate) * compiled.images
     most = {"most_cycles": MOST_CSIM_CYCLES, "most_images": available}
     starts = simulated_starts(compiled, modelled, available, **most)
-    order = _chosen(compiled, starts, available)
+    order = whole_starts(compiled, starts, available)
     count = min(len(order), available)
     golden = session.model.run(session.test_images[:count])[order % count]
     require_equal("csim", "logits", run_csim(compiled, session.test_images[order]), golden)
@@ -180,22 +165,13 @@ def csim(session: Session) -> Outcome:
     return Outcome(text, {"images": count, "exact_images": min(len(order), count)})
 
 
-def run_csim(compiled: Compiled, images: np.ndarray, *, exact_widths: bool = False) -> np.ndarray:
-    """Logits of ``images``, whole starts of the program, by the C++ twin."""
-    program = build_csim(
-        compiled.program.array, cache_dir() / "simulators", exact_widths=exact_widths
-    )
-    with SequentialCsim(program, compiled.program.memory_bytes) as top:
-        return _logits_and_results(top, compiled, images)[0]
-
-
 def cosim(session: Session) -> Outcome:
     """Simulate the array on test images; once more with a memory that stalls, for one start."""
     compiled, available = session.sequential, len(session.test_images)
     rate = session.memory_rate
     modelled = cycles_per_image(compiled, rate) * compiled.images
     starts = simulated_starts(compiled, modelled, available)
-    order = _chosen(compiled, starts, available)
+    order = whole_starts(compiled, starts, available)
     count = min(len(order), available)
     data, memory = session.test_images[order], MemoryModel(bytes_per_cycle=rate)
     logits, results = simulate(compiled, data, memory)
@@ -244,25 +220,3 @@ def deploy(session: Session, pack: ModelPack) -> Outcome:
 def simulator(session: Session) -> Path:
     """The compiled simulation of the array."""
     return build_sequential(session.sequential.program.array, cache_dir() / "simulators")
-
-
-def simulate(
-    compiled: Compiled, images: np.ndarray, memory: MemoryModel
-) -> tuple[np.ndarray, list[SequentialResult]]:
-    """Logits of ``images``, whole starts of the program, and what each start counted."""
-    program = build_sequential(compiled.program.array, cache_dir() / "simulators")
-    with SequentialTop(program, compiled.program.memory_bytes) as top:
-        top.memory(memory)
-        return _logits_and_results(top, compiled, images)
-
-
-def _logits_and_results(
-    top: SequentialTop, compiled: Compiled, images: np.ndarray
-) -> tuple[np.ndarray, list[SequentialResult]]:
-    logits, results = [], []
-    place(top, compiled)
-    for first in range(0, len(images), compiled.images):
-        found, result = infer(top, compiled, images[first : first + compiled.images])
-        logits.append(found)
-        results.append(result)
-    return np.concatenate(logits), results

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from pyadmm.datasets import mnist
 from pyadmm.model import CompressedModel, InputSpec
 from pyadmm.model.types import QFormat
 from tests.hls.chains import Recipe, random_chain
+from tests.sequential.conftest import SMALL
 
 pytestmark = pytest.mark.slow
 
@@ -125,3 +127,20 @@ def test_a_file_of_another_shape_is_refused(here: Path, capsys: pytest.CaptureFi
     assert cosim.main([str(here / "1.admm"), "--data", str(here / "small.npz")]) == 2
     said = capsys.readouterr().err
     assert "data small: has images of shape (1, 8, 8), but tiny takes (1, 28, 28)" in said
+
+
+def test_programs_of_the_sequential_array_run_in_rtl_and_c(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a small array: the one of a board takes minutes to compile."""
+    monkeypatch.setattr(cosim, "largest_array", lambda board: SMALL)
+    line = [str(here / "1.admm"), "--architecture", "sequential", "--csim", "--json"]
+    assert cosim.main([*line, "--stall", "0.2"]) == 0
+    (facts,) = json.loads(capsys.readouterr().out)
+    assert (facts["images"], facts["wrong_images"], facts["wrong_images_csim"]) == (30, 0, 0)
+    assert facts["array"] == "2x32"
+    starts = -(-30 // facts["images_per_start"])
+    images = starts * facts["images_per_start"]
+    assert facts["interval_cycles"] == facts["total_cycles"] / images
+    assert cosim.main([*line, "--unrolled"]) == 2
+    assert "belong to dataflow engines" in capsys.readouterr().err
