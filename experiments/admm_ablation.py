@@ -140,7 +140,7 @@ def _rounds(subject: Subject) -> dict[str, Any]:
             "lr": 1e-3,
         },
         "retrain": {"epochs": subject.pruning - 2 * rounds},
-        "quantize": {"lr": 1e-3},
+        "quantize": {"epochs": subject.base.quantize.epochs, "lr": 1e-3},
     }
 
 

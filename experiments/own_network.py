@@ -26,20 +26,16 @@ import numpy as np
 import torch
 
 import pyadmm
+from pyadmm import container
 from pyadmm.cli.run import main as run
+from pyadmm.model import CompressedModel
 from pyadmm.network.onnx_import import import_onnx
 from pyadmm.settings import from_dict
 from pyadmm.training.data import Images
 
 IMAGES = 10_000
-SETTINGS: dict[str, Any] = {
-    "pruning_ratio": 5,  # that of the preset is LeNet-5's, as are the shares of filters and neurons
-    "filters_kept": 1.0,
-    "neurons_kept": 1.0,
-    "weight_bits": 4,
-    "activation_bits": 8,
-    "input": {"bits": 8, "scale": 255.0},  # the network reads pixels 0 … 255
-}
+SETTINGS: dict[str, Any] = {"input": {"bits": 8, "scale": 255.0}}
+"""The network reads pixels 0 … 255; all else is the preset's choice."""
 
 
 def images(folder: Path, count: int) -> dict[str, Any]:
@@ -54,8 +50,10 @@ def images(folder: Path, count: int) -> dict[str, Any]:
     return {"x_train": x[:count], "y_train": y[:count], "x_test": test, "y_test": answers}
 
 
-def by_command(network: Path, data: dict[str, Any], folder: Path) -> tuple[float, float, int]:
-    """Accuracies of the dense and the integer network on the test images, and bytes."""
+def by_command(
+    network: Path, data: dict[str, Any], folder: Path
+) -> tuple[float, float, CompressedModel]:
+    """Accuracies of the dense and the integer network on the test images, and the latter."""
     np.savez(folder / "data.npz", **data)
     config = {"model": str(network), "data": str(folder / "data.npz"), "until": "test"}
     config |= {"out": str(folder / "run"), "compress": SETTINGS}
@@ -63,11 +61,11 @@ def by_command(network: Path, data: dict[str, Any], folder: Path) -> tuple[float
     if run(["--config", str(folder / "c.yaml")]) != 0:
         raise SystemExit("the run failed")
     facts = json.loads((folder / "run/steps/test.json").read_text())["facts"]
-    size = json.loads((folder / "run/steps/quantize.json").read_text())["facts"]["bytes"]
-    return facts["dense_accuracy"], facts["accuracy"], size
+    (file,) = (folder / "run").glob("*.admm")
+    return facts["dense_accuracy"], facts["accuracy"], container.load(file)
 
 
-def by_python(network: Path, data: dict[str, Any]) -> tuple[float, float, int]:
+def by_python(network: Path, data: dict[str, Any]) -> tuple[float, float, CompressedModel]:
     """The same by :func:`pyadmm.compress`, the last tenth of the training images held out."""
     model = import_onnx(network).module
     x, y = data["x_train"], data["y_train"]
@@ -80,8 +78,7 @@ def by_python(network: Path, data: dict[str, Any]) -> tuple[float, float, int]:
     with torch.no_grad():
         classes = torch.cat([model(part).argmax(1) for part in test.split(250)]).numpy()
     dense = float((classes == data["y_test"]).mean())
-    size = len(pyadmm.container.encode(compressed))
-    return dense, compressed.accuracy(data["x_test"], data["y_test"]), size
+    return dense, compressed.accuracy(data["x_test"], data["y_test"]), compressed
 
 
 def measure(folder: Path, way: str, count: int) -> dict[str, Any]:
@@ -91,14 +88,15 @@ def measure(folder: Path, way: str, count: int) -> dict[str, Any]:
     load = os.getloadavg()[0]
     wall, processor = time.monotonic(), time.process_time()
     if way == "python":
-        dense, integer, size = by_python(network, data)
+        dense, integer, model = by_python(network, data)
     else:
         with tempfile.TemporaryDirectory() as place:
-            dense, integer, size = by_command(network, data, Path(place))
+            dense, integer, model = by_command(network, data, Path(place))
     return {
         "way": way,
-        "pruning_ratio": SETTINGS["pruning_ratio"],
-        "weight_bits": SETTINGS["weight_bits"],
+        "ratio_by": "trials",
+        "pruning_ratio": round(model.pruning_ratio, 2),
+        "weight_bits": max(layer.weight_bits for layer in model.layers),
         "images": count,
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
@@ -107,7 +105,7 @@ def measure(folder: Path, way: str, count: int) -> dict[str, Any]:
         "processor_s": round(time.process_time() - processor, 1),
         "dense_test": dense,
         "integer_test": integer,
-        "bytes": size,
+        "bytes": len(container.encode(model)),
     }
 
 

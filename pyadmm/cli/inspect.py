@@ -36,7 +36,10 @@ def _execute(options: Namespace) -> int:
         data = read_bytes(options.file)
         model = decode(data)
     except PyadmmError as error:
-        raise PyadmmError(f"{options.file}: {error}") from error
+        hint = ""
+        if options.file.suffix.lower() == ".onnx":
+            hint = f" (an ONNX network is shown by: pyadmm run --model {options.file} --dry-run)"
+        raise PyadmmError(f"{options.file}: {error}{hint}") from error
     if options.json:
         print(json.dumps(_facts(model, data), indent=1))
         return DONE

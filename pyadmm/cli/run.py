@@ -16,7 +16,7 @@ from pyadmm.eda.route_flow import RouteSettings
 from pyadmm.eda.vendor.vivado import DEFAULT_TIMEOUT_S
 from pyadmm.flow.config import SEQUENTIAL, FlowConfig, read_config
 from pyadmm.flow.console import Reporter
-from pyadmm.flow.runner import follow, run, selected_steps
+from pyadmm.flow.runner import follow, run, say_beforehand, selected_steps
 from pyadmm.flow.sequential import ABSENT, NO_BITSTREAM
 from pyadmm.flow.session import Session
 from pyadmm.flow.steps import STEPS
@@ -202,10 +202,11 @@ def configuration(options: Namespace) -> FlowConfig:
 
 
 def dry_run(config: FlowConfig, reporter: Reporter) -> None:
-    """Check ``config`` and say what would be done."""
+    """Check ``config`` and say what would be done, and what keeps the network from hardware."""
     steps = selected_steps(config)
     session = Session(config, reporter)
     board = session.board
+    say_beforehand(session, [step.name for step in steps])
     reporter.line(f"{config.model} for {board.name} ({board.part}) into {config.run_dir}:")
     if any(step.name == "codegen" for step in steps):
         reporter.line(f"  architecture: {session.expected_architecture()}")

@@ -1,53 +1,74 @@
-"""A warning when a network has lost most of its accuracy, with the setting to relax."""
+"""A warning when a network has lost accuracy, with the setting to relax."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-_LEAST_POINTS = 0.05
-"""A loss below five points is no collapse, whatever the share."""
+_POINTS = 0.02
+"""A loss of two points is said, however few images there are."""
+_ERRORS = 3.0
+"""So is a loss of so many standard errors of the difference."""
 _MOST = 0.5
 
 
 def collapse(
-    dense: float, integer: float, labels: NDArray[np.int64], pruned: float | None = None
+    dense: float,
+    integer: float,
+    labels: NDArray[np.int64],
+    stages: Sequence[float] | None = None,
 ) -> str | None:
-    """A warning where the integer network kept less than half of the dense network's knowledge.
+    """A warning where the integer network is two points, or clearly, less accurate than the dense one.
 
     The knowledge of a network is its accuracy above that of always giving the most frequent class.
 
     :param dense: accuracy of the dense network.
     :param integer: of the integer network, on the same images.
     :param labels: of these images.
-    :param pruned: accuracy after pruning and before quantisation; tells which of the two it was.
+    :param stages: accuracies of the dense, the pruned and the integer network on the validation
+        images; they tell which of the two steps lost it.
 
-    >>> labels = np.arange(100) % 4
-    >>> collapse(0.95, 0.93, labels) is None
+    >>> labels = np.arange(10_000) % 4
+    >>> collapse(0.95, 0.945, labels) is None
     True
+    >>> collapse(0.95, 0.92, labels)[:65]
+    'accuracy is lost: 92.00 % of the integer network against 95.00 % '
     >>> collapse(0.95, 0.25, labels)[:70]
     'most of the accuracy is lost: 25.00 % of the integer network against 9'
-    >>> "pruning_ratio" in collapse(0.95, 0.30, labels, pruned=0.31)
+    >>> "pruning_ratio" in collapse(0.95, 0.30, labels, stages=(0.95, 0.31, 0.30))
     True
-    >>> "weight_bits" in collapse(0.95, 0.30, labels, pruned=0.94)
+    >>> "weight_bits" in collapse(0.95, 0.30, labels, stages=(0.95, 0.94, 0.30))
     True
     """
-    chance = float(np.bincount(labels).max()) / len(labels)
     lost = dense - integer
-    if lost < _LEAST_POINTS or lost < _MOST * (dense - chance):
+    error = math.sqrt(sum(a * (1 - a) for a in (dense, integer)) / len(labels))
+    if lost <= 0 or (lost < _POINTS and lost < _ERRORS * error):
         return None
-    by_levels = pruned is not None and dense - pruned < lost / 2
-    relax = (
-        "raise weight_bits or activation_bits, or give quantize more epochs; it was still "
-        f"{100 * pruned:.2f} % after pruning"
-        if by_levels and pruned is not None
-        else "lower pruning_ratio, raise filters_kept and neurons_kept, or give admm and retrain "
-        "more epochs"
-    )
+    chance = float(np.bincount(labels).max()) / len(labels)
+    most = lost >= _MOST * (dense - chance)
     return (
-        f"most of the accuracy is lost: {100 * integer:.2f} % of the integer network against "
-        f"{100 * dense:.2f} % of the dense one (the most frequent class alone gives "
-        f"{100 * chance:.2f} %); {relax}"
+        f"{'most of the accuracy' if most else 'accuracy'} is lost: {100 * integer:.2f} % of the "
+        f"integer network against {100 * dense:.2f} % of the dense one (standard error of the "
+        f"difference {100 * error:.2f} points; the most frequent class alone gives "
+        f"{100 * chance:.2f} %); {_relax(stages)}"
+    )
+
+
+def _relax(stages: Sequence[float] | None) -> str:
+    """The settings to relax: of pruning, or of quantisation where that lost more."""
+    if stages is not None:
+        dense, pruned, integer = stages
+        if dense - pruned < (dense - integer) / 2:
+            return (
+                "raise weight_bits or activation_bits, or give quantize more epochs; it was still "
+                f"{100 * pruned:.2f} % of the validation images after pruning"
+            )
+    return (
+        "lower pruning_ratio, raise filters_kept and neurons_kept, or give pruning (continuous or "
+        "admm) and retrain more epochs"
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyadmm.compression.adaptation import adapted, choose_ratio
 from pyadmm.compression.admm_rounds import AdmmRounds, AdmmToLevels
 from pyadmm.compression.boundary import Told, only_ours
 from pyadmm.compression.budgets import targets_of
@@ -43,9 +44,15 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.model import CompressedModel
 from pyadmm.network.exported import first_line, require_open, unwrapped
 from pyadmm.network.graph import Network
-from pyadmm.network.input_encoding import channel_gain, input_spec, merge_normalisation
+from pyadmm.network.input_encoding import (
+    channel_gain,
+    condition_input,
+    input_spec,
+    merge_normalisation,
+)
 from pyadmm.network.layers import WeightedStep
 from pyadmm.network.steps import ShortcutStep, Step
+from pyadmm.network.table_inputs import widen_into_tables
 from pyadmm.network.to_integer import to_compressed
 from pyadmm.network.trace import LOGIT_BITS, trace
 from pyadmm.settings import CompressSettings, TrainSettings
@@ -221,15 +228,29 @@ def to_network(
     :raises PyadmmError: for unsupported layers, unknown layer names, impossible targets; and if
         ``settings`` want compiled code and there can be none here.
     """
+    network = _traced(model, settings, shape)
+    set_widths(network, settings)
+    return network
+
+
+def to_adapted(
+    model: nn.Module, settings: CompressSettings, shape: tuple[int, int, int]
+) -> tuple[Network, CompressSettings]:
+    """:func:`to_network` with settings that suit the network, and these (:func:`adapted`)."""
+    network = _traced(model, settings, shape)
+    settings = adapted(settings, network)
+    set_widths(network, settings)
+    return network, settings
+
+
+def _traced(model: nn.Module, settings: CompressSettings, shape: tuple[int, int, int]) -> Network:
     require_compilers(
         device_of(model),
         dynamo=settings.compiled,
         native=settings.sparse,
         annealing=settings.rounding.candidates > 0,
     )
-    network = to_teacher(model, settings, shape)
-    set_widths(network, settings)
-    return network
+    return to_teacher(model, settings, shape)
 
 
 def to_teacher(
@@ -243,6 +264,7 @@ def to_teacher(
     _require_finite(model)
     network = trace(model, input_spec(settings.input, shape))
     merge_normalisation(network, settings.input)
+    condition_input(network)
     return network
 
 
@@ -287,6 +309,7 @@ def set_widths(network: Network, settings: CompressSettings) -> None:
         if step is not last and not isinstance(step, WeightedStep | ShortcutStep):
             step.facts = replace(step.facts, activation_bits=settings.activation_bits)
         _require_format(step)
+    widen_into_tables(network)
 
 
 def _require_format(step: Step) -> None:
@@ -387,7 +410,7 @@ def compress(
 ) -> CompressedModel:
     """Prune and quantise the trained ``model`` with ADMM, and return the integer model.
 
-    A ``UserWarning`` tells when most of the accuracy is lost, with the setting to relax, and what
+    A ``UserWarning`` tells when two points of accuracy or more are lost, with the setting to relax, and what
     tracing left out, such as a softmax at the end.
 
     :param model: a module of the operations that :mod:`pyadmm.network.trace` lists. It is not
@@ -408,7 +431,7 @@ def compress(
         _require_arguments(model, config)
         model = unwrapped(model)
         data = Data(Images.of(train_loader), Images.of(val_loader))
-        dense = to_network(model, config, _shape(data))
+        dense, config = to_adapted(model, config, _shape(data))
         for note in dense.notes:
             warnings.warn(f"model: {note}", stacklevel=2)
         data.require_labels(output_count(dense))
@@ -417,6 +440,7 @@ def compress(
             "progress": told,
             "teacher": shared_teacher(dense, config),
         }
+        config = choose_ratio(dense, config, data, **common).settings
         pruned = admm_phase(dense, config, data, **common)
         tuned = retrain(pruned.network, config, data, **common).network
         quantized = quantize(tuned, config, data, **common, name=name)
@@ -442,12 +466,13 @@ def _require_arguments(model: object, config: object) -> None:
 
 
 def _collapse(dense: Network, tuned: Network, integer: IntegerResult, images: Images) -> str | None:
-    """The warning where most of the accuracy on ``images`` is lost."""
+    """The warning where accuracy on ``images`` is lost."""
     before, between = (
         accuracy(lambda x, n=network: n(n.encode(x)), images)  # type: ignore[misc]
         for network in (dense, tuned)
     )
-    return collapse(before, integer.validation_accuracy, images.labels.numpy(), between)
+    after = integer.validation_accuracy
+    return collapse(before, after, images.labels.numpy(), (before, between, after))
 
 
 def _teacher(teacher: Network | Teacher | None, settings: CompressSettings) -> Teacher | None:

@@ -19,7 +19,16 @@ from pyadmm.container.range_coder import Coder, Decoder, Encoder
 from pyadmm.container.sparse import is_balanced
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic
-from pyadmm.model import AvgPool, CompressedLayer, CompressedModel, Concat, MaxPool, Node
+from pyadmm.model import (
+    AvgPool,
+    CompressedLayer,
+    CompressedModel,
+    Concat,
+    Lookup,
+    MaxPool,
+    Node,
+    Product,
+)
 
 MAGIC = b"\xa2"
 """``a``, and the version of the format; no UTF-8 text starts with such a byte."""
@@ -27,6 +36,8 @@ EXTENDED = b"\xa3"
 """The same of networks that version 2 cannot describe (:func:`needs_extension`)."""
 BALANCED = b"\xa4"
 """Version 3 with a coding for window-balanced layers, where that makes the file smaller."""
+TABLED = b"\xa5"
+"""Version 4 of networks with tables or products of maps."""
 FILE_LIMIT = 1 << 28
 WEIGHT_LIMIT = 1 << 28
 FREE_WEIGHTS = 1 << 20
@@ -51,6 +62,8 @@ def encode(model: CompressedModel) -> bytes:
 
 def _encode(model: CompressedModel) -> tuple[bytes, dict[str, float]]:
     """The file of the version that gives the fewest bytes, the older one of equals."""
+    if any(isinstance(node, Lookup | Product) for node in model.nodes):
+        return encode_as(model, TABLED)
     plain = encode_as(model, EXTENDED if needs_extension(model) else MAGIC)
     if not any(is_balanced(layer.spec.window_shape, layer.codes) for layer in model.layers):
         return plain
@@ -60,7 +73,8 @@ def _encode(model: CompressedModel) -> tuple[bytes, dict[str, float]]:
 def encode_as(model: CompressedModel, magic: bytes) -> tuple[bytes, dict[str, float]]:
     """The file of ``model`` in one version of the format, and the bits of its parts by name.
 
-    :param magic: ``EXTENDED`` or ``BALANCED``, or ``MAGIC`` unless :func:`needs_extension`.
+    :param magic: ``EXTENDED`` or ``BALANCED``, or ``MAGIC`` unless :func:`needs_extension`;
+        ``TABLED`` of networks with tables or products.
     :raises PyadmmError: for models beyond the limits above.
     """
     encoder = Encoder()
@@ -76,9 +90,13 @@ def encode_as(model: CompressedModel, magic: bytes) -> tuple[bytes, dict[str, fl
 
 
 def _session(coder: Coder, weight_limit: int, budget: Budget, magic: bytes) -> NetworkCoder:
-    extended, balanced = magic != MAGIC, magic == BALANCED
     return NetworkCoder(
-        coder, extended, weight_limit=weight_limit, budget=budget, balanced=balanced
+        coder,
+        magic != MAGIC,
+        weight_limit=weight_limit,
+        budget=budget,
+        balanced=magic in (BALANCED, TABLED),
+        tabled=magic == TABLED,
     )
 
 
@@ -117,11 +135,11 @@ def decode(data: bytes) -> CompressedModel:
     :raises PyadmmError: for anything else than such a file.
     """
     magic = bytes(data[:1])
-    known, old = magic in (MAGIC, EXTENDED, BALANCED), data[:3] == b"ADM"
+    known, old = magic in (MAGIC, EXTENDED, BALANCED, TABLED), data[:3] == b"ADM"
     if old or (data and data[0] >> 4 == MAGIC[0] >> 4 and not known):
         version = data[3] if old and len(data) > 3 else data[0] & 15
         raise PyadmmError(
-            f".admm file: version must be {MAGIC[0] & 15} to {BALANCED[0] & 15}, not {version}; "
+            f".admm file: version must be {MAGIC[0] & 15} to {TABLED[0] & 15}, not {version}; "
             "read it with the pyadmm that wrote it"
         )
     if not known:

@@ -23,10 +23,13 @@ from pyadmm.model import (
     CompressedModel,
     Concat,
     InputSpec,
+    Lookup,
     MaxPool,
     Node,
+    Product,
     Requant,
 )
+from pyadmm.model.pointwise import LOOKUP_BITS
 from pyadmm.model.types import LayerSpec, QFormat, Sides, signed_bits
 
 NODE_LIMIT = 500
@@ -35,10 +38,10 @@ CHANNEL_LIMIT = 1 << 22
 MAP_LIMIT = 1 << 26
 """Values of one padded feature map."""
 BIAS_LIMIT = 1 << 48
-_KINDS = ("conv", "linear", "maxpool", "avgpool", "add", "concat")
-_STEMS = ("conv", "fc", "pool", "pool", "add", "concat")
-_EXTENDED_KINDS = 1
-"""The last of the kinds, which only version 3 of the format has."""
+_KINDS = ("conv", "linear", "maxpool", "avgpool", "add", "concat", "lookup", "product")
+_STEMS = ("conv", "fc", "pool", "pool", "add", "concat", "act", "mul")
+_PLAIN_KINDS, _EXTENDED_KINDS = 5, 6
+"""How many of the kinds version 2 of the format has, and how many versions 3 and 4."""
 _MODEL_NAMES = ("lenet5", "lenet", "alexnet", "vgg16", "resnet20", "resnet56", "model")
 
 
@@ -49,12 +52,14 @@ class NetworkCoder(FieldCoder):
     :param weight_limit: most weights of the network, pruned ones included.
     :param budget: work that the positions may take.
     :param balanced: whether the version of the file has the coding of window-balanced layers.
+    :param tabled: whether it has tables and products of maps.
     :param map_limit: most values of one padded feature map.
     """
 
     weight_limit: int
     budget: Budget
     balanced: bool = False
+    tabled: bool = False
     map_limit: int = MAP_LIMIT
     weights: int = 0
     counters: dict[str, int] = field(default_factory=dict)
@@ -144,7 +149,8 @@ class NetworkCoder(FieldCoder):
         if outline is not None:
             kind, name, first = outline.kind, outline.name, outline.source
         else:
-            kinds = len(_KINDS) - (0 if self.extended else _EXTENDED_KINDS)
+            kinds = _EXTENDED_KINDS if self.extended else _PLAIN_KINDS
+            kinds = len(_KINDS) if self.tabled else kinds
             prior = self.hits.setdefault("kind", Adaptive(np.ones(kinds)))
             kind = prior.code(self.coder, None if node is None else _kind(node))
             name = self._name(kind, None if node is None else node.name)
@@ -164,6 +170,13 @@ class NetworkCoder(FieldCoder):
         elif kind == 5:
             assert node is None or isinstance(node, Concat)
             made = self._concat(node, name, first)
+        elif kind == 6:
+            assert node is None or isinstance(node, Lookup)
+            made = self._lookup(node, name, first)
+        elif kind == 7:
+            assert node is None or isinstance(node, Product)
+            second = self._source(None if node is None else node.sources[1], INPUT)
+            made = self._product(node, name, (first, second))
         elif outline is not None:
             made = MaxPool(name, first, 2, 2)
         else:
@@ -175,6 +188,8 @@ class NetworkCoder(FieldCoder):
             active = [self.active[s] for s in made.sources]
             joined = isinstance(made, Concat)
             self.active[name] = np.concatenate(active) if joined else np.logical_or.reduce(active)
+            if isinstance(made, Lookup) and made.table[-made.first] != 0:
+                self.active[name][:] = True  # what is always 0 becomes another number
         return made
 
     def _name(self, kind: int, value: str | None) -> str:
@@ -231,6 +246,26 @@ class NetworkCoder(FieldCoder):
         ]
         output = self.number_format(None if node is None else node.output, self.formats[first])
         return Concat(name, (first, *rest), tuple(requants), output)
+
+    def _lookup(self, node: Lookup | None, name: str, source: str) -> Lookup:
+        """A table: the output's format, then every entry's step from the one before."""
+        form = self.formats[source]
+        if form.bits > LOOKUP_BITS:
+            raise PyadmmError(f"lookup {name}: reads {form.bits} bits, {LOOKUP_BITS} are the most")
+        output = self.number_format(None if node is None else node.output, form)
+        self.require_scalars(1 << form.bits)
+        table: list[int] = []
+        last = 0
+        for place in range(1 << form.bits):
+            step = None if node is None else _zigzag(node.table[place] - last)
+            last += _from_zigzag(self.size("table step", step))
+            table.append(last)
+        return Lookup(name, source, form.lo, tuple(table), output)
+
+    def _product(self, node: Product | None, name: str, sources: tuple[str, str]) -> Product:
+        requant = self.requant(None if node is None else node.requant, 1)
+        output = self.number_format(None if node is None else node.output, self.formats[sources[0]])
+        return Product(name, sources, requant, output)
 
     def _add(self, node: Add | None, name: str, sources: tuple[str, str]) -> Add:
         mult = [
@@ -385,7 +420,17 @@ def _known_name(name: str) -> int:
 def _kind(node: Node) -> int:
     if isinstance(node, CompressedLayer):
         return _KINDS.index(node.spec.kind)
-    return {MaxPool: 2, AvgPool: 3, Add: 4, Concat: 5}[type(node)]
+    return {MaxPool: 2, AvgPool: 3, Add: 4, Concat: 5, Lookup: 6, Product: 7}[type(node)]
+
+
+def _zigzag(value: int) -> int:
+    """A whole number without its sign: 0, -1, 1, -2, 2 … become 0, 1, 2, 3, 4 …"""
+    return 2 * value if value >= 0 else -2 * value - 1
+
+
+def _from_zigzag(value: int) -> int:
+    """The inverse of :func:`_zigzag`."""
+    return value // 2 if value % 2 == 0 else -(value + 1) // 2
 
 
 def _padded(spec: LayerSpec) -> tuple[int, int, int]:

@@ -24,6 +24,10 @@ _KEYS = {
 _NEAR = 0.01
 """So near to a whole number of steps must a float be that is said to be one."""
 _COLOURS = 3
+_OPAQUE = 4
+"""Channels of pictures with transparency."""
+_HALF = 0.2
+"""What :data:`_NEAR` is for floats of 16 bits, which are rounded."""
 
 _TEST_KEYS = (*_KEYS["x_test"], "x", "images", *_KEYS["x_train"])
 """Images to run a network on, the first of them that the file has."""
@@ -121,10 +125,24 @@ def _read(path: Path, subject: str) -> dict[str, Array]:
         reason = error.strerror or error
         raise PyadmmError(f"{subject}: cannot be read ({reason})") from error
     except Exception as error:  # a damaged file makes zipfile and numpy raise nearly anything
-        raise PyadmmError(
-            f"{subject}: is no .npz file of plain arrays ({type(error).__name__}: {error}); write "
-            "it by numpy.savez"
-        ) from error
+        raise PyadmmError(f"{subject}: {_reason(path, error)}") from error
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Why numpy does not read ``path``, and what to do."""
+    with path.open("rb") as file:
+        start = file.read(6)
+    if start == b"\x93NUMPY":
+        return f"is one array, as numpy.save writes it; write {', '.join(_KEYS)} by numpy.savez"
+    if not start.startswith(b"PK"):
+        return "is no .npz file; write it by numpy.savez"
+    if "Object arrays" in str(error):
+        return (
+            "holds arrays of Python objects, which are not read; make images of one shape one "
+            "array, and names of classes numbers (numpy.unique(labels, return_inverse=True)[1])"
+        )
+    said = (str(error).splitlines() or [""])[0]
+    return f"is damaged or incomplete ({type(error).__name__}: {said}); get or write it again"
 
 
 def _named(arrays: Mapping[str, Array], key: str, subject: str) -> Array:
@@ -149,13 +167,20 @@ def _step(arrays: Mapping[str, Array], subject: str) -> float | None:
 
 def _encoding(train: Array, test: Array, step: float | None, subject: str) -> Encoding | None:
     """Signed where a value is negative or the type is int8."""
-    for values in (train, test):
-        if values.dtype.kind not in "biuf" or not values.size:
+    for key, values in (("x_train", train), ("x_test", test)):
+        if not values.size:
+            raise PyadmmError(f"{subject}, {key}: holds no images, its shape is {values.shape}")
+        if values.dtype.kind not in "biuf":
             raise PyadmmError(
-                f"{subject}: images must be numbers, not {values.dtype} of shape {values.shape}"
+                f"{subject}, {key}: images must be numbers, not {values.dtype} of shape "
+                f"{values.shape}; give bytes, or floats and their scale"
             )
         if values.dtype.kind == "f" and not bool(np.isfinite(values).all()):
-            raise PyadmmError(f"{subject}: images hold values that are not finite")
+            odd = int((~np.isfinite(values)).sum())
+            raise PyadmmError(
+                f"{subject}, {key}: {odd:,} of {values.size:,} values are not finite (NaN or "
+                "infinite); replace them, as by numpy.nan_to_num, or leave these images out"
+            )
     signed = np.int8 in (train.dtype, test.dtype) or bool((train < 0).any() or (test < 0).any())  # type: ignore[operator]
     if signed:
         return Encoding(128, step if step is not None else 1 / 128)
@@ -167,7 +192,8 @@ def _shaped(values: Array, subject: str) -> tuple[Array, tuple[str, ...]]:
     rest = values.shape[1:]
     if len(rest) == 3:
         height, width, channels = rest
-        if height == width > 4 and channels in (1, _COLOURS):
+        square = height == width > _OPAQUE and channels in (1, _COLOURS, _OPAQUE)
+        if square or (min(height, width) > 2 * _OPAQUE and channels in (_COLOURS, _OPAQUE)):
             moved = np.moveaxis(values, -1, 1)
             return moved, ("images were taken as (N, H, W, C) and turned to (N, C, H, W)",)
         return values, ()
@@ -191,7 +217,8 @@ def _codes(
     if values.dtype == (np.uint8 if lo == 0 else np.int8):
         return np.ascontiguousarray(values.view(np.uint8) ^ np.uint8(128 if lo else 0))
     if values.dtype.kind == "f":
-        codes = _rounded(values.astype(np.float64), step, subject)
+        nearness = _HALF if values.dtype.itemsize == 2 else _NEAR
+        codes = _rounded(values.astype(np.float64), step, subject, nearness)
     else:
         codes = values.astype(np.float64)
     outside = int(((codes < lo) | (codes > hi)).sum())
@@ -199,7 +226,7 @@ def _codes(
         reach = float(np.abs(codes).max()) * (step or 1)
         fits = f"scale {reach / max(hi, 1):.6g} would hold all"
         if values.dtype.kind != "f":
-            fits = f"their range is {codes.min():g} to {codes.max():g}; give floats and a scale"
+            fits = f"their range is {codes.min():g} to {codes.max():g}; make them bytes, or give floats and a scale"
         raise PyadmmError(
             f"{subject}: {outside:,} of {codes.size:,} values lie outside of the {hi - lo + 1} "
             f"steps from {lo} to {hi}; {fits}"
@@ -207,12 +234,14 @@ def _codes(
     return np.ascontiguousarray(codes - (lo if lo < 0 else 0), dtype=np.uint8)
 
 
-def _rounded(values: NDArray[np.float64], step: float | None, subject: str) -> NDArray[np.float64]:
+def _rounded(
+    values: NDArray[np.float64], step: float | None, subject: str, nearness: float
+) -> NDArray[np.float64]:
     if step is not None:
         return np.floor(values / step + 0.5)
     scaled = values * 255
     rounded = np.round(scaled)
-    near = bool((np.abs(scaled - rounded) <= _NEAR).all())
+    near = bool((np.abs(scaled - rounded) <= nearness).all())
     if not near or not 0 <= values.min() <= values.max() <= 1:
         reach = float(np.abs(values).max()) or 1.0
         most = 127 if bool((values < 0).any()) else 255

@@ -155,7 +155,9 @@ _SMALLEST = 12
 def checked_labels(
     train: NDArray[np.generic], test: NDArray[np.generic], subject: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[str, ...]]:
-    """Both label arrays as whole numbers from 0, and a note where they were counted from 1.
+    """Both label arrays as whole numbers from 0, and notes of what is odd about them.
+
+    They are counted from 0 where they began at 1. Classes without training images are named.
 
     :raises PyadmmError: for labels that are no whole numbers of at least 0, one an image.
     """
@@ -164,7 +166,20 @@ def checked_labels(
     highest = max(int(first.max()), int(second.max()))
     if lowest == 1 and len(np.unique(first)) == highest:
         return first - 1, second - 1, (f"labels 1 to {highest} are counted from 0",)
-    return first, second, ()
+    return first, second, _absent(np.unique(first), highest)
+
+
+def _absent(classes: NDArray[np.int64], highest: int) -> tuple[str, ...]:
+    """A note of the classes up to the ``highest`` that no training image has."""
+    missing = np.setdiff1d(np.arange(highest + 1), classes)
+    if len(classes) == 1:
+        return (
+            f"all training images have the label {classes[0]}, so there is nothing to tell apart",
+        )
+    if not len(missing):
+        return ()
+    shown = ", ".join(map(str, missing[:8])) + (" …" if len(missing) > 8 else "")
+    return (f"{len(missing)} of {highest + 1} classes have no training images: {shown}",)
 
 
 def whole_labels(labels: NDArray[np.generic], subject: str) -> NDArray[np.int64]:
@@ -173,17 +188,28 @@ def whole_labels(labels: NDArray[np.generic], subject: str) -> NDArray[np.int64]
     :raises PyadmmError: for labels that are no whole numbers of at least 0, one an image.
     """
     flat = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if flat.dtype.kind == "b" and flat.ndim == 1 and len(flat):
+        flat = flat.astype(np.int64)
     if flat.ndim != 1 or flat.dtype.kind not in "iuf" or not len(flat):
-        hint = "; give class numbers, such as labels.argmax(1)" if flat.ndim == 2 else ""
+        hint = "; give class numbers"
+        if flat.ndim == 2:
+            hint += ", such as labels.argmax(1)"
+        elif flat.dtype.kind in "USO":
+            hint += ", such as numpy.unique(labels, return_inverse=True)[1]"
         raise PyadmmError(
             f"{subject}: labels must be one whole number per image, not {labels.dtype} of shape "
             f"{labels.shape}{hint}"
         )
     whole = flat.astype(np.float64)
     if not bool(np.isfinite(whole).all()) or bool((whole != np.floor(whole)).any()):
-        raise PyadmmError(f"{subject}: labels must be whole numbers, some are not")
+        raise PyadmmError(
+            f"{subject}: labels must be whole numbers, some are not; give class numbers from 0"
+        )
     if bool((np.abs(whole) > 1 << 20).any()):
         raise PyadmmError(f"{subject}: labels must be class numbers, not {np.abs(whole).max():g}")
     if whole.min() < 0:
-        raise PyadmmError(f"{subject}: labels must be 0 or more, not {whole.min():g}")
+        raise PyadmmError(
+            f"{subject}: labels must be 0 or more, not {whole.min():g}; count the classes from 0, "
+            "and leave images without a class out"
+        )
     return whole.astype(np.int64)

@@ -46,7 +46,7 @@ from pyadmm.hardware.plan import WORD_BITS, AcceleratorPlan, BuildPlan, Unit, fi
 from pyadmm.hardware.plan_json import ACCELERATOR, accelerator_facts, read_accelerator
 from pyadmm.hardware.registers import OFFSETS
 from pyadmm.hardware.weight_image import weight_image
-from pyadmm.model import Add, AvgPool, CompressedModel, Concat, MaxPool, Node
+from pyadmm.model import Add, AvgPool, CompressedModel, Concat, Lookup, MaxPool, Node, Product
 
 BUNDLE = "bundle"
 CLOCK_INDEX = 0
@@ -351,8 +351,11 @@ def _cpu_node(node: Node) -> dict[str, Any]:
     """One node of the network as ``host.cpu`` reads it."""
     if isinstance(node, MaxPool):
         return {"op": "maxpool", "name": node.name, "source": node.source, **_window(node)}
-    if isinstance(node, Concat):
-        raise PyadmmError(f"deploy: {node.name}: the board's CPU model has no concatenation")
+    if isinstance(node, Concat | Lookup | Product):
+        raise PyadmmError(
+            f"deploy: {node.name}: the board's CPU model has no {type(node).__name__.lower()}; "
+            "deploy networks whose hardware form has none"
+        )
     bounds = {"lo": node.output.lo, "hi": node.output.hi}
     if isinstance(node, Add):
         scale = {"mult": list(node.mult), "shift": node.shift}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -169,6 +169,31 @@ class FlowConfig:
                 f"field {given[0]} belongs to the dataflow architecture; leave it out, or leave out "
                 "architecture: sequential"
             )
+
+    def require_effect(self, steps: Sequence[str]) -> None:
+        """Refuse options that change nothing in this run.
+
+        :param steps: that it has.
+        :raises PyadmmError: naming the option and what it needs.
+        """
+        idle = {
+            "measure": (self.measure and "breakeven" not in steps, "break_even: true"),
+            "array": (
+                self.architecture == DATAFLOW and self.array != FlowConfig.array,
+                "architecture: sequential or auto",
+            ),
+            "simulate_board": (
+                self.simulate_board and "simulate" not in steps,
+                f"the step simulate, but the run stops after {self.until}",
+            ),
+            "compare": (
+                self.compare and "compare" not in steps,
+                f"the step compare, but the run stops after {self.until}",
+            ),
+        }
+        for name, (without, needs) in idle.items():
+            if without:
+                raise PyadmmError(f"field {name} has no effect: it needs {needs}; leave it out")
 
     def override(self, values: Mapping[str, Any], source: str) -> FlowConfig:
         """This configuration with ``values``; ``source`` names them in errors.

@@ -25,6 +25,8 @@ _TOOL_SECONDS = {
     "deploy": 3.0,
     "simulate": 30.0,
 }
+_TRIALS = 10
+"""Epochs of the trials that choose a pruning ratio, about."""
 _EPOCH_SECONDS = {"dense": 8.0, "prune": 4.0, "retrain": 2.5, "quantize": 2.5}
 
 
@@ -49,9 +51,10 @@ def epochs_of(settings: CompressSettings) -> dict[str, int]:
     """
     admm, exchange = settings.admm, settings.regrow
     rounds = admm.rounds * (admm.iterations + admm.retrain_epochs)
+    trials = _TRIALS if "pruning_ratio" in settings.adapt else 0
     return {
         "dense": settings.dense.epochs,
-        "prune": rounds + settings.continuous.epochs,
+        "prune": trials + rounds + settings.continuous.epochs,
         "retrain": settings.retrain.epochs
         + exchange.cycles * (exchange.grow_epochs + exchange.prune_epochs),
         "quantize": settings.quantize_norms.epochs + settings.quantize.epochs,

@@ -8,6 +8,7 @@ the compressed network, so the kernels either take it or do not.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -27,7 +28,8 @@ from pyadmm.settings import CompressSettings
 from pyadmm.training.data import Images
 
 MOST_WEIGHTS = 1 << 20
-"""Networks with more weights are not asked about: the answer would take minutes."""
+"""Of networks with more weights only the memory is looked at: a search would take minutes."""
+_BRAM18_BITS, _URAM_BITS = 18 << 10, 288 << 10
 _IMAGES = 4
 
 
@@ -36,23 +38,41 @@ def obstacle(network: Network, settings: CompressSettings, board: Board) -> str:
 
     The layer is named where one is the reason. What a board has room for is modelled.
     """
+    condition = f" at a pruning ratio of {settings.pruning_ratio:g}"
+    if "pruning_ratio" in settings.adapt:
+        condition += ", which trials will choose anew"
     if network.weights > MOST_WEIGHTS:
-        return ""
-    return obstacle_of(
-        sketch(network, settings), board, f" at a pruning ratio of {settings.pruning_ratio:g}"
+        bits = stored_bits(network, settings)
+        return _said(board, condition, lambda other: _memory_refusal(bits, other))
+    model = sketch(network, settings)
+    return _said(board, condition, lambda other: _refusal(model, other))
+
+
+def stored_bits(network: Network, settings: CompressSettings) -> int:
+    """Bits of the levels alone that dataflow kernels hold of the pruned ``network``, no positions."""
+    targets = layer_targets([s.facts.spec for s in network.layers.values()], settings)
+    return sum(
+        keep(layer.facts.spec.weights, targets[name].ratio or settings.pruning_ratio)
+        * layer.facts.weight_bits
+        for name, layer in network.layers.items()
     )
 
 
-def obstacle_of(model: CompressedModel, board: Board, condition: str = "") -> str:
+def obstacle_of(model: CompressedModel, board: Board) -> str:
     """Why the kernels or ``board`` do not take ``model``, and which boards would; else ``""``.
 
     :param model: in its hardware form.
     """
-    reason = _refusal(model, board)
+    return _said(board, "", lambda other: _refusal(model, other))
+
+
+def _said(board: Board, condition: str, refusal: Callable[[Board], str]) -> str:
+    """Why ``board`` is refused and which boards are not; empty where it is not."""
+    reason = refusal(board)
     if not reason:
         return ""
     others = [load_board(name) for name in board_names() if name != board.name]
-    fitting = [other.name for other in others if not _refusal(model, other)]
+    fitting = [other.name for other in others if not refusal(other)]
     advice = f"it would fit {', '.join(fitting)}" if fitting else "no board here takes it"
     return (
         f"there will be no accelerator for {board.name}{condition} (modelled): {reason}; {advice}"
@@ -83,6 +103,18 @@ def sketch(
     snap_scales(pruned, settings.mult_bits)
     model = to_compressed(pruned, "forecast")
     return hardware_form(model) if hardware else model
+
+
+def _memory_refusal(bits: int, board: Board) -> str:
+    """A bound: what the levels need against all of the chip's memory."""
+    resources = board.resources
+    memory = resources.bram18 * _BRAM18_BITS + resources.uram * _URAM_BITS
+    if bits <= memory:
+        return ""
+    return (
+        f"the levels of its weights take {bits / 8192:,.0f} KiB, and the chip has "
+        f"{memory / 8192:,.0f} KiB of memory"
+    )
 
 
 def _refusal(model: CompressedModel, board: Board) -> str:

@@ -45,7 +45,8 @@ class FlowResult:
 def selected_steps(config: FlowConfig) -> list[Step]:
     """The prefix of the steps that ends with ``config.until``; all for ``None``.
 
-    :raises PyadmmError: for an unknown step; it lists the known ones.
+    :raises PyadmmError: for an unknown step, listing the known ones, and for an option that none of
+        the steps reads.
     """
     steps = list(STEPS)
     if config.is_compressed:
@@ -59,7 +60,9 @@ def selected_steps(config: FlowConfig) -> list[Step]:
         SYNTH: config.synthesis or config.until == SYNTH,
         SIMULATE: config.simulate_board or config.until == SIMULATE,
     }
-    return [step for step in steps[:last] if wanted.get(step.name, True)]
+    selected = [step for step in steps[:last] if wanted.get(step.name, True)]
+    config.require_effect([step.name for step in selected])
+    return selected
 
 
 def run(
@@ -79,7 +82,7 @@ def run(
     store = StepStore(session.run_dir)
     estimate = Estimate(works([step.name for step in steps], session.settings))
     reporter.plan(estimate)
-    _say_beforehand(session, [step.name for step in steps])
+    say_beforehand(session, [step.name for step in steps])
     with store.lock():
         runner = _Runner(session, store, reporter, estimate)
         for step in steps:
@@ -103,7 +106,7 @@ def run(
     return result
 
 
-def _say_beforehand(session: Session, steps: Sequence[str]) -> None:
+def say_beforehand(session: Session, steps: Sequence[str]) -> None:
     """Say what tracing left out, and what will keep the network from hardware, before training."""
     for note in session.notes:
         session.reporter.warn(f"model: {note}")

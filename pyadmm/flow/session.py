@@ -27,6 +27,7 @@ from pyadmm.codegen.hls import generate
 from pyadmm.codegen.rtl import generate_rtl
 from pyadmm.compression import hardware_aware
 from pyadmm.compression import pipeline as compression
+from pyadmm.compression.adaptation import RatioChoice, choose_ratio
 from pyadmm.compression.byte_budget import smallest
 from pyadmm.compression.hardware_aware import RatioPlan
 from pyadmm.compression.patterns import Patterns, choose_patterns
@@ -99,14 +100,17 @@ class Session:
         self.teacher_subject: Subject | None = teacher_of(config, self.subject)
         self.device = devices.choose(config.device)
         self._unsynthesised: ToolError | None = None
-        self.settings = replace(self.settings, input=self._input_settings(), **self._unmoved())
+        self.settings = replace(
+            self.settings, input=self._input_settings(), **self._unmoved(self.settings)
+        )
         if self.subject.given is not None:
             self.outputs = math.prod(self.subject.given.shape_of(self.subject.given.nodes[-1].name))
             self.model_digest = digest_of(self.subject.source)
         else:
             model = self._fresh_model()
             self.settings = self._quantised_as_given()
-            self._traced = compression.to_network(model, self.settings, self.subject.shape)
+            self._traced, found = compression.to_adapted(model, self.settings, self.subject.shape)
+            self.settings = replace(found, **self._unmoved(found))
             self.outputs = compression.output_count(self._traced)
             self.model_digest = model_digest(self.subject.source, model, self._traced)
         classes = self.subject.label_count(config.data_dir)
@@ -119,7 +123,10 @@ class Session:
     def notes(self) -> tuple[str, ...]:
         """What tracing left out of the model."""
         traced = self._traced.notes if self.subject.given is None else ()
-        return (*self.subject.notes, *traced)
+        untrained: tuple[str, ...] = ()
+        if self.subject.is_trained and "dense" in self.config.compress:
+            untrained = ("it comes with its weights, so the settings of dense have no effect",)
+        return (*self.subject.notes, *traced, *untrained)
 
     def obstacle(self) -> str:
         """Why the kernels or the board will not take the network; empty where they will."""
@@ -131,9 +138,9 @@ class Session:
         """The architecture in words, before training: what ``auto`` will take is a forecast."""
         if self.config.architecture != "auto":
             return self.config.architecture
-        if self.subject.given is None and self._traced.weights > MOST_WEIGHTS:
-            return "auto, decided by the compressed network: it is too large for a forecast"
         reason = self.obstacle()
+        if not reason and self.subject.given is None and self._traced.weights > MOST_WEIGHTS:
+            return "auto, decided by the compressed network: it is too large for a forecast"
         return f"{SEQUENTIAL} (auto): {reason}" if reason else f"{DATAFLOW} (auto, modelled)"
 
     @cached_property
@@ -150,8 +157,8 @@ class Session:
                 f"{classes} classes; give it an output for each"
             )
 
-    def _unmoved(self) -> dict[str, Any]:
-        """The phases that train, without the presets' moves where the data are no pictures.
+    def _unmoved(self, settings: CompressSettings) -> dict[str, Any]:
+        """The phases of ``settings`` that train, without the presets' moves where the data are no pictures.
 
         A window of a signal is a different window after a shift. The user's own settings win.
         """
@@ -161,7 +168,7 @@ class Session:
         for name in ("dense", "admm", "retrain", "quantize_norms", "quantize"):
             said = self.config.compress.get(name, {})
             still = {move: 0 for move in ("shift_pixels", "distort", "cutmix") if move not in said}
-            phases[name] = replace(getattr(self.settings, name), **still)
+            phases[name] = replace(getattr(settings, name), **still)
         return phases
 
     def _input_settings(self) -> InputSettings:
@@ -297,13 +304,18 @@ class Session:
         return self.ratio_plan.settings
 
     @cached_property
+    def ratio_choice(self) -> RatioChoice:
+        """The settings, with a pruning ratio by short trials where nobody gave one."""
+        return choose_ratio(self.network, self.settings, self.data, **self._distilled)
+
+    @cached_property
     def patterns(self) -> Patterns | None:
         """Which layers short trials made balanced; ``None`` where nobody asked."""
         if self.config.balance is None:
             return None
         return choose_patterns(
             self.network,
-            self.settings,
+            self.ratio_choice.settings,
             self.data,
             loss=self.config.balance / 100,
             speed=self._cycles,
@@ -312,8 +324,9 @@ class Session:
 
     @property
     def pattern_settings(self) -> CompressSettings:
-        """The settings with the patterns that were chosen."""
-        return self.settings if self.patterns is None else self.patterns.settings
+        """The settings with the ratio and the patterns that were chosen."""
+        found = self.ratio_choice.settings
+        return found if self.patterns is None else self.patterns.settings
 
     @property
     def family(self) -> str | None:
@@ -372,6 +385,14 @@ class Session:
             **self._distilled,
             name=self.subject.name,
         )
+
+    def validation_stages(self) -> tuple[float, float, float] | None:
+        """Accuracies on the validation images: dense, pruned, integer; ``None`` without the second."""
+        records = self.retrained.records or self.pruned.records
+        if not records:
+            return None
+        pruned, integer = records[-1].val_accuracy, self.integer.validation_accuracy
+        return self.dense_validation_accuracy(), pruned, integer
 
     @cached_property
     def integer(self) -> IntegerResult:

@@ -141,10 +141,16 @@ def _prune(session: Session) -> Outcome:
         "decisions": [asdict(decision) for decision in result.decisions],
     }
     trials = ""
+    chosen = session.ratio_choice
+    if chosen.trials:
+        facts["ratio_trials"] = list(chosen.trials)
+        trials += (
+            f"; pruning ratio {chosen.settings.pruning_ratio:g} by {len(chosen.trials)} trials"
+        )
     if session.patterns is not None:
         facts["patterns"] = [asdict(trial) for trial in session.patterns.trials]
         balanced = [trial.layer for trial in session.patterns.trials if trial.balanced]
-        trials = f"; balanced: {', '.join(balanced) or 'no layer'}"
+        trials += f"; balanced: {', '.join(balanced) or 'no layer'}"
     if session.config.hardware_aware is not None:
         facts["trials"] = list(session.ratio_plan.trials)
         trials += f"; {len(session.ratio_plan.trials)} trials of pushing further"
@@ -205,10 +211,9 @@ def _test(session: Session) -> Outcome:
     dense = session.dense_test_accuracy()
     text += f" (dense float network {_percent(dense)})"
     facts = {"accuracy": accuracy, "dense_accuracy": dense, "images": images}
-    pruned = session.retrained.records[-1].val_accuracy if session.retrained.records else None
-    warning = collapse(dense, accuracy, found.test_labels, pruned) or untrained(
-        dense, found.test_labels, given=session.subject.is_trained
-    )
+    warning = collapse(
+        dense, accuracy, found.test_labels, session.validation_stages()
+    ) or untrained(dense, found.test_labels, given=session.subject.is_trained)
     return Outcome(text, {**facts, "warning": warning})
 
 

@@ -156,7 +156,11 @@ def _compressed(config: FlowConfig) -> Subject:
     """The subject of an ``.admm`` file: nothing is trained."""
     path = Path(config.model)
     given = container.load(path)
-    _refuse(config, "weights", "teacher", "hardware_aware", "image_size", "break_even", "compress")
+    _refuse(
+        config,
+        *("weights", "teacher", "hardware_aware", "balance", "image_size", "break_even"),
+        *("preset", "compress"),
+    )
     name = config.data or {mnist.IMAGE_SHAPE: "mnist", cifar10.IMAGE_SHAPE: "cifar10"}.get(
         given.input.shape
     )
@@ -229,7 +233,7 @@ def _checked(path: Path, imported: Imported) -> tuple[str, ...]:
 def _refuse(config: FlowConfig, *names: str) -> None:
     """Refuse options that say nothing about a file."""
     for name in names:
-        if getattr(config, name) not in (None, {}):
+        if getattr(config, name) not in (None, {}, FlowConfig.preset):
             option = name.replace("_", "-")
             raise PyadmmError(
                 f"model {config.model}: is a trained file, which takes no {option}; leave it out"

@@ -34,8 +34,10 @@ from pyadmm.model import (
     CompressedLayer,
     CompressedModel,
     Concat,
+    Lookup,
     MaxPool,
     Node,
+    Product,
 )
 from pyadmm.model.types import IntArray, LayerSpec
 
@@ -115,6 +117,10 @@ def _obstacle(node: Node) -> str | None:
     """Why the kernels cannot compute ``node``, if they cannot."""
     if isinstance(node, Concat):
         return "the kernels cannot concatenate channels; add maps instead"
+    if isinstance(node, Lookup):
+        return "the kernels have no tables for such an activation; use ReLU, ReLU6 or LeakyReLU"
+    if isinstance(node, Product):
+        return "the kernels cannot multiply two maps; leave out the block that scales channels"
     if isinstance(node, CompressedLayer):
         return _layer_obstacle(node.spec)
     return None if isinstance(node, Add) else _pool_obstacle(node)

@@ -19,6 +19,7 @@ from pyadmm.model.folding import fold_inactive, read_channels
 from pyadmm.model.input_spec import INPUT
 from pyadmm.model.integer import CompressedModel, Node
 from pyadmm.model.joins import Add, Concat
+from pyadmm.model.pointwise import Lookup, Product
 from pyadmm.model.pooling import AvgPool, MaxPool
 from pyadmm.model.requant import Requant
 from pyadmm.model.types import LayerSpec
@@ -171,7 +172,7 @@ def _resized(spec: LayerSpec, outputs: int, inputs: int) -> LayerSpec:
 
 
 def _widened(node: Node, outputs: int, inputs: int) -> Node:
-    if isinstance(node, Add | MaxPool | Concat):
+    if isinstance(node, Add | MaxPool | Concat | Lookup | Product):
         return node
     if isinstance(node, AvgPool):
         return replace(node, requant=_padded_requant(node.requant, outputs))

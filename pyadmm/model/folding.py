@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pyadmm.model.input_spec import INPUT, InputSpec
 from pyadmm.model.integer import CompressedModel, Node
 from pyadmm.model.joins import Add, Concat
+from pyadmm.model.pointwise import Lookup, Product
 from pyadmm.model.pooling import AvgPool, MaxPool
 from pyadmm.model.requant import Requant
 from pyadmm.model.types import LayerSpec, Pair, QFormat
@@ -128,7 +129,20 @@ def _bounds(node: Node, sources: list[Interval], size: Pair) -> Interval:
         return _saturated(lo, hi, node.output)
     if isinstance(node, AvgPool):
         return _average_bounds(node, first, size)
+    if isinstance(node, Lookup | Product):
+        return _pointwise_bounds(node, sources)
     return _requantised(Interval(*_accumulator_bounds(node, first)), node.requant, node.output)
+
+
+def _pointwise_bounds(node: Lookup | Product, sources: list[Interval]) -> Interval:
+    """Bounds of a table's entries for what each channel may carry, or of a product."""
+    first = sources[0]
+    if isinstance(node, Product):
+        ends = [a * b for a in (first.lo, first.hi) for b in (sources[1].lo, sources[1].hi)]
+        return _requantised(Interval(np.min(ends, 0), np.max(ends, 0)), node.requant, node.output)
+    starts, stops = (first.lo - node.first).tolist(), (first.hi - node.first + 1).tolist()
+    read = [node.table[start:stop] for start, stop in zip(starts, stops, strict=True)]
+    return Interval(np.array([min(r) for r in read]), np.array([max(r) for r in read]))
 
 
 def _requantised(ends: Interval, requant: Requant, output: QFormat) -> Interval:

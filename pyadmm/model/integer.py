@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model.input_spec import INPUT, InputSpec
 from pyadmm.model.joins import Add, Concat
+from pyadmm.model.pointwise import PRODUCT_BITS, Lookup, Product
 from pyadmm.model.pooling import AvgPool, MaxPool
 from pyadmm.model.types import IntArray, QFormat, signed_bits
 from pyadmm.model.weighted_layer import CompressedLayer
@@ -27,7 +28,7 @@ ACCUMULATOR_BITS_LIMIT = 48
 _BATCH = 500
 BATCH_INTEGERS = 1 << 27
 """Most integers that the golden model holds at once: 1 GB."""
-Node: TypeAlias = CompressedLayer | MaxPool | AvgPool | Add | Concat
+Node: TypeAlias = CompressedLayer | MaxPool | AvgPool | Add | Concat | Lookup | Product
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ class CompressedModel:
 
     :param name: name of the network, for files and messages.
     :param input: shape and encoding of the data.
-    :param nodes: layers, pools, sums and concatenations in topological order; the last node gives
-        the logits.
-    :raises PyadmmError: for a name that occurs twice, a source that is no earlier node, shapes that
-        do not fit, or an accumulator that is too wide.
+    :param nodes: layers, pools, sums, concatenations, tables and products in topological order; the
+        last node gives the logits.
+    :raises PyadmmError: for a name that occurs twice, a source that is no earlier node, shapes or
+        formats that do not fit, or an accumulator that is too wide.
     """
 
     name: str
@@ -58,6 +59,7 @@ class CompressedModel:
                     f"model {self.name}: {node.name} reads {missing[0]!r}, which is no earlier node"
                 )
             shapes[node.name] = node.output_shape([shapes[s] for s in node.sources])
+            self._require_formats(node)
         if not self.nodes:
             raise PyadmmError(f"model {self.name}: has no layers")
         object.__setattr__(self, "_shapes", shapes)
@@ -67,6 +69,18 @@ class CompressedModel:
                 raise PyadmmError(
                     f"layer {layer.name}: an accumulator of {bits} bits exceeds "
                     f"{ACCUMULATOR_BITS_LIMIT}; use fewer weight or activation bits"
+                )
+
+    def _require_formats(self, node: Node) -> None:
+        """Refuse sources whose integers ``node`` does not take."""
+        if isinstance(node, Lookup):
+            node.require_source(self.format_of(node.source))
+        if isinstance(node, Product):
+            bits = max(self.format_of(source).bits for source in node.sources)
+            if bits > PRODUCT_BITS:
+                raise PyadmmError(
+                    f"product {node.name}: a factor has at most {PRODUCT_BITS} bits, not {bits}; "
+                    "use fewer activation bits"
                 )
 
     @property

@@ -30,6 +30,7 @@ from pyadmm.core.errors import MissingToolError, PyadmmError
 from pyadmm.model.input_spec import INPUT
 from pyadmm.model.integer import CompressedModel
 from pyadmm.model.joins import Add, Concat
+from pyadmm.model.pointwise import Lookup, Product
 from pyadmm.model.pooling import AvgPool, MaxPool
 from pyadmm.model.requant import Requant
 from pyadmm.model.types import QFormat
@@ -88,6 +89,7 @@ def runtime_session(graph: bytes | str) -> Any:
     runtime = package("onnxruntime")
     options = runtime.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3  # its warnings, as of unused constants, are not about our work
     return runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
@@ -166,6 +168,19 @@ class _Form(ABC):
     def scaled(self, node: Concat, place: int, x: str) -> str:
         """Tensor of a source's channels in a concatenation."""
 
+    @abstractmethod
+    def product(self, node: Product, a: str, b: str) -> str:
+        """Tensor of a product of two maps."""
+
+    @abstractmethod
+    def lookup(self, node: Lookup, x: str) -> str:
+        """Tensor of a table's entries."""
+
+    def gathered(self, node: Lookup, x: str, dtype: np.dtype) -> str:
+        """Entries, as ``dtype``, for the int64 integers ``x``."""
+        place = self.op("Sub", [x, self.constant(node.first, self.int64)])
+        return self.op("Gather", [self.constant(node.table, dtype), place])
+
     def concat(self, node: Concat, *sources: str) -> str:
         """Tensor of a concatenation."""
         parts = [self.scaled(node, place, x) for place, x in enumerate(sources)]
@@ -182,6 +197,8 @@ class _Form(ABC):
             MaxPool: self.maximum,
             Add: self.add,
             Concat: self.concat,
+            Lookup: self.lookup,
+            Product: self.product,
         }
         emit: Any = kinds.get(type(node))
         if emit is None:
@@ -351,6 +368,12 @@ class _IntegerForm(_Form):
     def scaled(self, node: Concat, place: int, x: str) -> str:
         return self._requantise(x, node.requants[place], node.output)
 
+    def product(self, node: Product, a: str, b: str) -> str:
+        return self._requantise(self.op("Mul", [a, b]), node.requant, node.output)
+
+    def lookup(self, node: Lookup, x: str) -> str:
+        return self.gathered(node, x, self.int64)
+
     def _exact(self, name: str, x: str, form: QFormat, reach: int, sums: Any) -> str:
         """Exact ``sums`` of ``x``, whose ``sum |w|`` is at most ``reach`` for every output."""
         if reach * form.max_magnitude < _FLOAT32_EXACT:
@@ -441,6 +464,21 @@ class _QonnxForm(_Form):
 
     def maximum(self, node: MaxPool, x: str) -> str:
         return self.pooled(node, x)
+
+    def product(self, node: Product, a: str, b: str) -> str:
+        peak = math.prod(self.model.format_of(s).max_magnitude for s in node.sources)
+        exact = self.float32 if peak < _FLOAT32_EXACT else self.float64
+        both = self.op("Mul", [self._as(a, exact), self._as(b, exact)])
+        dtype = exact
+        if not float32_rounds_alike(node.requant, node.output, peak):
+            dtype = self.float64
+        factor = self.constant(node.requant.mult[0] / 2.0**node.requant.shift, dtype)
+        scaled = self.op("Mul", [both if dtype == exact else self.cast(both, dtype), factor])
+        return self._rounded(scaled, node.output, dtype, self.model.shape_of(node.name))
+
+    def lookup(self, node: Lookup, x: str) -> str:
+        entries = self.gathered(node, self.cast(x, self.int64), self.float32)
+        return self._quant(entries, node.output, node.name)
 
     def add(self, node: Add, a: str, b: str) -> str:
         peaks = [self.model.format_of(s).max_magnitude for s in node.sources]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyadmm.model.integer import CompressedModel, Node
+from pyadmm.model.pointwise import Lookup
 from pyadmm.model.pooling import AvgPool, MaxPool
 from pyadmm.model.requant import Requant
 from pyadmm.model.weighted_layer import CompressedLayer
@@ -28,7 +29,8 @@ T = TypeVar("T")
 def sort_channels(model: CompressedModel) -> CompressedModel:
     """``model`` with every free layer's channels sorted: most weights first, then first weight.
 
-    A layer is free where its channels reach only layers without groups, through pools at most;
+    A layer is free where its channels reach only layers without groups, through pools and tables at
+    most;
     others (the last one, and those that reach an :class:`~pyadmm.model.Add`) stay as they are.
     Channels that a window-balanced pattern ties together stay together: the rows of a group, and
     the inputs of a window of a layer that reads single pixels.
@@ -54,7 +56,7 @@ def _reached(model: CompressedModel, layer: CompressedLayer) -> set[str] | None:
         if carriers.isdisjoint(node.sources):
             continue
         reached.add(node.name)
-        if isinstance(node, MaxPool | AvgPool):
+        if isinstance(node, MaxPool | AvgPool | Lookup):
             carriers.add(node.name)
         elif not isinstance(node, CompressedLayer) or node.spec.groups > 1:
             return None

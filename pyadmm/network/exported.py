@@ -286,11 +286,18 @@ def _run(model: nn.Module, example: Tensor) -> None:
         where = f"layer {failed[0]}: " if failed and failed[0] else ""
         raise PyadmmError(
             f"model {type(model).__name__}: cannot be traced on an input of shape "
-            f"{tuple(example.shape[1:])}: {where}{first_line(error)}"
+            f"{tuple(example.shape[1:])}: {where}{first_line(error)}{_hint(error)}"
         ) from error
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _hint(error: Exception) -> str:
+    """What to do about a forward that fails as ``error`` says, where that is known."""
+    if "conv1d" in str(error):
+        return "; give lines (N, C, L) as maps of one row, (N, C, 1, L)"
+    return ""
 
 
 def example_of(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:

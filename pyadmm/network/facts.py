@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyadmm.model import AvgPool, Requant
 from pyadmm.model.types import LayerSpec, Pair, QFormat, Sides
+from pyadmm.network.curves import Curve
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,39 @@ class ConcatFacts:
 
 
 @dataclass(frozen=True)
+class CurveFacts:
+    """A pointwise activation that is no clamp."""
+
+    name: str
+    curve: Curve
+    activation_bits: int = 8
+    activation: Activation = NO_ACTIVATION
+
+    @property
+    def output(self) -> QFormat:
+        """Format of the output codes (scale not filled in)."""
+        return QFormat(self.activation_bits, self.curve.signed and not self.activation.relu)
+
+
+@dataclass(frozen=True)
+class ProductFacts:
+    """A product of two maps, and the activation that may follow.
+
+    :param signed: whether any of them has negative values.
+    """
+
+    name: str
+    signed: bool
+    activation: Activation = NO_ACTIVATION
+    activation_bits: int = 8
+
+    @property
+    def output(self) -> QFormat:
+        """Format of the output codes (scale not filled in)."""
+        return QFormat(self.activation_bits, self.signed and not self.activation.relu)
+
+
+@dataclass(frozen=True)
 class AffineFacts:
     """``gain[c] * x[c] + shift[c]`` of a map ``(C, H, W)``, and the activation that may follow."""
 
@@ -179,9 +213,10 @@ class AffineFacts:
 class ShortcutFacts:
     """Moves values without weights, such as shortcuts of type A (He et al. 2016, section 4.2).
 
-    Every ``stride``-th row and column of a map ``(C, H, W)`` with ``padding`` zeros around it,
-    between ``before`` and ``after`` channels of zeros; so many channels, rows or columns are cut off
-    where they are negative.
+    The channels come in the ``order`` given, as they are where it is empty. Of them, every
+    ``stride``-th row and column of a map ``(C, H, W)`` with ``padding`` zeros around it, between
+    ``before`` and ``after`` channels of zeros; so many channels, rows or columns are cut off where
+    they are negative.
     """
 
     name: str
@@ -190,6 +225,7 @@ class ShortcutFacts:
     before: int = 0
     after: int = 0
     padding: Sides = (0, 0, 0, 0)
+    order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

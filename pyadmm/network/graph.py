@@ -28,13 +28,24 @@ from pyadmm.network.facts import (
     AddFacts,
     AffineFacts,
     ConcatFacts,
+    CurveFacts,
     LayerFacts,
     PoolFacts,
+    ProductFacts,
     ShortcutFacts,
 )
 from pyadmm.network.layers import Coded, Norm, WeightedStep, new_norm
 from pyadmm.network.shrink import cut
-from pyadmm.network.steps import AddStep, AffineStep, ConcatStep, PoolStep, ShortcutStep, Step
+from pyadmm.network.steps import (
+    AddStep,
+    AffineStep,
+    ConcatStep,
+    CurveStep,
+    PoolStep,
+    ProductStep,
+    ShortcutStep,
+    Step,
+)
 
 
 class Network(nn.Module):
@@ -314,7 +325,7 @@ class Network(nn.Module):
 
 def _blockable(step: Step) -> bool:
     """Whether ``step`` can and should compute in blocks of images."""
-    if isinstance(step, AffineStep):
+    if isinstance(step, AffineStep | CurveStep | ProductStep):
         return False
     if isinstance(step, ShortcutStep):
         return not any(step.facts.padding)
@@ -338,6 +349,8 @@ _STEPS: dict[str, tuple[Any, Any]] = {
     "pool": (PoolFacts, PoolStep),
     "add": (AddFacts, AddStep),
     "concat": (ConcatFacts, ConcatStep),
+    "curve": (CurveFacts, CurveStep),
+    "product": (ProductFacts, ProductStep),
     "affine": (AffineFacts, AffineStep),
     "shortcut": (ShortcutFacts, ShortcutStep),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -75,3 +77,25 @@ def merge_normalisation(network: Network, settings: InputSettings) -> None:
         gain = channel_gain(settings)[..., 0].to(step.weight.device)
         scaled = step.as_windows(step.weight) * gain
         step.weight.copy_(scaled.reshape(step.weight.shape))
+
+
+_LARGEST_INPUT = 4.0
+"""Real inputs above this, such as pixels of 0 to 255, make weights too small to train well."""
+
+
+@torch.no_grad()
+def condition_input(network: Network) -> None:
+    """Move the scale of large inputs into the weights that read them, in place.
+
+    The network stays the same, but Adam's steps do not know how small a weight is: with pixels of
+    0 to 255 every step of a usual learning rate would change the first layer altogether.
+    """
+    form = network.input.format
+    largest = form.scale * form.max_magnitude
+    readers = [step for step in network.chain if INPUT in network.sources[step.name]]
+    if largest <= _LARGEST_INPUT or not all(isinstance(step, WeightedStep) for step in readers):
+        return
+    for step in readers:
+        assert isinstance(step, WeightedStep)
+        step.weight.mul_(largest)
+    network.input = replace(network.input, format=replace(form, scale=form.scale / largest))

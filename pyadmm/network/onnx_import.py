@@ -147,6 +147,12 @@ def _only_input(
     dims = [d.dim_value if d.dim_value > 0 else 0 for d in inputs[0].type.tensor_type.shape.dim]
     own = [*dims[1:], *[1] * (4 - len(dims))]
     wanted = list(own if given is None else map(_first_set, given, own))
+    if len(dims) == 3:
+        raise PyadmmError(
+            f"{path}: reads lines of shape {tuple(dims)}; one-dimensional networks are read as torch "
+            "modules only (--model module:callable, whose Conv1d are traced), or export it with maps "
+            "(N, C, 1, L)"
+        )
     if len(wanted) == 3 and any(a and b and a != b for a, b in zip(own, wanted, strict=False)):
         raise PyadmmError(
             f"{path}: takes inputs of shape {tuple(own)}, but the data have {tuple(wanted)}; give "
@@ -176,14 +182,52 @@ def runtime_outputs(path: Path | str, inputs: NDArray[np.float32]) -> NDArray[np
     """
     package("onnxruntime")
     try:
-        session = runtime_session(_standard(Path(path)))
+        graph = _standard(Path(path))
+        try:
+            session = runtime_session(graph)
+        except Exception as error:  # as above
+            if "NOT_IMPLEMENTED" not in str(error):
+                raise
+            return _reference_outputs(path, inputs)
         (entry,) = session.get_inputs()
         shaped = inputs.reshape(len(inputs), *inputs.shape[1 : len(entry.shape)])
-        found: NDArray[np.float32] = session.run(None, {entry.name: shaped})[0]
+        shaped = shaped.astype(_RUNTIME_TYPES.get(entry.type, np.float32))
+        found = [session.run(None, {entry.name: part})[0] for part in _batches(shaped, entry)]
     except Exception as error:  # onnxruntime has exceptions of its own, without a common base
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise PyadmmError(f"{path}: onnxruntime refuses it: {reason}") from error
-    return found
+    return np.concatenate(found)[: len(inputs)].astype(np.float32)
+
+
+_RUNTIME_TYPES = {
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+}
+"""Types of inputs besides float32."""
+
+
+def _batches(inputs: NDArray[Any], entry: Any) -> list[NDArray[Any]]:
+    """``inputs`` in batches of the size that the file fixes; the last one is filled up."""
+    size = entry.shape[0]
+    if not isinstance(size, int) or size < 1:
+        return [inputs]
+    missing = -len(inputs) % size
+    whole = np.concatenate([inputs, np.repeat(inputs[-1:], missing, 0)])
+    return list(whole.reshape(-1, size, *inputs.shape[1:]))
+
+
+def _reference_outputs(path: Path | str, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What ONNX' own evaluator computes, where onnxruntime lacks an operator for some type."""
+    proto = package("onnx").load(str(path))
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    (entry,) = [value for value in proto.graph.input if value.name not in constants]
+    kind = package("onnx").helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type)
+    dims = entry.type.tensor_type.shape.dim
+    shaped = inputs.reshape(len(inputs), *inputs.shape[1 : len(dims)]).astype(kind)
+    (found,) = package("onnx.reference").ReferenceEvaluator(proto).run(None, {entry.name: shaped})
+    return np.asarray(found, np.float32)
 
 
 def _standard(path: Path) -> str | bytes:
@@ -257,6 +301,8 @@ def check_import(path: Path | str, imported: Imported, seed: int = 0) -> float:
     """
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.randn(2, *imported.input_shape, generator=generator)
+    if _reads_bytes(path):
+        inputs = (inputs * 40 + 100).round().clamp(0, 127)  # of signed and of unsigned ones
     found = imported.module(inputs)
     wanted = torch.from_numpy(np.array(runtime_outputs(path, inputs.numpy())))
     for tail in imported.module.meta["tail"]:
@@ -268,6 +314,15 @@ def check_import(path: Path | str, imported: Imported, seed: int = 0) -> float:
             "largest output; this is a defect of pyadmm: please report it"
         )
     return difference
+
+
+def _reads_bytes(path: Path | str) -> bool:
+    """Whether the network reads whole numbers."""
+    onnx = package("onnx")
+    graph = onnx.load(str(path), load_external_data=False).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    kinds = [v.type.tensor_type.elem_type for v in graph.input if v.name not in constants]
+    return kinds[0] in (onnx.TensorProto.UINT8, onnx.TensorProto.INT8)
 
 
 _TAILS: dict[str, Any] = {

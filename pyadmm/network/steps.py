@@ -16,7 +16,9 @@ from pyadmm.network.facts import (
     AddFacts,
     AffineFacts,
     ConcatFacts,
+    CurveFacts,
     PoolFacts,
+    ProductFacts,
     ShortcutFacts,
 )
 from pyadmm.network.fake_quant import (
@@ -162,6 +164,49 @@ class ConcatStep(_ScaledStep):
         return torch.cat(_alike(*parts), 1), step
 
 
+class CurveStep(_ScaledStep):
+    """A pointwise activation that is no clamp; of codes, a table."""
+
+    facts: CurveFacts
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the activation to real inputs, value by value."""
+        return self.facts.activation(self.facts.curve(x))
+
+    def forward_codes(self, x: Coded) -> Coded:
+        """Codes of the activated values."""
+        codes, scale = x
+        step, output = self.step_size, self.facts.output
+        return round_into(self.facts.curve(codes * scale) / step, output.lo, output.hi), step
+
+    @torch.no_grad()
+    def table(self, form: QFormat) -> tuple[int, ...]:
+        """Output codes of all integers of ``form``, in order."""
+        codes = torch.arange(form.lo, form.hi + 1, dtype=self.log_s.dtype)
+        made, _ = self.forward_codes((codes, codes.new_tensor(form.scale)))
+        return tuple(made.long().tolist())
+
+
+class ProductStep(_ScaledStep):
+    """A product of two maps; the second may have one value a channel. Then an activation, if any."""
+
+    facts: ProductFacts
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """The product of real inputs."""
+        return self.facts.activation(a * _beside(b, a))
+
+    def forward_codes(self, a: Coded, b: Coded) -> Coded:
+        """Codes of the product."""
+        step, output = self.step_size, self.facts.output
+        ratio = snapped_ratios(self.ratio(a[1], b[1]))[0]
+        return requantize(a[0] * _beside(b[0], a[0]), ratio, output.lo, output.hi), step
+
+    def ratio(self, first: Tensor, second: Tensor) -> Tensor:
+        """What products of codes of both scales are multiplied with, ``(1,)``."""
+        return (first * second / self.step_size).reshape(1)
+
+
 class AffineStep(_ScaledStep):
     """A gain and a shift per channel, or the batch norm that is one, then its activation, if any.
 
@@ -258,6 +303,8 @@ class ShortcutStep(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Subsampled values between channels of zeros."""
         facts = self.facts
+        if facts.order:
+            x = x[:, list(facts.order)]
         if any(facts.padding):
             top, left, bottom, right = facts.padding
             x = F.pad(x, (left, right, top, bottom))
@@ -270,7 +317,23 @@ class ShortcutStep(nn.Module):
         return self.forward(x[0]), x[1]
 
 
-Step = WeightedStep | PoolStep | AddStep | ConcatStep | AffineStep | ShortcutStep
+Step = (
+    WeightedStep
+    | PoolStep
+    | AddStep
+    | ConcatStep
+    | CurveStep
+    | ProductStep
+    | AffineStep
+    | ShortcutStep
+)
+
+
+def _beside(factor: Tensor, x: Tensor) -> Tensor:
+    """``factor`` with as many dimensions as ``x``, a vector as maps of one value."""
+    return (
+        factor.reshape(*factor.shape[:2], *[1] * (x.ndim - 2)) if factor.ndim < x.ndim else factor
+    )
 
 
 def _alike(*maps: Tensor) -> list[Tensor]:

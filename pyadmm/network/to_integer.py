@@ -21,11 +21,14 @@ from pyadmm.model import (
     CompressedLayer,
     CompressedModel,
     Concat,
+    Lookup,
     MaxPool,
     Node,
+    Product,
     Requant,
 )
 from pyadmm.model.folding import fold_inactive
+from pyadmm.model.pointwise import LOOKUP_BITS
 from pyadmm.model.types import LayerSpec, QFormat, signed_bits
 from pyadmm.network.facts import PoolFacts, ShortcutFacts
 from pyadmm.network.fake_quant import multipliers
@@ -36,7 +39,9 @@ from pyadmm.network.steps import (
     AddStep,
     AffineStep,
     ConcatStep,
+    CurveStep,
     PoolStep,
+    ProductStep,
     ShortcutStep,
     Step,
 )
@@ -138,6 +143,10 @@ def _nodes(step: Step, inputs: list[tuple[str, QFormat]]) -> tuple[list[Node], Q
         made = _add(step, inputs)
     elif isinstance(step, ConcatStep):
         made = _concat(step, inputs)
+    elif isinstance(step, CurveStep):
+        made = _lookup(step, source, form)
+    elif isinstance(step, ProductStep):
+        made = _product(step, inputs)
     elif isinstance(step, AffineStep):
         made = _affine(step, source, form)
     else:
@@ -242,6 +251,26 @@ def _concat(step: ConcatStep, inputs: list[tuple[str, QFormat]]) -> Concat:
 
 
 @torch.no_grad()
+def _lookup(step: CurveStep, source: str, form: QFormat) -> Lookup:
+    if form.bits > LOOKUP_BITS:
+        raise PyadmmError(
+            f"layer {step.name}: reads integers of {form.bits} bits, but its table takes at most "
+            f"{LOOKUP_BITS}; use fewer activation bits or input bits"
+        )
+    output = replace(step.facts.output, scale=float(step.step_size))
+    return Lookup(step.name, source, form.lo, step.table(form), output)
+
+
+@torch.no_grad()
+def _product(step: ProductStep, inputs: list[tuple[str, QFormat]]) -> Product:
+    (first, a), (second, b) = inputs
+    scales = (torch.tensor(form.scale, dtype=step.log_s.dtype) for form in (a, b))
+    requant = Requant(*multipliers(step.ratio(*scales)))
+    output = replace(step.facts.output, scale=float(step.step_size))
+    return Product(step.name, (first, second), requant, output)
+
+
+@torch.no_grad()
 def _affine(step: AffineStep, source: str, form: QFormat) -> CompressedLayer:
     """The depthwise 1x1 convolution that multiplies each channel and adds to it."""
     scale = torch.tensor(form.scale, dtype=step.log_s.dtype)
@@ -271,7 +300,10 @@ def _shortcut(facts: ShortcutFacts, source: str, form: QFormat) -> list[Node]:
     shape = (outputs, channels, top + 1 + bottom, left + 1 + right)
     spec = LayerSpec(facts.name, "conv", shape, facts.input_shape, facts.stride, padding)
     codes = np.zeros(shape, np.int16)
-    codes[:, :, top, left] = np.eye(outputs, channels, -facts.before, dtype=np.int16)
+    places = np.eye(outputs, channels, -facts.before, dtype=np.int16)
+    if facts.order:
+        places = places[:, np.argsort(facts.order)]
+    codes[:, :, top, left] = places
     bias = np.zeros(outputs, np.int64)
     return [CompressedLayer(spec, source, codes, 1, bias, Requant(), form)]
 

@@ -22,7 +22,15 @@ from pyadmm.network.facts import NO_ACTIVATION
 from pyadmm.network.graph import Network
 from pyadmm.network.layers import WeightedStep
 from pyadmm.network.steps import PoolStep, ShortcutStep
-from pyadmm.network.tracing import elementwise, normalisation, pools, views, weighted
+from pyadmm.network.tracing import (
+    curves,
+    elementwise,
+    normalisation,
+    permutations,
+    pools,
+    views,
+    weighted,
+)
 from pyadmm.network.tracing.builder import Builder, Handler, bare
 from pyadmm.network.tracing.values import Value, shape_of
 
@@ -34,6 +42,8 @@ _OPERATIONS: dict[str, Handler] = {
     **elementwise.OPERATIONS,
     **pools.OPERATIONS,
     **views.OPERATIONS,
+    **permutations.OPERATIONS,
+    **curves.OPERATIONS,
 }
 
 
@@ -126,9 +136,9 @@ def _finish(builder: Builder, output: fx.Node) -> None:
             f"model: gives values of shape {shape} for an image; it must give one vector, a number "
             "for each class"
         )
-    if value.ended:
+    if value.ending is not None:
         builder.notes.append(f"{value.ended} at the end does not change the order; left out")
-        builder.ending = operation(node).rstrip("_")
+        builder.ending = operation(value.ending).rstrip("_")
         while value.ended:
             node = node.all_input_nodes[0]
             value = builder.values[node]

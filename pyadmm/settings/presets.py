@@ -7,6 +7,7 @@ from typing import Any
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.settings.settings import (
+    ADAPTABLE,
     AdmmSettings,
     CompressSettings,
     ContinuousSettings,
@@ -191,6 +192,7 @@ PRESETS: dict[str, CompressSettings] = {
         continuous=ContinuousSettings(epochs=7, growth=1.12),
         retrain=TrainSettings(epochs=0, lr=2e-3),
         quantize=QuantizeSettings(epochs=8, lr=2e-3, freeze_from=0.2),
+        adapt=ADAPTABLE,
     ),
     "standard": CompressSettings(
         pruning_ratio=172.0,

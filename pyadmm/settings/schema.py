@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.schema import changed
 from pyadmm.core.yaml_file import read_yaml
+from pyadmm.settings.effects import require_effect
 from pyadmm.settings.presets import preset
 from pyadmm.settings.settings import CompressSettings
 
+_TRAINING = frozenset(
+    {
+        "admm",
+        "continuous",
+        "regrow",
+        "retrain",
+        "quantize_norms",
+        "quantize",
+        "local_search",
+        "distill",
+    }
+)
+"""Sections whose learning rates and epochs belong together."""
 _RENAMED: Mapping[str, Any] = {
     "exchange": "regrow",
     "polish": "local_search",
@@ -27,12 +42,21 @@ def override(base: CompressSettings, values: Mapping[str, Any], source: str) -> 
     One of ``admm: rounds`` and ``continuous: epochs`` prunes. Who gives one of them chooses it, and
     the other one of ``base`` becomes 0.
 
-    :raises PyadmmError: for an unknown field or a value of the wrong type; it names ``source``.
+    :raises PyadmmError: for an unknown field, a value of the wrong type, or one that has no effect
+        (:mod:`pyadmm.settings.effects`); it names ``source``.
     """
     values = _present(values, _RENAMED, source)
-    values = _without_other(values, ("admm", "rounds"), ("continuous", "epochs"))
-    values = _without_other(values, ("continuous", "epochs"), ("admm", "rounds"))
-    return changed(base, values, source)
+    whole = _without_other(values, ("admm", "rounds"), ("continuous", "epochs"))
+    whole = _without_other(whole, ("continuous", "epochs"), ("admm", "rounds"))
+    made = changed(base, whole, source)
+    require_effect(base, made, values, source)
+    return made if "adapt" in values else replace(made, adapt=_unsaid(base.adapt, values))
+
+
+def _unsaid(adapt: tuple[str, ...], values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Of what is chosen for the network, that which ``values`` do not say."""
+    said = {*values, *(["training"] if _TRAINING & values.keys() else [])}
+    return tuple(name for name in adapt if name not in said)
 
 
 def _without_other(

@@ -428,6 +428,13 @@ class DistillSettings:
         )
 
 
+ADAPTABLE = (
+    *("pruning_ratio", "filters_kept", "neurons_kept"),
+    *("weight_bits", "activation_bits", "training"),
+)
+"""What a preset may leave to be chosen for the network."""
+
+
 @dataclass(frozen=True)
 class CompressSettings:
     """All settings of a compression.
@@ -464,6 +471,9 @@ class CompressSettings:
     :param most_bytes: largest size of the ``.admm`` file. The least useful weights are removed
         until it fits, and so are the scales of the weights, which only reports read. 0: no limit.
     :param distill: distillation from the dense network or a larger teacher.
+    :param adapt: what is chosen for the network, if it is another one than the preset was made for:
+        fields of these settings, and ``training`` (learning rates, epochs and shifts). The pruning
+        ratio is found by short trials. What you set yourself is not changed.
     :param compiled: float phases after ``dense`` run through ``torch.compile``, which is faster on
         networks with norms and sums, needs a C++ compiler and rounds differently.
     :param sparse: on the CPU, phases after ``dense`` multiply only by non-zero weights and distort
@@ -496,6 +506,7 @@ class CompressSettings:
     local_search: LocalSearchSettings = field(default_factory=LocalSearchSettings)
     most_bytes: int = 0
     distill: DistillSettings = field(default_factory=DistillSettings)
+    adapt: tuple[str, ...] = ()
     compiled: bool = False
     sparse: bool = False
 
@@ -504,6 +515,9 @@ class CompressSettings:
         _require(ratio >= 1, f"settings: pruning_ratio must be at least 1, not {ratio}")
         for name in ("filters_kept", "neurons_kept"):
             _require(0 < getattr(self, name) <= 1, f"settings: {name} must be above 0, at most 1")
+        for name in self.adapt:
+            known = ", ".join(ADAPTABLE)
+            _require(name in ADAPTABLE, f"settings: adapt must be some of {known}, not {name!r}")
         _require(self.most_bytes >= 0, "settings: most_bytes must not be negative")
         _require(self.seed >= 0, f"settings: seed must not be negative, but is {self.seed}")
         _check_bits("settings", "weight_bits", self.weight_bits)

@@ -55,7 +55,10 @@ def entry(name: str) -> ZooEntry:
     :raises PyadmmError: for an unknown name; it lists the known ones.
     """
     if name not in _ENTRIES:
-        raise PyadmmError(f"model {name!r} is unknown; choose one of: {', '.join(names())}")
+        raise PyadmmError(
+            f"model {name!r} is unknown; choose one of: {', '.join(names())}; or give your own: "
+            "module:callable, FILE.onnx or FILE.admm"
+        )
     return _ENTRIES[name]
 
 

@@ -115,16 +115,19 @@ X = draw(12, 4, 4)
     [
         (X / 255 * 3, LABELS, r"floats need their step: add scale .* scale=0\.01\d+ would hold"),
         (X * 1.0 - 90, LABELS, "floats need their step"),
-        (X.astype(int) * 2, LABELS, "of 192 values lie outside .* give floats and a scale"),
+        (X.astype(int) * 2, LABELS, "of 192 values lie outside .* make them bytes, or give floats"),
         (X.astype(float), LABELS, "floats need their step: .* scale=[01][.0-9]* would hold all"),
-        (X * np.nan, LABELS, "values that are not finite"),
+        (X * np.nan, LABELS, "x_train: 192 of 192 values are not finite .*; replace them"),
         (X.astype(complex), LABELS, "must be numbers, not complex"),
         (X.astype(str), LABELS, "must be numbers"),
         (X[:, 0, 0], LABELS, r"must be of shape \(N, C, H, W\)"),
         (X, LABELS[:9], "x_train has 12 images, but y_train 9 labels"),
         (X, np.eye(12), r"one whole number per image.* labels\.argmax\(1\)"),
-        (X, LABELS + 0.5, "must be whole numbers"),
-        (X, LABELS - 1, "must be 0 or more, not -1"),
+        (X, LABELS + 0.5, "must be whole numbers, .*; give class numbers"),
+        (X, LABELS - 1, "must be 0 or more, not -1; count the classes from 0"),
+        (X, LABELS.astype(str), r"not <U.* of shape \(12,\); .*return_inverse=True"),
+        (X, LABELS.astype(object), "arrays of Python objects, .*numbers"),
+        (X[:0], LABELS[:0], r"x_train: holds no images, its shape is \(0"),
         (X, LABELS + 10**9, "must be class numbers"),
     ],
 )
@@ -152,10 +155,17 @@ def test_files_that_are_none(file: Path) -> None:
     with pytest.raises(PyadmmError, match="no array x_test, only images, x_train, y_train"):
         arrays.load(file)
     np.savez(file, x_train=np.array([{}], object))
-    with pytest.raises(PyadmmError, match=r"no .npz file of plain arrays .ValueError"):
+    with pytest.raises(PyadmmError, match="arrays of Python objects"):
         arrays.load(file)
     file.write_bytes(b"PK\3\4 and so on")
-    with pytest.raises(PyadmmError, match="mine.npz: is no .npz file"):
+    with pytest.raises(PyadmmError, match="mine.npz: is damaged or incomplete .*; get or write it"):
+        arrays.load(file)
+    file.write_bytes(b"hello")
+    with pytest.raises(PyadmmError, match="mine.npz: is no .npz file; write it by numpy.savez"):
+        arrays.load(file)
+    with file.open("wb") as single:
+        np.save(single, X)
+    with pytest.raises(PyadmmError, match="is one array, as numpy.save writes it"):
         arrays.load(file)
 
 
@@ -210,3 +220,27 @@ def test_images_without_training_ones_and_without_labels(tmp_path: Path) -> None
     np.savez(path, z=x)
     with pytest.raises(PyadmmError, match="no array x_test or x, only z"):
         load_test(str(path), None, (4, 1, 1))
+
+
+@pytest.mark.parametrize("shape", [(12, 9, 11, 3), (12, 9, 11, 4), (12, 6, 6, 4)])
+def test_channels_of_oblong_and_transparent_pictures_come_to_the_front(
+    file: Path, shape: tuple[int, ...]
+) -> None:
+    found = arrays.load(write(file, draw(*shape), LABELS))
+    assert found.train_images.shape == (12, shape[3], shape[1], shape[2])
+    assert "(N, H, W, C)" in found.notes[0]
+
+
+def test_floats_of_16_bits_and_yes_or_no_labels(file: Path) -> None:
+    exact = draw(12, 4, 4)
+    found = arrays.load(write(file, (exact / 255).astype(np.float16), LABELS > 0))
+    np.testing.assert_array_equal(found.train_images, exact[:, None])
+    assert set(found.train_labels.tolist()) == {0, 1}
+
+
+def test_classes_without_training_images_are_named(file: Path) -> None:
+    odd = np.where(LABELS == 1, 5, LABELS)
+    (said,) = arrays.load(write(file, X, odd)).notes
+    assert said == "3 of 6 classes have no training images: 1, 3, 4"
+    (said,) = arrays.load(write(file, X, LABELS * 0)).notes
+    assert "nothing to tell apart" in said

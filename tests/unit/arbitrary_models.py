@@ -17,10 +17,13 @@ from pyadmm.model import (
     CompressedModel,
     Concat,
     InputSpec,
+    Lookup,
     MaxPool,
     Node,
+    Product,
     Requant,
 )
+from pyadmm.model.pointwise import LOOKUP_BITS, PRODUCT_BITS
 from pyadmm.model.types import LayerSpec, Pair, QFormat, Sides
 
 Shape = tuple[int, int, int]
@@ -111,10 +114,13 @@ def layers(draw: st.DrawFn, name: str, source: str, shape: Shape) -> CompressedL
 
 
 @st.composite
-def nodes(draw: st.DrawFn, name: str, shapes: dict[str, Shape]) -> Node:
+def nodes(draw: st.DrawFn, name: str, shapes: dict[str, Shape], forms: dict[str, QFormat]) -> Node:
     source = draw(st.sampled_from(list(shapes)))
     shape = shapes[source]
-    kind = draw(st.sampled_from(["layer", "layer", "max", "avg", "add", "concat"]))
+    kinds = ["layer", "layer", "max", "avg", "add", "concat"]
+    kinds += ["lookup"] if forms[source].bits <= LOOKUP_BITS else []
+    kinds += ["product"] if forms[source].bits <= PRODUCT_BITS else []
+    kind = draw(st.sampled_from(kinds))
     if kind == "layer":
         return draw(layers(name, source, shape))
     if kind == "add":
@@ -122,12 +128,28 @@ def nodes(draw: st.DrawFn, name: str, shapes: dict[str, Shape]) -> Node:
         sources = (source, draw(st.sampled_from(peers)))
         mult = (draw(mults), draw(mults))
         return Add(name, sources, mult, draw(st.integers(1, 48)), draw(formats()))
+    if kind == "lookup":
+        return draw(lookups(name, source, forms[source]))
+    if kind == "product":
+        alike = (shape, (shape[0], 1, 1))
+        peers = [p for p in shapes if shapes[p] in alike and forms[p].bits <= PRODUCT_BITS]
+        sources = (source, draw(st.sampled_from(peers)))
+        return Product(name, sources, draw(requants(1)), draw(formats()))
     if kind == "concat":
         peers = [peer for peer in shapes if shapes[peer][1:] == shape[1:]]
         rest = draw(st.lists(st.sampled_from(peers), max_size=2))
         scaled = tuple(draw(requants(1)) for _ in [source, *rest])
         return Concat(name, (source, *rest), scaled, draw(formats()))
     return draw(pools(name, source, shape, kind))
+
+
+@st.composite
+def lookups(draw: st.DrawFn, name: str, source: str, form: QFormat) -> Lookup:
+    """A table of any entries."""
+    output = draw(formats())
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    table = tuple(rng.integers(output.lo, output.hi + 1, 1 << form.bits).tolist())
+    return Lookup(name, source, form.lo, table, output)
 
 
 @st.composite
@@ -158,10 +180,12 @@ def models(draw: st.DrawFn) -> CompressedModel:
     offset = tuple(draw(st.lists(values, min_size=offsets, max_size=offsets)))
     entry = InputSpec(shape, draw(formats()), offset, draw(st.integers(0, 7)), signed)
     shapes: dict[str, Shape] = {INPUT: shape}
+    forms = {INPUT: entry.format}
     made: list[Node] = []
     for _ in range(draw(st.integers(1, 6))):
         name = draw(names.filter(lambda n: n not in shapes))
-        node = draw(nodes(name, shapes))
+        node = draw(nodes(name, shapes, forms))
+        forms[name] = forms[node.source] if isinstance(node, MaxPool) else node.output
         shapes[name] = node.output_shape([shapes[s] for s in node.sources])
         made.append(node)
     return CompressedModel(draw(names), entry, tuple(made))

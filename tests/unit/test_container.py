@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from pyadmm.cli import inspect
@@ -26,8 +26,10 @@ from pyadmm.model import (
     CompressedModel,
     Concat,
     InputSpec,
+    Lookup,
     MaxPool,
     Node,
+    Product,
     Requant,
     windows,
 )
@@ -335,8 +337,28 @@ def test_balanced_patterns_come_back(data: st.DataObject) -> None:
 
 @settings(max_examples=20, deadline=None, suppress_health_check=SLOW)
 @given(models())
-def test_version_4_holds_any_model(model: CompressedModel) -> None:
+def test_version_4_holds_any_model_of_its_nodes(model: CompressedModel) -> None:
+    assume(not any(isinstance(node, Lookup | Product) for node in model.nodes))
     assert_same(model, container.decode(container.encode_as(model, container.BALANCED)[0]))
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=SLOW)
+@given(models())
+def test_version_5_holds_any_model(model: CompressedModel) -> None:
+    assert_same(model, container.decode(container.encode_as(model, container.TABLED)[0]))
+
+
+def test_a_table_reads_at_most_8_bits() -> None:
+    entry = InputSpec((1, 2, 2), QFormat(8, False))
+    lookup = Lookup("f", INPUT, 0, tuple(range(0, 512, 2)), QFormat(9, False, 0.5))
+    data = container.encode(CompressedModel("m", entry, (lookup,)))
+    assert data[:1] == container.TABLED
+    with pytest.raises(PyadmmError, match="table"):
+        CompressedModel("m", replace(entry, format=QFormat(9, True)), (lookup,))
+    with pytest.raises(PyadmmError, match="entries"):
+        replace(lookup, table=tuple(range(512)), output=QFormat(9, False))
+    with pytest.raises(PyadmmError, match="entries must be 0 to 255"):
+        replace(lookup, output=QFormat(8, False))
 
 
 @pytest.mark.parametrize(("window", "rows"), [(1, 4), (4, 4), (8, 4), (8, 16), (16, 7)])
@@ -407,8 +429,8 @@ def test_verify_of_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         ("empty", b"", "so it is none"),
         ("text", b"hello world", "so it is none"),
         ("half", good[: len(good) // 2], "checksum is wrong"),
-        ("older", b"ADM\x01" + good[4:], "version must be 2 to 4, not 1"),
-        ("newer", b"\xa7" + good[1:], "version must be 2 to 4, not 7"),
+        ("older", b"ADM\x01" + good[4:], "version must be 2 to 5, not 1"),
+        ("newer", b"\xa7" + good[1:], "version must be 2 to 5, not 7"),
     ):
         (tmp_path / name).write_bytes(content)
         assert inspect.main(["--check", str(tmp_path / name)]) == 2

@@ -47,7 +47,7 @@ def test_an_operation_that_no_kernel_has_is_named() -> None:
     assert said.endswith("no board here takes it")
 
 
-def test_large_networks_are_not_asked_about() -> None:
+def test_of_large_networks_only_the_memory_is_looked_at() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 1400), nn.ReLU(), nn.Linear(1400, 10))
     settings = from_dict({"preset": "quick", "pruning_ratio": 2.0})
@@ -56,3 +56,9 @@ def test_large_networks_are_not_asked_about() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pyadmm.flow.forecast.sketch", lambda *_: pytest.fail("was sketched"))
         assert obstacle(network, settings, load_board("pynq-z2")) == ""
+        dense = from_dict({"pruning_ratio": 1.0, "weight_bits": 8})
+        compression.pipeline.set_widths(network, dense)
+        said = obstacle(network, dense, load_board("pynq-z2"))
+    assert "the levels of its weights take 1,086 KiB, and the chip has 630 KiB of memory" in said
+    assert "it would fit " in said
+    assert "kv260" in said

@@ -40,8 +40,12 @@ def write(
     path: Path,
     nodes: Sequence[Any],
     constants: dict[str, Any] | None = None,
+    *,
+    opset: int = 17,
+    shape: Sequence[int | str] = ("N", *SHAPE),
+    kind: int = onnx.TensorProto.FLOAT,
 ) -> Path:
-    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    helper = onnx.helper
     tensors = [
         onnx.numpy_helper.from_array(np.asarray(value), name)
         for name, value in (constants or {}).items()
@@ -49,17 +53,18 @@ def write(
     graph = helper.make_graph(
         list(nodes),
         "test",
-        [helper.make_tensor_value_info("x", kind, ["N", *SHAPE])],
-        [helper.make_tensor_value_info("y", kind, None)],
+        [helper.make_tensor_value_info("x", kind, shape)],
+        [helper.make_tensor_value_info("y", _OUTPUT.get(kind, kind), None)],
         tensors,
     )
-    domains = [helper.make_opsetid("", 17), helper.make_opsetid(QONNX, 1)]
+    domains = [helper.make_opsetid("", opset), helper.make_opsetid(QONNX, 1)]
     proto = helper.make_model(graph, opset_imports=domains, ir_version=8)
     path.write_bytes(proto.SerializeToString())
     return path
 
 
 QONNX = "qonnx.custom_op.general"
+_OUTPUT = {onnx.TensorProto.UINT8: onnx.TensorProto.FLOAT}
 
 
 def floats(*shape: int, seed: int = 0) -> Any:
@@ -131,6 +136,46 @@ ONE_LAYER: dict[str, tuple[list[Any], dict[str, Any]]] = {
         {"g": floats(3), "b": floats(3, seed=1), "m": floats(3, seed=2), "v": np.ones(3, "f4")},
     ),
     "concat": ([node("Concat", "x", "x", out="y", axis=-3)], {}),
+    "hard sigmoid": ([node("HardSigmoid", "x", out="y")], {}),
+    "hard sigmoid of torch": ([node("HardSigmoid", "x", out="y", alpha=1 / 6)], {}),
+    "hard swish": ([node("HardSwish", "x", out="y")], {}),
+    "sigmoid inside": ([node("Sigmoid", "x", out="s"), node("Mul", "x", "s", out="y")], {}),
+    "elu": ([node("Elu", "x", out="y", alpha=0.5)], {}),
+    "celu": ([node("Celu", "x", out="y", alpha=2.0)], {}),
+    "selu": ([node("Selu", "x", out="y")], {}),
+    "softplus": ([node("Softplus", "x", out="y")], {}),
+    "gelu as exporters spell it": (
+        [
+            node("Div", "x", "r", out="d"),
+            node("Erf", "d", out="e"),
+            node("Add", "e", "one", out="a"),
+            node("Mul", "x", "a", out="m"),
+            node("Mul", "m", "half", out="y"),
+        ],
+        {"r": np.float32(2**0.5), "one": np.float32(1), "half": np.float32(0.5)},
+    ),
+    "shuffle": (
+        [
+            node("Reshape", "x", "in", out="r"),
+            node("Transpose", "r", out="t", perm=[0, 2, 1, 3, 4]),
+            node("Reshape", "t", "out", out="y"),
+        ],
+        {"in": np.array([0, 3, 1, 9, 8]), "out": np.array([0, 3, 9, 8])},
+    ),
+    "slice": (
+        [node("Slice", "x", "first", "last", "axes", "steps", out="y")],
+        {
+            "first": np.array([1, -9]),
+            "last": np.array([3, 1 << 40]),
+            "axes": np.array([1, 2]),
+            "steps": np.array([1, 2]),
+        },
+    ),
+}
+NEWER: dict[str, tuple[int, list[Any]]] = {
+    "mish": (18, [node("Mish", "x", out="y")]),
+    "gelu": (20, [node("Gelu", "x", out="y")]),
+    "gelu, tanh": (20, [node("Gelu", "x", out="y", approximate="tanh")]),
 }
 
 
@@ -138,6 +183,58 @@ ONE_LAYER: dict[str, tuple[list[Any], dict[str, Any]]] = {
 def test_one_operator_equals_onnxruntime(name: str, tmp_path: Path) -> None:
     nodes, constants = ONE_LAYER[name]
     equal(write(tmp_path / "net.onnx", nodes, constants))
+
+
+@pytest.mark.parametrize("name", NEWER)
+def test_operators_of_newer_sets_equal_onnxruntime(name: str, tmp_path: Path) -> None:
+    opset, nodes = NEWER[name]
+    equal(write(tmp_path / "net.onnx", nodes, opset=opset))
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_split_equals_onnxruntime(tmp_path: Path, given: bool) -> None:
+    sizes = {"sizes": np.array([1, 2])} if given else {}
+    split = onnx.helper.make_node("Split", ["x", *sizes], ["a", "b"], axis=1 if given else 3)
+    joined = [node("Concat", "b", "a", out="y", axis=1)]
+    if not given:
+        joined = [node("Add", "b", "a", out="y")]
+    equal(write(tmp_path / "net.onnx", [split, *joined], sizes))
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_fixed_batch_is_compared_all_the_same(tmp_path: Path, batch: int) -> None:
+    """Exporters fix the batch of the example, unless told otherwise."""
+    equal(write(tmp_path / "net.onnx", *ONE_LAYER["conv"], shape=(batch, *SHAPE)))
+
+
+@pytest.mark.parametrize("kind", ["FLOAT16", "DOUBLE"])
+def test_networks_of_other_floats_are_compared(tmp_path: Path, kind: str) -> None:
+    """onnxruntime has no convolution of doubles: ONNX' own evaluator takes its place."""
+    kinds = {"FLOAT16": np.float16, "DOUBLE": np.float64}
+    nodes, constants = ONE_LAYER["conv"]
+    held = {name: value.astype(kinds[kind]) for name, value in constants.items()}
+    path = write(tmp_path / "net.onnx", nodes, held, kind=getattr(onnx.TensorProto, kind))
+    assert check_import(path, import_onnx(path)) < (1e-3 if kind == "FLOAT16" else 1e-5)
+
+
+def test_a_network_that_reads_bytes_is_compared_on_bytes(tmp_path: Path) -> None:
+    nodes, constants = ONE_LAYER["conv"]
+    (made,) = nodes
+    cast = onnx.helper.make_node("Cast", ["x"], ["f"], to=onnx.TensorProto.FLOAT)
+    conv = onnx.helper.make_node("Conv", ["f", "w", "b"], ["y"], name=made.name, pads=[1, 1, 1, 1])
+    equal(write(tmp_path / "net.onnx", [cast, conv], constants, kind=onnx.TensorProto.UINT8))
+
+
+def test_lines_are_refused_with_the_way_that_works(tmp_path: Path) -> None:
+    path = write(tmp_path / "net.onnx", [node("Relu", "x", out="y")], shape=("N", 2, 32))
+    with pytest.raises(PyadmmError, match=r"lines of shape \(0, 2, 32\).*Conv1d are traced"):
+        import_onnx(path)
+
+
+def test_a_moved_batch_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "net.onnx", [node("Transpose", "x", out="y")])
+    with pytest.raises(PyadmmError, match="batch"):
+        import_onnx(path)
 
 
 def test_a_network_with_folded_constants_and_a_dynamic_flatten(tmp_path: Path) -> None:

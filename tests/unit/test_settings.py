@@ -143,7 +143,7 @@ def test_who_gives_rounds_or_epochs_chooses_how_is_pruned() -> None:
         assert (rounds.admm.rounds, rounds.continuous.epochs) == (2, 0)
         whole = from_dict({"preset": name, "continuous": {"epochs": 3}})
         assert (whole.admm.rounds, whole.continuous.epochs) == (0, 3)
-    kept = from_dict({"preset": "quick", "admm": {"iterations": 4}})
+    kept = from_dict({"preset": "quick", "admm": {"lr": 1e-3}})
     assert kept.continuous == PRESETS["quick"].continuous
 
 
@@ -157,3 +157,59 @@ def test_old_names_are_read_with_a_note() -> None:
         "x, distill: looks is now called cached_augmentations",
         "x, distill: views is now called averaged_shifts",
     ]
+
+
+BASES = {
+    "standard": preset("standard"),
+    "admm-nn": preset("admm-nn"),
+    "no dense": override(preset("quick"), {"dense": {"epochs": 0}}, "test"),
+    "no levels": override(preset("quick"), {"quantize": {"epochs": 0}}, "test"),
+}
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"admm": {"iterations": 3}}, "admm, iterations"),
+        ({"admm": {"retrain_epochs": 3}}, "admm, retrain_epochs"),
+        ({"admm": {"joint": False}}, "admm, joint"),
+        ({"admm": {"rho": 0.5}}, "admm, rho"),
+        ({"admm": {"growth": 2.0}}, "admm, growth"),
+        ({"admm": {"rounds": 2}, "continuous": {"ramp": 0.5}}, "continuous, ramp"),
+        ({"preset": "standard", "continuous": {"rho": 3.0}}, "continuous, rho"),
+        ({"dense": {"lr": 0.1}, "preset": "no dense"}, "dense, lr"),
+        ({"retrain": {"lr": 0.1}}, "retrain, lr"),
+        ({"quantize_norms": {"batch_size": 7}}, "quantize_norms, batch_size"),
+        ({"quantize": {"freeze_from": 0.5}, "preset": "no levels"}, "quantize, freeze_from"),
+        ({"regrow": {"share": 0.5}}, "regrow, share"),
+        ({"rounding": {"damping": 0.5}}, "rounding, damping"),
+        ({"local_search": {"lr": 0.5}}, "local_search, lr"),
+        ({"distill": {"temperature": 3.0}, "preset": "admm-nn"}, "distill, temperature"),
+        ({"window": 9}, "window"),
+        ({"lockstep": 9}, "lockstep"),
+    ],
+    ids=str,
+)
+def test_a_setting_without_effect_is_refused(values: dict[str, Any], field: str) -> None:
+    values = dict(values)
+    base = BASES.get(values.pop("preset", "quick"))
+    with pytest.raises(PyadmmError, match=f"^x, {field}: has no effect: .*; "):
+        override(base or preset("quick"), values, "x")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"admm": {"rounds": 2, "iterations": 3, "rho": 0.5}},
+        {"admm": {"level_iterations": 1, "rho": 0.5}},
+        {"continuous": {"rho": 3.0}},
+        {"retrain": {"epochs": 1, "lr": 0.1}},
+        {"retrain": {"epochs": 0, "lr": 0.1}},
+        {"regrow": {"cycles": 1}, "retrain": {"lr": 0.1}},
+        {"sparsity": "balanced", "window": 9},
+        {"layers": [{"pattern": "fc1", "sparsity": "balanced"}], "window": 9},
+    ],
+    ids=str,
+)
+def test_a_setting_with_an_effect_or_switched_off_by_name_is_taken(values: dict[str, Any]) -> None:
+    assert from_dict(values, "x") != preset("quick")

@@ -203,6 +203,31 @@ def _named() -> nn.Module:
     return nn.Sequential(OrderedDict([*layers, ("class", nn.Linear(196, 3))]))
 
 
+def _squeezed(model: Model, x: Tensor) -> Tensor:
+    x = F.hardswish(model.c(x))
+    gate = model.b(F.relu(model.a(F.adaptive_avg_pool2d(x, 1))))
+    return model.f((x * F.hardsigmoid(gate)).flatten(1))
+
+
+def _squeezed_by_vectors(model: Model, x: Tensor) -> Tensor:
+    x = F.relu(model.c(x))
+    gate = torch.sigmoid(model.b(F.relu(model.a(x.mean((2, 3))))))
+    return model.f((gate.view(len(x), -1, 1, 1) * x).flatten(1))
+
+
+def _gates(model: Model, x: Tensor) -> Tensor:
+    x = model.c(x)
+    x = model.d(x * x.sigmoid())
+    x = model.e(x * F.hardsigmoid(x))
+    return model.f((x * F.softplus(x).tanh()).flatten(1))
+
+
+def _shuffle(model: Model, x: Tensor) -> Tensor:
+    n, c, h, w = model.c(x).shape
+    x = F.relu(model.c(x)).view(n, 2, c // 2, h, w).transpose(1, 2).contiguous()
+    return model.f(model.d(x.view(n, c, h, w)).flatten(1))
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "Python on shapes": lambda: Model(_loop, c=conv(), f=nn.Linear(196, 3)),
     "assertions": lambda: Model(_asserting, c=conv(), f=nn.Linear(196, 3)),
@@ -403,6 +428,39 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
         a=conv(2, 4, 1),
         n=Positive(6),
         f=nn.Linear(486, 3),
+    ),
+    "SiLU and a channel shuffle": sequential(
+        conv(), nn.BatchNorm2d(4), nn.SiLU(), nn.ChannelShuffle(2), conv(4, 4), nn.Mish(), head(100)
+    ),
+    "Hardswish, squeeze and excitation": lambda: Model(
+        _squeezed, c=conv(), a=conv(4, 2, 1), b=conv(2, 4, 1), f=nn.Linear(196, 3)
+    ),
+    "excitation by vectors": lambda: Model(
+        _squeezed_by_vectors, c=conv(), a=nn.Linear(4, 2), b=nn.Linear(2, 4), f=nn.Linear(196, 3)
+    ),
+    "sigmoid and tanh inside": sequential(
+        conv(), nn.Sigmoid(), nn.MaxPool2d(2), conv(4, 4), nn.Tanh(), nn.Dropout(), head(4)
+    ),
+    "GELU of both kinds": sequential(
+        conv(), nn.GELU(), conv(4, 4), nn.GELU(approximate="tanh"), head(100)
+    ),
+    "ELU, SELU, CELU, Softplus": sequential(
+        *(conv(), nn.ELU(0.5), conv(4, 4), nn.SELU(), conv(4, 4, 1), nn.CELU(2.0)),
+        *(conv(4, 4, 1), nn.Softplus(2.0), head(100)),
+    ),
+    "x * sigmoid(x), x * hardsigmoid(x), x * tanh(softplus(x))": lambda: Model(
+        _gates, c=conv(), d=conv(4, 4), e=conv(4, 4), f=nn.Linear(36, 3)
+    ),
+    "channels last before a Linear": lambda: Model(
+        lambda m, x: m.f(F.relu(m.c(x)).permute(0, 2, 3, 1).flatten(1)),
+        c=conv(),
+        f=nn.Linear(196, 3),
+    ),
+    "shuffle by view and transpose": lambda: Model(
+        _shuffle, c=conv(), d=conv(4, 4, groups=2), f=nn.Linear(100, 3)
+    ),
+    "ends with a sigmoid behind a view": lambda: Model(
+        lambda m, x: torch.sigmoid(m.c(x).mean((2, 3))).view(-1, 3, 1).squeeze(2), c=conv(2, 3)
     ),
     "under autocast": lambda: Model(_under_autocast, c=conv(), f=nn.Linear(196, 3)),
     "compiled": lambda: torch.compile(nn.Sequential(conv(), nn.ReLU(), head(196))),  # type: ignore[return-value]

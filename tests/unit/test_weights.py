@@ -130,6 +130,16 @@ def _damaged(state: dict[str, Any], kind: str) -> Any:
         state["0.bias"] = torch.tensor([1.0, float("nan")])
     elif kind == "text":
         state["0.bias"] = "no tensor"
+    elif kind == "whole":
+        state["0.bias"] = torch.ones(2, dtype=torch.int32)
+    elif kind == "sparse":
+        state["3.weight"] = state["3.weight"].to_sparse()
+    elif kind == "numpy":
+        state = {name: value.numpy() for name, value in state.items()}
+    elif kind == "empty":
+        state = {}
+    elif kind == "other":
+        state = {"optimizer": {"step": torch.ones(1)}, "epoch": 3}
     elif kind == "unknown":
         state["9.weight"] = torch.zeros(1)
     return state
@@ -143,6 +153,11 @@ def _damaged(state: dict[str, Any], kind: str) -> Any:
         ("shape", r"3.weight must have shape \(3, 8\), not \(3, 9\)"),
         ("infinite", "0.bias holds values that are not finite"),
         ("text", "must hold tensors by name"),
+        ("whole", "0.bias holds whole numbers .torch.int32., whose scale is not known"),
+        ("sparse", "3.weight is no plain tensor .torch.sparse_coo"),
+        ("numpy", "holds numpy arrays, .*torch.from_numpy"),
+        ("empty", "not a dict of none; save"),
+        ("other", "not a dict of optimizer, epoch; save"),
     ],
 )
 def test_what_does_not_fit_is_named(tmp_path: Path, kind: str, message: str) -> None:
@@ -169,8 +184,11 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
         lambda s: {f"module._orig_mod.{k}": v for k, v in s.items()},
         lambda s: {"state_dict": {f"model.{k}": v for k, v in s.items()}, "epoch": 3},
         lambda s: {"epoch": 1, "model_state": {"net": {f"net.{k}": v for k, v in s.items()}}},
+        lambda s: {"checkpoint": {"model": {"state_dict": s}}, "optimizer": {"state": {}}},
+        lambda s: {"state_dict": {}, "ema": s},
+        lambda s: {f"net.encoder.{k}": v for k, v in s.items()},
     ],
-    ids=["compiled", "parallel and compiled", "lightning", "nested"],
+    ids=["compiled", "parallel and compiled", "lightning", "nested", "thrice", "average", "deep"],
 )
 def test_wrapped_states_are_found(
     wrap: Callable[[dict[str, torch.Tensor]], object], tmp_path: Path

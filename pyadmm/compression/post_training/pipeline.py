@@ -55,6 +55,7 @@ from pyadmm.network.execution import Numerics
 from pyadmm.network.graph import Network
 from pyadmm.network.layers import WeightedStep
 from pyadmm.network.steps import ShortcutStep, Step
+from pyadmm.network.table_inputs import widen_into_tables
 from pyadmm.training.seeds import seed_of
 
 _SCALE_IMAGES = 32
@@ -308,6 +309,7 @@ def _prepared(dense: Network, settings: PostTraining) -> Network:
             bits |= {"weight_bits": settings.weight_bits, "bias_fraction_bits": _BIAS_FRACTION_BITS}
         if hasattr(facts, "activation_bits"):
             step.facts = replace(facts, **bits)
+    widen_into_tables(network)
     return network
 
 

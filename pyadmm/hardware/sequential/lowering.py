@@ -31,8 +31,10 @@ from pyadmm.model import (
     CompressedLayer,
     CompressedModel,
     Concat,
+    Lookup,
     MaxPool,
     Node,
+    Product,
     Requant,
 )
 from pyadmm.model.types import QFormat
@@ -143,6 +145,11 @@ def lower(
     passes: list[Pass] = []
     joined = {name: layer for name, layer in _joined(model).items() if name not in apart}
     for node in model.nodes:
+        if isinstance(node, Lookup | Product):
+            raise PyadmmError(
+                f"sequential: {node.name} is a {type(node).__name__.lower()}, which the array "
+                "cannot compute; use ReLU activations and no products of maps"
+            )
         if isinstance(node, Concat):
             passes += _parts(model, node)
         elif isinstance(node, Add) and node.name in joined:

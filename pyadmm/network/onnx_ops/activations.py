@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from torch import nn
 
 from pyadmm.network.onnx_ops.node import Handler, Operator
@@ -48,6 +50,52 @@ def _prelu(op: Operator) -> None:
     op.layer(module)
 
 
+def _curve(make: Callable[..., nn.Module], **defaults: float) -> Handler:
+    """An activation with parameters, which ONNX and torch call alike.
+
+    :param defaults: those of ONNX.
+    """
+
+    def handle(op: Operator) -> None:
+        given = {key: float(op.facts.get(key, value)) for key, value in defaults.items()}
+        op.layer(make(**given))
+
+    return handle
+
+
+def _selu(op: Operator) -> None:
+    """torch's SELU has the constants of the paper, ONNX' may have others."""
+    own = {"alpha": 1.6732632, "gamma": 1.0507010}
+    for key, value in own.items():
+        if abs(float(op.facts.get(key, value)) - value) > 1e-6:
+            raise op.error(f"{key} must be {value}, as in torch, not {op.facts[key]}")
+    op.layer(nn.SELU())
+
+
+def _hard_sigmoid(op: Operator) -> None:
+    """``clamp(alpha x + beta, 0, 1)``; torch's own has ``alpha`` 1/6."""
+    alpha, beta = float(op.facts.get("alpha", 0.2)), float(op.facts.get("beta", 0.5))
+    if abs(alpha - 1 / 6) < 1e-6 and beta == 0.5:
+        op.layer(nn.Hardsigmoid())
+        return
+    scaled = op.builder.function(operator.mul, op.value(0), alpha)
+    moved = op.builder.function(operator.add, scaled, beta)
+    op.give(op.builder.module(op.name, nn.Hardtanh(0.0, 1.0), moved))
+
+
+def _gelu(op: Operator) -> None:
+    op.layer(nn.GELU(approximate=op.facts.get("approximate", b"none").decode()))
+
+
+def _softplus(op: Operator) -> None:
+    """torch's is linear above its threshold, ONNX' nowhere; 30 makes no difference in float32."""
+    op.layer(nn.Softplus(threshold=30.0))
+
+
+def _erf(op: Operator) -> None:
+    op.give(op.builder.function(torch.erf, op.value(0)))
+
+
 def _simple(make: Callable[[], nn.Module]) -> Handler:
     return lambda op: op.layer(make())
 
@@ -73,5 +121,13 @@ HANDLERS: dict[str, Handler] = {
     "PRelu": _prelu,
     "Tanh": _simple(nn.Tanh),
     "HardSwish": _simple(nn.Hardswish),
+    "HardSigmoid": _hard_sigmoid,
+    "Mish": _simple(nn.Mish),
+    "Gelu": _gelu,
+    "Elu": _curve(nn.ELU, alpha=1.0),
+    "Celu": _curve(nn.CELU, alpha=1.0),
+    "Selu": _selu,
+    "Softplus": _softplus,
+    "Erf": _erf,
     **dict.fromkeys(_TAILS, _tail),
 }

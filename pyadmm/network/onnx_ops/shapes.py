@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -84,6 +85,40 @@ def _concat(op: Operator) -> None:
     op.give(op.builder.function(torch.cat, parts, dim=1))
 
 
+def _transpose(op: Operator) -> None:
+    rank = op.example(0).ndim
+    axes = [int(a) % rank for a in op.facts.get("perm", range(rank)[::-1])]
+    if axes[0] != 0:
+        raise op.error(f"moves the batch (perm {axes}); it must stay the first axis")
+    op.give(op.builder.function(torch.permute, op.value(0), axes))
+
+
+def _slice(op: Operator) -> None:
+    starts, ends = (op.numbers(name, i) or [] for i, name in ((1, "starts"), (2, "ends")))
+    axes = op.numbers("axes", 3) or list(range(len(starts)))
+    steps = op.numbers("steps", 4) or [1] * len(starts)
+    parts = [slice(None)] * op.example(0).ndim
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        if step < 1:
+            raise op.error(f"steps must be at least 1, not {step}")
+        parts[axis] = slice(start, end, step)
+    op.give(op.builder.function(operator.getitem, op.value(0), tuple(parts)))
+
+
+def _split(op: Operator) -> None:
+    """The parts of an input, each an output."""
+    axis = int(op.facts.get("axis", 0))
+    size, count = op.example(0).shape[axis], len(op.node.output)
+    sizes = op.numbers("split", 1) or [-(-size // count)] * (count - 1)
+    sizes = sizes if len(sizes) == count else [*sizes, size - sum(sizes)]
+    first = 0
+    for name, length in zip(op.node.output, sizes, strict=True):
+        parts = [slice(None)] * op.example(0).ndim
+        parts[axis] = slice(first, first + length)
+        op.builder.values[name] = op.builder.function(operator.getitem, op.value(0), tuple(parts))
+        first += length
+
+
 HANDLERS: dict[str, Handler] = {
     "Identity": _same,
     "Dropout": _dropout,
@@ -93,4 +128,7 @@ HANDLERS: dict[str, Handler] = {
     "Squeeze": _squeeze,
     "Unsqueeze": _unsqueeze,
     "Concat": _concat,
+    "Transpose": _transpose,
+    "Slice": _slice,
+    "Split": _split,
 }

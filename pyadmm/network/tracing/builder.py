@@ -11,25 +11,28 @@ from torch import Tensor, fx
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model import INPUT, InputSpec
 from pyadmm.model.types import Pair, Sides, positions
+from pyadmm.network.curves import CURVES, Curve
 from pyadmm.network.exported import Arguments, Listing, bound, calling_module, operation
 from pyadmm.network.facts import (
     NO_ACTIVATION,
     Activation,
     AffineFacts,
     ConcatFacts,
+    CurveFacts,
     LayerFacts,
     PoolFacts,
     ShortcutFacts,
 )
 from pyadmm.network.layers import Norm, WeightedStep, new_norm
 from pyadmm.network.names import step_name
-from pyadmm.network.steps import AffineStep, ShortcutStep, Step
+from pyadmm.network.steps import AffineStep, CurveStep, ShortcutStep, Step
 from pyadmm.network.tracing.values import NO_PADDING, Map, Value, shape_of
 
 SUPPORTED = (
-    "Conv1d, Conv2d, Linear, BatchNorm, ReLU, ReLU6, Hardtanh, LeakyReLU, MaxPool2d, AvgPool2d, "
-    "adaptive pools, sums, concatenated channels, constant padding with zeros, constants per "
-    "channel, Flatten, Dropout, and a softmax or sigmoid at the end"
+    "Conv1d, Conv2d, Linear, BatchNorm, ReLU, ReLU6, Hardtanh, LeakyReLU, Sigmoid, Tanh, SiLU, "
+    "Hardswish, GELU and their like, MaxPool2d, AvgPool2d, adaptive pools, sums, products of maps, "
+    "concatenated and shuffled channels, constant padding with zeros, constants per channel, "
+    "Flatten, Dropout, and a softmax at the end"
 )
 _WEIGHTED = ("conv1d", "conv2d", "linear", "convolution")
 _TAKE_RESAMPLED = (
@@ -44,29 +47,16 @@ _TAKE_RESAMPLED = (
         "feature_dropout_",
     ),
 )
+_KEEP_ENDED = tuple(name for name in _TAKE_RESAMPLED[4:] if name != "getitem")
+"""Operations behind a softmax or sigmoid that leave it the end of the network."""
+_REORDER = ("permute", "transpose", "swapaxes", "swapdims", "t")
 _REMEDIES = {
     **dict.fromkeys(("InstanceNorm1d", "InstanceNorm2d", "GroupNorm", "LayerNorm"), "BatchNorm"),
     **dict.fromkeys(("instance_norm", "group_norm", "layer_norm"), "BatchNorm"),
     **dict.fromkeys(("ConvTranspose2d", "Upsample"), "a network that only shrinks its maps"),
 }
 """What to use in place of an operation."""
-_ACTIVATIONS = (
-    "gelu",
-    "silu",
-    "silu_",
-    "elu",
-    "elu_",
-    "selu",
-    "selu_",
-    "celu",
-    "hardswish",
-    "hardswish_",
-    "hardsigmoid",
-    "mish",
-    "softplus",
-    "prelu",
-    "rrelu",
-)
+_ACTIVATIONS = ("rrelu", "log_sigmoid", "hardshrink", "softshrink", "tanhshrink", "glu")
 
 
 class Builder:
@@ -87,6 +77,8 @@ class Builder:
         self.logits: fx.Node
         self.notes: list[str] = []
         self.ending = ""
+        self.curves: dict[fx.Node, Value] = {}
+        """Sigmoids and the like that did not end the network, by their node."""
         owners = (self.owner(node) for node in listed.graph.nodes)
         self.taken = {step_name(name, ()) for name in owners if name}
         """Names of steps, of pools within them, and of weighted layers to come."""
@@ -100,15 +92,39 @@ class Builder:
         value = self.values.get(node) if isinstance(node, fx.Node) else None
         if not isinstance(value, Value):
             raise self.refused(reader, "reads a constant where a map must be")
-        if value.ended:
-            raise self.refused(reader, f"follows {value.ended}, which may only end the network")
+        if value.ending is not None and operation(reader) not in _KEEP_ENDED:
+            value = self._inside(value, value.ending, reader)
         if value.resample is not None and operation(reader) not in _TAKE_RESAMPLED:
             raise self.refused(
                 reader,
                 "follows an adaptive pool whose windows differ in size, behind which only flatten, "
                 "dropout and Linear can come; choose a size that divides the map",
             )
+        if value.places is not None and operation(reader) not in (*_TAKE_RESAMPLED, *_REORDER):
+            raise self.refused(
+                reader,
+                "reads a map whose axes were moved, behind which only flatten, dropout and Linear "
+                "can come; keep channels first",
+            )
         return replace(value, sole=value.sole and len(node.users) == 1)
+
+    def _inside(self, value: Value, ending: fx.Node, reader: fx.Node) -> Value:
+        """The step of a sigmoid or tanh that does not end the network."""
+        name = operation(ending).rstrip("_")
+        if name not in CURVES:
+            raise self.refused(reader, f"follows {value.ended}, which may only end the network")
+        if ending not in self.curves:
+            plain = replace(value, ended="", ending=None, shape=shape_of(ending))
+            made = self.curve(plain, ending, Curve(name, {}))
+            self.nodes_of_steps[made.step] = ending
+            self.curves[ending] = made
+        return replace(self.curves[ending], shape=value.shape, sole=len(ending.users) == 1)
+
+    def curve(self, value: Value, node: fx.Node, curve: Curve) -> Value:
+        """A step of an activation that is no clamp."""
+        name = self.name(node)
+        value = self.settled(value, node, f"{name}.in")
+        return self.shaped(self.append(name, CurveStep(CurveFacts(name, curve)), value), node)
 
     def tensor(self, node: Any, reader: fx.Node) -> Tensor | None:
         """The value of a constant argument."""
@@ -150,7 +166,7 @@ class Builder:
         leaf = bool(path) and kind.startswith("torch.nn.modules.")
         what = kind.rpartition(".")[2] if leaf else operation(node)
         if what.lower() in _ACTIVATIONS:
-            return self.refused(node, f"{what} is not supported; use ReLU, ReLU6 or LeakyReLU")
+            return self.refused(node, f"{what} is not supported; use ReLU, SiLU or Hardswish")
         if what in _REMEDIES:
             return self.refused(node, f"{what} is not supported; use {_REMEDIES[what]}")
         return self.refused(node, f"{what} is not supported; supported are: {SUPPORTED}")
@@ -182,6 +198,8 @@ class Builder:
 
     def settled(self, value: Value, node: fx.Node, name: str = "") -> Value:
         """``value`` as a step's very output: what waits becomes steps of its own."""
+        if value.places is not None or value.resample is not None:
+            raise self.refused(node, "moves or averages values as only a Linear can take them up")
         value = self.settled_affine(value, node, name)
         if value.padding == NO_PADDING:
             return value

@@ -13,6 +13,7 @@ from pyadmm.network.exported import Arguments, operation
 from pyadmm.network.facts import NO_ACTIVATION, Activation, AddFacts
 from pyadmm.network.steps import AddStep, PoolStep, ShortcutStep
 from pyadmm.network.tracing.builder import Builder, Handler
+from pyadmm.network.tracing.curves import product
 from pyadmm.network.tracing.normalisation import times
 from pyadmm.network.tracing.values import Value, positive, shape_of, shifts
 
@@ -34,11 +35,13 @@ def _constant_or_sum(builder: Builder, node: fx.Node, arguments: Arguments) -> V
 
 
 def _product(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
-    """``mul`` or ``div`` of a map and a constant."""
+    """``mul`` of two maps, ``mul`` or ``div`` of a map and a constant."""
     first, second = arguments["self"], arguments["other"]
     divides = operation(node).startswith("div")
     if builder.is_value(first) and builder.is_value(second):
-        raise builder.refused(node, "maps that depend on the input cannot be multiplied")
+        if divides:
+            raise builder.refused(node, "maps that depend on the input cannot be divided")
+        return product(builder, node, first, second)
     if divides and not builder.is_value(first):
         raise builder.refused(node, "a constant cannot be divided by a map")
     if not builder.is_value(first):

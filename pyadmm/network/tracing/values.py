@@ -26,8 +26,11 @@ class Value:
     :param padding: zeros around the map, after gain and shift.
     :param resample: matrices ``(H', H)`` and ``(W', W)`` by which rows and columns are averaged, which
         only a Linear can take up.
+    :param places: which of the step's values, in their order, each of these is; only a Linear takes
+        values in another order.
     :param sole: nothing else reads the step's output.
-    :param ended: the operation at the end that does not change the order of logits.
+    :param ended: the operation at the end that does not change the order of logits, in words.
+    :param ending: its node.
     """
 
     step: str
@@ -37,13 +40,16 @@ class Value:
     norm: Norm | None = None
     padding: Sides = NO_PADDING
     resample: tuple[Tensor, Tensor] | None = None
+    places: Tensor | None = None
     sole: bool = True
     ended: str = ""
+    ending: fx.Node | None = None
 
     @property
     def plain(self) -> bool:
         """Whether it is the step's very output."""
-        return self.gain is None and self.padding == NO_PADDING and self.resample is None
+        still = self.padding == NO_PADDING and self.resample is None and self.places is None
+        return self.gain is None and still
 
 
 def shape_of(node: fx.Node) -> Shape:

@@ -230,7 +230,7 @@ def _dropout(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
 
 
 def _ending(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
-    """A softmax, sigmoid or tanh, which does not change the order of the logits."""
+    """A softmax, sigmoid or tanh, which does not change the order of the logits at the end."""
     value = builder.read(arguments["self"], node)
     arguments.taken.update(arguments.values)
     dim = arguments.values.get("dim")
@@ -238,7 +238,7 @@ def _ending(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
     what = kind.rpartition(".")[2] if kind.startswith("torch.nn.modules.") else operation(node)
     if dim is not None and dim % (1 + len(value.shape)) != 1:
         raise builder.refused(node, f"{what} must go over the classes, dim 1, not {dim}")
-    return replace(value, ended=f"{what} ({path})" if path else what)
+    return replace(value, ended=f"{what} ({path})" if path else what, ending=node)
 
 
 OPERATIONS: dict[str, Handler] = {

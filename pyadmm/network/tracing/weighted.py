@@ -70,6 +70,13 @@ def _gathered(value: Value, weight: Tensor, channels: int) -> Tensor:
     return torch.einsum("ocij,ih,jw->ochw", whole, rows, columns).flatten(1)
 
 
+def _in_order(places: Tensor, weight: Tensor) -> Tensor:
+    """The weight that reads a map's values in their own order instead of those at ``places``."""
+    moved = torch.empty_like(weight)
+    moved[:, places.to(weight.device)] = weight
+    return moved
+
+
 def _fully_connected(
     builder: Builder, node: fx.Node, read: Any, weight: Tensor, bias: Tensor | None
 ) -> Value:
@@ -80,6 +87,8 @@ def _fully_connected(
     if value.resample is not None:
         weight = _gathered(value, weight, shape[0])
         value = replace(value, resample=None, shape=(weight.shape[1],))
+    if value.places is not None:
+        weight, value = _in_order(value.places, weight), replace(value, places=None)
     if value.shape != (math.prod(shape),):
         raise builder.refused(
             node, f"reads shape {value.shape}; flatten it to a vector of {math.prod(shape)}"
