@@ -209,7 +209,8 @@ private:
         top_->ap_clk = 0;
         top_->eval();
         const bool taken = top_->in_stream_tvalid && top_->in_stream_tready;
-        if (top_->out_stream_tvalid && top_->out_stream_tready) {
+        // Nobody receives during a reset, at whose begin registers hold random values.
+        if (top_->ap_rst_n && top_->out_stream_tvalid && top_->out_stream_tready) {
             waiting_.push_back(Word{top_->out_stream_tdata, cycle_, bool(top_->out_stream_tlast)});
         }
         const uint64_t running = top_->rootp->pyadmm_top__DOT__stage_busy;

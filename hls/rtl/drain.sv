@@ -2,7 +2,9 @@
 // per INTERVAL cycles, and turns them into rows of the next frame: max-pool, bias and requantise with
 // the slot's record, write. More beats need fewer requantiser lanes.
 //
-//   select | payload | whole | pool columns | pool rows | + bias | * mult | + round | clamp -> write
+//   select | payload | whole | pool columns | pool rows | + bias | operand | * mult | + round | clamp -> write
+//
+// A pool of columns or rows takes POOL_STEPS cycles (max_pool).
 //
 // Every PART columns of a beat's rows have selects of their own, so that no net runs over the payload.
 //
@@ -82,8 +84,11 @@ module drain #(
   localparam int POOLED = ROWS * POOLED_WIDTH;
   localparam int TAG_BITS = 2 + BEAT_TILE_BITS + GROUP_BITS;
   // Cycles from payload to the pooled rows, and from there to the activations.
-  localparam int SCALE_DELAY = 4;
-  localparam int DELAY = 2 + SCALE_DELAY;
+  localparam int POOL_STEPS = POOL_KERNEL > 1 ? 2 * $clog2(POOL_KERNEL) : 1;
+  localparam bit POOL_PHASE_FIXED = BEAT_TILES == 1 || BEAT_ROWS % POOL_STRIDE == 0;
+  localparam int POOL_DELAY = 2 * POOL_STEPS + (POOL_PHASE_FIXED ? 0 : 1);
+  localparam int SCALE_DELAY = 5;
+  localparam int DELAY = POOL_DELAY + SCALE_DELAY;
 
   if (BEATS < 1 || TILE_ROWS % BEATS != 0) begin : gen_bad_beats
     $error("drain: BEATS must divide TILE_ROWS");
@@ -148,7 +153,7 @@ module drain #(
   logic [PLACE_TAG_BITS-1:0] place_tag, place_tag_reg;
   logic [BEAT_BUS-1:0] beat_acc, acc_reg;
   logic [BEAT_TILE_BITS-1:0] first_beat, beat_tile;
-  logic [RECORD_ADDR_BITS-1:0] group_base, record_offset, record_addr_reg;
+  logic [RECORD_ADDR_BITS-1:0] group_base, cfg_base, tile_record, late_record, record_addr_reg;
   logic taken_valid_reg;
   logic [GROUP_BITS-1:0] taken_group_reg;
   logic [BEAT_BITS-1:0] taken_beat_reg;
@@ -219,11 +224,32 @@ module drain #(
       .FACTOR(SLOT_CAPACITY),
       .PRODUCT_BITS(RECORD_ADDR_BITS)
   ) records (
-      .value(cfg_write | cfg_read ? cfg_group : taken_group_reg),
+      .value(taken_group_reg),
       .product(group_base)
   );
-  assign record_offset = cfg_write | cfg_read ? RECORD_ADDR_BITS'(cfg_addr)
-                                              : RECORD_ADDR_BITS'(place_tag_reg[TILE_BITS+:SLOT_BITS]);
+  times_const #(
+      .VALUE_BITS(GROUP_BITS),
+      .FACTOR(SLOT_CAPACITY),
+      .PRODUCT_BITS(RECORD_ADDR_BITS)
+  ) cfg_records (
+      .value(cfg_group),
+      .product(cfg_base)
+  );
+  // The record is read two cycles before the pooled rows come.
+  assign tile_record = group_base + RECORD_ADDR_BITS'(place_tag_reg[TILE_BITS+:SLOT_BITS]);
+  if (POOL_DELAY > 2) begin : gen_late_record
+    line_delay #(
+        .WIDTH(RECORD_ADDR_BITS),
+        .DEPTH(POOL_DELAY - 2)
+    ) beside_pool (
+        .clk(clk),
+        .enable(1'b1),
+        .d(tile_record),
+        .q(late_record)
+    );
+  end else begin : gen_record
+    assign late_record = tile_record;
+  end
   times_const #(
       .VALUE_BITS(TILE_BITS),
       .FACTOR(BEATS),
@@ -252,7 +278,7 @@ module drain #(
   end
   always_ff @(posedge clk) begin
     acc_reg <= whole_acc;
-    record_addr_reg <= group_base + record_offset;
+    record_addr_reg <= cfg_write | cfg_read ? cfg_base + RECORD_ADDR_BITS'(cfg_addr) : late_record;
   end
 
   // Pool.
@@ -267,6 +293,8 @@ module drain #(
       .WIDTH(OUT_WIDTH),
       .TILE_ROWS(BEAT_ROWS),
       .TILES(BEAT_TILES),
+      .STEPS(POOL_STEPS),
+      .PHASE_FIXED(POOL_PHASE_FIXED),
       .X_BITS(ACC_BITS),
       .X_SIGNED(1),
       .GROUPS(GROUPS),
@@ -327,12 +355,17 @@ module drain #(
     end
   end
 
-  // Bias and requantise.
-  logic [POOLED*ACC_BITS-1:0] biased_reg;
+  // Bias and requantise. A register of its own before the multipliers, which lie in few columns of the chip.
+  logic [POOLED*ACC_BITS-1:0] biased_reg, operand_reg;
+  logic [MULT_BITS-1:0] mult_reg;
+  logic [SHIFT_BITS-1:0] shift_reg;
   always_ff @(posedge clk) begin
     for (int v = 0; v < POOLED; v++) begin
       biased_reg[v*ACC_BITS+:ACC_BITS] <= pooled[v*ACC_BITS+:ACC_BITS] + record_bias;
     end
+    operand_reg <= biased_reg;
+    mult_reg <= record_mult;
+    shift_reg <= record_shift;
   end
   requantize #(
       .LANES(POOLED),
@@ -345,9 +378,9 @@ module drain #(
       .Y_SIGNED(Y_SIGNED)
   ) scale (
       .clk(clk),
-      .acc(biased_reg),
-      .mult(record_mult),
-      .shift(record_shift),
+      .acc(operand_reg),
+      .mult(mult_reg),
+      .shift(shift_reg),
       .y(wr_data)
   );
 

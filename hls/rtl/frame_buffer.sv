@@ -81,12 +81,11 @@ module frame_buffer #(
     end
   end
 
-  // Write stage 0: the tile, and its first row's bank and bank row; STEPS > 1 shifts it down by LANES rows,
-  // then as many as banks, per cycle.
+  // Write stage 0: the tile, its first row's bank and bank row, and where its channel begins; STEPS > 1
+  // shifts it down by LANES rows, then as many as banks, per cycle.
   logic w0_valid_reg, w0_half_reg, w0_last_reg, w0_final;
-  logic [CHANNEL_BITS-1:0] w0_channel_reg;
   logic [PADDED_BITS-1:0] bank_row, remainder;
-  logic [ADDR_BITS-1:0] w0_bank_row_reg;
+  logic [ADDR_BITS-1:0] channel_base, w0_base_reg, w0_bank_row_reg;
   logic [PHASE_BITS-1:0] w0_phase_reg;
   logic [ROWS-1:0] w0_mask_reg;
   logic [ROWS*WORD-1:0] w0_data_reg;
@@ -98,6 +97,14 @@ module frame_buffer #(
       .value(PADDED_BITS'(wr_row) + PADDED_BITS'(PADDED_SHIFT)),
       .quotient(bank_row),
       .remainder(remainder)
+  );
+  times_const #(
+      .VALUE_BITS(CHANNEL_BITS),
+      .FACTOR(BANK_HEIGHT),
+      .PRODUCT_BITS(ADDR_BITS)
+  ) channel_rows (
+      .value(wr_channel),
+      .product(channel_base)
   );
   if (STEPS > 1) begin : gen_steps
     logic [STEP_BITS-1:0] step_reg;
@@ -130,26 +137,17 @@ module frame_buffer #(
       w0_phase_reg <= PHASE_BITS'(remainder);
       w0_half_reg <= wr_half;
       w0_last_reg <= wr_last;
-      w0_channel_reg <= wr_channel;
+      w0_base_reg <= channel_base + (wr_half ? ADDR_BITS'(HALF_DEPTH - LIFT) : ADDR_BITS'(-LIFT));
     end
   end
 
   // Write stage 1: rows go to banks by rotation; row k of a step to bank (phase + k) mod BANKS.
   logic [PHASE_BITS-1:0] phase;
-  logic [ADDR_BITS-1:0] channel_base, base;
+  logic [ADDR_BITS-1:0] base;
   logic w1_fill_reg, w1_half_reg;
   // Tiles of whole bank rows always start at the same bank.
   assign phase = PHASE_FIXED ? PHASE_BITS'(PADDED_SHIFT % BANKS) : w0_phase_reg;
-  times_const #(
-      .VALUE_BITS(CHANNEL_BITS),
-      .FACTOR(BANK_HEIGHT),
-      .PRODUCT_BITS(ADDR_BITS)
-  ) channel_rows (
-      .value(w0_channel_reg),
-      .product(channel_base)
-  );
-  assign base = channel_base + (w0_half_reg ? ADDR_BITS'(HALF_DEPTH) : '0)
-              + w0_bank_row_reg - ADDR_BITS'(LIFT);
+  assign base = w0_base_reg + w0_bank_row_reg;
 
   for (genvar b = 0; b < BANKS; b++) begin : gen_bank
     localparam int CHOICE = LANES == 1 ? 1 : WORD + 1;

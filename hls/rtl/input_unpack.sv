@@ -65,7 +65,7 @@ module input_unpack #(
 
   // Images left to claim a half of the frame for; the next half is claimed ahead.
   logic [31:0] remaining_reg;
-  logic more_reg, filling_reg, half_reg, ahead_reg, ahead_half_reg, next_image;
+  logic some_reg, more_reg, filling_reg, half_reg, ahead_reg, ahead_half_reg, next_image;
   logic step, row_last, map_last, image_last, word_done;
   logic [PART_BITS-1:0] part_reg;
   logic [COLUMN_BITS-1:0] column_reg, column_next;
@@ -94,7 +94,7 @@ module input_unpack #(
     end else begin
       if (start) begin
         remaining_reg <= count;
-        more_reg <= count != '0;
+        more_reg <= some_reg;
       end else if (wr_claim) begin
         remaining_reg <= remaining_reg - 1'b1;
         more_reg <= remaining_reg != 32'd1;
@@ -109,6 +109,8 @@ module input_unpack #(
         if (map_last) channel_reg <= image_last ? '0 : channel_reg + 1'b1;
       end
     end
+    // The count stands still long before a start.
+    some_reg <= count != '0;
     if (wr_claim) ahead_half_reg <= wr_next_half;
     if (next_image) half_reg <= ahead_half_reg;
   end

@@ -2,7 +2,8 @@
 //
 // Tiles of one group come in order; the last KERNEL-1 rows of each group are kept where a window can
 // span two tiles. Output row k is pooled row out_row - OFFSET + k (mask tells whether it exists).
-// Two stages: columns, rows. KERNEL = STRIDE = 1 passes the rows on, through the same two stages.
+// Columns, then rows, STEPS cycles each (max_lines), and one more where a tile's first window depends on the
+// tile (PHASE_FIXED = 0). KERNEL = STRIDE = 1 passes the rows on, through two registers.
 module max_pool #(
     parameter int KERNEL = 2,
     parameter int STRIDE = 2,
@@ -19,6 +20,8 @@ module max_pool #(
     parameter int POOLED_WIDTH = (WIDTH - KERNEL) / STRIDE + 1,
     parameter int ROWS = (TILE_ROWS + STRIDE - 1) / STRIDE,
     parameter int OFFSET = (KERNEL - 1) / STRIDE,
+    parameter int STEPS = KERNEL > 1 ? 2 * $clog2(KERNEL) : 1,
+    parameter bit PHASE_FIXED = TILES == 1 || TILE_ROWS % STRIDE == 0,
     parameter int ROW_BITS = $clog2(POOLED_HEIGHT + OFFSET + ROWS + 1)
 ) (
     input  logic                                clk,
@@ -32,7 +35,6 @@ module max_pool #(
 );
   localparam int HISTORY = KERNEL - 1;
   localparam int LINE = POOLED_WIDTH * X_BITS;
-  localparam bit PHASE_FIXED = TILES == 1 || TILE_ROWS % STRIDE == 0;
   localparam bit SPANS = TILES > 1 && KERNEL > 1 && !(PHASE_FIXED && KERNEL <= STRIDE);
   localparam int PHASE_BITS = STRIDE > 1 ? $clog2(STRIDE) : 1;
 
@@ -69,92 +71,112 @@ module max_pool #(
   localparam logic [TILES*PHASE_BITS-1:0] PHASE_TABLE = phase_table();
   localparam logic [TILES*ROWS-1:0] MASK_TABLE = mask_table();
 
-  function automatic logic [X_BITS-1:0] larger(input logic [X_BITS-1:0] a, input logic [X_BITS-1:0] b);
-    if (X_SIGNED) larger = $signed(a) > $signed(b) ? a : b;
-    else larger = a > b ? a : b;
-  endfunction
-
-  // Columns.
-  logic h_valid_reg;
-  logic [GROUP_BITS-1:0] h_group_reg;
-  logic [TILE_BITS-1:0] h_tile_reg;
-  logic [TILE_ROWS*LINE-1:0] h_next, h_reg;
+  // Columns, and what tells of them.
+  logic [TILE_ROWS*LINE-1:0] h;
+  logic h_valid;
+  logic [GROUP_BITS-1:0] h_group;
+  logic [TILE_BITS-1:0] h_tile;
   for (genvar r = 0; r < TILE_ROWS; r++) begin : gen_line
-    for (genvar o = 0; o < POOLED_WIDTH; o++) begin : gen_column
-      logic [X_BITS-1:0] best;
-      always_comb begin
-        best = x[(r*WIDTH+o*STRIDE)*X_BITS+:X_BITS];
-        for (int k = 1; k < KERNEL; k++) best = larger(best, x[(r*WIDTH+o*STRIDE+k)*X_BITS+:X_BITS]);
+    logic [KERNEL*LINE-1:0] columns;
+    for (genvar k = 0; k < KERNEL; k++) begin : gen_column
+      for (genvar o = 0; o < POOLED_WIDTH; o++) begin : gen_place
+        assign columns[k*LINE+o*X_BITS+:X_BITS] = x[(r*WIDTH+o*STRIDE+k)*X_BITS+:X_BITS];
       end
-      assign h_next[r*LINE+o*X_BITS+:X_BITS] = best;
     end
+    max_lines #(
+        .COUNT(KERNEL),
+        .LANES(POOLED_WIDTH),
+        .BITS(X_BITS),
+        .SIGNED(X_SIGNED)
+    ) pick (
+        .clk(clk),
+        .x(columns),
+        .y(h[r*LINE+:LINE])
+    );
   end
-  always_ff @(posedge clk) begin
-    h_valid_reg <= valid;
-    h_group_reg <= group;
-    h_tile_reg <= tile;
-    h_reg <= h_next;
-  end
+  line_delay #(
+      .WIDTH(1 + GROUP_BITS + TILE_BITS),
+      .DEPTH(STEPS)
+  ) beside_columns (
+      .clk(clk),
+      .enable(1'b1),
+      .d({valid, group, tile}),
+      .q({h_valid, h_group, h_tile})
+  );
 
   // Rows: the group's last HISTORY lines, then the tile's.
   logic [(HISTORY+TILE_ROWS)*LINE-1:0] lines;
-  assign lines[HISTORY*LINE+:TILE_ROWS*LINE] = h_reg;
+  assign lines[HISTORY*LINE+:TILE_ROWS*LINE] = h;
   if (SPANS) begin : gen_history
     logic [HISTORY*LINE-1:0] history [0:GROUPS-1];
-    assign lines[HISTORY*LINE-1:0] = history[h_group_reg];
+    assign lines[HISTORY*LINE-1:0] = history[h_group];
     always_ff @(posedge clk) begin
-      if (h_valid_reg) history[h_group_reg] <= lines[TILE_ROWS*LINE+:HISTORY*LINE];
+      if (h_valid) history[h_group] <= lines[TILE_ROWS*LINE+:HISTORY*LINE];
     end
   end else begin : gen_no_history
     if (HISTORY > 0) begin : gen_zero
       assign lines[HISTORY*LINE-1:0] = '0;
     end
     logic unused;
-    assign unused = ^{h_group_reg, h_valid_reg, lines[0]};
+    assign unused = ^{h_group, h_valid, lines};
   end
 
-  logic [ROWS*LINE-1:0] y_next, y_reg;
-  logic [ROW_BITS-1:0] row_reg;
-  logic [ROWS-1:0] mask_reg;
+  // Output row k: the window at place k * STRIDE + phase of the tile.
+  logic [TILE_BITS-1:0] late_tile, y_tile;
   for (genvar k = 0; k < ROWS; k++) begin : gen_row
     logic [STRIDE*LINE-1:0] choices;
     for (genvar p = 0; p < STRIDE; p++) begin : gen_phase
       localparam int PLACE = k * STRIDE + p;
-      if (PLACE < TILE_ROWS) begin : gen_window
-        for (genvar o = 0; o < POOLED_WIDTH; o++) begin : gen_column
-          logic [X_BITS-1:0] best;
-          always_comb begin
-            best = lines[PLACE*LINE+o*X_BITS+:X_BITS];
-            for (int i = 1; i < KERNEL; i++) best = larger(best, lines[(PLACE+i)*LINE+o*X_BITS+:X_BITS]);
-          end
-          assign choices[p*LINE+o*X_BITS+:X_BITS] = best;
-        end
+      if (PLACE < TILE_ROWS && (!PHASE_FIXED || p == first_phase(0))) begin : gen_window
+        max_lines #(
+            .COUNT(KERNEL),
+            .LANES(POOLED_WIDTH),
+            .BITS(X_BITS),
+            .SIGNED(X_SIGNED)
+        ) pick (
+            .clk(clk),
+            .x(lines[PLACE*LINE+:KERNEL*LINE]),
+            .y(choices[p*LINE+:LINE])
+        );
       end else begin : gen_none
         assign choices[p*LINE+:LINE] = '0;
       end
     end
     if (PHASE_FIXED) begin : gen_fixed
-      assign y_next[k*LINE+:LINE] = choices[first_phase(0)*LINE+:LINE];
+      assign y[k*LINE+:LINE] = choices[first_phase(0)*LINE+:LINE];
       logic unused;
       assign unused = ^choices;
     end else begin : gen_select
+      logic [LINE-1:0] chosen, chosen_reg;
       mux_tree #(
           .WIDTH(LINE),
           .COUNT(STRIDE),
           .SELECT_BITS(PHASE_BITS)
       ) pick (
-          .select(PHASE_TABLE[32'(h_tile_reg)*PHASE_BITS+:PHASE_BITS]),
+          .select(PHASE_TABLE[32'(late_tile)*PHASE_BITS+:PHASE_BITS]),
           .choices(choices),
-          .result(y_next[k*LINE+:LINE])
+          .result(chosen)
       );
+      always_ff @(posedge clk) chosen_reg <= chosen;
+      assign y[k*LINE+:LINE] = chosen_reg;
     end
   end
-  always_ff @(posedge clk) begin
-    y_reg <= y_next;
-    row_reg <= ROW_TABLE[32'(h_tile_reg)*ROW_BITS+:ROW_BITS];
-    mask_reg <= MASK_TABLE[32'(h_tile_reg)*ROWS+:ROWS];
+  line_delay #(
+      .WIDTH(TILE_BITS),
+      .DEPTH(STEPS)
+  ) beside_rows (
+      .clk(clk),
+      .enable(1'b1),
+      .d(h_tile),
+      .q(late_tile)
+  );
+  if (PHASE_FIXED) begin : gen_tile
+    assign y_tile = late_tile;
+  end else begin : gen_later_tile
+    logic [TILE_BITS-1:0] later_tile_reg;
+    always_ff @(posedge clk) later_tile_reg <= late_tile;
+    assign y_tile = later_tile_reg;
   end
-  assign y = y_reg;
-  assign out_row = row_reg;
-  assign out_mask = mask_reg;
+  assign out_row = ROW_TABLE[32'(y_tile)*ROW_BITS+:ROW_BITS];
+  assign out_mask = MASK_TABLE[32'(y_tile)*ROWS+:ROWS];
 endmodule

@@ -37,8 +37,9 @@ module output_pack #(
   localparam int COLUMN_BITS = WIDTH > 1 ? $clog2(WIDTH) : 1;
 
   logic [31:0] remaining_reg;
-  // Images left, the last one under way: kept beside the count, which is too wide to be compared in time.
-  logic more_reg, final_reg;
+  // Images left, the last one under way, a row's last word, an image's last row: kept beside the counts,
+  // which are too wide to be compared in time.
+  logic more_reg, final_reg, column_last_reg, row_last_reg, some_reg, one_reg;
   logic sending_reg, reading, sent, row_done, image_done, frame_ready, frame_half;
   logic [ADDR_BITS-1:0] row_reg;
   logic [COLUMN_BITS-1:0] column_reg;
@@ -47,8 +48,8 @@ module output_pack #(
   // The next row is read while the last word of this one leaves.
   assign reading = frame_ready & more_reg & (~sending_reg | (row_done & ~image_done));
   assign sent = sending_reg & word_ready;
-  assign row_done = sent & (column_reg == COLUMN_BITS'(WIDTH - 1));
-  assign image_done = row_done & (row_reg == ADDR_BITS'(DEPTH - 1));
+  assign row_done = sent & column_last_reg;
+  assign image_done = row_done & row_last_reg;
   assign done = ~more_reg;
 
   always_ff @(posedge clk) begin
@@ -59,20 +60,31 @@ module output_pack #(
       sending_reg <= 1'b0;
       row_reg <= '0;
       column_reg <= '0;
+      row_last_reg <= DEPTH == 1;
+      column_last_reg <= WIDTH == 1;
     end else begin
       if (start) begin
         remaining_reg <= count;
-        more_reg <= count != '0;
-        final_reg <= count == 32'd1;
+        more_reg <= some_reg;
+        final_reg <= one_reg;
       end else if (image_done) begin
         remaining_reg <= remaining_reg - 1'b1;
         more_reg <= ~final_reg;
         final_reg <= remaining_reg == 32'd2;
       end
       sending_reg <= reading | (sending_reg & ~row_done);
-      if (sent) column_reg <= row_done ? '0 : column_reg + 1'b1;
-      if (row_done) row_reg <= image_done ? '0 : row_reg + 1'b1;
+      if (sent) begin
+        column_reg <= row_done ? '0 : column_reg + 1'b1;
+        column_last_reg <= WIDTH == 1 || (!row_done && column_reg == COLUMN_BITS'(WIDTH - 2));
+      end
+      if (row_done) begin
+        row_reg <= image_done ? '0 : row_reg + 1'b1;
+        row_last_reg <= DEPTH == 1 || (!image_done && row_reg == ADDR_BITS'(DEPTH - 2));
+      end
     end
+    // The count stands still long before a start.
+    some_reg <= count != '0;
+    one_reg <= count == 32'd1;
   end
 
   frame_buffer #(
@@ -117,7 +129,7 @@ module output_pack #(
       .result(value)
   );
   assign word_valid = sending_reg;
-  assign word_last = image_done & final_reg;
+  assign word_last = column_last_reg & row_last_reg & final_reg;
   if (Y_SIGNED) begin : gen_signed
     assign word = 32'($signed(value));
   end else begin : gen_unsigned

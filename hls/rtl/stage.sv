@@ -153,6 +153,22 @@ module stage #(
   end
   assign busy = running_reg;
 
+  // The weight bus: a copy for this stage alone.
+  logic bus_write_reg, bus_read_reg;
+  logic [2:0] bus_kind_reg;
+  logic [CFG_GROUP_BITS-1:0] bus_group_reg;
+  logic [CFG_ADDR_BITS-1:0] bus_addr_reg;
+  logic [31:0] bus_wdata_reg;
+  (* keep *)
+  always_ff @(posedge clk) begin
+    bus_write_reg <= cfg_write;
+    bus_read_reg <= cfg_read;
+    bus_kind_reg <= cfg_kind;
+    bus_group_reg <= cfg_group;
+    bus_addr_reg <= cfg_addr;
+    bus_wdata_reg <= cfg_wdata;
+  end
+
   // What is written: folded, channel c is row c mod FOLD of channel c div FOLD.
   logic [CHANNEL_BITS-1:0] wr_channel;
   logic [FRAME_ROW_BITS-1:0] wr_row;
@@ -237,8 +253,11 @@ module stage #(
     logic [GROUPS-1:0] group_busy;
     logic [GROUPS*32-1:0] group_rdata;
     for (genvar g = 0; g < GROUPS; g++) begin : gen_group
-      logic cfg_mine;
-      assign cfg_mine = cfg_group == CFG_GROUP_BITS'(g);
+      logic group_write_reg, group_read_reg;
+      always_ff @(posedge clk) begin
+        group_write_reg <= cfg_write & (cfg_group == CFG_GROUP_BITS'(g));
+        group_read_reg <= cfg_read & (cfg_group == CFG_GROUP_BITS'(g));
+      end
       sparse_engine #(
           .X_BITS(X_BITS),
           .X_SIGNED(X_SIGNED),
@@ -275,11 +294,11 @@ module stage #(
           .tile_valid(tile_valid[g]),
           .tile_payload(tile_payload[g*PAYLOAD_BITS+:PAYLOAD_BITS]),
           .tile_pop(tile_pop[g]),
-          .cfg_write(cfg_write & cfg_mine),
-          .cfg_read(cfg_read & cfg_mine),
-          .cfg_kind(cfg_kind),
-          .cfg_addr(cfg_addr),
-          .cfg_wdata(cfg_wdata),
+          .cfg_write(group_write_reg),
+          .cfg_read(group_read_reg),
+          .cfg_kind(bus_kind_reg),
+          .cfg_addr(bus_addr_reg),
+          .cfg_wdata(bus_wdata_reg),
           .cfg_rdata(group_rdata[g*32+:32])
       );
     end
@@ -328,12 +347,12 @@ module stage #(
         .tile_valid(tile_valid),
         .tile_payload(tile_payload),
         .tile_pop(tile_pop),
-        .cfg_write(cfg_write),
-        .cfg_read(cfg_read),
-        .cfg_kind(cfg_kind),
-        .cfg_group(cfg_group),
-        .cfg_addr(cfg_addr),
-        .cfg_wdata(cfg_wdata),
+        .cfg_write(bus_write_reg),
+        .cfg_read(bus_read_reg),
+        .cfg_kind(bus_kind_reg),
+        .cfg_group(bus_group_reg),
+        .cfg_addr(bus_addr_reg),
+        .cfg_wdata(bus_wdata_reg),
         .cfg_rdata(engine_rdata)
     );
   end else begin : gen_dense
@@ -375,12 +394,12 @@ module stage #(
         .tile_valid(tile_valid),
         .tile_payload(tile_payload),
         .tile_pop(tile_pop),
-        .cfg_write(cfg_write),
-        .cfg_read(cfg_read),
-        .cfg_kind(cfg_kind),
-        .cfg_group(cfg_group),
-        .cfg_addr(cfg_addr),
-        .cfg_wdata(cfg_wdata),
+        .cfg_write(bus_write_reg),
+        .cfg_read(bus_read_reg),
+        .cfg_kind(bus_kind_reg),
+        .cfg_group(bus_group_reg),
+        .cfg_addr(bus_addr_reg),
+        .cfg_wdata(bus_wdata_reg),
         .cfg_rdata(engine_rdata)
     );
   end
@@ -417,12 +436,12 @@ module stage #(
       .wr_row(out_row),
       .wr_mask(out_mask),
       .wr_data(out_data),
-      .cfg_write(cfg_write),
-      .cfg_read(cfg_read),
-      .cfg_kind(cfg_kind),
-      .cfg_group(cfg_group[GROUP_BITS-1:0]),
-      .cfg_addr(cfg_addr),
-      .cfg_wdata(cfg_wdata),
+      .cfg_write(bus_write_reg),
+      .cfg_read(bus_read_reg),
+      .cfg_kind(bus_kind_reg),
+      .cfg_group(bus_group_reg[GROUP_BITS-1:0]),
+      .cfg_addr(bus_addr_reg),
+      .cfg_wdata(bus_wdata_reg),
       .cfg_rdata(drain_rdata)
   );
   always_ff @(posedge clk) cfg_rdata <= engine_rdata | drain_rdata;

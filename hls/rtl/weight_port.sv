@@ -12,7 +12,7 @@ module weight_port #(
     parameter int STAGE_BITS = 1,
     parameter int GROUP_BITS = 1,
     parameter int ADDR_BITS = 16,
-    parameter int READ_CYCLES = 12
+    parameter int READ_CYCLES = 13
 ) (
     input  logic                  clk,
     input  logic                  rst,
@@ -37,53 +37,102 @@ module weight_port #(
 );
   localparam int WAIT_BITS = $clog2(READ_CYCLES);
 
-  logic loading_reg, reading_reg, step, group_done, stage_done, image_done;
-  logic [STAGE_BITS-1:0] stage_reg;
-  logic [GROUP_BITS-1:0] group_reg;
-  logic [2:0] kind_reg, kind_next;
-  logic [ADDR_BITS-1:0] addr_reg, addr_next;
-
-  // The last place of every stage: constants, so that a comparison needs no adder.
-  function automatic logic [32*STAGES-1:0] last_of(input logic [32*STAGES-1:0] counts);
-    for (int i = 0; i < STAGES; i++) last_of[32*i+:32] = counts[32*i+:32] - 32'd1;
+  // Of every stage: the last place, and the one before it, as constants.
+  function automatic logic [32*STAGES-1:0] less(input logic [32*STAGES-1:0] counts, input int amount);
+    for (int i = 0; i < STAGES; i++) less[32*i+:32] = counts[32*i+:32] - 32'(amount);
   endfunction
-  localparam logic [32*STAGES-1:0] LAST_GROUP = last_of(GROUPS);
-  localparam logic [32*STAGES-1:0] LAST_ENTRY = last_of(ENTRIES);
-  localparam logic [32*STAGES-1:0] LAST_SLOT = last_of(SLOTS);
+  localparam logic [32*STAGES-1:0] LAST_GROUP = less(GROUPS, 1);
+  localparam logic [32*STAGES-1:0] LAST_ENTRY = less(ENTRIES, 1);
+  localparam logic [32*STAGES-1:0] BEFORE_LAST_ENTRY = less(ENTRIES, 2);
+  localparam logic [32*STAGES-1:0] LAST_SLOT = less(SLOTS, 1);
+  function automatic int all_words();
+    all_words = 0;
+    for (int i = 0; i < STAGES; i++) begin
+      all_words += 32'(GROUPS[32*i+:32] * (2 + ENTRIES[32*i+:32] + 3 * SLOTS[32*i+:32]));
+    end
+  endfunction
+  localparam int WORDS = all_words();
+  localparam int LEFT_BITS = $clog2(WORDS + 1);
 
-  logic entry_last, slot_last;
-  assign entry_last = addr_reg == LAST_ENTRY[32*32'(stage_reg)+:ADDR_BITS];
-  assign slot_last = addr_reg == LAST_SLOT[32*32'(stage_reg)+:ADDR_BITS];
-  assign group_done = (kind_reg == 3'd5) & slot_last;
-  assign stage_done = group_done & (group_reg == LAST_GROUP[32*32'(stage_reg)+:GROUP_BITS]);
-  assign image_done = stage_done & (stage_reg == STAGE_BITS'(STAGES - 1));
+  // Words to take or to send: kept apart from the walk, which follows a cycle later when loading.
+  logic loading_reg, reading_reg, final_reg, taken_reg, moved;
+  logic [LEFT_BITS-1:0] left_reg;
+  logic [31:0] word_reg;
+  assign moved = (loading_reg & in_valid) | (out_valid & out_ready);
+  assign in_ready = loading_reg;
+  always_ff @(posedge clk) begin
+    if (rst) begin
+      loading_reg <= 1'b0;
+      reading_reg <= 1'b0;
+      taken_reg <= 1'b0;
+    end else begin
+      loading_reg <= start_load | (loading_reg & ~(in_valid & final_reg));
+      reading_reg <= start_read | (reading_reg & ~(out_valid & out_ready & final_reg));
+      taken_reg <= loading_reg & in_valid;
+    end
+    if (start_load || start_read) begin
+      left_reg <= LEFT_BITS'(WORDS);
+      final_reg <= 1'b0;
+    end else if (moved) begin
+      left_reg <= left_reg - 1'b1;
+      final_reg <= left_reg == LEFT_BITS'(2);
+    end
+    word_reg <= in_word;
+  end
 
-  always_comb begin
-    kind_next = kind_reg + 3'd1;
-    addr_next = addr_reg;
-    case (kind_reg)
-      3'd2: begin
-        if (!entry_last) kind_next = 3'd2;
-        addr_next = entry_last ? '0 : addr_reg + 1'b1;
+  // The walk. What is the last of its kind is known in registers: a cycle after the counter that decides it,
+  // or, for entries, which may follow each other every cycle, with the step that leads there. A stage's
+  // first entry and last slot are at least two cycles behind the step to that stage.
+  logic step, entry_last_reg, slot_last_reg, group_last_reg, stage_last_reg, one_entry_reg, group_done;
+  logic [STAGE_BITS-1:0] stage_reg;
+  logic [GROUP_BITS-1:0] group_reg, last_group_reg;
+  logic [2:0] kind_reg;
+  logic [ADDR_BITS-1:0] addr_reg, before_last_entry_reg, last_slot_reg;
+  assign step = taken_reg | (out_valid & out_ready);
+  assign group_done = (kind_reg == 3'd5) & slot_last_reg;
+  always_ff @(posedge clk) begin
+    if (rst) begin
+      stage_reg <= '0;
+      group_reg <= '0;
+      kind_reg <= '0;
+      addr_reg <= '0;
+    end else if (step) begin
+      case (kind_reg)
+        3'd2: begin
+          kind_reg <= entry_last_reg ? 3'd3 : 3'd2;
+          addr_reg <= entry_last_reg ? '0 : addr_reg + 1'b1;
+        end
+        3'd5: begin
+          kind_reg <= slot_last_reg ? 3'd0 : 3'd3;
+          addr_reg <= slot_last_reg ? '0 : addr_reg + 1'b1;
+        end
+        default: kind_reg <= kind_reg + 3'd1;
+      endcase
+      if (group_done) begin
+        group_reg <= group_last_reg ? '0 : group_reg + 1'b1;
+        if (group_last_reg) stage_reg <= stage_last_reg ? '0 : stage_reg + 1'b1;
       end
-      3'd5: begin
-        kind_next = slot_last ? 3'd0 : 3'd3;
-        addr_next = slot_last ? '0 : addr_reg + 1'b1;
-      end
-      default: ;
-    endcase
+    end
+    last_group_reg <= LAST_GROUP[32*32'(stage_reg)+:GROUP_BITS];
+    last_slot_reg <= LAST_SLOT[32*32'(stage_reg)+:ADDR_BITS];
+    before_last_entry_reg <= BEFORE_LAST_ENTRY[32*32'(stage_reg)+:ADDR_BITS];
+    one_entry_reg <= LAST_ENTRY[32*32'(stage_reg)+:ADDR_BITS] == '0;
+    stage_last_reg <= stage_reg == STAGE_BITS'(STAGES - 1);
+    group_last_reg <= group_reg == last_group_reg;
+    slot_last_reg <= addr_reg == last_slot_reg;
+    if (step) begin
+      entry_last_reg <= kind_reg == 3'd2 ? addr_reg == before_last_entry_reg : one_entry_reg;
+    end
   end
 
   logic [WAIT_BITS-1:0] wait_reg;
   logic waited;
   assign waited = wait_reg == WAIT_BITS'(READ_CYCLES - 1);
-  assign step = (loading_reg & in_valid) | (out_valid & out_ready);
-  assign in_ready = loading_reg;
   assign out_valid = reading_reg & waited;
-  assign out_last = image_done;
-  assign done = ~loading_reg & ~reading_reg & ~write_reg;
+  assign out_last = final_reg;
+  assign done = ~loading_reg & ~reading_reg & ~taken_reg & ~write_reg;
 
-  // The bus is registered: a word is written in the cycle after it was taken.
+  // The bus is registered.
   logic write_reg;
   logic [STAGE_BITS-1:0] bus_stage_reg;
   logic [2:0] bus_kind_reg;
@@ -91,33 +140,14 @@ module weight_port #(
   logic [ADDR_BITS-1:0] bus_addr_reg;
   logic [31:0] bus_data_reg, read_reg;
   always_ff @(posedge clk) begin
-    if (rst) begin
-      loading_reg <= 1'b0;
-      reading_reg <= 1'b0;
-      write_reg <= 1'b0;
-      stage_reg <= '0;
-      group_reg <= '0;
-      kind_reg <= '0;
-      addr_reg <= '0;
-      wait_reg <= '0;
-    end else begin
-      loading_reg <= start_load | (loading_reg & ~(step & image_done));
-      reading_reg <= start_read | (reading_reg & ~(step & image_done));
-      write_reg <= loading_reg & in_valid;
-      if (step) begin
-        kind_reg <= kind_next;
-        addr_reg <= addr_next;
-        if (group_done) group_reg <= stage_done ? '0 : group_reg + 1'b1;
-        if (stage_done) stage_reg <= image_done ? '0 : stage_reg + 1'b1;
-      end
-      if (step || !reading_reg) wait_reg <= '0;
-      else if (!waited) wait_reg <= wait_reg + 1'b1;
-    end
+    write_reg <= taken_reg & ~rst;
+    if (rst || !reading_reg || (out_valid && out_ready)) wait_reg <= '0;
+    else if (!waited) wait_reg <= wait_reg + 1'b1;
     bus_stage_reg <= stage_reg;
     bus_kind_reg <= kind_reg;
     bus_group_reg <= group_reg;
     bus_addr_reg <= addr_reg;
-    bus_data_reg <= in_word;
+    bus_data_reg <= word_reg;
     read_reg <= cfg_rdata;
   end
   assign cfg_write = write_reg;

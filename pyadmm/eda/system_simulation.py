@@ -169,11 +169,11 @@ def build_dma_bench(cache: Path) -> Path:
         "dma_read",
         "dma_write",
         "gp_bridge",
-        "stream_register",
     )
     sources = {f"system/{name}.sv": files[f"system/{name}.sv"] for name in wanted}
     sources[f"cosim/{DMA_BENCH}.sv"] = (hls / "cosim" / f"{DMA_BENCH}.sv").read_text("utf-8")
-    sources["rtl/reset_sync.sv"] = (hls / "rtl" / "reset_sync.sv").read_text("utf-8")
+    for name in ("reset_sync", "stream_register"):
+        sources[f"rtl/{name}.sv"] = (hls / "rtl" / f"{name}.sv").read_text("utf-8")
     return build_program(sources, _testbench(DMA_BENCH, "-DPYADMM_STREAMS"), cache)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pyadmm.codegen.rtl import RtlOptions, generate_rtl
-from pyadmm.eda.rtl_simulation import cosim
+from pyadmm.eda.rtl_simulation import LiveTop, cosim, infer, load_weights
 from pyadmm.eda.verilator import build_simulator
 from pyadmm.model import InputSpec
 from pyadmm.model.types import QFormat
@@ -145,3 +145,26 @@ def test_logits_are_bit_exact(case: Callable[[], Case], simulators: Path) -> Non
     np.testing.assert_array_equal(free.logits, golden)
     stalled = cosim(simulator, built.weights, images, stalls=(4, 0.3, 0.3))
     np.testing.assert_array_equal(stalled.logits, golden)
+
+
+@pytest.mark.parametrize("case", [strides_and_ragged_tiles, windows_in_lock_step])
+@pytest.mark.parametrize(
+    ("source", "sink"), [(0.9, 0.0), (0.0, 0.9), (0.6, 0.6), (0.2, 0.9), (0.97, 0.97)]
+)
+def test_stalls_lose_and_double_no_word(
+    case: Callable[[], Case], source: float, sink: float, simulators: Path
+) -> None:
+    """Weights in, weights back, images in, logits out, all stalled at random: every word comes once, in
+    order, TLAST with the last one, nothing after it, and no input word is left or taken too much.
+    """
+    built, options = case()
+    build = generate_rtl(built.plan, options, built.model)
+    images = built.images(6)
+    with LiveTop(build_simulator(build, built.plan, simulators)) as live:
+        for seed in range(1, 4):
+            live.stall(seed, source, sink)
+            load_weights(live, built.weights)
+            np.testing.assert_array_equal(infer(live, images).logits, built.model.run(images))
+            live.advance(2000)
+            status = live.status()
+            assert (status.offered, status.waiting) == (0, 0)

@@ -51,7 +51,6 @@ MODULES = (
     "dma_read",
     "dma_write",
     "gp_bridge",
-    "stream_register",
 )
 REGISTERS = tuple(
     base + offset for base in (0, S2MM) for offset in (CONTROL, STATUS, ADDRESS, LENGTH)
@@ -401,7 +400,8 @@ def test_the_hosts_driver_drives_it(live: LiveSystem) -> None:
 def sources() -> list[Path]:
     hls = asset_dir("hls")
     files = [hls / "system" / f"{module}.sv" for module in MODULES]
-    return [*files, hls / "rtl" / "reset_sync.sv", hls / "cosim" / f"{DMA_BENCH}.sv"]
+    shared = [hls / "rtl" / f"{module}.sv" for module in ("reset_sync", "stream_register")]
+    return [*files, *shared, hls / "cosim" / f"{DMA_BENCH}.sv"]
 
 
 @pytest.mark.parametrize("module", [*MODULES, DMA_BENCH])

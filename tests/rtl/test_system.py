@@ -153,14 +153,23 @@ def test_buffers_lie_where_the_board_says(board: Accelerator) -> None:
 # Synthesis and lint
 
 
+def sources() -> list[Path]:
+    """The system, and the modules that it shares with the accelerator."""
+    return [*sorted((asset_dir("hls") / "system").glob("*.sv")), *shared()]
+
+
+def shared() -> list[Path]:
+    """Modules that the system shares with the accelerator."""
+    rtl = asset_dir("hls") / "rtl"
+    return [rtl / f"{module}.sv" for module in ("reset_sync", "stream_register")]
+
+
 def test_the_system_around_the_accelerator_is_small_and_fast(tmp_path: Path) -> None:
     """The chip with the processor's cell, the accelerator left out."""
     if importlib.util.find_spec("pyosys") is None:
         pytest.skip("synthesis needs the package pyosys, which is not installed")
     board = load_board("pynq-z2")
-    hls = asset_dir("hls")
-    files = [*sorted((hls / "system").glob("*.sv")), hls / "rtl" / "reset_sync.sv"]
-    design = yosys.Design.for_board(board, CHIP_TOP, [*files, empty_top(tmp_path)], {})
+    design = yosys.Design.for_board(board, CHIP_TOP, [*sources(), empty_top(tmp_path)], {})
     report = yosys.synthesise(replace(design, boxes=("pyadmm_top",)))
     assert report.resources.lut is not None
     assert report.clock_estimate_ns is not None
@@ -201,11 +210,10 @@ def test_streams_of_64_bits_pass_through_dma_and_memory(
 
 
 def test_the_system_is_lint_clean(simulators: Path, tmp_path: Path) -> None:
-    system = sorted((asset_dir("hls") / "system").glob("*.sv"))
-    files = [*system, asset_dir("hls") / "rtl" / "reset_sync.sv", empty_top(tmp_path)]
+    files = [*sources(), empty_top(tmp_path)]
     cells = {CHIP_TOP, "zynq7_processor"}
     lint([f for f in files if f.stem not in cells], SYSTEM_TOP, simulators / "lint_system.log")
     lint([*files, chip_cells(tmp_path)], CHIP_TOP, simulators / "lint_chip.log")
     BuildPlan(system_files(64)).write(tmp_path / "wide")
-    wide = [*(tmp_path / "wide" / "system").iterdir(), *files[-2:-1], empty_top(tmp_path, WIDE)]
+    wide = [*(tmp_path / "wide" / "system").iterdir(), *shared(), empty_top(tmp_path, WIDE)]
     lint(wide, SYSTEM_TOP, simulators / "lint_wide.log")
