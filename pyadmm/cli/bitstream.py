@@ -8,15 +8,18 @@ from pathlib import Path
 
 from pyadmm.cli.command import CHECK_FAILED, DONE, Command
 from pyadmm.cli.route import add_route_options, route_settings
-from pyadmm.deploy.bitstream import add_open_bitstream, bundle_folder
+from pyadmm.deploy.bitstream import add_open_bitstream, bundle_folder, chip_folder
 from pyadmm.deploy.bundle import read_bundle
-from pyadmm.eda.chip_flow import Chip
+from pyadmm.eda.bitstream import find_program
+from pyadmm.eda.bitstream_check import DECODER, check_bitstream
+from pyadmm.eda.chip_flow import BIT_FILE, Chip
 from pyadmm.eda.route_flow import RouteSettings
 from pyadmm.hardware.boards import load_board
 
 _EXAMPLES = """\
   pyadmm bitstream runs/my-run                     routes one seed
   pyadmm bitstream runs/my-run --seeds 4 --jobs 2  takes the fastest of four seeds
+  pyadmm bitstream runs/my-run --decode            also decodes the .bit and compares it with its FASM
 """
 
 
@@ -25,10 +28,23 @@ def _add_options(parser: ArgumentParser) -> None:
         "run", type=Path, metavar="RUN", help="folder of a run that completed the step 'deploy'"
     )
     add_route_options(parser)
+    parser.add_argument(
+        "--decode",
+        action="store_true",
+        help="decode the .bit with bit2fasm and compare it with the FASM that it was made of",
+    )
 
 
 def _execute(options: Namespace) -> int:
-    return build_open(options.run, route_settings(options))
+    if not options.decode:
+        return build_open(options.run, route_settings(options))
+    find_program(DECODER)  # before the hour that the bitstream takes
+    status = build_open(options.run, route_settings(options))
+    bit = chip_folder(options.run) / BIT_FILE
+    board = load_board(read_bundle(bundle_folder(options.run))[1].board)
+    decoded = check_bitstream(bit.with_suffix(".fasm"), bit, board.part)
+    print(decoded.summary)
+    return status if decoded.same else CHECK_FAILED
 
 
 def build_open(run: Path, settings: RouteSettings) -> int:
@@ -66,8 +82,8 @@ COMMAND = Command(
     "Put the RTL of a run into a whole Zynq-7000 chip (processor, DMA, bridge), map it with Yosys,\n"
     "place and route it with nextpnr-xilinx, write the .bit with project X-Ray's tools and the .hwh,\n"
     "and add both to RUN/deploy/rtl. The manifest gets the routed clock. The exit status is 1 if it is\n"
-    "slower than the board's. The variables OPENXC7, OPENXC7_CHIPDB and PRJXRAY_DB_DIR locate the\n"
-    "tools and their data.",
+    "slower than the board's, or a decoded .bit differs from its FASM. The variables OPENXC7,\n"
+    "OPENXC7_CHIPDB and PRJXRAY_DB_DIR locate the tools and their data.",
     _EXAMPLES,
 )
 

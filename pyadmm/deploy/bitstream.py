@@ -11,7 +11,8 @@ from pyadmm.core.errors import PyadmmError, ToolError
 from pyadmm.core.files import write_atomic
 from pyadmm.deploy.bundle import add_bitstream, read_dataflow, write_deploy
 from pyadmm.deploy.manifest import Manifest
-from pyadmm.eda.chip_flow import Chip, build_chip
+from pyadmm.eda.bitstream import bit_bin
+from pyadmm.eda.chip_flow import ROUTED_REPORT, Chip, build_chip
 from pyadmm.eda.route_flow import RouteSettings
 from pyadmm.eda.vendor.vivado import build_bitstream
 from pyadmm.hardware.boards import load_board
@@ -19,7 +20,8 @@ from pyadmm.hardware.plan import BuildPlan
 
 
 def add_open_bitstream(run: Path, settings: RouteSettings) -> tuple[Chip, float]:
-    """Build the whole chip of a run with openXC7 and add ``.bit`` and ``.hwh`` to its bundle.
+    """Build the whole chip of a run with openXC7 and add ``.bit``, ``.bit.bin`` and ``.hwh`` to its
+    bundle; the next report of the run has the routed clock.
 
     :param run: folder of a run up to ``deploy``.
     :returns: the chip, and the clock that the manifest got, MHz.
@@ -31,11 +33,15 @@ def add_open_bitstream(run: Path, settings: RouteSettings) -> tuple[Chip, float]
     build = _rtl(run / "build" / "rtl")
     _require_same(build, manifest)
     board = load_board(manifest.board)
-    chip = build_chip(build, board, settings, run / "build" / "chip")
+    chip = build_chip(build, board, settings, chip_folder(run))
+    report = run / "build" / "rtl" / ROUTED_REPORT
+    report.parent.mkdir(exist_ok=True)
+    write_atomic(report, chip.best.report.to_json())
     mhz = clock_mhz(chip.period_ns, board.clock_mhz)
     design = manifest.design
     hwh = chip_hwh(board, design.ip, design.vlnv, design.dma, mhz)
     write_atomic(chip.bit.with_suffix(".hwh"), hwh)
+    write_atomic(chip.bit.with_name(f"{chip.bit.name}.bin"), bit_bin(chip.bit.read_bytes()))
     write_deploy(deploy, add_bitstream(deploy, chip.bit, mhz))
     return chip, mhz
 
@@ -61,6 +67,11 @@ def add_vendor_bitstream(run: Path, timeout_s: float) -> Path:
 def bundle_folder(run: Path) -> Path:
     """Where a run keeps the bundle of its RTL."""
     return run / "deploy" / "rtl"
+
+
+def chip_folder(run: Path) -> Path:
+    """Where the files of a run's chip are made."""
+    return run / "build" / "chip"
 
 
 def clock_mhz(period_ns: float, board_mhz: float) -> float:

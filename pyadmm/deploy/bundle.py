@@ -49,6 +49,8 @@ from pyadmm.hardware.weight_image import weight_image
 from pyadmm.model import Add, AvgPool, CompressedModel, Concat, Lookup, MaxPool, Node, Product
 
 BUNDLE = "bundle"
+BIT_BIN = "design.bit.bin"
+"""The bitstream as Linux' fpga_manager takes it."""
 CLOCK_INDEX = 0
 MODES = {"infer": 0, "load": 1, "read_back": 2}
 VLNV = {"hls": "xilinx.com:hls:pyadmm_top:1.0", "rtl": "pyadmm:rtl:pyadmm_top:1.0"}
@@ -158,15 +160,20 @@ def _require_type(model: CompressedModel, dtype: str) -> None:
 
 
 def write_deploy(folder: Path, plan: BuildPlan) -> None:
-    """Write the plan; a wheel of earlier content, which has another name, goes."""
+    """Write the plan; a wheel of earlier content, which has another name, and the
+    :data:`BIT_BIN` of an earlier bitstream go.
+    """
     plan.write(folder)
+    if f"{BUNDLE}/{BIT_BIN}" not in plan.files:
+        (folder / BUNDLE / BIT_BIN).unlink(missing_ok=True)
     for wheel in folder.glob("pyadmm_host-*.whl"):
         if wheel.name not in plan.files:
             wheel.unlink()
 
 
 def add_bitstream(folder: Path, bit: Path, clock_mhz: float | None = None) -> BuildPlan:
-    """The deploy folder with a bitstream that was built after it; its ``.hwh`` is in the same folder.
+    """The deploy folder with a bitstream that was built after it; its ``.hwh`` is in the same folder,
+    and where there is one its ``.bit.bin``, as Linux' fpga_manager takes it.
 
     :param clock_mhz: the fastest clock of the bitstream; the board then runs it no faster.
     :raises PyadmmError: if a file is missing or the folder holds no bundle.
@@ -178,6 +185,9 @@ def add_bitstream(folder: Path, bit: Path, clock_mhz: float | None = None) -> Bu
             raise PyadmmError(f"deploy: {path} does not exist; .bit and .hwh belong together")
         contents.append(path.read_bytes())
     bitfile = add_bitstream_files(files, contents[0], contents[1])
+    files.pop(BIT_BIN, None)
+    if (swapped := bit.with_name(f"{bit.name}.bin")).is_file():
+        files[BIT_BIN] = swapped.read_bytes()
     files[MANIFEST] = manifest.with_bitstream(bitfile, clock_mhz).to_json()
     return bundle_files(files)
 

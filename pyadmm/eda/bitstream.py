@@ -67,23 +67,38 @@ def find_tools(part: str) -> BitstreamTools:
 
     :raises MissingToolError: where one is missing.
     """
+    return BitstreamTools(find_program(FRAMES), find_program(WRITER), find_database(part))
+
+
+def find_program(name: str) -> str:
+    """A program of project X-Ray, on the PATH or under ``OPENXC7``.
+
+    :raises MissingToolError: where it is missing.
+    """
     root = os.environ.get("OPENXC7")
     path = os.pathsep.join(filter(None, [root and f"{root}/bin", root, os.environ.get("PATH")]))
-    found = {name: shutil.which(name, path=path) for name in (FRAMES, WRITER)}
-    for name, program in found.items():
-        if program is None:
-            raise MissingToolError(f"{name} is not on the PATH nor under OPENXC7; {_REMEDY}")
-    for folder in _database_places(root):
+    program = shutil.which(name, path=path)
+    if program is None:
+        raise MissingToolError(f"{name} is not on the PATH nor under OPENXC7; {_REMEDY}")
+    return program
+
+
+def find_database(part: str) -> Path:
+    """X-Ray's folder of the family that knows ``part``.
+
+    :raises MissingToolError: where there is none.
+    """
+    for folder in _database_places():
         if (folder / part / "part.yaml").is_file():
-            return BitstreamTools(str(found[FRAMES]), str(found[WRITER]), folder)
+            return folder
     raise MissingToolError(
         f"bitstream: no {part}/part.yaml of project X-Ray's database; name its folder in "
         f"{DATABASE_VARIABLE}"
     )
 
 
-def _database_places(root: str | None) -> Iterator[Path]:
-    given = os.environ.get(DATABASE_VARIABLE)
+def _database_places() -> Iterator[Path]:
+    root, given = os.environ.get("OPENXC7"), os.environ.get(DATABASE_VARIABLE)
     bases = [Path(given)] if given else []
     bases += [Path(root) / place for place in _DATABASE_PLACES] if root else []
     for base in bases:
@@ -130,22 +145,43 @@ def read_bit(content: bytes) -> BitFacts:
 
     :raises ToolError: if it has no header, no IDCODE or no whole frames.
     """
-    part, data = _header(content)
-    begin = data.find(_SYNC)
-    if begin < 0:
-        raise ToolError("bitstream: no synchronisation word; the tool wrote no whole .bit")
-    idcode, words = 0, 0
-    for register, payload in _writes(data[begin + len(_SYNC) :]):
-        if register == _IDCODE and len(payload) == 4:
-            (idcode,) = struct.unpack(">I", payload)
-        elif register == _FRAME_DATA:
-            words += len(payload) // 4
+    part, _ = _header(content)
+    code = next((code for code in _payloads(content, _IDCODE) if len(code) == 4), bytes(4))
+    (idcode,) = struct.unpack(">I", code)
+    words = len(configuration_frames(content)) // 4
     if not idcode or not words or words % FRAME_WORDS:
         raise ToolError(
             f"bitstream: IDCODE 0x{idcode:08x} and {words} words of frames, which must be whole "
             f"frames of {FRAME_WORDS}; the .bit is damaged"
         )
     return BitFacts(part, len(content), idcode, words // FRAME_WORDS)
+
+
+def configuration_frames(content: bytes) -> bytes:
+    """The frames that a ``.bit`` writes, one after the other.
+
+    :raises ToolError: if it has no header or no synchronisation word.
+    """
+    return b"".join(_payloads(content, _FRAME_DATA))
+
+
+def bit_bin(content: bytes) -> bytes:
+    """A ``.bit`` as Linux' fpga_manager takes it (``.bit.bin``): no header, bytes of words reversed.
+
+    :raises ToolError: if it has no header.
+    """
+    data = _header(content)[1]
+    words = struct.unpack(f">{len(data) // 4}I", data[: len(data) // 4 * 4])
+    return struct.pack(f"<{len(words)}I", *words)
+
+
+def _payloads(content: bytes, register: int) -> Iterator[bytes]:
+    """What a ``.bit`` writes to one register of the configuration logic."""
+    _, data = _header(content)
+    begin = data.find(_SYNC)
+    if begin < 0:
+        raise ToolError("bitstream: no synchronisation word; the tool wrote no whole .bit")
+    return (payload for to, payload in _writes(data[begin + len(_SYNC) :]) if to == register)
 
 
 def _header(content: bytes) -> tuple[str, bytes]:

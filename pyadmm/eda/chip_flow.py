@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,10 @@ from pyadmm.hardware.boards import Board
 from pyadmm.hardware.plan import BuildPlan
 
 _MAPPING_TIMEOUT_S = 3600.0
+BIT_FILE = "design.bit"
+"""The bitstream in a chip's folder; the FASM beside it is the one that it was made of."""
+ROUTED_REPORT = Path("reports") / "openxc7.json"
+"""Where the report of the routed chip lies in the folder of its RTL build."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ def build_chip(build: BuildPlan, board: Board, settings: RouteSettings, folder: 
     """Bitstream of an RTL build inside the system of ``hls/system``, on the chip of ``board``.
 
     :param build: as :func:`pyadmm.codegen.rtl.generate_rtl` gives it.
-    :param folder: gets ``design.bit``, the netlist, and FASM and log of every seed.
+    :param folder: gets :data:`BIT_FILE`, the netlist, and FASM and log of every seed.
     :raises PyadmmError: for a board whose chip is none of openXC7's.
     :raises ToolError: where a tool is missing, fails or runs out of time.
     """
@@ -62,8 +67,9 @@ def build_chip(build: BuildPlan, board: Board, settings: RouteSettings, folder: 
     )
     runs = place_and_route(job, settings.seeds, settings.jobs, folder)
     best = min(runs, key=lambda run: run.report.clock_estimate_ns or float("inf"))
-    bit = folder / "design.bit"
+    bit = folder / BIT_FILE
     facts = write_bitstream(folder / f"seed{best.seed}.fasm", board.part, bit)
+    shutil.copyfile(folder / f"seed{best.seed}.fasm", bit.with_suffix(".fasm"))
     return Chip(bit, facts, best, tuple(runs))
 
 

@@ -1,7 +1,8 @@
-"""Reports that the vendor's tools left in a run's build folders, for the next run of the flow.
+"""Reports that tools left in a run's build folders, for the next run of the flow.
 
-The flow never starts a vendor tool: ``docs/guide/vendor-tools.md`` says how. Where their reports are found, the
-figures nearest to the chip take the place of the modelled ones.
+The flow itself starts no vendor tool (``docs/guide/vendor-tools.md`` says how) and routes nothing
+(``pyadmm bitstream``). Where their reports are found, the figures nearest to the chip take the place of
+the modelled and estimated ones.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pyadmm.eda.calibration import TRUST, best_basis, calibrate
+from pyadmm.eda.chip_flow import ROUTED_REPORT
 from pyadmm.eda.reports import SynthesisReport
 from pyadmm.eda.vendor import vitis, vivado
 
@@ -29,6 +31,8 @@ def find_reports(build_dirs: list[Path]) -> list[SynthesisReport]:
         if (folder / "reports" / "post_route_utilization.rpt").is_file():
             whole = vivado.read_implementation(folder)
             reports.append(vivado.instance_report(whole, INSTANCE))
+        if (routed := folder / ROUTED_REPORT).is_file():
+            reports.append(SynthesisReport.from_json(routed.read_text(encoding="utf-8")))
     return reports
 
 
@@ -63,6 +67,6 @@ def set_aside(build_dir: Path, digest: str) -> None:
 
 
 def nearest_report(build_dirs: list[Path]) -> SynthesisReport | None:
-    """The report nearest to the chip; ``None`` where no vendor tool has run."""
+    """The report nearest to the chip; ``None`` where no tool has left one."""
     reports = find_reports(build_dirs)
     return best_basis(reports) if reports else None

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pyadmm.core.errors import PyadmmError
+from pyadmm.eda.chip_flow import ROUTED_REPORT
 from pyadmm.eda.reports import ResourceUse, SynthesisReport
 from pyadmm.flow.vendor_reports import calibration_lines, nearest_report, set_aside
 
@@ -26,6 +27,20 @@ def test_a_csynth_report_is_found(tmp_path: Path) -> None:
     assert report is not None
     assert report.stage == "csynth"
     assert report.resources.lut is not None
+
+
+def test_a_routed_report_of_open_tools_is_nearer_to_the_chip(tmp_path: Path) -> None:
+    folder = tmp_path / "hls" / "reports"
+    folder.mkdir(parents=True)
+    shutil.copy(RECORDED, folder / "csynth.xml")
+    routed = SynthesisReport(
+        "pyadmm_zynq7", "nextpnr-xilinx", "post-route", clock_estimate_ns=11.9,
+        resources=ResourceUse(lut=4_341),
+    )  # fmt: skip
+    file = tmp_path / "rtl" / ROUTED_REPORT
+    file.parent.mkdir(parents=True)
+    file.write_text(routed.to_json())
+    assert nearest_report([tmp_path / "hls", tmp_path / "rtl"]) == routed
 
 
 def test_a_truncated_report_is_named(tmp_path: Path) -> None:

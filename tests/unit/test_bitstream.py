@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import struct
 import sys
 from pathlib import Path
@@ -17,7 +19,16 @@ from pyadmm.cli import run as run_command
 from pyadmm.codegen.rtl import generate_rtl
 from pyadmm.core.errors import MissingToolError, ToolError
 from pyadmm.deploy.bundle import Design, plan_deploy
-from pyadmm.eda.bitstream import FRAME_WORDS, BitFacts, find_tools, read_bit, write_bitstream
+from pyadmm.eda.bitstream import (
+    FRAME_WORDS,
+    BitFacts,
+    bit_bin,
+    find_tools,
+    read_bit,
+    write_bitstream,
+)
+from pyadmm.eda.bitstream_check import check_bitstream, set_bits
+from pyadmm.flow.vendor_reports import nearest_report
 from tests.host.models import small_model, small_pack, small_plan
 
 from .test_openxc7 import PART, REPLAY, standin, without_yosys
@@ -45,7 +56,15 @@ BIT = make_bit(packets())
 
 def test_a_bit_tells_its_chip_and_frames() -> None:
     assert read_bit(BIT) == BitFacts(PART, len(BIT), IDCODE, 3)
-    assert bit_to_bin(BIT)[16:20] == b"\x66\x55\x99\xaa"
+    assert bit_bin(BIT)[16:20] == b"\x66\x55\x99\xaa"
+    assert bit_bin(BIT) == bit_to_bin(BIT)
+
+
+def test_set_bits_leave_the_check_sums_of_frames_out() -> None:
+    """Words 0 to 302 of the frames hold their number; word 50 of each has 13 bits of its own."""
+    ones = sum(word.bit_count() for word in range(3 * FRAME_WORDS))
+    sums = sum((word & 0x1FFF).bit_count() for word in (50, 151, 252))
+    assert set_bits(BIT) == ones - sums
 
 
 @pytest.mark.parametrize(
@@ -123,6 +142,89 @@ def test_a_missing_tool_or_database_is_named(
         find_tools(PART)
 
 
+# Decoding
+
+FASM = """\
+CLBLL_L_X2Y50.SLICEL_X0.ALUT.INIT[3:0] = 4'b0101
+CLBLL_L_X2Y50.SLICEL_X0.AFF.ZRST
+CLBLL_L_X2Y50.SLICEL_X0.PRECYINIT.C0
+INT_L_X2Y50.BYP_ALT0.VCC_WIRE
+"""
+DECODED = """\
+CLBLL_L_X2Y50.SLICEL_X0.ALUT.INIT[0]
+CLBLL_L_X2Y50.SLICEL_X0.ALUT.INIT[2]
+CLBLL_L_X2Y50.SLICEL_X0.AFF.ZRST
+CLBLL_L_X2Y50.SLICEL_X0.DFFMUX.ZERO
+CFG_X1Y1.ALWAYS_ON
+"""
+UNKNOWN = '{ unknown_bit = "00400b00_1_2", unknown_segment = "0x00400b00" }'
+
+
+def decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """``bit2fasm`` that writes ``text``, and what X-Ray's database says of the tiles in it."""
+    xray(tmp_path, monkeypatch)
+    program(tmp_path / "openxc7" / "bin", "bitread", "")
+    program(
+        tmp_path / "openxc7" / "bin",
+        "bit2fasm",
+        f"assert pathlib.Path(sys.argv[-1]).read_bytes() == {BIT!r}\nprint({text!r}, end='')",
+    )
+    database = tmp_path / "db" / "zynq7"
+    tiles = {"CLBLL_L_X2Y50": "CLBLL_L", "INT_L_X2Y50": "INT_L", "CFG_X1Y1": "CFG"}
+    (database / "xc7z020").mkdir()
+    (database / "xc7z020" / "tilegrid.json").write_text(
+        json.dumps({tile: {"type": kind} for tile, kind in tiles.items()})
+    )
+    (database / PART / "required_features.fasm").write_text("CFG_X1Y1.ALWAYS_ON\n")
+    (database / "ppips_int_l.db").write_text("INT_L.BYP_ALT0.VCC_WIRE default\n")
+    (database / "segbits_clbll_l.db").write_text(
+        "CLBLL_L.SLICEL_X0.AFF.ZRST 01_07\nCLBLL_L.SLICEL_X0.PRECYINIT.C0 !01_11 !31_12\n"
+        "CLBLL_L.SLICEL_X0.DFFMUX.ZERO !02_07\nCLBLL_L.SLICEL_X0.BFF.ZINI 31_03 !31_04\n"
+    )
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> tuple[Path, Path]:
+    """FASM and the ``.bit`` of it."""
+    fasm, bit = tmp_path / "made.fasm", tmp_path / "made.bit"
+    fasm.write_text(FASM)
+    bit.write_bytes(BIT)
+    return fasm, bit
+
+
+def test_a_bit_decodes_to_its_fasm(
+    made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fixed wires, zeros and what every bitstream of the part has are no difference."""
+    decoder(tmp_path, monkeypatch, DECODED)
+    decoded = check_bitstream(*made, PART)
+    assert decoded.same
+    assert (decoded.features, decoded.wires, decoded.bits) == (3, 2, set_bits(BIT))
+    assert "0 of them unknown; 3 of 3 features of the FASM come back" in decoded.summary
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (DECODED.replace("CLBLL_L_X2Y50.SLICEL_X0.AFF.ZRST\n", ""), "1 lost: CLBLL_L_X2Y50.S"),
+        (DECODED.replace("INIT[2]", "INIT[3]"), r"INIT\[2\]; 1 not in the FASM: .*INIT\[3\]"),
+        (DECODED + "CLBLL_L_X2Y50.SLICEL_X0.BFF.ZINI\n", "not in the FASM: .*BFF.ZINI"),
+        (DECODED + UNKNOWN, "1 of them unknown"),
+    ],
+)
+def test_every_difference_is_seen(
+    made: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    message: str,
+) -> None:
+    decoder(tmp_path, monkeypatch, text)
+    decoded = check_bitstream(*made, PART)
+    assert not decoded.same
+    assert re.search(message, decoded.summary)
+
+
 # The command
 
 
@@ -154,7 +256,11 @@ def test_the_command_adds_the_bitstream_with_its_routed_clock(
     manifest = read_manifest(run / "deploy" / "rtl" / "bundle")
     assert manifest.design.bitfile is not None
     assert manifest.design.bitfile.read_bytes() == BIT
+    assert manifest.design.bitfile.with_name("design.bit.bin").read_bytes() == bit_to_bin(BIT)
     assert manifest.clock_mhz == 100
+    report = nearest_report([run / "build" / "rtl"])
+    assert report is not None
+    assert (report.stage, report.clock_estimate_ns) == ("post-route", 6.681)
     instances = read_hwh(manifest.design.bitfile.with_suffix(".hwh")).instances
     assert instances["axi_dma_0"].kind == "pyadmm:rtl:axi_dma:7.1"
     assert (tmp_path / "count").read_text() == "run\nrun\n"
