@@ -21,15 +21,17 @@ from pyadmm import container
 from pyadmm.breakeven.cases import layer_case
 from pyadmm.breakeven.kernels import kernel_stage
 from pyadmm.breakeven.post_route import route_kernel
-from pyadmm.codegen.rtl import generate_rtl
+from pyadmm.codegen.rtl import TOP_FILE, generate_rtl
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic
 from pyadmm.eda.openxc7 import median_period, typical
 from pyadmm.eda.route_flow import RouteResult, RouteSettings, route_build
+from pyadmm.eda.routed_simulation import RoutedCheck, check_routed
 from pyadmm.hardware.boards import Board, load_board
 from pyadmm.hardware.design_space import search
 from pyadmm.hardware.mapping import plan_accelerator
-from pyadmm.hardware.plan import KernelConfig, StagePlan
+from pyadmm.hardware.plan import AcceleratorPlan, BuildPlan, KernelConfig, StagePlan
+from pyadmm.model import CompressedModel
 from pyadmm.model.compact import compact
 
 HERE = Path(__file__).parent
@@ -41,11 +43,15 @@ Flow = Callable[[Board, RouteSettings], RouteResult]
 
 @dataclass(frozen=True)
 class Row:
-    """One design of one state of the RTL, routed with some seeds; the run nearest to the median."""
+    """One design of one state of the RTL, routed with some seeds; the run nearest to the median.
+
+    :param mapped_lut: as synthesis counts them; empty in rows from before they were kept.
+    """
 
     design: str
     rtl: str
     board: str
+    mapped_lut: float | None
     lut: float | None
     ff: float | None
     dsp: float | None
@@ -87,10 +93,19 @@ class Accelerator:
 
     def __call__(self, board: Board, settings: RouteSettings) -> RouteResult:
         """Route it."""
+        return route_build(self._design(board)[2], board, settings)
+
+    def simulate(self, board: Board, keep: Path, seed: int, images: int) -> RoutedCheck:
+        """Run random images through the netlist that routing with ``seed`` left in ``keep``."""
+        model, plan, build = self._design(board)
+        top = str(build.files[TOP_FILE])
+        return check_routed(model, plan, top, keep, seed=seed, images=images)
+
+    def _design(self, board: Board) -> tuple[CompressedModel, AcceleratorPlan, BuildPlan]:
         model = compact(container.load(HERE.parent / "models" / self.model))
         configs = search(model, board, share=self.share).best.configs
-        build = generate_rtl(plan_accelerator(model, board, configs), model=model)
-        return route_build(build, board, settings)
+        plan = plan_accelerator(model, board, configs)
+        return model, plan, generate_rtl(plan, model=model)
 
 
 DESIGNS: dict[str, Flow] = {
@@ -112,6 +127,7 @@ def row(name: str, rtl: str, board: Board, result: RouteResult) -> Row:
         name,
         rtl,
         board.name,
+        _whole(result.mapped_lut),
         *map(_whole, (use.lut, use.ff, use.dsp, use.bram18)),
         round(result.estimate_ns, 2),
         round(median_period(result.runs), 2),
@@ -137,10 +153,21 @@ def store(rows: Sequence[Row], path: Path = RESULTS) -> None:
     new = {(each.design, each.rtl) for each in rows}
     kept = [each for each in kept if (each["design"], each["rtl"]) not in new]
     text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(sorted([*kept, *map(asdict, rows)], key=lambda each: each["design"]))
     write_atomic(path, text.getvalue())
+
+
+def _simulated_wrong(name: str, board: Board, settings: RouteSettings, images: int) -> bool:
+    """Whether the routed netlist of a seed gave other logits than the integer model."""
+    design, wrong = DESIGNS[name], 0
+    if images and isinstance(design, Accelerator) and settings.keep is not None:
+        for seed in settings.seeds:
+            check = design.simulate(board, settings.keep, seed, images)
+            print(f"{name}, seed {seed}: {check.summary}")
+            wrong += check.wrong
+    return bool(wrong)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -152,21 +179,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     parser.add_argument("--target-ns", type=float, default=8.0, help="what placement aims at")
     parser.add_argument("--rtl", default="present", help="what to call this state of the RTL")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep netlists, FASM and logs")
+    parser.add_argument(
+        "--simulate", type=int, default=0, metavar="N",
+        help="simulate the routed netlists of accelerators on N random images; needs --keep",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
+    if options.simulate and options.keep is None:
+        parser.error("--simulate needs --keep")
     board = load_board(options.board)
     seeds = tuple(range(1, options.seeds + 1))
     status = 0
     for name in options.designs:
+        keep = options.keep and options.keep / name
         try:
-            settings = RouteSettings(seeds, options.jobs, options.target_ns)
+            settings = RouteSettings(seeds, options.jobs, options.target_ns, keep=keep)
             result = DESIGNS[name](board, settings)
+            made = row(name, options.rtl, board, result)
+            store([made])
+            print(made)
+            status |= _simulated_wrong(name, board, settings, options.simulate)
         except PyadmmError as error:
             print(f"{name}: {error}", file=sys.stderr)
             status = 1
-            continue
-        made = row(name, options.rtl, board, result)
-        store([made])
-        print(made)
     return status
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from pyadmm.breakeven.cases import LayerCase
 from pyadmm.breakeven.kernels import kernel_stage
+from pyadmm.breakeven.measure import kernel_sources
 from pyadmm.breakeven.results import BreakEven, CurvePoint, KernelPoint
 from pyadmm.core.assets import asset_dir
 from pyadmm.core.errors import PyadmmError
@@ -21,6 +23,7 @@ from pyadmm.hardware.boards import Board
 from pyadmm.hardware.plan import StagePlan, engine_shape, selects_products
 
 TOP = "route_kernel"
+_PARTS = ("dense_engine", "frame_buffer", "sparse_engine")
 Shape = tuple[str, int, int]
 """Family, tile rows and groups: what decides a kernel's paths; memory depths hardly do."""
 
@@ -44,9 +47,15 @@ def route_kernel(stage: StagePlan, board: Board, settings: RouteSettings) -> Rou
 
     :raises ToolError: where a tool is missing, fails or runs out of time.
     """
-    hls = asset_dir("hls")
-    sources = [hls / "route" / "route_kernel.sv", *sorted((hls / "rtl").glob("*.sv"))]
-    return route_module(TOP, sources, kernel_parameters(stage), board, settings, use_dsp=False)
+    return route_module(
+        TOP, kernel_files(), kernel_parameters(stage), board, settings, use_dsp=False
+    )
+
+
+def kernel_files() -> list[Path]:
+    """The kernel between its frame and the harness, and the modules that it needs."""
+    needed = {path for top in _PARTS for path in kernel_sources(top)}
+    return [asset_dir("hls") / "route" / f"{TOP}.sv", *sorted(needed)]
 
 
 def at_routed_clocks(

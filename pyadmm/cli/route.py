@@ -13,9 +13,10 @@ from pyadmm.codegen.rtl import TOP_FILE, generate_rtl
 from pyadmm.core.files import write_atomic
 from pyadmm.eda.openxc7 import DEFAULT_MEMORY_GIB, DEFAULT_TIMEOUT_S, median_period, typical
 from pyadmm.eda.route_flow import RouteResult, RouteSettings, route_build
+from pyadmm.eda.route_model import ROUTE_MODEL
 from pyadmm.eda.routed_simulation import check_routed
 from pyadmm.hardware.boards import Board, load_board
-from pyadmm.hardware.design_space import CHIP_SHARE, search
+from pyadmm.hardware.design_space import CHIP_SHARE, chip_limit, search
 from pyadmm.hardware.lowering import hardware_form
 from pyadmm.hardware.mapping import plan_accelerator
 
@@ -73,8 +74,9 @@ def _add_options(parser: ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="FILE", help="an .admm file")
     board_option(parser)
     parser.add_argument(
-        "--share", type=float, default=CHIP_SHARE, metavar="PART",
-        help=f"share of the chip that the search may use (default {CHIP_SHARE:g})",
+        "--share", type=float, metavar="PART",
+        help="share of the chip that the search may use (default: of the LUTs that of the largest design "
+        f"that was routed on the board, {CHIP_SHARE:g} of the rest)",
     )  # fmt: skip
     add_route_options(parser)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the report as JSON")
@@ -101,7 +103,8 @@ def _routed(options: Namespace) -> int:
     board = load_board(options.board)
     settings = route_settings(options, options.keep)
     model = hardware_form(container.load(options.model))
-    configs = search(model, board, share=options.share).best.configs
+    limit = chip_limit(board, options.share, open_tools=True)
+    configs = search(model, board, budget=limit).best.configs
     plan = plan_accelerator(model, board, configs)
     build = generate_rtl(plan, model=model)
     result = route_build(build, board, settings)
@@ -129,7 +132,8 @@ def text(result: RouteResult, board: Board, clock_ns: float) -> str:
         [
             f"{report.design} on {board.name}, {report.tool} {report.version}: {use}",
             f"routed {period:.2f} ns, {1e3 / period:.0f} MHz; {clock_ns:g} ns {verdict} "
-            f"(seeds: {periods}; estimate before placement {result.estimate_ns:.2f})",
+            f"(seeds: {periods}; estimate before placement {result.estimate_ns:.2f}, from which "
+            f"{ROUTE_MODEL.period_ns(result.estimate_ns, result.mapped_lut):.2f} was to be expected)",
             *report.notes,
         ]
     )

@@ -7,6 +7,8 @@ from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
+
 from pyadmm import datasets, settings, zoo
 from pyadmm.cli.bitstream import build_open
 from pyadmm.cli.command import DONE, SKIPPED, Command, guarded
@@ -147,6 +149,13 @@ def _add_hardware_options(parser: ArgumentParser) -> None:
         help="synthesise the RTL of the whole accelerator (default: yes, some minutes)",
     )
     add(
+        "--chip-share",
+        type=float,
+        metavar="PART",
+        help="share of the chip that an accelerator may take (default 0.8; with --bitstream openxc7, of "
+        "the LUTs, the largest share that was routed on the board)",
+    )
+    add(
         "--architecture",
         metavar="NAME",
         help="dataflow: an engine for every layer (default); sequential: one array that all layers "
@@ -198,7 +207,10 @@ def configuration(options: Namespace) -> FlowConfig:
     """The configuration of parsed options: the file's, overridden by what the line says."""
     base = FlowConfig() if options.config is None else read_config(options.config)
     given = {name: value for name, value in vars(options).items() if name not in _NOT_FIELDS}
-    return base.override({k: v for k, v in given.items() if v is not None}, "command line")
+    config = base.override({k: v for k, v in given.items() if v is not None}, "command line")
+    if options.bitstream != "openxc7":
+        return config
+    return config.override({"open_tools": True}, "command line")
 
 
 def dry_run(config: FlowConfig, reporter: Reporter) -> None:
@@ -234,7 +246,12 @@ def _execute(options: Namespace, line: Sequence[str]) -> int:
         return SKIPPED
     if options.bitstream and result.absent:
         raise PyadmmError(f"--bitstream: no bitstream was made: {NO_BITSTREAM}")
-    return _bitstream(options.bitstream, config) if options.bitstream else DONE
+    if not options.bitstream:
+        return DONE
+    status = _bitstream(options.bitstream, config)
+    # Once more, with every step stored: the report gets the clock of the routed design.
+    run(config, Reporter(Console(quiet=True)), ["pyadmm run", *line])
+    return status
 
 
 def _require_deploy(config: FlowConfig) -> None:

@@ -9,7 +9,7 @@ from pyadmm.core.errors import CheckError, PyadmmError
 from pyadmm.eda.hierarchical_synthesis import synthesise_build
 from pyadmm.eda.reports import SynthesisReport
 from pyadmm.hardware.boards import Board
-from pyadmm.hardware.design_space import CHIP_SHARE, SearchResult, search
+from pyadmm.hardware.design_space import SearchResult, search
 from pyadmm.hardware.plan import BuildPlan, KernelConfig
 from pyadmm.model import CompressedModel
 from pyadmm.model.types import Resources
@@ -22,7 +22,8 @@ def search_and_synthesise(
     model: CompressedModel,
     board: Board,
     build: Callable[[Mapping[str, KernelConfig]], BuildPlan],
-    find: Callable[[CompressedModel, Resources | None], SearchResult],
+    find: Callable[[CompressedModel, Resources], SearchResult],
+    limit: Resources,
 ) -> SearchResult:
     """Search kernels, synthesise them, and search again with a smaller budget while they are too
     large.
@@ -30,14 +31,14 @@ def search_and_synthesise(
     The model of the search is off by some per cent either way, and it fills its budget.
 
     :param build: the RTL of ``model`` with some kernels.
-    :param find: the search, within a budget or within :data:`CHIP_SHARE` of the chip.
-    :returns: the first choice whose synthesised accelerator fits :data:`CHIP_SHARE` of the chip, or
-        the last of :data:`MOST_SEARCHES`.
+    :param find: the search within a budget.
+    :param limit: what the accelerator may take of the chip.
+    :returns: the first choice whose synthesised accelerator fits ``limit``, or the last of
+        :data:`MOST_SEARCHES`.
     :raises PyadmmError: as :func:`~pyadmm.hardware.design_space.search` for the first choice.
     :raises ToolError: as :func:`synthesise_build`.
     """
-    found = find(model, None)
-    limit = board.resources.scaled(CHIP_SHARE)
+    found = find(model, limit)
     for _ in range(MOST_SEARCHES - 1):
         report = synthesise_build(build(found.configs), board)
         need = Resources(**report.resources.known())
@@ -56,20 +57,20 @@ def require_fit(
     modelled: Resources,
     model: CompressedModel,
     board: Board,
-    share: float = CHIP_SHARE,
+    limit: Resources,
 ) -> None:
-    """Raise where the synthesised accelerator takes more than ``share`` of the chip.
+    """Raise where the synthesised accelerator takes more than ``limit`` of the chip.
 
     :param modelled: what the search took it to need; with it the error can name the fastest
         configuration that is expected to fit.
     :raises CheckError: every resource that is short, its need, its limit, and what to do.
     """
-    limit = board.resources.scaled(share)
     need = Resources(**report.resources.known())
     over = need.over(limit)
     if over:
         short = "; ".join(
-            f"{name}: needs {used:,.0f}, limit {most:,.0f} ({share:.0%} of the chip)"
+            f"{name}: needs {used:,.0f}, limit {most:,.0f} "
+            f"({most / getattr(board.resources, name):.0%} of the chip)"
             for name, (used, most) in over.items()
         )
         raise CheckError(

@@ -44,6 +44,7 @@ _BEL = re.compile(r"(?P<site>.+)/(?P<letter>[A-D])[56]LUT\Z")
 # Pins of banks 13, 34 and 35 that boards with this package lead somewhere; only the site matters.
 _HARNESS_PINS = {"clk_pin": "H16", "reset_pin": "D19", "shift_pin": "D20", "parity_pin": "R14"}
 _HARNESS_PACKAGE = "clg400"
+_LESS = "use less of the chip ('pyadmm run --chip-share', 'pyadmm route --share')"
 
 
 @dataclass(frozen=True)
@@ -338,7 +339,7 @@ def _advice(job: RouteJob, log: Path) -> str:
         f"placement did not end: {separate} DSP blocks stand alone, and {TOOL} 0.8 puts those only "
         "into the lower half of each pair: cascade some or use fewer than half of the chip's"
         if separate
-        else "placement did not end: use less of the chip, or give it more time"
+        else f"placement did not end: {_LESS}, or give it more time"
     )
 
 
@@ -356,7 +357,7 @@ def _routing_advice(log: str, cells: Sequence[Mapping[str, Any]]) -> str:
             f"routing did not end: {left}shift registers and LUT RAMs have {len(enables)} write "
             "enables, and two of them in one slice are never routed: map with synth_xilinx -nosrl"
         )
-    return f"routing did not end: {left}use less of the chip, another seed, or more time"
+    return f"routing did not end: {left}{_LESS}, another seed, or more time"
 
 
 def _cascaded(cell: Mapping[str, Any]) -> bool:

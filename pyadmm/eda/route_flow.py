@@ -10,9 +10,11 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pyadmm.codegen.hls import TOP
 from pyadmm.core.errors import PyadmmError
@@ -69,10 +71,12 @@ class RouteResult:
     """A module routed with every seed.
 
     :param estimate_ns: period of the same netlist by the fan-out model, before placement.
+    :param mapped_lut: LUTs as synthesis counts them; placement adds some behind carry chains.
     """
 
     estimate_ns: float
     runs: tuple[Routed, ...]
+    mapped_lut: float
 
 
 def route_build(build: BuildPlan, board: Board, settings: RouteSettings) -> RouteResult:
@@ -125,7 +129,10 @@ def route_module(
     runs = place_and_route(job, settings.seeds, settings.jobs, settings.keep)
     if settings.keep is not None:
         shutil.copyfile(netlist, settings.keep / MAPPED)
-    return RouteResult(_estimate(netlist), tuple(runs))
+    cells = _own_cells(netlist)
+    mapped = yosys.count_resources(Counter(cell["type"] for cell in cells.values()))
+    assert mapped.lut is not None
+    return RouteResult(_estimate(cells), tuple(runs), mapped.lut)
 
 
 def _mapped(
@@ -159,13 +166,16 @@ def _mapped(
     return file
 
 
-def _estimate(netlist: Path) -> float:
-    """Period by the fan-out model, pads left out."""
+def _own_cells(netlist: Path) -> dict[str, Any]:
+    """The cells of a mapped netlist, pads and clock buffers left out."""
     modules = json.loads(netlist.read_text(encoding="utf-8"))["modules"]
-    module = modules[yosys.PLACED_TOP]
-    cells = {
+    return {
         name: cell
-        for name, cell in module["cells"].items()
+        for name, cell in modules[yosys.PLACED_TOP]["cells"].items()
         if cell["type"] not in ("IBUF", "OBUF", "BUFG")
     }
+
+
+def _estimate(cells: Mapping[str, Any]) -> float:
+    """Period by the fan-out model."""
     return estimate_clock({"cells": cells, "ports": {}}, SERIES7).period_ns

@@ -17,7 +17,16 @@ from pyadmm.hardware.sequential.array import named_array
 Architecture = Literal["dataflow", "sequential", "auto"]
 DATAFLOW: Literal["dataflow"] = "dataflow"
 SEQUENTIAL: Literal["sequential"] = "sequential"
-_DATAFLOW_ONLY = ("unrolled", "packed", "compare", "hardware_aware", "balance", "break_even")
+_DATAFLOW_ONLY = (
+    "unrolled",
+    "packed",
+    "chip_share",
+    "open_tools",
+    "compare",
+    "hardware_aware",
+    "balance",
+    "break_even",
+)
 """Options that plan or measure engines of single layers."""
 
 
@@ -55,6 +64,9 @@ class FlowConfig:
     :param unrolled: let the search use kernels whose weights are constants of the hardware: faster
         and smaller, but no other model can be loaded.
     :param packed: the driver packs the network's input integers, two of 4 bits to a byte.
+    :param chip_share: share of every resource of the chip that an accelerator may take; ``None``: 80 %.
+    :param open_tools: choose kernels that openXC7 can place and route: where no ``chip_share`` is given,
+        within the board's ``routed_share`` of the LUTs, and in half of the DSP blocks.
     :param architecture: ``dataflow`` gives every layer an engine of its own; ``sequential`` makes a
         program for one array that all layers share, with weights in memory; ``auto`` takes
         dataflow where a design fits the board, else the array.
@@ -86,6 +98,8 @@ class FlowConfig:
     simulate_board: bool = False
     unrolled: bool = False
     packed: bool = False
+    chip_share: float | None = None
+    open_tools: bool = False
     architecture: Architecture = DATAFLOW
     array: str | None = None
     compare: bool = False
@@ -152,6 +166,10 @@ class FlowConfig:
             raise PyadmmError(
                 "teacher and teacher_weights belong together: a network and the file of its "
                 "trained weights"
+            )
+        if self.chip_share is not None and not 0 < self.chip_share <= 1:
+            raise PyadmmError(
+                f"field chip_share must be above 0 and at most 1, not {self.chip_share:g}"
             )
         _ = self.array_size
         if self.architecture == SEQUENTIAL:

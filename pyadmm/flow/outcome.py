@@ -11,6 +11,7 @@ import numpy as np
 
 from pyadmm.core.errors import CheckError
 from pyadmm.eda.reports import SynthesisReport
+from pyadmm.eda.route_model import ROUTE_MODEL
 from pyadmm.hardware.boards import Board
 from pyadmm.hardware.design_space import CHIP_SHARE
 
@@ -45,8 +46,13 @@ def require_equal(check: str, what: str, found: np.ndarray, golden: np.ndarray) 
         )
 
 
-def synthesis_facts(report: SynthesisReport, board: Board) -> tuple[str, dict[str, Any]]:
-    """What a synthesis found: a line for the user, and facts for the report."""
+def synthesis_facts(
+    report: SynthesisReport, board: Board, share: float = CHIP_SHARE
+) -> tuple[str, dict[str, Any]]:
+    """What a synthesis found: a line for the user, and facts for the report.
+
+    :param share: of the chip's LUTs that the design may take.
+    """
     used = report.resources.known()
     parts = ", ".join(
         f"{name.upper()} {value:,.0f} ({value / most:.0%})"
@@ -56,8 +62,12 @@ def synthesis_facts(report: SynthesisReport, board: Board) -> tuple[str, dict[st
     facts = {
         "resources": used,
         "clock_ns": report.clock_estimate_ns,
-        "share": CHIP_SHARE,
+        "share": share,
         "tool": report.version or report.tool,
         "notes": list(report.notes),
     }
-    return f"{facts['tool']}: {parts}; clock estimate {report.clock_estimate_ns:.1f} ns", facts
+    assert report.clock_estimate_ns is not None
+    assert report.resources.lut is not None
+    routed = ROUTE_MODEL.period_ns(report.clock_estimate_ns, report.resources.lut)
+    clock = f"clock estimate {report.clock_estimate_ns:.1f} ns, about {routed:.1f} ns when routed"
+    return f"{facts['tool']}: {parts}; {clock}", facts

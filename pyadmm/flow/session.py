@@ -46,7 +46,7 @@ from pyadmm.flow.forecast import MOST_WEIGHTS, obstacle, obstacle_of, sketch
 from pyadmm.flow.store import file_digest
 from pyadmm.flow.subject import Subject, resolve, teacher_of
 from pyadmm.hardware.boards import Board, load_board
-from pyadmm.hardware.design_space import CHIP_SHARE, SearchResult, search
+from pyadmm.hardware.design_space import SearchResult, chip_limit, search
 from pyadmm.hardware.lowering import hardware_form
 from pyadmm.hardware.mapping import plan_accelerator
 from pyadmm.hardware.plan import AcceleratorPlan, BuildPlan, KernelConfig
@@ -364,7 +364,7 @@ class Session:
     def _cycles(self, model: CompressedModel) -> float:
         """Cycles between two images (modelled); infinite where ``model`` does not fit the board."""
         try:
-            return self._search(model).best.interval
+            return self._search(model, self.chip_limit).best.interval
         except PyadmmError:
             return math.inf
 
@@ -426,13 +426,19 @@ class Session:
         if self.config.synthesis:
             try:
                 return area_closure.search_and_synthesise(
-                    self.compact, self.board, self._rtl_with, self._search
+                    self.compact, self.board, self._rtl_with, self._search, self.chip_limit
                 )
             except ToolError as error:
                 self._unsynthesised = error
-        return self._search(self.compact)
+        return self._search(self.compact, self.chip_limit)
 
-    def _search(self, model: CompressedModel, budget: Resources | None = None) -> SearchResult:
+    @property
+    def chip_limit(self) -> Resources:
+        """What the accelerator may take of the chip."""
+        config = self.config
+        return chip_limit(self.board, config.chip_share, open_tools=config.open_tools)
+
+    def _search(self, model: CompressedModel, budget: Resources) -> SearchResult:
         """The kernels of ``model`` as the configuration lets them be chosen."""
         return search(
             model,
@@ -506,7 +512,9 @@ class Session:
     def require_fit(self) -> None:
         """Raise where the synthesised accelerator is too large for the board."""
         modelled = self.kernels.best.resources
-        area_closure.require_fit(self.synthesis, modelled, self.compact, self.board, CHIP_SHARE)
+        area_closure.require_fit(
+            self.synthesis, modelled, self.compact, self.board, self.chip_limit
+        )
 
     @cached_property
     def sequential(self) -> Compiled:

@@ -268,7 +268,8 @@ def _synth(session: Session) -> Outcome:
     except ToolError as error:
         return Outcome("no result", {}, failure=str(error))
     write_atomic(session.synthesis_file, report.to_json() + "\n")
-    text, facts = synthesis_facts(report, session.board)
+    share = session.chip_limit.lut / session.board.resources.lut
+    text, facts = synthesis_facts(report, session.board, share)
     try:
         session.require_fit()
     except PyadmmError as error:
@@ -400,7 +401,7 @@ def _sees_hardware(session: Session) -> bool:
 
 def _choices(session: Session) -> list[Any]:
     """What of the configuration decides the accelerator of a model."""
-    return [session.config.unrolled, asdict(session.config.stream)]
+    return [session.config.unrolled, asdict(session.config.stream), asdict(session.chip_limit)]
 
 
 def _architecture(session: Session) -> list[str]:

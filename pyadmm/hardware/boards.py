@@ -14,6 +14,7 @@ from pyadmm.model.types import Resources
 Family = Literal["zynq7000", "zynqmp"]
 Text = Annotated[str, Rule("non-empty text", bool)]
 Rate = Annotated[float, Rule("a positive number", lambda rate: rate > 0)]
+Share = Annotated[float, Rule("above 0 and at most 1", lambda share: 0 < share <= 1)]
 Whole = Annotated[int, Rule("a whole number", lambda count: count >= 0)]
 
 
@@ -49,6 +50,8 @@ class Board:
     :param source: documents that the figures come from.
     :param memory: ports to the memory and the rate that they sustain; ``None`` where the board file does not
         say, which only the layer-sequential architecture minds.
+    :param routed_share: share of the chip's LUTs, as synthesis counts them, of the largest design that
+        was routed with open tools (openXC7); ``None``: nothing is known.
     """
 
     name: Text
@@ -62,6 +65,7 @@ class Board:
     resources: Resources
     source: Text
     memory: MemoryPorts | None = None
+    routed_share: Share | None = None
 
     @property
     def clock_ns(self) -> float:

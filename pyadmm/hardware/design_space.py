@@ -56,6 +56,8 @@ from pyadmm.model.types import Resources
 BASIS = "modelled"
 CHIP_SHARE = 0.8
 """Share of every resource of the chip that a network may take."""
+_LONE_DSP_SHARE = 0.5
+"""Share of the DSP blocks that openXC7 places: one without cascade only in the lower half of a pair."""
 _RUNNERS_UP = 4
 _MOST_CONSTANTS = 4096
 """Weights of a layer up to which unrolling it is considered."""
@@ -236,6 +238,21 @@ def _row_line(row: ElementwisePlan) -> str:
         f"{row.steps:,} cycles, LUT {use.lut:,.0f}, BRAM18 {use.bram18:,.0f}, "
         f"URAM {use.uram:,.0f}, DSP {use.dsp:,.0f}"
     )
+
+
+def chip_limit(board: Board, share: float | None = None, *, open_tools: bool = False) -> Resources:
+    """What an accelerator may take of the chip of ``board``.
+
+    :param share: of every resource; ``None``: :data:`CHIP_SHARE`.
+    :param open_tools: what openXC7 routes: where no share is given, the board's ``routed_share`` of
+        the LUTs, and never more DSP blocks than it places.
+    """
+    chip = board.resources
+    limit = chip.scaled(CHIP_SHARE if share is None else share)
+    if not open_tools:
+        return limit
+    luts = limit.lut if share is not None else chip.lut * (board.routed_share or CHIP_SHARE)
+    return replace(limit, lut=luts, dsp=min(limit.dsp, _LONE_DSP_SHARE * chip.dsp))
 
 
 def search(

@@ -18,7 +18,7 @@ from pyadmm.eda.area_closure import MOST_SEARCHES, require_fit, search_and_synth
 from pyadmm.eda.hierarchical_synthesis import synthesise_build
 from pyadmm.eda.reports import ResourceUse, SynthesisReport
 from pyadmm.hardware.boards import load_board
-from pyadmm.hardware.design_space import CHIP_SHARE, search
+from pyadmm.hardware.design_space import CHIP_SHARE, chip_limit, search
 from pyadmm.model import InputSpec
 from pyadmm.model.types import QFormat, Resources
 from tests.hls.chains import Recipe
@@ -27,6 +27,7 @@ from tests.rtl.designs import Design, design, small_lenet, sparse
 pytestmark = pytest.mark.slow
 
 BOARD = load_board("pynq-z2")
+LIMIT = chip_limit(BOARD)
 TOLERANCE = 0.05
 """Between the sum of the modules and the whole design in one run, LUT and FF."""
 needs_pyosys = pytest.mark.skipif(
@@ -84,7 +85,7 @@ def report_of(use: Resources) -> SynthesisReport:
 
 def test_a_design_that_fits_passes() -> None:
     model = small_lenet().model
-    require_fit(report_of(BOARD.resources.scaled(0.8)), Resources(), model, BOARD)
+    require_fit(report_of(LIMIT), Resources(), model, BOARD, LIMIT)
 
 
 def test_what_does_not_fit_names_resource_need_limit_and_remedy() -> None:
@@ -95,9 +96,10 @@ def test_what_does_not_fit_names_resource_need_limit_and_remedy() -> None:
         r"\(80% of the chip\); the fastest configuration expected to fit takes [\d,]+ cycles"
     )
     with pytest.raises(PyadmmError, match=message):
-        require_fit(report_of(replace(modelled, lut=50_000)), modelled, model, BOARD)
+        require_fit(report_of(replace(modelled, lut=50_000)), modelled, model, BOARD, LIMIT)
+    small = Resources(lut=1)
     with pytest.raises(PyadmmError, match="no smaller kernels are expected to fit"):
-        require_fit(report_of(replace(modelled, lut=50_000)), Resources(lut=1), model, BOARD)
+        require_fit(report_of(replace(modelled, lut=50_000)), small, model, BOARD, LIMIT)
 
 
 @pytest.mark.parametrize("excess", [1.0, 1.4, 100.0])
@@ -125,10 +127,10 @@ def test_kernels_are_searched_again_while_synthesis_finds_them_too_large(
         return found[-1]
 
     monkeypatch.setattr(area_closure, "synthesise_build", synthesised)
+    limit = chip_limit(board)
     result = search_and_synthesise(
-        model, board, build, lambda model, budget: remembered(model, board, budget=budget)
+        model, board, build, lambda model, budget: remembered(model, board, budget=budget), limit
     )
-    limit = board.resources.scaled(CHIP_SHARE)
     if excess == 1.0:
         assert len(asked) == 1
         assert asked[0].fits(limit)

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments.routed_designs import DESIGNS, Kernel, Row, row, store
-from pyadmm.breakeven.post_route import kernel_parameters
-from pyadmm.core.assets import asset_dir
+from pyadmm.breakeven.post_route import kernel_files, kernel_parameters
 from pyadmm.eda.openxc7 import Routed
 from pyadmm.eda.reports import ResourceUse, SynthesisReport
 from pyadmm.eda.route_flow import RouteResult
@@ -17,15 +16,13 @@ from pyadmm.eda.verilator import verilate
 from pyadmm.hardware.boards import load_board
 
 KERNELS = {name: design for name, design in DESIGNS.items() if isinstance(design, Kernel)}
-RTL = asset_dir("hls") / "rtl"
 
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_the_kernels_are_lint_clean_with_their_parameters(name: str, simulators: Path) -> None:
     given = [f"-G{key}={value}" for key, value in kernel_parameters(KERNELS[name].stage()).items()]
-    source = asset_dir("hls") / "route" / "route_kernel.sv"
     arguments = ["--lint-only", "-Wall", *given, "--top-module", "route_kernel"]
-    verilate([*arguments, source, *sorted(RTL.glob("*.sv"))], simulators / f"lint_{name}.log")
+    verilate([*arguments, *kernel_files()], simulators / f"lint_{name}.log")
 
 
 def run(seed: int, period: float, lut: float) -> Routed:
@@ -42,10 +39,10 @@ def run(seed: int, period: float, lut: float) -> Routed:
 
 
 def test_a_row_holds_the_run_nearest_to_the_median(tmp_path: Path) -> None:
-    result = RouteResult(5.25, (run(1, 9.5, 101), run(2, 8.0, 102), run(3, 8.5, 103)))
+    result = RouteResult(5.25, (run(1, 9.5, 101), run(2, 8.0, 102), run(3, 8.5, 103)), 95)
     made = row("small", "after", load_board("pynq-z2"), result)
     assert made == Row(
-        "small", "after", "pynq-z2", 103, 7, 1, 3, 5.25, 8.5, "1:9.50 2:8.00 3:8.50",
+        "small", "after", "pynq-z2", 95, 103, 7, 1, 3, 5.25, 8.5, "1:9.50 2:8.00 3:8.50",
         "nextpnr-xilinx 0.8.2", 2.0, "slowest path of seed 3",
     )  # fmt: skip
 
@@ -56,7 +53,7 @@ def test_the_table_keeps_one_row_a_design_and_state(tmp_path: Path) -> None:
     for name, state, period in (
         ("b", "before", 12.0), ("b", "after", 9.0), ("a", "after", 8.0), ("b", "after", 8.75),
     ):  # fmt: skip
-        store([row(name, state, board, RouteResult(5.0, (run(1, period, 9),)))], table)
+        store([row(name, state, board, RouteResult(5.0, (run(1, period, 9),), 8))], table)
     with table.open(encoding="utf-8", newline="") as file:
         kept = [(each["design"], each["rtl"], each["routed_ns"]) for each in csv.DictReader(file)]
     assert kept == [("a", "after", "8.0"), ("b", "before", "12.0"), ("b", "after", "8.75")]

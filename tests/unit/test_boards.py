@@ -129,6 +129,8 @@ def test_the_command_shows_ports_and_sustained_rates(
     [
         ("clock_mhz", -1, "clock_mhz must be a positive number"),
         ("clock_mhz", True, "clock_mhz must be a positive number"),
+        ("routed_share", 0, "routed_share must be above 0 and at most 1"),
+        ("routed_share", "half", "routed_share must be above 0 and at most 1"),
         ("family", "virtex", "family must be one of"),
         ("source", "", "source must be non-empty text"),
         ("resources", {"lut": 1}, r"resources: field ff must be present"),

@@ -66,7 +66,7 @@ class Router:
             Routed(seed, 1.0, report(period))
             for seed, period in zip(settings.seeds, self.periods[stage.config.family], strict=True)
         ]
-        return RouteResult(5.0, tuple(runs))
+        return RouteResult(5.0, tuple(runs), 9)
 
 
 def report(period: float) -> SynthesisReport:
