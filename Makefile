@@ -46,7 +46,7 @@ format: ## Mend what ruff can mend
 	$(BIN)/python -m ruff format .
 
 docs: ## Build the documentation site into site/, strictly
-	$(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 # A second environment with the real pynq, which pins numpy < 2: for --simulate-board and its tests.
 board-sim: ## Make the Python environment of the simulated board

@@ -38,22 +38,19 @@ from pyadmm.core.files import cache_dir
 from pyadmm.datasets import DataSet
 from pyadmm.eda import area_closure, hierarchical_synthesis, verilator
 from pyadmm.eda.reports import SynthesisReport
-from pyadmm.eda.sequential_synthesis import synthesise_array
 from pyadmm.eda.verilator import RtlSimulator
+from pyadmm.flow.array import ArrayOfRun
 from pyadmm.flow.config import DATAFLOW, SEQUENTIAL, FlowConfig
 from pyadmm.flow.console import Reporter
 from pyadmm.flow.forecast import MOST_WEIGHTS, obstacle, obstacle_of, sketch
 from pyadmm.flow.store import file_digest
 from pyadmm.flow.subject import Subject, resolve, teacher_of
-from pyadmm.hardware.boards import Board, load_board
 from pyadmm.hardware.design_space import SearchResult, chip_limit, search
 from pyadmm.hardware.lowering import hardware_form
 from pyadmm.hardware.mapping import plan_accelerator
 from pyadmm.hardware.plan import AcceleratorPlan, BuildPlan, KernelConfig
-from pyadmm.hardware.sequential.area import largest_array, require_room
-from pyadmm.hardware.sequential.array import SequentialArray
 from pyadmm.hardware.sequential.compiler import Compiled, compile_model
-from pyadmm.hardware.sequential.roofline import best_images, sustained_bytes_per_cycle
+from pyadmm.hardware.sequential.roofline import best_images
 from pyadmm.model import CompressedModel
 from pyadmm.model.reorder import sort_channels
 from pyadmm.model.types import Resources
@@ -78,17 +75,15 @@ def model_digest(source: str | None, module: nn.Module, network: Network) -> str
     return digest_of(source, shown, network.state())
 
 
-class Session:
+class Session(ArrayOfRun):
     """One run of the flow.
 
     :raises PyadmmError: at once for an unknown board, model or preset, or impossible settings.
     """
 
     def __init__(self, config: FlowConfig, reporter: Reporter) -> None:
-        self.config = config
+        super().__init__(config)
         self.reporter = reporter
-        self.run_dir = config.run_dir
-        self.board: Board = load_board(config.board)
         if config.architecture == SEQUENTIAL:
             # A board that lacks the facts or the room is refused before any training.
             _ = self.memory_rate, self.array
@@ -521,34 +516,6 @@ class Session:
         """The program of the compressed model for the layer-sequential array."""
         return best_images(self.model, self.array, self.memory_rate)
 
-    @cached_property
-    def array(self) -> SequentialArray:
-        """The layer-sequential array: as asked for, or the largest one that fits the board (modelled).
-
-        :raises PyadmmError: where it does not fit.
-        """
-        if self.config.array_size is None:
-            return largest_array(self.board)
-        groups, lanes = self.config.array_size
-        require_room(groups, lanes, self.board)
-        return SequentialArray(groups=groups, lanes=lanes)
-
-    @property
-    def array_name(self) -> str:
-        """Groups and lanes of the array, ``GxV``; empty where the board has no room for one."""
-        try:
-            return f"{self.array.groups}x{self.array.lanes}"
-        except PyadmmError:
-            return ""
-
-    @cached_property
-    def array_synthesis(self) -> SynthesisReport:
-        """What the open flow says of the array, which is the same for every network.
-
-        :raises ToolError: as :func:`~pyadmm.eda.sequential_synthesis.synthesise_array`.
-        """
-        return synthesise_array(self.array, self.board)
-
     def array_obstacle(self) -> str:
         """Why there will be no program for the layer-sequential array; empty where there will be one.
 
@@ -563,44 +530,6 @@ class Session:
                 f"there will be no program for the sequential array on {self.board.name}: {error}"
             )
         return ""
-
-    @property
-    def memory_rate(self) -> float:
-        """Bytes per cycle that the board's memory sustains.
-
-        :raises PyadmmError: where the board's file does not say.
-        """
-        return sustained_bytes_per_cycle(self.board)
-
-    @property
-    def sequential_dir(self) -> Path:
-        """Folder of the layer-sequential array and its program."""
-        return self.run_dir / "accelerator" / "sequential"
-
-    @property
-    def synthesis_file(self) -> Path:
-        """Path of the synthesis report of the whole accelerator."""
-        return self.run_dir / "synthesis.json"
-
-    @property
-    def cosim_file(self) -> Path:
-        """Path of the cycles that RTL simulation counted."""
-        return self.run_dir / "cosim.json"
-
-    @property
-    def hls_dir(self) -> Path:
-        """Folder of the accelerator in HLS C++."""
-        return self.run_dir / "build" / "hls"
-
-    @property
-    def rtl_dir(self) -> Path:
-        """Folder of the accelerator in SystemVerilog."""
-        return self.run_dir / "build" / "rtl"
-
-    @property
-    def deploy_dir(self) -> Path:
-        """Folder of the bundles for the board."""
-        return self.run_dir / "deploy"
 
     @cached_property
     def rtl_simulator(self) -> RtlSimulator:
