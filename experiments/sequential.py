@@ -1,27 +1,34 @@
 """Images per second of the layer-sequential array: ``python -m experiments.sequential NETWORK…``.
 
 Cycles are counted by simulating the RTL on whole images with the memory model below, and every output is
-compared with the golden model. LeNet-5 and ResNet-20 are the trained models of ``models/``; the other
-networks have their published shapes and *random* weights at the densities of :data:`DENSITIES`: cycles
-depend on the positions of the weights, not on what they compute. The clock is the board's target, not a
-routed one. The memory moves what the board sustains (``boards/*.json``), entries, maps in and maps out together.
+compared with the golden model. LeNet-5 and ResNet-20 are the trained models of ``models/``. With ``--data-dir``
+the ONNX files of :data:`~experiments.sequential_imports.IMPORTS` are quantised without training and their own
+images are used. The other networks have their published shapes and *random* weights at the densities of
+:data:`~experiments.sequential_networks.DENSITIES`, and random images: cycles depend on the positions of the
+weights, not on what they compute. The clock is the board's target, not a routed one. The memory moves what the
+board's file says that it sustains, entries, maps in and maps out together. A count that was interrupted goes on
+where it stood.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import io
+import json
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from experiments.sequential_imports import IMPORTS, SHIPPED, imported, real_images, shipped
 from experiments.sequential_networks import SHAPES, random_network
-from pyadmm.container.codec import load
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import cache_dir, write_atomic
 from pyadmm.eda.sequential_simulation import (
@@ -31,21 +38,24 @@ from pyadmm.eda.sequential_simulation import (
     infer,
     place,
 )
-from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.boards import Board, load_board
 from pyadmm.hardware.sequential.array import SequentialArray
-from pyadmm.hardware.sequential.compiler import Compiled, compile_model
+from pyadmm.hardware.sequential.compiler import Compiled
 from pyadmm.hardware.sequential.roofline import best_images, sustained_bytes_per_cycle
 from pyadmm.model import CompressedLayer, CompressedModel
 
 RESULTS = Path(__file__).parent / "results" / "sequential.csv"
-MODELS = Path(__file__).parents[1] / "models"
-TRAINED = {"lenet5-quick": "lenet5-quick-seed0", "resnet20-cifar10": "resnet20-cifar10"}
-BOARD = "pynq-z2"
+ARRAYS = {
+    "pynq-z2": SequentialArray(),
+    "kv260": SequentialArray(),
+    "zcu104": SequentialArray(groups=8),
+}
+"""The largest array that each board has room for: a buffer's copy for two groups takes 128 BRAM18."""
 LATENCY = 30
-"""Cycles from a burst's address to its first word. This is a guess; on a PYNQ-Z2 reads of 128 bytes one after the
-other were measured to take 37 cycles (github.com/ammrat13/pynqz2-ram-tester)."""
-IMAGES = {"alexnet": 4, "vgg16": 1, "resnet50": 1}
-"""Images per run of the program; for all others the roofline chooses."""
+"""A guess; on a PYNQ-Z2 reads of 128 bytes one after the other were measured to take 37 cycles
+(github.com/ammrat13/pynqz2-ram-tester)."""
+_KEPT_SECONDS = 20.0
+"""After so long the state of a count is written again."""
 
 
 @dataclass(frozen=True)
@@ -82,37 +92,88 @@ class Count:
         return self.cycles / self.images
 
 
-def memory_rate() -> float:
-    """Bytes per cycle that the memory of the board sustains."""
-    return sustained_bytes_per_cycle(load_board(BOARD))
+@dataclass(frozen=True)
+class Subject:
+    """A network on a board.
+
+    :param images: of the network's data, or None for random ones.
+    """
+
+    model: CompressedModel
+    board: Board
+    images: NDArray[np.uint8] | None = None
+
+    @property
+    def array(self) -> SequentialArray:
+        """The array of the board."""
+        return ARRAYS[self.board.name]
+
+    @property
+    def rate(self) -> float:
+        """Bytes per cycle that the memory sustains."""
+        return sustained_bytes_per_cycle(self.board)
+
+    def compiled(self) -> Compiled:
+        """The program, for as many images per run as suit it."""
+        return best_images(self.model, self.array, self.rate)
+
+    def data(self, total: int) -> NDArray[np.uint8]:
+        """The first ``total`` images; after the last one comes the first one again."""
+        if self.images is not None:
+            return self.images[np.arange(total) % len(self.images)]
+        shape = (total, *self.model.input.shape)
+        return np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
 
 
-def compiled_for(model: CompressedModel, array: SequentialArray) -> Compiled:
-    """The program of ``model``, for as many images per run as suit it."""
-    if model.name in IMAGES:
-        return compile_model(model, array, IMAGES[model.name])
-    return best_images(model, array, memory_rate())
-
-
-def count(compiled: Compiled, total: int) -> Count:
-    """Simulate ``total`` random images and compare them all.
+def count(subject: Subject, compiled: Compiled, total: int) -> Count:
+    """Simulate ``total`` images and compare them all, from where an earlier count of the same program stopped.
 
     :raises PyadmmError: where an output differs from the golden model.
     """
-    model, array, batch = compiled.model, compiled.program.array, compiled.images
-    data = np.random.default_rng(1).integers(0, 256, (total, *model.input.shape)).astype(np.uint8)
-    cycles = 0
-    program = build_sequential(array, cache_dir() / "simulators")
-    with SequentialTop(program, compiled.program.memory_bytes) as top:
-        top.memory(MemoryModel(LATENCY, memory_rate()))
+    model, batch = subject.model, compiled.images
+    data, kept = subject.data(total), time.monotonic()
+    simulator = build_sequential(subject.array, cache_dir() / "simulators")
+    state = _State.of(compiled, simulator, subject.rate, data)
+    with SequentialTop(simulator, compiled.program.memory_bytes) as top:
+        top.memory(MemoryModel(LATENCY, subject.rate))
         place(top, compiled)
-        for first in range(0, total, batch):
+        for first in range(state.images, total, batch):
             images = data[first : first + batch]
             logits, result = infer(top, compiled, images)
             if not np.array_equal(logits, model.run(images)):
                 raise PyadmmError(f"{model.name}: image {first} differs from the golden model")
-            cycles += result.cycles
-    return Count(compiled, total, cycles)
+            state.images, state.cycles = first + batch, state.cycles + result.cycles
+            if time.monotonic() - kept > _KEPT_SECONDS or first + batch >= total:
+                state.keep()
+                kept = time.monotonic()
+    return Count(compiled, total, state.cycles)
+
+
+@dataclass
+class _State:
+    """How far a count has come, in a file of the cache."""
+
+    path: Path
+    images: int = 0
+    cycles: int = 0
+
+    @classmethod
+    def of(
+        cls, compiled: Compiled, simulator: Path, rate: float, data: NDArray[np.uint8]
+    ) -> _State:
+        """The state of an earlier count of the same program, simulator and images, or the start."""
+        digest = hashlib.sha256(compiled.program.image + data.tobytes())
+        digest.update(f"{simulator.parent.name} {rate} {LATENCY}".encode())
+        path = cache_dir() / "sequential_counts" / f"{digest.hexdigest()[:24]}.json"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return cls(path)
+        held = json.loads(path.read_text(encoding="utf-8"))
+        return cls(path, held["images"], held["cycles"])
+
+    def keep(self) -> None:
+        """Write the state."""
+        write_atomic(self.path, json.dumps({"images": self.images, "cycles": self.cycles}))
 
 
 def ideal_cycles(model: CompressedModel, array: SequentialArray) -> float:
@@ -124,12 +185,20 @@ def ideal_cycles(model: CompressedModel, array: SequentialArray) -> float:
     return work / array.macs_per_cycle
 
 
-def network(name: str, dense: bool = False) -> CompressedModel:
-    """The trained model, or a random one of the published shapes."""
-    if name in SHAPES:
-        return random_network(name, dense)
-    model = load(MODELS / f"{TRAINED[name]}.admm")
-    return _filled(model) if dense else model
+def subject_of(name: str, board: Board, folder: Path | None) -> Subject:
+    """The trained network with its images, or one of random weights where there is no ``folder``.
+
+    :raises PyadmmError: for a network that needs a folder.
+    """
+    if name in SHIPPED:
+        return Subject(shipped(name), board, real_images(name, folder) if folder else None)
+    if name in IMPORTS and folder:
+        return Subject(imported(name, folder), board, real_images(name, folder))
+    if name not in SHAPES:
+        raise PyadmmError(
+            f"network {name}: needs --data-dir, a folder with networks/*.onnx and data"
+        )
+    return Subject(random_network(name), board)
 
 
 def _filled(model: CompressedModel) -> CompressedModel:
@@ -151,66 +220,72 @@ def _filled(model: CompressedModel) -> CompressedModel:
     return CompressedModel(model.name, model.input, tuple(nodes))
 
 
-def measure(name: str, total: int, with_dense: bool) -> Row:
+def measure(name: str, subject: Subject, total: int, with_dense: bool) -> Row:
     """Simulate one network, and its dense form where asked."""
-    array, board = SequentialArray(), load_board(BOARD)
-    model = network(name)
-    compiled = compiled_for(model, array)
-    batch = compiled.images
-    total = -(-total // batch) * batch
-    counted = count(compiled, total)
-    speedup = ""
-    if with_dense:
-        other = compiled_for(network(name, dense=True), array)
-        dense = count(other, other.images)
-        speedup = f"{dense.per_image / counted.per_image:.2f}"
+    model, array, board = subject.model, subject.array, subject.board
+    compiled = subject.compiled()
+    total = -(-total // compiled.images) * compiled.images
+    counted = count(subject, compiled, total)
     bits = sorted({layer.weight_bits for layer in model.layers})
+    random = name in SHAPES and subject.images is None
     return Row(
         network=name,
-        board=BOARD,
+        board=board.name,
         weights_left=f"1/{model.pruning_ratio:.1f}",
         weight_bits="/".join(map(str, bits)),
         lanes=f"{array.groups}x{array.lanes}",
-        images_per_run=batch,
+        images_per_run=compiled.images,
         cycles_per_image=round(counted.per_image),
         clock_mhz=board.clock_mhz,
         clock_basis="target",
         images_per_s=round(board.clock_mhz * 1e6 / counted.per_image, 1),
         images_equal=f"{total}/{total}",
         array_efficiency=round(ideal_cycles(model, array) / counted.per_image, 3),
-        speedup_over_dense=speedup,
-        weights="random" if name in SHAPES else "trained",
+        speedup_over_dense=f"{_dense(subject) / counted.per_image:.2f}" if with_dense else "",
+        weights="random" if random else "trained",
     )
 
 
+def _dense(subject: Subject) -> float:
+    """Cycles an image of the network with a weight at every position."""
+    dense = replace(subject, model=_filled(subject.model))
+    compiled = dense.compiled()
+    return count(dense, compiled, compiled.images).per_image
+
+
 def merged(fresh: Sequence[Row], path: Path) -> str:
-    """The CSV of ``path`` with ``fresh`` rows in place of those of the same networks."""
-    rows: dict[str, Mapping[str, object]] = {}
+    """The CSV of ``path`` with ``fresh`` rows in place of those of the same networks and boards."""
+    rows: dict[tuple[str, str], Mapping[str, object]] = {}
     if path.is_file():
         with path.open(encoding="utf-8", newline="") as file:
-            rows = {row["network"]: row for row in csv.DictReader(file)}
-    rows |= {row.network: asdict(row) for row in fresh}
+            rows = {(row["network"], row["board"]): row for row in csv.DictReader(file)}
+    rows |= {(row.network, row.board): asdict(row) for row in fresh}
     out = io.StringIO()
     writer = csv.DictWriter(out, list(Row.__dataclass_fields__), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows[name] for name in sorted(rows))
+    writer.writerows(rows[key] for key in sorted(rows))
     return out.getvalue()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure the networks named; the results go to ``results/sequential.csv``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    known = sorted((*TRAINED, *SHAPES))
+    known = sorted({*SHIPPED, *SHAPES, *IMPORTS})
     parser.add_argument("networks", nargs="*", default=known, help=f"any of {', '.join(known)}")
+    parser.add_argument("--board", default="pynq-z2", choices=list(ARRAYS))
     parser.add_argument("--images", type=int, default=2, help="images to simulate, at least")
     parser.add_argument("--dense", action="store_true", help="simulate the dense network too")
+    parser.add_argument("--data-dir", type=Path, default=os.environ.get("PYADMM_DATA_DIR"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(argv)
     for name in options.networks:
         if name not in known:
             parser.error(f"network {name!r} is unknown; choose from {', '.join(known)}")
         start = time.monotonic()
-        row = measure(name, options.images, options.dense)
-        write_atomic(RESULTS, merged([row], RESULTS))
+        folder = Path(options.data_dir) if options.data_dir else None
+        subject = subject_of(name, load_board(options.board), folder)
+        row = measure(name, subject, options.images, options.dense)
+        write_atomic(options.out, merged([row], options.out))
         print(row, f"{time.monotonic() - start:.0f} s", flush=True)
     return 0
 

@@ -100,7 +100,7 @@ def _vectors(
     """Program, input and expected output of one start, as bytes of the memory."""
     memory = np.zeros(compiled.program.memory_bytes, np.uint8)
     compiled.place_input(memory, images)
-    where, held = compiled.input, compiled.steps[0].step.sources[0]
+    where, held = compiled.input, compiled.entry
     placed = memory[where.base : where.base + where.stride * held.shape[0]]
     return {
         PROGRAM_FILE: compiled.program.image,

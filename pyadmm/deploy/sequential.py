@@ -195,7 +195,7 @@ def _with_network(
 
 def program_entry(compiled: Compiled) -> ProgramEntry:
     """What a driver must know of a program."""
-    first, last = compiled.steps[0].step.sources[0], compiled.steps[-1].step.output
+    first, last = compiled.entry, compiled.steps[-1].step.output
     entry, lanes = compiled.model.input.unsigned, compiled.program.array.lanes
     runs = compiled.steps[-1].runs if last.wide else ()
     wide = tuple(RangeEntry(lanes * tiles.start, lanes * tiles.stop) for tiles in runs)

@@ -225,7 +225,7 @@ def infer(
     memory = np.zeros(compiled.program.memory_bytes, np.uint8)
     compiled.place_input(memory, images)
     where = compiled.input
-    size = where.stride * compiled.steps[0].step.sources[0].shape[0]
+    size = where.stride * compiled.entry.shape[0]
     top.put(base + where.base, memory[where.base : where.base + size].tobytes())
     result = top.run(base)
     if result.status != OK:

@@ -31,6 +31,10 @@ def test_the_dense_stage_is_lint_clean(simulators: Path) -> None:
         ("add_stage", "ULTRA=1"),
         ("stage", "SPARSE=0 BALANCED=1 WINDOW=3 ACC_MUX=1 DSP_GROUPS=1"),
         ("stage", "SPARSE=0 BALANCED=1 WINDOW=5"),
+        ("seq_top", "GROUPS=8"),
+        ("seq_top", "GROUPS=1"),
+        ("seq_top", "GROUPS=3 LANES=32"),
+        ("seq_top", "GROUPS=2 LANES=32 LINES=256 ENTRY_WORDS=64 MASKS=256 LISTS=512 TILES=16"),
     ],
 )
 def test_variants_are_lint_clean(module: str, parameters: str, simulators: Path) -> None:

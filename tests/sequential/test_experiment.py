@@ -35,7 +35,9 @@ def test_a_new_row_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     )
     path = tmp_path / "results.csv"
     path.write_text(merged([row, replace(row, network="a")], path))
+    path.write_text(merged([replace(row, board="kv260", cycles_per_image=5)], path))
     path.write_text(merged([replace(row, cycles_per_image=7)], path))
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(one["network"], one["cycles_per_image"]) for one in rows] == [("a", "10"), ("b", "7")]
+    found = [(one["network"], one["board"], one["cycles_per_image"]) for one in rows]
+    assert found == [("a", "pynq-z2", "10"), ("b", "kv260", "5"), ("b", "pynq-z2", "7")]

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from numpy.testing import assert_array_equal
 
+from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.sequential.array import SLICE, SequentialArray
 from pyadmm.hardware.sequential.compiler import Compiled, compile_model
 from pyadmm.hardware.sequential.interpreter import interpret
+from pyadmm.hardware.sequential.maps import Split
 from pyadmm.hardware.sequential.roofline import best_images, cycles_per_image
 from pyadmm.model import INPUT, Add, CompressedModel, InputSpec, MaxPool, Requant
 from pyadmm.model.types import LayerSpec, QFormat
@@ -32,8 +35,10 @@ def _conv(
     return weighted(rng, spec, source, 0.5)
 
 
-def _exact(model: CompressedModel, array: SequentialArray, images: int = 1) -> Compiled:
-    compiled = compile_model(model, array, images)
+def _exact(
+    model: CompressedModel, array: SequentialArray, images: int = 1, split: Split | None = None
+) -> Compiled:
+    compiled = compile_model(model, array, images, split)
     data = images_of(np.random.default_rng(0), model, images)
     assert_array_equal(interpret(compiled, data), model.run(data))
     return compiled
@@ -151,3 +156,38 @@ def test_requantisers_of_large_shifts() -> None:
             layer.spec, INPUT, layer.codes, 8, layer.bias, Requant((65535,), shift), _BYTE
         )
         _exact(_model((8, 1, 1), made), TINY)
+
+
+def test_the_first_layers_take_fewer_images_than_the_others() -> None:
+    """Strided and padded input, a sum and a listed map in the parts; what joins them is read with a stride."""
+    conv = _conv("conv", INPUT, (3, 19, 18), 4, stride=2, padding=1)
+    twin = _conv("twin", "conv", (4, 10, 9), 4, padding=1)
+    add = Add("add", ("twin", "conv"), (3, 5), 3, _BYTE)
+    pool = MaxPool("pool", "add", 3, 2)
+    later = _conv("later", "pool", (4, 4, 4), 6, stride=2, padding=1)
+    model = _model((3, 19, 18), conv, twin, add, pool, later)
+    for last, part, images in (("conv", 1, 3), ("add", 2, 4), ("pool", 1, 5), ("pool", 2, 6)):
+        for array in (replace(TINY, lines=128), replace(TINY, lines=256), SequentialArray()):
+            compiled = _exact(model, array, images, Split(last, part))
+            names = [step.step.lowered.name for step in compiled.steps]
+            assert names.count("conv") >= images // part
+            assert compiled.images == images
+
+
+def test_a_split_needs_one_map_that_crosses() -> None:
+    conv = _conv("conv", INPUT, (3, 8, 8), 3, padding=1)
+    twin = _conv("twin", "conv", (3, 8, 8), 3, padding=1)
+    add = Add("add", ("twin", "conv"), (3, 5), 3, _BYTE)
+    pool = MaxPool("pool", "add", 2, 2)
+    model = _model((3, 8, 8), conv, twin, add, pool)
+    for split, images, reason in (
+        (Split("twin", 1), 2, "twin is no map"),
+        (Split("conv", 2), 3, "no multiple"),
+        (Split("pool", 1), 2, "pool is no map"),
+    ):
+        with pytest.raises(PyadmmError, match=reason):
+            compile_model(model, TINY, images, split)
+    skip = MaxPool("skip", "conv", 1, 1)
+    crossing = _model((3, 8, 8), conv, skip, Add("add", ("skip", INPUT), (1, 1), 1, _BYTE))
+    with pytest.raises(PyadmmError, match="input is read before and behind conv"):
+        compile_model(crossing, TINY, 2, Split("conv", 1))

@@ -14,6 +14,7 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.eda.sequential_simulation import MemoryModel, SequentialTop, infer, place
 from pyadmm.hardware.sequential.array import DESCRIPTOR_BYTES, HEADER_BYTES, VERSION
 from pyadmm.hardware.sequential.compiler import Compiled, compile_model
+from pyadmm.hardware.sequential.maps import Split
 from pyadmm.hardware.sequential.registers import (
     BAD_DESCRIPTOR,
     BAD_HEADER,
@@ -104,6 +105,22 @@ def test_sums_and_pools_on_the_way_out(small_top: SequentialTop, memory: MemoryM
         data = images_of(rng, model, images)
         logits, _ = infer(small_top, compiled, data)
         np.testing.assert_array_equal(logits, model.run(data))
+
+
+def test_the_first_layers_take_fewer_images_than_the_others(small_top: SequentialTop) -> None:
+    rng = np.random.default_rng(8)
+    spec = LayerSpec("first", "conv", (6, 3, 3, 3), (3, 17, 15), 2, 1)
+    first = weighted(rng, spec, INPUT, 0.5)
+    pool = MaxPool("pool", "first", 3, 2)
+    last = weighted(rng, LayerSpec("last", "linear", (9, 72), (6, 4, 3)), "pool", 0.4)
+    model = CompressedModel("m", InputSpec((3, 17, 15), QFormat(8, False)), (first, pool, last))
+    compiled = compile_model(model, SMALL, 6, Split("pool", 2))
+    small_top.reset(compiled.program.memory_bytes)
+    small_top.memory(_MEMORIES[2])
+    place(small_top, compiled)
+    data = images_of(rng, model, 6)
+    logits, _ = infer(small_top, compiled, data)
+    np.testing.assert_array_equal(logits, model.run(data))
 
 
 def test_two_networks_take_turns_on_one_hardware(

@@ -29,6 +29,7 @@ from pyadmm.hardware.sequential.lists import (
 )
 from pyadmm.hardware.sequential.maps import (
     Map,
+    Split,
     Step,
 )
 from pyadmm.hardware.sequential.placement import (
@@ -64,6 +65,8 @@ class _Emitter:
     data: bytearray = field(default_factory=bytearray)
     known: dict[bytes, int] = field(default_factory=dict)
     tables: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    streamed: dict[tuple[object, ...], tuple[int, list[int]]] = field(default_factory=dict)
+    masked: dict[tuple[object, ...], NDArray[np.uint64]] = field(default_factory=dict)
     half: int = 0
 
     def _put(self, content: bytes) -> int:
@@ -95,11 +98,13 @@ class _Emitter:
             self._run(planned, number, tiles)
 
     def _load_whole(self, held: Map, place: Place, line: int, compact: bool) -> None:
-        rows, size = held.shape[0], beats(held.format.plane)
+        rows, size, stride = held.shape[0], held.format.plane, place.stride
         if compact:
-            rows, size = 1, beats(rows * place.stride)
-        step = -(-held.format.plane // self.array.lanes)
-        load = Load(place.base, rows, size, place.stride, "buffer", line, step)
+            rows, size = 1, rows * place.stride
+        elif place.span and held.format.phases > 1:
+            rows, size, stride = rows * held.format.phases, held.format.span, place.span
+        step = -(-size // self.array.lanes)
+        load = Load(place.base, rows, beats(size), stride, "buffer", line, step)
         self.order.append(("maps", load))
 
     def _planes(self, planned: PlannedStep) -> tuple[int, int]:
@@ -124,11 +129,16 @@ class _Emitter:
         step = planned.step
         span, channel = self._planes(planned)
         virtual = span if step.taps.fold > 1 else channel
+        skip_lines = self._skip_lines(planned)
+        # Parts of a run compute the same slots.
+        striped = bool(planned.stripes)
+        key = (id(step.made), step.block, striped, virtual, skip_lines, planned.output.stride)
+        if key in self.streamed:
+            return self.streamed[key]
         groups: list[list[Slot]] = [[] for _ in range(self.array.groups)]
         heap = [(0, group) for group in range(self.array.groups)]
         made = step.slots
-        skip_lines = self._skip_lines(planned)
-        skipped = step.reads.start * step.taps.fold if planned.stripes else 0
+        skipped = step.reads.start * step.taps.fold if striped else 0
         for place in sorted(range(len(made)), key=lambda o: -len(made[o][1])):
             (first, entries), output = made[place], step.block[place]
             mult, shift = step.lowered.scale(output)
@@ -142,7 +152,8 @@ class _Emitter:
         # Long slots of some groups beside short ones of others: the drain then takes as many results at any time.
         for slots in groups[1::2]:
             slots.reverse()
-        return self._encoded(groups)
+        self.streamed[key] = self._encoded(groups)
+        return self.streamed[key]
 
     def _encoded(self, groups: Sequence[Sequence[Slot]]) -> tuple[int, list[int]]:
         content = bytearray()
@@ -211,7 +222,7 @@ class _Emitter:
         for which, (held, place) in enumerate(zip(step.sources, planned.sources, strict=True)):
             reads = step.reads_of(which)
             rows = len(reads) * held.format.phases
-            stride = place.stride if held.format.phases == 1 else held.format.span
+            stride = place.stride if held.format.phases == 1 else place.span or held.format.span
             source = place.base + lines.start * lanes + reads.start * place.stride
             at = (line + lines.start * bool(planned.rolling)) % self.array.lines
             load = Load(source, rows, size, stride, "buffer", at, apart, wait_run=wait)
@@ -229,10 +240,15 @@ class _Emitter:
     def _mask_words(self, step: Step, tiles: range) -> NDArray[np.uint64]:
         lanes = self.array.lanes
         held = step.sources[0].format
+        key = (id(step.made), tiles)
+        if key in self.masked:
+            return self.masked[key]
         first, count = tiles.start * lanes, len(tiles) * lanes
         masks = step.taps.masks(step.lowered.window, held, first, count)
         bits = masks.reshape(len(tiles), lanes, -1).transpose(0, 2, 1).astype(np.uint64)
-        return np.asarray((bits << np.arange(lanes, dtype=np.uint64)).sum(-1).ravel(), np.uint64)
+        words = (bits << np.arange(lanes, dtype=np.uint64)).sum(-1).ravel()
+        self.masked[key] = np.asarray(words, np.uint64)
+        return self.masked[key]
 
     def _last_slices(self, step: Step, tiles: range) -> int:
         pixels = min(tiles.stop * step.lanes, step.output.pixels)
@@ -281,6 +297,8 @@ class Compiled:
     """A network for one array: program, steps, and where its input and output lie.
 
     :param images: that one start of the program computes.
+    :param entry: the map that the input makes.
+    :param split: first layers that take fewer images at a time.
     """
 
     program: Program
@@ -289,12 +307,14 @@ class Compiled:
     input: Place
     output: Place
     model: CompressedModel
+    entry: Map
+    split: Split | None = None
 
     def place_input(
         self, memory: NDArray[np.uint8], images: NDArray[np.uint8] | NDArray[np.int8]
     ) -> None:
         """Write ``images`` ``(images, C, H, W)`` into ``memory`` as the first pass reads them."""
-        held = self.steps[0].step.sources[0]
+        held = self.entry
         values = self.model.input.quantize(images)
         parts = [held.held.saturate(values)]
         if held.shape[0] > values.shape[1]:
@@ -335,17 +355,21 @@ def _wide(planes: NDArray[np.uint8], planned: PlannedStep) -> NDArray[np.int32]:
 
 
 def compile_model(
-    model: CompressedModel, array: SequentialArray | None = None, images: int = 1
+    model: CompressedModel,
+    array: SequentialArray | None = None,
+    images: int = 1,
+    split: Split | None = None,
 ) -> Compiled:
     """Program, weights and memory layout of ``model``.
 
     :param images: that one run of the program takes together.
+    :param split: first layers that take fewer images at a time.
     :raises PyadmmError: where the array cannot compute the network, by the name of the layer.
     """
     array = array or SequentialArray()
     if images < 1:
         raise PyadmmError(f"sequential: images per run must be at least 1, not {images}")
-    planner, planned = plan(model, images, array)
+    planner, planned = plan(model, images, array, split)
     emitter = _Emitter(array, memory=planner.memory)
     for step in planned:
         emitter.step(step)
@@ -361,6 +385,8 @@ def compile_model(
         shifted[INPUT],
         shifted[planned[-1].step.output.name],
         model,
+        planner.network.entry,
+        split,
     )
 
 

@@ -53,6 +53,12 @@ class Format:
         """Bytes of a channel's plane."""
         return self.phases * self.span
 
+    @property
+    def grid(self) -> tuple[object, ...]:
+        """What decides where a pixel lies, apart from the distance of the phases."""
+        rows = self.rows if self.images > 1 else 0
+        return rows, self.pitch, self.sh, self.sw, self.first_only, self.every
+
     def same_grid(self, other: Format) -> bool:
         """Whether both hold one phase with the same rows and pitch."""
         there = (other.rows, other.pitch, other.sh, other.sw)

@@ -105,10 +105,15 @@ class Pass:
     def weights(self, channel: int) -> Weights:
         """Weights of output ``channel``."""
         if isinstance(self.node, CompressedLayer):
-            return _layer_weights(self.node, channel, self.halves)
+            return self.block_weights(range(channel, channel + 1))[1]
         rows, columns = len(self.window.rows), len(self.window.columns)
         row, column = (axis.ravel() for axis in np.indices((rows, columns)))
         return Weights(np.full(len(row), channel), row, column, np.ones(len(row), np.int64))
+
+    def block_weights(self, block: range) -> tuple[NDArray[np.int64], Weights]:
+        """Weights of a layer's outputs ``block``, and the place in ``block`` that each belongs to."""
+        assert isinstance(self.node, CompressedLayer)
+        return _block_weights(self.node, block, self.halves)
 
     def scale(self, channel: int) -> tuple[int, int]:
         """``(mult, shift)`` of output ``channel``."""
@@ -116,14 +121,18 @@ class Pass:
         return mult[channel if len(mult) > 1 else 0], min(self.requant.shift, _LARGEST_SHIFT)
 
 
-def _layer_weights(layer: CompressedLayer, output: int, halves: int) -> Weights:
-    codes = layer.window_codes[output].astype(np.int64)
-    channel, row, column = np.nonzero(codes)
-    first = output // (layer.spec.outputs // layer.spec.groups) * layer.spec.kernel_channels
-    code = codes[channel, row, column]
+def _block_weights(
+    layer: CompressedLayer, block: range, halves: int
+) -> tuple[NDArray[np.int64], Weights]:
+    codes = layer.window_codes[block.start : block.stop]
+    place, channel, row, column = np.nonzero(codes)
+    outputs = layer.spec.outputs // layer.spec.groups
+    first = (place + block.start) // outputs * layer.spec.kernel_channels
+    code = codes[place, channel, row, column].astype(np.int64)
     parts = [channel + first + half * layer.spec.input_shape[0] for half in range(halves)]
     signed = np.concatenate([code, -code][:halves])
-    return Weights(np.concatenate(parts), np.tile(row, halves), np.tile(column, halves), signed)
+    rows, columns = np.tile(row, halves), np.tile(column, halves)
+    return np.tile(place, halves), Weights(np.concatenate(parts), rows, columns, signed)
 
 
 def lower(

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyadmm.hardware.sequential.array import (
-    SequentialArray,
-)
+from pyadmm.core.errors import PyadmmError
+from pyadmm.hardware.sequential.array import BEAT, SLICE, SequentialArray
 from pyadmm.hardware.sequential.formats import (
     Format,
     Need,
@@ -23,9 +22,10 @@ from pyadmm.hardware.sequential.lowering import (
     input_halves,
     lower,
 )
+from pyadmm.hardware.sequential.program import aligned
 from pyadmm.hardware.sequential.taps import (
     TapMap,
-    slot_entries,
+    block_slots,
     tap_map,
 )
 from pyadmm.model import INPUT, CompressedLayer, CompressedModel
@@ -33,6 +33,8 @@ from pyadmm.model.types import QFormat
 
 _WASTE = 0.95
 """A pool repacks its output where its readers want fewer pixels than this share of it."""
+_MORE_ROWS = 1.15
+"""Parts of a map begin at whole lines where that makes the map at most so much larger."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Map:
     @property
     def listed(self) -> bool:
         """Whether the map is repacked on its way out."""
-        return self.format != self.natural
+        return self.format.grid != self.natural.grid
 
     @property
     def pixels(self) -> int:
@@ -69,6 +71,8 @@ class Step:
     """A pass with its maps.
 
     :param block: output channels that the step makes.
+    :param joint: map of which the output is the part that begins ``offset`` bytes behind the start of a plane.
+    :param made: entries of the blocks for which they have been asked; steps that compute parts share them.
     """
 
     lowered: Pass
@@ -77,6 +81,11 @@ class Step:
     taps: TapMap
     lanes: int
     block: range
+    joint: Map | None = None
+    offset: int = 0
+    made: dict[range, list[tuple[int, NDArray[np.uint16]]]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @property
     def reads(self) -> range:
@@ -112,10 +121,17 @@ class Step:
         last = min(whole, (tiles.stop * self.lanes - 1 + high) // self.lanes + 1)
         return range(min(first, whole - 1), max(last, min(first, whole - 1) + 1))
 
-    @cached_property
+    @property
+    def whole(self) -> Map:
+        """The map that the step writes, or writes a part of."""
+        return self.joint or self.output
+
+    @property
     def slots(self) -> list[tuple[int, NDArray[np.uint16]]]:
         """First virtual channel and entries of every output channel of the block."""
-        return [slot_entries(self.lowered, self.taps, o) for o in self.block]
+        if self.block not in self.made:
+            self.made[self.block] = block_slots(self.lowered, self.taps, self.block)
+        return self.made[self.block]
 
     @property
     def slot_words(self) -> int:
@@ -133,29 +149,168 @@ class Step:
         return made.reshape(self.output.format.phases, -1)
 
 
+@dataclass(frozen=True)
+class Split:
+    """The first passes of a program take fewer images at a time than the others.
+
+    :param last: map that they make and the others read; no other map crosses.
+    :param images: that they take at a time.
+    """
+
+    last: str
+    images: int
+
+
+@dataclass(frozen=True)
+class Network:
+    """Passes in order.
+
+    :param entry: the input, of all images of a run.
+    :param parts: bytes behind the start of a plane of ``entry`` at which parts of it begin, by name.
+    """
+
+    steps: tuple[Step, ...]
+    entry: Map
+    parts: Mapping[str, int] = field(default_factory=dict)
+
+
 def network_steps(
     model: CompressedModel,
     images: int,
     array: SequentialArray,
+    *,
     plain: Collection[str] = (),
     apart: Collection[str] = (),
-) -> list[Step]:
+    split: Split | None = None,
+) -> Network:
     """Passes with the formats of all maps; copies where two readers want different ones.
 
     :param plain: maps that are stored as they are made; a copy serves their readers.
     :param apart: residual sums that are passes of their own.
+    :raises PyadmmError: where the network cannot be split so.
     """
     passes = lower(model, array, apart)
+    if split is None or split.images == images:
+        entry = _entry(model, passes, images, array)
+        return Network(tuple(_steps(model, passes, entry, images, array, plain=plain)), entry)
+    return _parted(model, passes, images, array, plain=plain, split=split)
+
+
+def _parted(
+    model: CompressedModel,
+    passes: Sequence[Pass],
+    images: int,
+    array: SequentialArray,
+    *,
+    plain: Collection[str],
+    split: Split,
+) -> Network:
+    front, rear = _divided_passes(passes, split.last)
+    if images % split.images:
+        raise PyadmmError(
+            f"sequential: {images} images per run are no multiple of the {split.images} up to {split.last}"
+        )
+    part = _aligned_entry(_entry(model, front, split.images, array), array.lanes)
+    size = _part_bytes(part.format)
+    steps = _steps(model, front, part, split.images, array, plain=plain)
+    made = _aligned_part(steps[-1].output, array.lanes)
+    joint = _joined(made, images)
+    firsts: list[Step] = []
+    for number in range(images // split.images):
+        offset = number * _part_bytes(made.format)
+        firsts += [_numbered(step, number, made, joint, offset) for step in steps]
+    entry = _joined(part, images)
+    parts = {f"{INPUT}#{number}": number * size for number in range(images // split.images)}
+    lasts = _steps(model, rear, joint, images, array, plain=plain)
+    return Network((*firsts, *lasts), entry, parts)
+
+
+def _divided_passes(passes: Sequence[Pass], last: str) -> tuple[Sequence[Pass], Sequence[Pass]]:
+    """Passes up to map ``last``, and those behind it, which read no other map of the first ones."""
+    makers = [place for place, one in enumerate(passes) if one.map == last]
+    if not makers or makers[-1] == len(passes) - 1:
+        raise PyadmmError(f"sequential: {last} is no map that a pass makes and another one reads")
+    front, rear = passes[: makers[-1] + 1], passes[makers[-1] + 1 :]
+    inner = {INPUT, *(one.map for one in front)} - {last}
+    crossing = sorted(inner.intersection(*[{s for one in rear for s in one.sources}]))
+    if crossing:
+        raise PyadmmError(f"sequential: {crossing[0]} is read before and behind {last}")
+    return front, rear
+
+
+def _part_bytes(held: Format) -> int:
+    """Bytes of a phase that the images of ``held`` take."""
+    return held.images * held.rows * held.pitch
+
+
+def _rows_for(held: Format, unit: int) -> int:
+    """Least rows with which the images of ``held`` take a multiple of ``unit`` bytes of a phase."""
+    return aligned(held.rows, unit // math.gcd(unit, held.images * held.pitch))
+
+
+def _aligned_entry(entry: Map, lanes: int) -> Map:
+    """``entry`` with rows with which a part of the input begins at a whole transfer."""
+    held = replace(entry.format, rows=_rows_for(entry.format, BEAT))
+    span = aligned(_part_bytes(held), lanes if _part_bytes(held) >= lanes else 1)
+    if held.phases > 1 and span % lanes:
+        raise PyadmmError("sequential: images are too small to be taken a few at a time")
+    held = replace(held, span=span)
+    return replace(entry, format=held, natural=held)
+
+
+def _aligned_part(made: Map, lanes: int) -> Map:
+    """``made`` with rows with which a part begins at a whole line, or at a whole transfer where that is much less."""
+    held = replace(made.format, rows=_rows_for(made.format, lanes))
+    if _part_bytes(held) > _MORE_ROWS * _part_bytes(made.format):
+        held = replace(made.format, rows=_rows_for(made.format, SLICE))
+    return replace(made, format=replace(held, span=_part_bytes(held)))
+
+
+def _joined(part: Map, images: int) -> Map:
+    """The map of ``images`` images of which ``part`` is a part."""
+    held = replace(part.format, images=images)
+    held = replace(held, span=aligned(_part_bytes(held), SLICE))
+    return replace(part, format=held, natural=held)
+
+
+def _numbered(step: Step, number: int, made: Map, joint: Map, offset: int) -> Step:
+    """``step`` for part ``number``, whose maps have names of their own."""
+    sources = tuple(replace(held, name=f"{held.name}#{number}") for held in step.sources)
+    if step.output.name == joint.name:
+        return replace(step, sources=sources, output=made, joint=joint, offset=offset)
+    output = replace(step.output, name=f"{step.output.name}#{number}")
+    return replace(step, sources=sources, output=output)
+
+
+def _entry(
+    model: CompressedModel, passes: Sequence[Pass], images: int, array: SequentialArray
+) -> Map:
+    """The network's input, as its readers among ``passes`` want it."""
+    wants = _wants(passes, images, array)
+    needs = [wants[one.name] for one in passes if INPUT in one.sources]
+    held = _input_format(model.input.shape, needs, images, array.lanes)
+    channels, height, width = model.input.shape
+    shape = (channels * input_halves(model), height, width)
+    bits = QFormat(min(model.input.format.bits, 8), model.input.format.signed)
+    return Map(INPUT, shape, bits, held, held)
+
+
+def _steps(
+    model: CompressedModel,
+    passes: Sequence[Pass],
+    entry: Map,
+    images: int,
+    array: SequentialArray,
+    *,
+    plain: Collection[str],
+) -> list[Step]:
+    """The steps of ``passes``, which read ``entry`` and each other's maps."""
     wants = _wants(passes, images, array)
     needs: dict[str, list[Need]] = {}
     for lowered in passes:
         for source in lowered.sources:
             needs.setdefault(source, []).append(wants[lowered.name])
-    first = _input_format(model.input.shape, needs[INPUT], images, array.lanes)
-    channels, height, width = model.input.shape
-    shape = (channels * input_halves(model), height, width)
-    held = model.input.format
-    maps = {INPUT: Map(INPUT, shape, QFormat(min(held.bits, 8), held.signed), first, first)}
+    maps = {entry.name: entry}
     steps: list[Step] = []
     for lowered in passes:
         need = wants[lowered.name]

@@ -14,6 +14,8 @@ from pyadmm.hardware.sequential.array import (
 from pyadmm.hardware.sequential.lists import cut_into_runs, list_words, possible_cuts
 from pyadmm.hardware.sequential.maps import (
     Map,
+    Network,
+    Split,
     Step,
     network_steps,
 )
@@ -36,11 +38,15 @@ _SHORT_STRIPE, _SMALL_BLOCK = 16, 8
 
 @dataclass(frozen=True)
 class Place:
-    """Where a map lies: first byte of channel 0 and bytes from channel to channel."""
+    """Where a map lies: first byte of channel 0 and bytes from channel to channel.
+
+    :param span: bytes from phase to phase, for a part of a map in memory; otherwise 0, and the map's own.
+    """
 
     in_buffer: bool
     base: int
     stride: int
+    span: int = 0
 
 
 @dataclass(frozen=True)
@@ -126,10 +132,13 @@ class _Lines:
 class _Planner:
     """Places of all maps; what does not fit into the buffer goes to memory."""
 
-    def __init__(self, steps: Sequence[Step], array: SequentialArray) -> None:
-        self.steps, self.array = steps, array
+    def __init__(self, network: Network, array: SequentialArray) -> None:
+        self.network, self.array = network, array
+        self.steps = steps = network.steps
         self.last = {held.name: i for i, step in enumerate(steps) for held in step.sources}
-        self.spilled = {INPUT, steps[-1].output.name}
+        self.spilled = {INPUT, *network.parts, steps[-1].output.name}
+        # A part of a map in the buffer must begin at a line.
+        self.spilled |= {step.output.name for step in steps if step.offset % array.lanes}
         self.memory: dict[str, Place] = {}
 
     def plan(self) -> list[PlannedStep]:
@@ -145,24 +154,27 @@ class _Planner:
 
     def _spill(self, blocked: str) -> None:
         rest = [name for name in self.places if name not in self.spilled]
-        if self.wanted.name not in self.spilled:
-            rest.append(self.wanted.name)
-        if not rest and self.wanted.listed and not self.copying:
-            raise _PlainError(self.wanted.name)
+        if self.output.name not in self.spilled:
+            rest.append(self.output.name)
+        if not rest and self.output.listed and not self.copying:
+            raise _PlainError(self.wanted)
         if not rest and self.adding:
-            raise _ApartError({self.wanted.name, *self._too_large()})
+            raise _ApartError({self.wanted, *self._too_large()})
         if not rest:
             raise PyadmmError(
                 f"sequential: {blocked} does not fit into a buffer of {self.array.lines} lines; "
                 "use a larger array"
             )
-        sizes = {step.output.name: self._lines_of(step.output) for step in self.steps}
-        self.spilled.add(max(rest, key=lambda name: sizes[name]))
+        sizes = {step.output.name: self._lines_of(step.whole) for step in self.steps}
+        made = {step.output.name: step.lowered.map for step in self.steps}
+        most = made[max(rest, key=lambda name: sizes[name])]
+        # The same map of all parts of a run goes to memory together.
+        self.spilled |= {name for name, maker in made.items() if maker == most}
 
     def _too_large(self) -> list[str]:
         """Layers with a sum of which not even a stripe of one line fits."""
         return [
-            step.output.name
+            step.lowered.map
             for step in self.steps
             if step.lowered.added and len(step.reads) + len(step.block) > self.array.lines
         ]
@@ -172,7 +184,10 @@ class _Planner:
         self.places: dict[str, Place] = {}
         self.memory = {}
         self.memory_end = 0
-        self._in_memory(self.steps[0].sources[0])
+        entry = self._in_memory(self.network.entry)
+        for name, offset in self.network.parts.items():
+            span = self.network.entry.format.span
+            self.memory[name] = Place(False, entry.base + offset, entry.stride, span)
         planned = []
         for number, step in enumerate(self.steps):
             planned += self._step(step)
@@ -193,7 +208,7 @@ class _Planner:
         return place
 
     def _step(self, step: Step) -> list[PlannedStep]:
-        self.wanted = step.output
+        self.wanted, self.output = step.lowered.map, step.output
         self.copying = step.lowered.node is None
         self.adding = step.lowered.added is not None
         output = self._output(step)
@@ -250,7 +265,7 @@ class _Planner:
     def _compact(self, step: Step, output: Place) -> PlannedStep | None:
         """A map of small planes, loaded without gaps where lines of its own would not fit."""
         held = step.sources[0]
-        if len(step.sources) > 1 or held.name not in self.spilled:
+        if len(step.sources) > 1 or held.name not in self.spilled or self.memory[held.name].span:
             return None
         place, runs = self.memory[held.name], self._runs(step, output, self.array.tiles)
         lines = -(-held.shape[0] * place.stride // self.array.lanes)
@@ -261,12 +276,13 @@ class _Planner:
         return PlannedStep(step, (there,), (base,), output, runs)
 
     def _output(self, step: Step) -> Place:
-        held = step.output
+        held = step.whole
         begun = self.places.get(held.name) or self.memory.get(held.name)
-        if begun:
-            return begun
-        if held.name in self.spilled:
-            return self._in_memory(held)
+        if begun is None:
+            begun = self._in_memory(held) if held.name in self.spilled else self._in_buffer(held)
+        return replace(begun, base=begun.base + step.offset)
+
+    def _in_buffer(self, held: Map) -> Place:
         base = self.lines.take(self._lines_of(held))
         if base is None:
             raise _FullError(held.name)
@@ -382,13 +398,14 @@ class _Planner:
 
 
 def plan(
-    model: CompressedModel, images: int, array: SequentialArray
+    model: CompressedModel, images: int, array: SequentialArray, split: Split | None = None
 ) -> tuple[_Planner, list[PlannedStep]]:
     """A plan in which every map has a place and a format that its pass can make."""
     plain: set[str] = set()
     apart: set[str] = set()
     while True:
-        planner = _Planner(network_steps(model, images, array, plain, apart), array)
+        steps = network_steps(model, images, array, plain=plain, apart=apart, split=split)
+        planner = _Planner(steps, array)
         try:
             return planner, planner.plan()
         except _PlainError as error:

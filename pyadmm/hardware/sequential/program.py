@@ -160,8 +160,14 @@ def pack_entries(
     """
     if len(channel) == 0:
         return np.zeros(1, np.uint16)
+    return pack_advances(np.diff(channel, prepend=0), tap, code, tap_bits)[0]
+
+
+def pack_advances(
+    advance: NDArray[np.integer], tap: NDArray[np.integer], code: NDArray[np.integer], tap_bits: int
+) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
+    """Entries of weights that lie ``advance`` channels behind the one before; where each weight's entry is."""
     limit = (1 << (POSITION_BITS - tap_bits)) - 1
-    advance = np.diff(channel, prepend=0)
     fillers = np.maximum(-(-advance // limit) - 1, 0) if limit else np.zeros_like(advance)
     if limit == 0 and advance.any():
         raise PyadmmError("sequential program: 7 tap bits leave none for the channel")
@@ -170,7 +176,7 @@ def pack_entries(
     rest = advance - fillers * limit
     sign_magnitude = np.where(code < 0, 0x80, 0) | (np.abs(code) - 1)
     words[ends] = MAC | (rest << (8 + tap_bits)) | (tap << 8) | sign_magnitude
-    return words.astype(np.uint16)
+    return words.astype(np.uint16), ends
 
 
 def encode_slot(slot: Slot, buffer_bytes: int, last: bool) -> bytes:

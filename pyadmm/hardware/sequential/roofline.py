@@ -7,18 +7,21 @@ comes on top. Loads count for the RUN that they precede, though stripes load beh
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.boards import Board
 from pyadmm.hardware.sequential.array import BEAT, CHANNELS, PORTS, SLICE, SequentialArray
 from pyadmm.hardware.sequential.compiler import Compiled, compile_model, descriptors
+from pyadmm.hardware.sequential.maps import Split
 from pyadmm.hardware.sequential.program import Load, Run, decode
 from pyadmm.model import CompressedModel
 
 BASIS = "modelled"
 _BATCHES = (1, 2, 3, 4, 6, 8, 12, 16)
+_LARGE = 1_000_000
+"""Weights of a network from which on compiling it takes seconds."""
 _FILL_CYCLES = 150
 """That a RUN takes to fill and empty the pipeline, about."""
 _LEAST_SLOT_CYCLES = 5
@@ -122,7 +125,9 @@ def _run_bounds(compiled: Compiled, bytes_per_cycle: float) -> Iterator[_RunBoun
             serial += item.rows * item.beats if item.wait_run else 0
             continue
         assert isinstance(item, Run)
-        counts = known.setdefault(item.streams, _slot_entries(image, item))
+        if item.streams not in known:
+            known[item.streams] = _slot_entries(image, item)
+        counts = known[item.streams]
         slots = sum(len(group) for group in counts)
         made = (item.tiles - 1) * array.line_slices + item.last_slices
         stored = 0 if item.to_buffer else slots * min(item.stored, 4 * made) * SLICE
@@ -178,14 +183,41 @@ def table(compiled: Compiled, bytes_per_cycle: float) -> str:
 def best_images(
     model: CompressedModel, array: SequentialArray, bytes_per_cycle: float, most: int = 8
 ) -> Compiled:
-    """``model`` compiled for the images per run, up to ``most``, of fewest modelled cycles an image.
+    """``model`` compiled for the images per run of fewest modelled cycles an image: up to ``most``, or somewhat more.
 
-    More images share entries and fill the lanes of small maps, until maps leave the buffer.
+    More images share entries and fill the lanes of small maps, until maps leave the buffer. So the first layers may
+    take one image at a time and the others several. Of a network with more than :data:`_LARGE` weights one such
+    split is tried, before its linear layers.
+
+    :raises PyadmmError: where the array cannot compute the network.
     """
-    compiled = [
-        compile_model(model, array, images) for images in range(1, most + 1) if images in _BATCHES
-    ]
-    return min(compiled, key=lambda one: _estimate(one, bytes_per_cycle))
+    if model.nnz > _LARGE:
+        linear = [layer.source for layer in model.layers if layer.spec.kind == "linear"]
+        splits = _tried(model, array, 2 * most, [Split(name, 1) for name in linear[:1]])
+        return splits[0] if splits else compile_model(model, array)
+    found = [compile_model(model, array)]
+    for images in _BATCHES[1:]:
+        found += _tried(model, array, images, [None]) if images <= most else []
+    cuts = [Split(node.name, 1) for node in model.nodes[:-1]]
+    found += _tried(model, array, most, cuts) if most > 1 else []
+    best = min(found, key=lambda one: _estimate(one, bytes_per_cycle))
+    if best.split:
+        for images in (3 * most // 4, 3 * most // 2):
+            found += _tried(model, array, images, [best.split])
+    return min(found, key=lambda one: _estimate(one, bytes_per_cycle))
+
+
+def _tried(
+    model: CompressedModel, array: SequentialArray, images: int, splits: Sequence[Split | None]
+) -> list[Compiled]:
+    """The programs that the array can compute."""
+    found = []
+    for split in splits:
+        try:
+            found.append(compile_model(model, array, images, split))
+        except PyadmmError:
+            continue
+    return found
 
 
 def _estimate(compiled: Compiled, bytes_per_cycle: float) -> float:

@@ -22,6 +22,7 @@ from pyadmm.hardware.sequential.program import (
     ESCALATE,
     MAC,
     SKIP,
+    pack_advances,
     pack_entries,
 )
 from pyadmm.model import CompressedLayer
@@ -121,6 +122,31 @@ def _taps(window: Window, held: Format, fold: bool) -> TapMap:
         step,
         held.phases if fold else 1,
     )
+
+
+def block_slots(lowered: Pass, taps: TapMap, block: range) -> list[tuple[int, NDArray[np.uint16]]]:
+    """First virtual channel and entries of every output channel in ``block``."""
+    if not isinstance(lowered.node, CompressedLayer) or not len(block):
+        return [slot_entries(lowered, taps, channel) for channel in block]
+    output, weights = lowered.block_weights(block)
+    tail = np.full(int(lowered.added is not None), (taps.count - 1) << 8 | SKIP, np.uint16)
+    if not len(output):
+        return [(0, np.append(np.zeros(1, np.uint16), tail)) for _ in block]
+    virtual = weights.channel * taps.fold + taps.step[weights.row, weights.column]
+    tap = taps.tap[weights.row, weights.column]
+    order = np.lexsort((tap, virtual, output))
+    output, virtual, tap, code = output[order], virtual[order], tap[order], weights.code[order]
+    begins = np.diff(output, prepend=-1) != 0
+    advance = np.where(begins, 0, np.diff(virtual, prepend=0))
+    words, ends = pack_advances(advance, tap, code, taps.bits)
+    first = dict(zip(output[begins].tolist(), virtual[begins].tolist(), strict=True))
+    parts = np.split(words, ends[:-1][begins[1:]] + 1)
+    entries = dict(zip(first, parts, strict=True))
+    none = np.zeros(1, np.uint16)
+    return [
+        (first.get(place, 0), np.append(entries.get(place, none), tail))
+        for place in range(len(block))
+    ]
 
 
 def slot_entries(lowered: Pass, taps: TapMap, channel: int) -> tuple[int, NDArray[np.uint16]]:
