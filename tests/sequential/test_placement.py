@@ -191,3 +191,13 @@ def test_a_split_needs_one_map_that_crosses() -> None:
     crossing = _model((3, 8, 8), conv, skip, Add("add", ("skip", INPUT), (1, 1), 1, _BYTE))
     with pytest.raises(PyadmmError, match="input is read before and behind conv"):
         compile_model(crossing, TINY, 2, Split("conv", 1))
+
+
+def test_channels_that_no_logit_depends_on_take_no_time() -> None:
+    conv = _conv("conv", INPUT, (2, 8, 8), 6, padding=1)
+    codes, bias = conv.codes.copy(), conv.bias.copy()
+    codes[3:], bias[3:] = 0, 0
+    last = _conv("last", "conv", (6, 8, 8), 2)
+    model = _model((2, 8, 8), replace(conv, codes=codes, bias=bias), last)
+    first, _ = _exact(model, SequentialArray()).steps
+    assert len(first.step.slots) == 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -20,6 +22,9 @@ def model() -> CompressedModel:
     rng = np.random.default_rng(0)
     first = weighted(rng, LayerSpec("dense", "conv", (8, 3, 3, 3), (3, 16, 16), 1, 1), INPUT, 1.0)
     second = weighted(rng, LayerSpec("sparse", "conv", (8, 8, 1, 1), (8, 16, 16)), "dense", 0.2)
+    # Every channel is read and none is constant, so that none is left out.
+    codes = np.where(np.eye(8, dtype=bool)[..., None, None], 128, second.codes).astype(np.int16)
+    second = replace(second, codes=codes, bias=np.zeros(8, np.int64))
     pool = MaxPool("pool", "sparse", 2, 2)
     layer = LayerSpec("fc", "linear", (10, 512), (8, 8, 8))
     third = weighted(rng, layer, "pool", 0.5, output=QFormat(16, True))

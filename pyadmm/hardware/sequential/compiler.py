@@ -53,6 +53,7 @@ from pyadmm.hardware.sequential.program import (
     slices,
 )
 from pyadmm.model import INPUT, CompressedModel
+from pyadmm.model.compact import compact
 
 
 @dataclass
@@ -360,16 +361,26 @@ def compile_model(
     images: int = 1,
     split: Split | None = None,
 ) -> Compiled:
-    """Program, weights and memory layout of ``model``.
+    """Program, weights and memory layout of ``model``, whose inactive channels are left out.
 
     :param images: that one run of the program takes together.
     :param split: first layers that take fewer images at a time.
     :raises PyadmmError: where the array cannot compute the network, by the name of the layer.
     """
-    array = array or SequentialArray()
+    return compile_compact(model, compact(model), array or SequentialArray(), images, split)
+
+
+def compile_compact(
+    model: CompressedModel,
+    small: CompressedModel,
+    array: SequentialArray,
+    images: int,
+    split: Split | None = None,
+) -> Compiled:
+    """As :func:`compile_model`, where ``small``, the compact form of ``model``, has been made before."""
     if images < 1:
         raise PyadmmError(f"sequential: images per run must be at least 1, not {images}")
-    planner, planned = plan(model, images, array, split)
+    planner, planned = plan(small, images, array, split)
     emitter = _Emitter(array, memory=planner.memory)
     for step in planned:
         emitter.step(step)

@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.boards import Board
 from pyadmm.hardware.sequential.array import BEAT, CHANNELS, PORTS, SLICE, SequentialArray
-from pyadmm.hardware.sequential.compiler import Compiled, compile_model, descriptors
+from pyadmm.hardware.sequential.compiler import Compiled, compile_compact, descriptors
 from pyadmm.hardware.sequential.maps import Split
 from pyadmm.hardware.sequential.program import Load, Run, decode
 from pyadmm.model import CompressedModel
+from pyadmm.model.compact import compact
 
 BASIS = "modelled"
 _BATCHES = (1, 2, 3, 4, 6, 8, 12, 16)
-_LARGE = 1_000_000
-"""Weights of a network from which on compiling it takes seconds."""
+_LARGE = 100_000_000
+"""Multiplications of a dense network from which on compiling it takes seconds."""
 _FILL_CYCLES = 150
 """That a RUN takes to fill and empty the pipeline, about."""
 _LEAST_SLOT_CYCLES = 5
@@ -186,35 +187,42 @@ def best_images(
     """``model`` compiled for the images per run of fewest modelled cycles an image: up to ``most``, or somewhat more.
 
     More images share entries and fill the lanes of small maps, until maps leave the buffer. So the first layers may
-    take one image at a time and the others several. Of a network with more than :data:`_LARGE` weights one such
-    split is tried, before its linear layers.
+    take one image at a time and the others several. Of a network with more than :data:`_LARGE` multiplications one
+    such split is tried, before its linear layers where they hold most weights; else it takes one image.
 
     :raises PyadmmError: where the array cannot compute the network.
     """
-    if model.nnz > _LARGE:
-        linear = [layer.source for layer in model.layers if layer.spec.kind == "linear"]
-        splits = _tried(model, array, 2 * most, [Split(name, 1) for name in linear[:1]])
-        return splits[0] if splits else compile_model(model, array)
-    found = [compile_model(model, array)]
+    small = compact(model)
+    if sum(layer.spec.macs for layer in model.layers) > _LARGE:
+        linear = [layer for layer in model.layers if layer.spec.kind == "linear"]
+        heavy = 2 * sum(layer.nnz for layer in linear) > model.nnz
+        cuts = [Split(layer.source, 1) for layer in linear[:1] if heavy]
+        splits = _tried(model, small, array, 2 * most, cuts)
+        return splits[0] if splits else compile_compact(model, small, array, 1)
+    found = [compile_compact(model, small, array, 1)]
     for images in _BATCHES[1:]:
-        found += _tried(model, array, images, [None]) if images <= most else []
+        found += _tried(model, small, array, images, [None]) if images <= most else []
     cuts = [Split(node.name, 1) for node in model.nodes[:-1]]
-    found += _tried(model, array, most, cuts) if most > 1 else []
+    found += _tried(model, small, array, most, cuts) if most > 1 else []
     best = min(found, key=lambda one: _estimate(one, bytes_per_cycle))
     if best.split:
         for images in (3 * most // 4, 3 * most // 2):
-            found += _tried(model, array, images, [best.split])
+            found += _tried(model, small, array, images, [best.split])
     return min(found, key=lambda one: _estimate(one, bytes_per_cycle))
 
 
 def _tried(
-    model: CompressedModel, array: SequentialArray, images: int, splits: Sequence[Split | None]
+    model: CompressedModel,
+    small: CompressedModel,
+    array: SequentialArray,
+    images: int,
+    splits: Sequence[Split | None],
 ) -> list[Compiled]:
     """The programs that the array can compute."""
     found = []
     for split in splits:
         try:
-            found.append(compile_model(model, array, images, split))
+            found.append(compile_compact(model, small, array, images, split))
         except PyadmmError:
             continue
     return found
