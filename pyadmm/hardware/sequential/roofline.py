@@ -14,8 +14,9 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.boards import Board
 from pyadmm.hardware.sequential.array import BEAT, CHANNELS, PORTS, SLICE, SequentialArray
 from pyadmm.hardware.sequential.compiler import Compiled, compile_compact, descriptors
-from pyadmm.hardware.sequential.maps import Split
-from pyadmm.hardware.sequential.program import Load, Run, decode
+from pyadmm.hardware.sequential.lists import pieces
+from pyadmm.hardware.sequential.maps import Split, Step
+from pyadmm.hardware.sequential.program import Load, Run, aligned, decode
 from pyadmm.model import CompressedModel
 from pyadmm.model.compact import compact
 
@@ -119,6 +120,7 @@ def _run_bounds(compiled: Compiled, bytes_per_cycle: float) -> Iterator[_RunBoun
     image, array = compiled.program.image, compiled.program.array
     loaded = serial = 0
     known: dict[int, list[list[int]]] = {}
+    ranges = iter([(one.step, tiles) for one in compiled.steps for tiles in one.runs])
     for data in descriptors(image):
         item = decode(data)
         if isinstance(item, Load):
@@ -131,7 +133,8 @@ def _run_bounds(compiled: Compiled, bytes_per_cycle: float) -> Iterator[_RunBoun
         counts = known[item.streams]
         slots = sum(len(group) for group in counts)
         made = (item.tiles - 1) * array.line_slices + item.last_slices
-        stored = 0 if item.to_buffer else slots * min(item.stored, 4 * made) * SLICE
+        step, tiles = next(ranges)
+        stored = 0 if item.to_buffer else slots * _stored_bytes(step, tiles, item)
         entries = sum(item.words) * BEAT
         # Three channels of a transfer per cycle each: entries in, maps in, maps out.
         busiest = max(loaded, entries, stored) / BEAT
@@ -147,6 +150,14 @@ def _run_bounds(compiled: Compiled, bytes_per_cycle: float) -> Iterator[_RunBoun
             sum(map(sum, counts)) * item.tiles * array.lanes,
             waited,
         )
+
+
+def _stored_bytes(step: Step, tiles: range, run: Run) -> int:
+    """Bytes of a channel that a RUN writes to memory."""
+    if not run.listed:
+        return run.stored * SLICE
+    first, last = pieces(step, tiles)
+    return step.output.format.phases * aligned(last - first, SLICE)
 
 
 def _passes(run: Run) -> int:
