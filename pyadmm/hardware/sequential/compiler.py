@@ -55,6 +55,9 @@ from pyadmm.hardware.sequential.program import (
 from pyadmm.model import INPUT, CompressedModel
 from pyadmm.model.compact import compact
 
+_SUM_CYCLES = 22
+"""From a tile of a sum to the next one of the same group, at least."""
+
 
 @dataclass
 class _Emitter:
@@ -138,6 +141,7 @@ class _Emitter:
             return self.streamed[key]
         groups: list[list[Slot]] = [[] for _ in range(self.array.groups)]
         heap = [(0, group) for group in range(self.array.groups)]
+        least = self._least(step)
         made = step.slots
         skipped = step.reads.start * step.taps.fold if striped else 0
         for place in sorted(range(len(made)), key=lambda o: -len(made[o][1])):
@@ -149,12 +153,21 @@ class _Emitter:
             slot = Slot((first - skipped) * virtual, target, bias, mult, shift, entries, skip)
             load, group = heapq.heappop(heap)
             groups[group].append(slot)
-            heapq.heappush(heap, (load + len(entries), group))
+            heapq.heappush(heap, (load + max(len(entries), least), group))
         # Long slots of some groups beside short ones of others: the drain then takes as many results at any time.
         for slots in groups[1::2]:
             slots.reverse()
         self.streamed[key] = self._encoded(groups)
         return self.streamed[key]
+
+    def _least(self, step: Step) -> int:
+        """Cycles that a tile of few entries takes a group: its share of the drain where all wait for that."""
+        entries = sum(len(words) for _, words in step.slots)
+        passes = 4 if step.output.wide else 2 if step.lowered.added else 1
+        drain = passes * self.array.line_slices
+        if drain * len(step.slots) * self.array.groups > entries:
+            return drain * self.array.groups
+        return _SUM_CYCLES if step.lowered.added else drain
 
     def _encoded(self, groups: Sequence[Sequence[Slot]]) -> tuple[int, list[int]]:
         content = bytearray()
