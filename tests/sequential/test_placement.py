@@ -10,9 +10,10 @@ from numpy.testing import assert_array_equal
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.sequential.array import SLICE, SequentialArray
-from pyadmm.hardware.sequential.compiler import Compiled, compile_model
+from pyadmm.hardware.sequential.compiler import Compiled, compile_model, descriptors
 from pyadmm.hardware.sequential.interpreter import interpret
 from pyadmm.hardware.sequential.maps import Split
+from pyadmm.hardware.sequential.program import Load, decode
 from pyadmm.hardware.sequential.roofline import best_images, cycles_per_image
 from pyadmm.model import INPUT, Add, CompressedModel, InputSpec, MaxPool, Requant
 from pyadmm.model.types import LayerSpec, QFormat
@@ -201,3 +202,14 @@ def test_channels_that_no_logit_depends_on_take_no_time() -> None:
     model = _model((2, 8, 8), replace(conv, codes=codes, bias=bias), last)
     first, _ = _exact(model, SequentialArray()).steps
     assert len(first.step.slots) == 3
+
+
+def test_blocks_of_channels_load_while_the_block_before_computes() -> None:
+    model = _model((64, 16, 16), MaxPool("pool", INPUT, 3, 1))
+    compiled = _exact(model, replace(TINY, lines=256))
+    first, second, *_ = compiled.steps
+    assert len(first.runs) == 1 < len(first.stripes)
+    assert second.follows(first)
+    loads = [decode(data) for data in descriptors(compiled.program.image)]
+    waits = [load.wait_run for load in loads if isinstance(load, Load) and load.target == "buffer"]
+    assert waits == [True, *[False] * (len(waits) - 1)]

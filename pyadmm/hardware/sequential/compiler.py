@@ -93,6 +93,8 @@ class _Emitter:
     def step(self, planned: PlannedStep) -> None:
         """Loads and RUNs of one step."""
         self.streams, self.words = self._streams(planned)
+        follows = self.before is not None and planned.follows(self.before)
+        self.before, self.turn = planned, self.turn if follows else 0
         facts = zip(planned.step.sources, planned.sources, planned.loads, strict=True)
         for source, there, line in facts:
             if line is not None:
@@ -229,9 +231,10 @@ class _Emitter:
         """Load what RUN ``number`` reads; returns the byte in the buffer that each source begins at."""
         step, lanes = planned.step, self.array.lanes
         lines, apart = planned.loaded(number), planned.stripe_lines
-        line = planned.stripes[number % len(planned.stripes)]
+        line = planned.stripes[self.turn % len(planned.stripes)]
         size = (len(lines) if planned.rolling else apart) * self.array.line_beats
-        wait = number == 0 or (len(planned.stripes) == 1 and not planned.rolling)
+        wait = self.turn == 0 or (len(planned.stripes) == 1 and not planned.rolling)
+        self.turn += 1
         bases = []
         for which, (held, place) in enumerate(zip(step.sources, planned.sources, strict=True)):
             reads = step.reads_of(which)
@@ -302,6 +305,8 @@ class _Emitter:
 
     memory: dict[str, Place] = field(default_factory=dict)
     maps: int = 0
+    before: PlannedStep | None = None
+    turn: int = 0
     streams: int = 0
     words: list[int] = field(default_factory=list)
 

@@ -74,6 +74,11 @@ class PlannedStep:
         """Lines from one phase to the next in a stripe buffer."""
         return self.rolling or max(len(self.step.lines(tiles)) for tiles in self.runs)
 
+    def follows(self, before: PlannedStep) -> bool:
+        """Whether stripes go on to take turns: the same pass for other channels."""
+        same = self.step.lowered is before.step.lowered and self.step.sources == before.step.sources
+        return same and len(self.stripes) > 1 and self.stripes == before.stripes
+
     def loaded(self, number: int) -> range:
         """Lines of a phase that are loaded for RUN ``number``."""
         lines = self.step.lines(self.runs[number])
@@ -320,8 +325,21 @@ class _Planner:
             found = self._striped(step.blocks(count)[0], output) or found
         if found is None:
             raise _FullError(step.lowered.name)
+        if count > 1:
+            found = self._in_turn(found, self._striped(step.blocks(2 * count)[0], output))
         size = len(found.step.block)
         return [replace(found, step=part) for part in step.blocks(-(-len(step.block) // size))]
+
+    def _in_turn(self, found: PlannedStep, smaller: PlannedStep | None) -> PlannedStep:
+        """Two stripe buffers for blocks of channels that one RUN each computes; smaller blocks if need be."""
+        base, room = self.lines.largest()
+        for one in (found, smaller):
+            if one is None or len(one.runs) > 1:
+                return found
+            size = self._rows(one.step) * len(one.step.lines(one.runs[0]))
+            if 2 * size <= room:
+                return replace(one, stripes=(base, base + size), rolling=0)
+        return found
 
     def _striped(self, step: Step, output: Place) -> PlannedStep | None:
         """Stripes of the inputs, two at a time, or one where there is no room for two."""
