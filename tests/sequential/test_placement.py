@@ -213,3 +213,15 @@ def test_blocks_of_channels_load_while_the_block_before_computes() -> None:
     loads = [decode(data) for data in descriptors(compiled.program.image)]
     waits = [load.wait_run for load in loads if isinstance(load, Load) and load.target == "buffer"]
     assert waits == [True, *[False] * (len(waits) - 1)]
+
+
+def test_a_large_network_is_split_before_its_heavy_linear_layers() -> None:
+    conv = _conv("conv", INPUT, (2, 8, 8), 6, padding=1)
+    rng = np.random.default_rng(1)
+    spec = LayerSpec("fc", "linear", (40, 384), (6, 8, 8))
+    chosen = best_images(
+        _model((2, 8, 8), conv, weighted(rng, spec, "conv", 0.5)), SequentialArray(), 6.0, large=1e4
+    )
+    assert (chosen.images, chosen.split) == (16, Split("conv", 1))
+    wide = best_images(_model((2, 8, 8), conv), SequentialArray(), 6.0, large=1e3)
+    assert (wide.images, wide.split) == (1, None)

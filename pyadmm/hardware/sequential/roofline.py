@@ -6,8 +6,9 @@ comes on top. Loads count for the RUN that they precede, though stripes load beh
 
 from __future__ import annotations
 
+import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pyadmm.core.errors import PyadmmError
@@ -22,8 +23,10 @@ from pyadmm.model.compact import compact
 
 BASIS = "modelled"
 _BATCHES = (1, 2, 3, 4, 6, 8, 12, 16)
-_LARGE = 100_000_000
+LARGE = 100e6
 """Multiplications of a dense network from which on compiling it takes seconds."""
+_SHARE = 0.9
+"""Of the buffer, that the inputs of a linear layer may take."""
 _FILL_CYCLES = 150
 """That a RUN takes to fill and empty the pipeline, about."""
 _LEAST_SLOT_CYCLES = 5
@@ -193,50 +196,58 @@ def table(compiled: Compiled, bytes_per_cycle: float) -> str:
 
 
 def best_images(
-    model: CompressedModel, array: SequentialArray, bytes_per_cycle: float, most: int = 8
+    model: CompressedModel,
+    array: SequentialArray,
+    bytes_per_cycle: float,
+    most: int = 8,
+    large: float = LARGE,
 ) -> Compiled:
     """``model`` compiled for the images per run of fewest modelled cycles an image: up to ``most``, or somewhat more.
 
     More images share entries and fill the lanes of small maps, until maps leave the buffer. So the first layers may
-    take one image at a time and the others several. Of a network with more than :data:`_LARGE` multiplications one
-    such split is tried, before its linear layers where they hold most weights; else it takes one image.
+    take one image at a time and the others several. A network of more than ``large`` multiplications takes one
+    image, or is split so before its linear layers where they hold most weights.
 
     :raises PyadmmError: where the array cannot compute the network.
     """
     small = compact(model)
-    if sum(layer.spec.macs for layer in model.layers) > _LARGE:
-        linear = [layer for layer in model.layers if layer.spec.kind == "linear"]
-        heavy = 2 * sum(layer.nnz for layer in linear) > model.nnz
-        cuts = [Split(layer.source, 1) for layer in linear[:1] if heavy]
-        splits = _tried(model, small, array, 2 * most, cuts)
-        return splits[0] if splits else compile_compact(model, small, array, 1)
-    found = [compile_compact(model, small, array, 1)]
-    for images in _BATCHES[1:]:
-        found += _tried(model, small, array, images, [None]) if images <= most else []
-    cuts = [Split(node.name, 1) for node in model.nodes[:-1]]
-    found += _tried(model, small, array, most, cuts) if most > 1 else []
-    best = min(found, key=lambda one: _estimate(one, bytes_per_cycle))
+    if sum(layer.spec.macs for layer in model.layers) > large:
+        images, split = _before_linear(small, array, 2 * most)
+        return compile_compact(model, small, array, images, split)
+    cuts = [Split(node.name, 1) for node in small.nodes[:-1]] if most > 1 else []
+    tried: list[tuple[int, Split | None]] = [(most, cut) for cut in cuts]
+    tried += [(images, None) for images in _BATCHES[1:] if images <= most]
+    best = compile_compact(model, small, array, 1)
+    for one in tried:
+        best = _better(best, small, one, bytes_per_cycle)
     if best.split:
         for images in (3 * most // 4, 3 * most // 2):
-            found += _tried(model, small, array, images, [best.split])
-    return min(found, key=lambda one: _estimate(one, bytes_per_cycle))
+            best = _better(best, small, (images, best.split), bytes_per_cycle)
+    return best
 
 
-def _tried(
-    model: CompressedModel,
-    small: CompressedModel,
-    array: SequentialArray,
-    images: int,
-    splits: Sequence[Split | None],
-) -> list[Compiled]:
-    """The programs that the array can compute."""
-    found = []
-    for split in splits:
-        try:
-            found.append(compile_compact(model, small, array, images, split))
-        except PyadmmError:
-            continue
-    return found
+def _before_linear(
+    small: CompressedModel, array: SequentialArray, most: int
+) -> tuple[int, Split | None]:
+    """Images, and the split before the first linear layer, whose inputs of all images must fit into the buffer."""
+    linear = [layer for layer in small.layers if layer.spec.kind == "linear"]
+    if 2 * sum(layer.nnz for layer in linear) <= small.nnz:
+        return 1, None
+    room = _SHARE * array.buffer_bytes / math.prod(linear[0].spec.input_shape)
+    images = min(most, int(room))
+    return (images, Split(linear[0].source, 1)) if images > 1 else (1, None)
+
+
+def _better(
+    best: Compiled, small: CompressedModel, one: tuple[int, Split | None], bytes_per_cycle: float
+) -> Compiled:
+    """``best``, or the program for other images and another split if that is faster and the array can compute it."""
+    images, split = one
+    try:
+        found = compile_compact(best.model, small, best.program.array, images, split)
+    except PyadmmError:
+        return best
+    return min(best, found, key=lambda each: _estimate(each, bytes_per_cycle))
 
 
 def _estimate(compiled: Compiled, bytes_per_cycle: float) -> float:
