@@ -18,12 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.sequential import TRAINED, compiled_for, network
+from experiments.sequential import subject_of
+from experiments.sequential_imports import SHIPPED
 from experiments.sequential_networks import SHAPES
 from pyadmm.core.files import cache_dir, write_atomic
 from pyadmm.eda.sequential_csim import SequentialCsim, build_csim
 from pyadmm.eda.sequential_simulation import infer, place
-from pyadmm.hardware.sequential.array import SequentialArray
+from pyadmm.hardware.boards import load_board
 from pyadmm.hardware.sequential.compiler import compile_model
 
 RESULTS = Path(__file__).parent / "results" / "sequential_csim.csv"
@@ -48,9 +49,10 @@ def measure(name: str, least: int, per_start: int | None = None) -> Row:
 
     :param per_start: images of one start; ``None``: as in :mod:`experiments.sequential`.
     """
-    array, model = SequentialArray(), network(name)
+    subject = subject_of(name, load_board("pynq-z2"), None)
+    array, model = subject.array, subject.model
     begin = time.perf_counter()
-    compiled = compile_model(model, array, per_start) if per_start else compiled_for(model, array)
+    compiled = compile_model(model, array, per_start) if per_start else subject.compiled()
     compile_s = time.perf_counter() - begin
     starts = -(-least // compiled.images)
     rng, equal, seconds = np.random.default_rng(2), 0, [0.0, 0.0]
@@ -94,7 +96,7 @@ def merged(fresh: Row, path: Path) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the networks named; status 1 where an output differs."""
-    known = sorted((*TRAINED, *SHAPES))
+    known = sorted((*SHIPPED, *SHAPES))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "networks", nargs="+", choices=known, metavar="NETWORK", help=", ".join(known)
