@@ -94,6 +94,7 @@ class _Emitter:
         """Loads and RUNs of one step."""
         self.streams, self.words = self._streams(planned)
         follows = self.before is not None and planned.follows(self.before)
+        self.waits = self.before is None or self._meets(self.before, planned)
         self.before, self.turn = planned, self.turn if follows else 0
         facts = zip(planned.step.sources, planned.sources, planned.loads, strict=True)
         for source, there, line in facts:
@@ -103,6 +104,16 @@ class _Emitter:
         for number, tiles in enumerate(planned.runs):
             self._run(planned, number, tiles)
 
+    def _meets(self, before: PlannedStep, planned: PlannedStep) -> bool:
+        """Whether ``planned`` reads what ``before`` writes, or loads lines that ``before`` uses."""
+        if before.step.output.name in {held.name for held in planned.step.sources}:
+            return True
+        lines = self.array.lines
+        own, others = planned.loads_to(self.array.lanes), before.uses(self.array.lanes)
+        if any(one.stop > lines for one in (*own, *others)):
+            return True
+        return any(a.start < b.stop and b.start < a.stop for a in own for b in others)
+
     def _load_whole(self, held: Map, place: Place, line: int, compact: bool) -> None:
         rows, size, stride = held.shape[0], held.format.plane, place.stride
         if compact:
@@ -110,7 +121,7 @@ class _Emitter:
         elif place.span and held.format.phases > 1:
             rows, size, stride = rows * held.format.phases, held.format.span, place.span
         step = -(-size // self.array.lanes)
-        load = Load(place.base, rows, beats(size), stride, "buffer", line, step)
+        load = Load(place.base, rows, beats(size), stride, "buffer", line, step, self.waits)
         self.order.append(("maps", load))
 
     def _planes(self, planned: PlannedStep) -> tuple[int, int]:
@@ -233,7 +244,8 @@ class _Emitter:
         lines, apart = planned.loaded(number), planned.stripe_lines
         line = planned.stripes[self.turn % len(planned.stripes)]
         size = (len(lines) if planned.rolling else apart) * self.array.line_beats
-        wait = self.turn == 0 or (len(planned.stripes) == 1 and not planned.rolling)
+        alone = len(planned.stripes) == 1 and not planned.rolling
+        wait = self.waits if self.turn == 0 else alone
         self.turn += 1
         bases = []
         for which, (held, place) in enumerate(zip(step.sources, planned.sources, strict=True)):
@@ -307,6 +319,7 @@ class _Emitter:
     maps: int = 0
     before: PlannedStep | None = None
     turn: int = 0
+    waits: bool = True
     streams: int = 0
     words: list[int] = field(default_factory=list)
 

@@ -96,6 +96,14 @@ class Step:
         """Channels that the step reads of source number ``source``."""
         return self.reads if source == 0 else self.block
 
+    @property
+    def rows_read(self) -> int:
+        """Phases of all channels that the step reads."""
+        return sum(
+            len(self.reads_of(number)) * held.format.phases
+            for number, held in enumerate(self.sources)
+        )
+
     def blocks(self, count: int) -> list[Step]:
         """The step as ``count`` steps of some channels each; only where it is channelwise."""
         size = -(-len(self.block) // count)

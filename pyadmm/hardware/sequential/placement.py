@@ -49,6 +49,12 @@ class Place:
     span: int = 0
 
 
+def _lines(place: Place, held: Map, lanes: int) -> range:
+    """Lines of the buffer that a map or a part of one takes there."""
+    first = place.base // lanes
+    return range(first, first - (-held.shape[0] * place.stride // lanes))
+
+
 @dataclass(frozen=True)
 class PlannedStep:
     """A step with places.
@@ -85,6 +91,26 @@ class PlannedStep:
         if not self.rolling or not number:
             return lines
         return range(self.step.lines(self.runs[number - 1]).stop, lines.stop)
+
+    def loads_to(self, lanes: int) -> list[range]:
+        """Lines of the buffer that are loaded."""
+        if not self.stripes:
+            facts = zip(self.sources, self.step.sources, self.loads, strict=True)
+            return [_lines(there, held, lanes) for there, held, load in facts if load is not None]
+        count = self.step.rows_read * self.stripe_lines
+        # A rolling buffer ends as many lines further on as the map has.
+        count += self.step.lines(self.runs[-1]).stop if self.rolling else 0
+        return [range(first, first + count) for first in self.stripes]
+
+    def uses(self, lanes: int) -> list[range]:
+        """Lines of the buffer that are loaded, read or written."""
+        held = zip(
+            (*self.sources, self.output), (*self.step.sources, self.step.output), strict=True
+        )
+        return [
+            *self.loads_to(lanes),
+            *(_lines(place, one, lanes) for place, one in held if place.in_buffer),
+        ]
 
     @property
     def loaded_lines(self) -> int:
@@ -172,7 +198,9 @@ class _Planner:
             )
         sizes = {step.output.name: self._lines_of(step.whole) for step in self.steps}
         made = {step.output.name: step.lowered.map for step in self.steps}
-        most = made[max(rest, key=lambda name: sizes[name])]
+        # Where sizes are equal the output goes: its pass then has nothing to load.
+        own = self.output.name
+        most = made[max(rest, key=lambda name: (sizes[name], name == own))]
         # The same map of all parts of a run goes to memory together.
         self.spilled |= {name for name, maker in made.items() if maker == most}
 
@@ -256,16 +284,8 @@ class _Planner:
 
     def _loading(self, planned: PlannedStep) -> int:
         """Cycles of the loads of a striped pass, and of its RUNs' begin and end."""
-        loaded = self._rows(planned.step) * planned.loaded_lines * self.array.line_beats
+        loaded = planned.step.rows_read * planned.loaded_lines * self.array.line_beats
         return loaded + _RUN_CYCLES * len(planned.runs)
-
-    @staticmethod
-    def _rows(step: Step) -> int:
-        """Phases of all channels that a step reads."""
-        return sum(
-            len(step.reads_of(number)) * held.format.phases
-            for number, held in enumerate(step.sources)
-        )
 
     def _compact(self, step: Step, output: Place) -> PlannedStep | None:
         """A map of small planes, loaded without gaps where lines of its own would not fit."""
@@ -336,7 +356,7 @@ class _Planner:
         for one in (found, smaller):
             if one is None or len(one.runs) > 1:
                 return found
-            size = self._rows(one.step) * len(one.step.lines(one.runs[0]))
+            size = one.step.rows_read * len(one.step.lines(one.runs[0]))
             if 2 * size <= room:
                 return replace(one, stripes=(base, base + size), rolling=0)
         return found
@@ -356,7 +376,7 @@ class _Planner:
         In an empty buffer the phases of all channels move round it together; else they end within what is free.
         """
         base, room = self.lines.largest()
-        rows = self._rows(step)
+        rows = step.rows_read
         whole = -(-step.sources[0].format.span // self.array.lanes)
         empty = room == self.array.lines
         apart = min(whole, room // rows if empty else (room - whole) // max(rows - 1, 1))
@@ -376,7 +396,7 @@ class _Planner:
 
     def _stripes(self, step: Step, output: Place, copies: int, most: int) -> PlannedStep | None:
         base, room = self.lines.largest()
-        per_line = self._rows(step)
+        per_line = step.rows_read
         # A stripe has at least a line per tile, unless the taps leave out the last ones.
         most = min(most, room // (copies * per_line) + 1)
         while most:
