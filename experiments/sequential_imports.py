@@ -45,7 +45,7 @@ class Import:
 IMPORTS = {
     "resnet8": Import("resnet8"),
     "resnet8-half": Import("resnet8", 0.5),
-    "resnet8-60": Import("resnet8", 0.6),
+    "resnet8-quarter": Import("resnet8", 0.75),
     "ds-cnn": Import("ds_cnn"),
     "vww-mobilenet": Import("vww_mobilenet_v1_025_96"),
     "mobilenet-v2": Import("mobilenet_v2_100_224"),
