@@ -122,6 +122,10 @@ class _FullError(Exception):
     """The buffer cannot take what a step needs; carries its name."""
 
 
+class _CrowdedError(Exception):
+    """A pass would be faster if its output were in memory."""
+
+
 class _PlainError(Exception):
     """A map cannot be repacked by the pass that makes it; carries its name."""
 
@@ -179,6 +183,13 @@ class _Planner:
                 return self._attempt()
             except _FullError as error:
                 self._spill(str(error))
+            except _CrowdedError:
+                self._to_memory(self.wanted)
+
+    def _to_memory(self, maker: str) -> None:
+        """What pass ``maker`` makes goes to memory, in all parts of a run."""
+        made = [step.output.name for step in self.steps if step.lowered.map == maker]
+        self.spilled.update(made)
 
     def _lines_of(self, held: Map) -> int:
         return held.shape[0] * -(-held.format.plane // self.array.lanes)
@@ -200,9 +211,7 @@ class _Planner:
         made = {step.output.name: step.lowered.map for step in self.steps}
         # Where sizes are equal the output goes: its pass then has nothing to load.
         own = self.output.name
-        most = made[max(rest, key=lambda name: (sizes[name], name == own))]
-        # The same map of all parts of a run goes to memory together.
-        self.spilled |= {name for name, maker in made.items() if maker == most}
+        self._to_memory(made[max(rest, key=lambda name: (sizes[name], name == own))])
 
     def _too_large(self) -> list[str]:
         """Layers with a sum of which not even a stripe of one line fits."""
@@ -263,7 +272,16 @@ class _Planner:
             for held, base in zip(missing, bases, strict=True):
                 if base is not None:
                     self.lines.give(base, self._lines_of(held))
-        return self._in_blocks(step, output)
+        planned = self._in_blocks(step, output)
+        if output.in_buffer and self._crowded(planned):
+            raise _CrowdedError
+        return planned
+
+    def _crowded(self, planned: Sequence[PlannedStep]) -> bool:
+        """Whether the output leaves so little room that loads wait, for longer than it takes to load it later."""
+        waits = [one for one in planned if len(one.stripes) == 1 and not one.rolling]
+        loaded = sum(one.step.rows_read * one.loaded_lines for one in waits if len(one.runs) > 1)
+        return loaded > 2 * self._lines_of(planned[0].step.whole)
 
     def _ahead(self, step: Step, output: Place, missing: Sequence[Map]) -> PlannedStep | None:
         """Stripes of a large map that would fit as a whole, so that the RUN before hides the load of the next."""
