@@ -225,3 +225,22 @@ def test_a_large_network_is_split_before_its_heavy_linear_layers() -> None:
     assert (chosen.images, chosen.split) == (16, Split("conv", 1))
     wide = best_images(_model((2, 8, 8), conv), SequentialArray(), 6.0, large=1e3)
     assert (wide.images, wide.split) == (1, None)
+
+
+def wide_sum() -> CompressedModel:
+    """A sum whose second map is large, behind a layer whose input is small."""
+    narrow = _conv("narrow", INPUT, (32, 16, 16), 4, size=1)
+    wide = _conv("wide", "narrow", (4, 16, 16), 32, padding=1)
+    add = Add("add", ("wide", INPUT), (3, 5), 3, _BYTE)
+    return _model((32, 16, 16), narrow, wide, add)
+
+
+def test_what_a_sum_adds_is_loaded_some_channels_at_a_time() -> None:
+    compiled = _exact(wide_sum(), replace(TINY, lines=256))
+    sums = [step for step in compiled.steps if step.step.lowered.name == "add"]
+    assert len(sums) > 2
+    assert all(step.partial for step in sums)
+    assert [channel for step in sums for channel in step.step.block] == list(range(32))
+    loads = [decode(data) for data in descriptors(compiled.program.image)]
+    lengths = [load.rows for load in loads if isinstance(load, Load) and load.target == "buffer"]
+    assert sum(lengths[-len(sums) :]) == 32

@@ -30,6 +30,7 @@ from pyadmm.model import INPUT, Add, CompressedModel, InputSpec, MaxPool
 from pyadmm.model.types import LayerSpec, QFormat
 from tests.sequential.conftest import SMALL
 from tests.sequential.networks import images_of, networks, weighted
+from tests.sequential.test_placement import wide_sum
 
 pytestmark = pytest.mark.slow
 
@@ -119,6 +120,21 @@ def test_the_first_layers_take_fewer_images_than_the_others(small_top: Sequentia
     small_top.memory(_MEMORIES[2])
     place(small_top, compiled)
     data = images_of(rng, model, 6)
+    logits, _ = infer(small_top, compiled, data)
+    np.testing.assert_array_equal(logits, model.run(data))
+
+
+@pytest.mark.parametrize("memory", _MEMORIES)
+def test_what_a_sum_adds_is_loaded_some_channels_at_a_time(
+    small_top: SequentialTop, memory: MemoryModel
+) -> None:
+    model = wide_sum()
+    compiled = compile_model(model, SMALL)
+    assert compiled.steps[-1].partial
+    small_top.reset(compiled.program.memory_bytes)
+    small_top.memory(memory)
+    place(small_top, compiled)
+    data = images_of(np.random.default_rng(3), model, 1)
     logits, _ = infer(small_top, compiled, data)
     np.testing.assert_array_equal(logits, model.run(data))
 

@@ -96,11 +96,9 @@ class _Emitter:
         follows = self.before is not None and planned.follows(self.before)
         self.waits = self.before is None or self._meets(self.before, planned)
         self.before, self.turn = planned, self.turn if follows else 0
-        facts = zip(planned.step.sources, planned.sources, planned.loads, strict=True)
-        for source, there, line in facts:
+        for which, line in enumerate(planned.loads):
             if line is not None:
-                compact = there.stride % self.array.lanes != 0
-                self._load_whole(source, self.memory[source.name], line, compact)
+                self._load_whole(planned, which, line)
         for number, tiles in enumerate(planned.runs):
             self._run(planned, number, tiles)
 
@@ -114,14 +112,19 @@ class _Emitter:
             return True
         return any(a.start < b.stop and b.start < a.stop for a in own for b in others)
 
-    def _load_whole(self, held: Map, place: Place, line: int, compact: bool) -> None:
-        rows, size, stride = held.shape[0], held.format.plane, place.stride
-        if compact:
+    def _load_whole(self, planned: PlannedStep, which: int, line: int) -> None:
+        """Load source number ``which``, or the block's channels of it, to ``line``."""
+        held, lanes = planned.step.sources[which], self.array.lanes
+        place, block = self.memory[held.name], range(held.shape[0])
+        if planned.partial and which:
+            block = planned.step.block
+        rows, size, stride = len(block), held.format.plane, place.stride
+        if planned.sources[which].stride % lanes:
             rows, size = 1, rows * place.stride
         elif place.span and held.format.phases > 1:
             rows, size, stride = rows * held.format.phases, held.format.span, place.span
-        step = -(-size // self.array.lanes)
-        load = Load(place.base, rows, beats(size), stride, "buffer", line, step, self.waits)
+        step, source = -(-size // lanes), place.base + block.start * place.stride
+        load = Load(source, rows, beats(size), stride, "buffer", line, step, self.waits)
         self.order.append(("maps", load))
 
     def _planes(self, planned: PlannedStep) -> tuple[int, int]:
@@ -148,8 +151,9 @@ class _Emitter:
         virtual = span if step.taps.fold > 1 else channel
         skip_lines = self._skip_lines(planned)
         # Parts of a run compute the same slots.
-        striped = bool(planned.stripes)
-        key = (id(step.made), step.block, striped, virtual, skip_lines, planned.output.stride)
+        striped, partial = bool(planned.stripes), planned.partial
+        where = virtual, skip_lines, planned.output.stride
+        key = (id(step.made), step.block, striped, partial, where)
         if key in self.streamed:
             return self.streamed[key]
         groups: list[list[Slot]] = [[] for _ in range(self.array.groups)]
@@ -162,7 +166,7 @@ class _Emitter:
             mult, shift = step.lowered.scale(output)
             bias = int(step.lowered.bias[output])
             target = (step.lowered.first + output) * planned.output.stride // SLICE
-            skip = (output - step.block.start if planned.stripes else output) * skip_lines
+            skip = (place if striped or partial else output) * skip_lines
             slot = Slot((first - skipped) * virtual, target, bias, mult, shift, entries, skip)
             load, group = heapq.heappop(heap)
             groups[group].append(slot)

@@ -49,10 +49,10 @@ class Place:
     span: int = 0
 
 
-def _lines(place: Place, held: Map, lanes: int) -> range:
-    """Lines of the buffer that a map or a part of one takes there."""
+def _lines(place: Place, channels: int, lanes: int) -> range:
+    """Lines of the buffer that ``channels`` channels of a map take there."""
     first = place.base // lanes
-    return range(first, first - (-held.shape[0] * place.stride // lanes))
+    return range(first, first - (-channels * place.stride // lanes))
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class PlannedStep:
     :param stripes: first lines of the (two) stripe buffers, or empty where inputs are whole.
     :param rolling: lines from one phase to the next where a single stripe buffer rolls on: line ``l`` of a phase
         stays ``l`` lines behind the first one, and a RUN loads what the RUN before has not loaded. Otherwise 0.
+    :param partial: the map that a sum adds is in the buffer with the block's channels alone.
     """
 
     step: Step
@@ -74,6 +75,7 @@ class PlannedStep:
     runs: tuple[range, ...]
     stripes: tuple[int, ...] = ()
     rolling: int = 0
+    partial: bool = False
 
     @property
     def stripe_lines(self) -> int:
@@ -95,8 +97,8 @@ class PlannedStep:
     def loads_to(self, lanes: int) -> list[range]:
         """Lines of the buffer that are loaded."""
         if not self.stripes:
-            facts = zip(self.sources, self.step.sources, self.loads, strict=True)
-            return [_lines(there, held, lanes) for there, held, load in facts if load is not None]
+            facts = zip(self._lines(lanes), self.loads, strict=True)
+            return [lines for lines, load in facts if load is not None]
         count = self.step.rows_read * self.stripe_lines
         # A rolling buffer ends as many lines further on as the map has.
         count += self.step.lines(self.runs[-1]).stop if self.rolling else 0
@@ -104,13 +106,18 @@ class PlannedStep:
 
     def uses(self, lanes: int) -> list[range]:
         """Lines of the buffer that are loaded, read or written."""
-        held = zip(
-            (*self.sources, self.output), (*self.step.sources, self.step.output), strict=True
-        )
-        return [
-            *self.loads_to(lanes),
-            *(_lines(place, one, lanes) for place, one in held if place.in_buffer),
-        ]
+        facts = zip(self.sources, self._lines(lanes), strict=True)
+        found = [*self.loads_to(lanes), *(lines for place, lines in facts if place.in_buffer)]
+        if self.output.in_buffer:
+            found.append(_lines(self.output, self.step.output.shape[0], lanes))
+        return found
+
+    def _lines(self, lanes: int) -> list[range]:
+        """Lines of the buffer that each source takes, if it lies there."""
+        channels = [held.shape[0] for held in self.step.sources]
+        channels[1:] = [len(self.step.block)] if self.partial else channels[1:]
+        facts = zip(self.sources, channels, strict=True)
+        return [_lines(place, count, lanes) for place, count in facts]
 
     @property
     def loaded_lines(self) -> int:
@@ -272,9 +279,38 @@ class _Planner:
             for held, base in zip(missing, bases, strict=True):
                 if base is not None:
                     self.lines.give(base, self._lines_of(held))
+        beside = self._beside(step, output)
+        if beside:
+            return beside
         planned = self._in_blocks(step, output)
         if output.in_buffer and self._crowded(planned):
             raise _CrowdedError
+        return planned
+
+    def _beside(self, step: Step, output: Place) -> list[PlannedStep]:
+        """A layer with a sum, its input in the buffer as a whole: what it adds is loaded some channels at a time."""
+        if step.lowered.added is None or step.sources[1].name not in self.spilled:
+            return []
+        (first, other), lanes = step.sources, self.array.lanes
+        there, base = self.places.get(first.name), None
+        if there is None:
+            base = self.lines.take(self._lines_of(first))
+            if base is None:
+                return []
+            there = Place(True, base * lanes, aligned(first.format.plane, lanes))
+        line, room = self.lines.largest()
+        if base is not None:
+            self.lines.give(base, self._lines_of(first))
+        apart = -(-other.format.plane // lanes)
+        count, runs = room // (2 * apart), self._runs(step, output, self.array.tiles)
+        if count < _SMALL_BLOCK or runs is None:
+            return []
+        planned = []
+        for number, part in enumerate(step.blocks(-(-len(step.block) // count))):
+            at = line + number % 2 * count * apart
+            places = there, Place(True, at * lanes, apart * lanes)
+            loads = None if number else base, at
+            planned.append(PlannedStep(part, places, loads, output, runs, partial=True))
         return planned
 
     def _crowded(self, planned: Sequence[PlannedStep]) -> bool:
