@@ -50,7 +50,8 @@ ARRAYS = {
     "kv260": SequentialArray(),
     "zcu104": SequentialArray(groups=8),
 }
-"""The largest array that each board has room for: a buffer's copy for two groups takes 128 BRAM18."""
+"""The largest array that each board's block RAM has room for (80 %): two groups take 90 BRAM18, 64 of them for their
+copy of the buffer."""
 LATENCY = 30
 """A guess; on a PYNQ-Z2 reads of 128 bytes one after the other were measured to take 37 cycles
 (github.com/ammrat13/pynqz2-ram-tester)."""
