@@ -6,8 +6,8 @@ the ONNX files of :data:`~experiments.sequential_imports.IMPORTS` are quantised 
 images are used. The other networks have their published shapes and *random* weights at the densities of
 :data:`~experiments.sequential_networks.DENSITIES`, and random images: cycles depend on the positions of the
 weights, not on what they compute. The clock is the board's target, not a routed one. The memory moves what the
-board's file says that it sustains, entries, maps in and maps out together. A count that was interrupted goes on
-where it stood.
+board's file says that it sustains, entries, maps in and maps out together. A count goes on where an earlier one
+stopped, so that many images can be counted in pieces.
 """
 
 from __future__ import annotations
@@ -126,15 +126,16 @@ class Subject:
         return np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
 
 
-def count(subject: Subject, compiled: Compiled, total: int) -> Count:
-    """Simulate ``total`` images and compare them all, from where an earlier count of the same program stopped.
+def count(subject: Subject, compiled: Compiled, least: int) -> Count:
+    """Simulate at least ``least`` images and compare them all; those of earlier counts of the same program count.
 
     :raises PyadmmError: where an output differs from the golden model.
     """
     model, batch = subject.model, compiled.images
-    data, kept = subject.data(total), time.monotonic()
     simulator = build_sequential(subject.array, cache_dir() / "simulators")
-    state = _State.of(compiled, simulator, subject.rate, data)
+    state = _State.of(subject, compiled, simulator)
+    total, kept = -(-least // batch) * batch, time.monotonic()
+    data = subject.data(total)
     with SequentialTop(simulator, compiled.program.memory_bytes) as top:
         top.memory(MemoryModel(LATENCY, subject.rate))
         place(top, compiled)
@@ -147,7 +148,7 @@ def count(subject: Subject, compiled: Compiled, total: int) -> Count:
             if time.monotonic() - kept > _KEPT_SECONDS or first + batch >= total:
                 state.keep()
                 kept = time.monotonic()
-    return Count(compiled, total, state.cycles)
+    return Count(compiled, state.images, state.cycles)
 
 
 @dataclass
@@ -159,12 +160,10 @@ class _State:
     cycles: int = 0
 
     @classmethod
-    def of(
-        cls, compiled: Compiled, simulator: Path, rate: float, data: NDArray[np.uint8]
-    ) -> _State:
+    def of(cls, subject: Subject, compiled: Compiled, simulator: Path) -> _State:
         """The state of an earlier count of the same program, simulator and images, or the start."""
-        digest = hashlib.sha256(compiled.program.image + data.tobytes())
-        digest.update(f"{simulator.parent.name} {rate} {LATENCY}".encode())
+        digest = hashlib.sha256(compiled.program.image + subject.data(1).tobytes())
+        digest.update(f"{simulator.parent.name} {subject.rate} {LATENCY}".encode())
         path = cache_dir() / "sequential_counts" / f"{digest.hexdigest()[:24]}.json"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -221,12 +220,11 @@ def _filled(model: CompressedModel) -> CompressedModel:
     return CompressedModel(model.name, model.input, tuple(nodes))
 
 
-def measure(name: str, subject: Subject, total: int, with_dense: bool) -> Row:
+def measure(name: str, subject: Subject, least: int, with_dense: bool) -> Row:
     """Simulate one network, and its dense form where asked."""
     model, array, board = subject.model, subject.array, subject.board
     compiled = subject.compiled()
-    total = -(-total // compiled.images) * compiled.images
-    counted = count(subject, compiled, total)
+    counted = count(subject, compiled, least)
     bits = sorted({layer.weight_bits for layer in model.layers})
     random = name in SHAPES and subject.images is None
     return Row(
@@ -240,7 +238,7 @@ def measure(name: str, subject: Subject, total: int, with_dense: bool) -> Row:
         clock_mhz=board.clock_mhz,
         clock_basis="target",
         images_per_s=round(board.clock_mhz * 1e6 / counted.per_image, 1),
-        images_equal=f"{total}/{total}",
+        images_equal=f"{counted.images}/{counted.images}",
         array_efficiency=round(ideal_cycles(model, array) / counted.per_image, 3),
         speedup_over_dense=f"{_dense(subject) / counted.per_image:.2f}" if with_dense else "",
         weights="random" if random else "trained",
