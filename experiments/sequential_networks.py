@@ -13,6 +13,7 @@ from pyadmm.model import (
     AvgPool,
     CompressedLayer,
     CompressedModel,
+    Concat,
     InputSpec,
     MaxPool,
     Node,
@@ -51,6 +52,10 @@ DENSITIES = {
     "resnet8": Density({"*": 1.0}, 8, 8, "MLPerf Tiny, dense"),
     "ds-cnn": Density({"*": 1.0}, 8, 8, "MLPerf Tiny, dense"),
     "vww-mobilenet": Density({"*": 1.0}, 8, 8, "MLPerf Tiny, dense"),
+    "mobilenet-v2": Density({"*": 1.0}, 8, 8, "dense"),
+    "squeezenet": Density(
+        {"*": 0.334}, 8, 8, "Deep Compression's SqueezeNet: 415,921 of 1,244,448"
+    ),
 }
 
 
@@ -125,6 +130,10 @@ class _Builder:
     def add(self, name: str, a: str, b: str) -> str:
         """The rounded mean of two maps."""
         return self._take(Add(name, (a, b), (1, 1), 1, _BYTE))
+
+    def concat(self, name: str, *sources: str) -> str:
+        """The channels of all sources."""
+        return self._take(Concat(name, sources, (Requant(),) * len(sources), _BYTE))
 
     def model(self) -> CompressedModel:
         """What has been built."""
@@ -220,6 +229,50 @@ def _vww(density: Density) -> CompressedModel:
     return net.model()
 
 
+def _mobilenet_v2(density: Density) -> CompressedModel:
+    net = _Builder("mobilenet-v2", (3, 224, 224), density)
+    source = net.conv("conv1", 32, 3, stride=2, padding=(0, 0, 1, 1))
+    stages = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1))
+    for stage, (grow, width, blocks, step) in enumerate((*stages, (6, 160, 3, 2), (6, 320, 1, 1))):
+        for block in range(blocks):
+            name, stride = f"block{stage}.{block}", 1 if block else step
+            skip = source
+            if grow > 1:
+                net.conv(f"{name}.expand", grow * net.shapes[source][0], 1)
+            sides = (0, 0, 1, 1) if stride == 2 else (1, 1, 1, 1)
+            net.conv(
+                f"{name}.depthwise",
+                net.shapes[net.last][0],
+                3,
+                stride=stride,
+                padding=sides,
+                groups=0,
+            )
+            source = net.conv(f"{name}.project", width, 1)
+            if block:
+                source = net.add(f"{name}.add", source, skip)
+    net.conv("conv2", 1280, 1)
+    net.average("pool")
+    net.linear("fc", 1000, last=True)
+    return net.model()
+
+
+def _squeezenet(density: Density) -> CompressedModel:
+    net = _Builder("squeezenet", (3, 227, 227), density)
+    net.conv("conv1", 96, 7, stride=2)
+    net.max_pool("pool1", 3, 2)
+    for number, width in enumerate((16, 16, 32, 32, 48, 48, 64, 64), 2):
+        squeezed = net.conv(f"fire{number}.squeeze", width, 1)
+        single = net.conv(f"fire{number}.expand1", 4 * width, 1)
+        wide = net.conv(f"fire{number}.expand3", 4 * width, 3, padding=1, source=squeezed)
+        net.concat(f"fire{number}", single, wide)
+        if number in {4, 8}:
+            net.max_pool(f"pool{number}", 3, 2)
+    net.conv("conv10", 1000, 1, padding=1)
+    net.average("pool10")
+    return net.model()
+
+
 SHAPES: Mapping[str, Callable[[Density], CompressedModel]] = {
     "alexnet": _alexnet,
     "vgg16": _vgg16,
@@ -227,6 +280,8 @@ SHAPES: Mapping[str, Callable[[Density], CompressedModel]] = {
     "resnet8": _resnet8,
     "ds-cnn": _ds_cnn,
     "vww-mobilenet": _vww,
+    "mobilenet-v2": _mobilenet_v2,
+    "squeezenet": _squeezenet,
 }
 
 

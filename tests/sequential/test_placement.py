@@ -15,7 +15,7 @@ from pyadmm.hardware.sequential.interpreter import interpret
 from pyadmm.hardware.sequential.maps import Split
 from pyadmm.hardware.sequential.program import Load, decode
 from pyadmm.hardware.sequential.roofline import best_images, cycles_per_image
-from pyadmm.model import INPUT, Add, CompressedModel, InputSpec, MaxPool, Requant
+from pyadmm.model import INPUT, Add, AvgPool, CompressedModel, InputSpec, MaxPool, Requant
 from pyadmm.model.types import LayerSpec, QFormat
 from tests.sequential.networks import images_of, weighted
 
@@ -244,3 +244,14 @@ def test_what_a_sum_adds_is_loaded_some_channels_at_a_time() -> None:
     loads = [decode(data) for data in descriptors(compiled.program.image)]
     lengths = [load.rows for load in loads if isinstance(load, Load) and load.target == "buffer"]
     assert sum(lengths[-len(sums) :]) == 32
+
+
+def test_pools_of_many_rows() -> None:
+    """More kernel elements than an entry can name: rows are advances; two images, and one that memory feeds."""
+    conv = _conv("conv", INPUT, (3, 15, 14), 5, padding=1)
+    pool = AvgPool("pool", "conv", (15, 14), (15, 14), Requant((1249,), 18), _BYTE)
+    last = _conv("last", "pool", (5, 1, 1), 4, size=1)
+    for array, images in ((SequentialArray(), 1), (SequentialArray(), 2), (TINY, 1)):
+        _exact(_model((3, 15, 14), conv, pool, last), array, images)
+    part = AvgPool("pool", INPUT, (12, 13), (1, 1), Requant((1680,), 18), _BYTE)
+    _exact(_model((3, 15, 14), part), SequentialArray(), 2)

@@ -210,6 +210,9 @@ class _Emitter:
             offsets = np.array([0, bases[1] - bases[0]])
         if step.lowered.added:
             offsets[-1] = bases[1] + tiles.start * lanes - skipped
+        plane = span if step.taps.fold > 1 else channel
+        if step.taps.by_rows:
+            plane = step.sources[0].format.pitch
         mask_base = self.half * (self.array.masks // 2)
         tap_base = self.half * (TAPS // 2)
         list_base = self.half * (self.array.lists // 2)
@@ -219,7 +222,7 @@ class _Emitter:
         self.order.append(
             Run(
                 base=(bases[0] + tiles.start * lanes - skipped) % self.array.buffer_bytes,
-                plane=span if step.taps.fold > 1 else channel,
+                plane=plane,
                 tiles=len(tiles),
                 taps=step.taps.count,
                 tap_bits=step.taps.bits,

@@ -118,8 +118,10 @@ class Step:
     @property
     def reach(self) -> tuple[int, int]:
         """Least and largest offset of any tap within its phase."""
-        offsets = self.taps.offsets(self.sources[0].format.pitch, 0)
-        return int(offsets.min()), int(offsets.max())
+        pitch = self.sources[0].format.pitch
+        offsets = self.taps.offsets(pitch, 0)
+        rows = int(self.taps.step.max()) if self.taps.by_rows else 0
+        return int(offsets.min()), int(offsets.max()) + rows * pitch
 
     def lines(self, tiles: range) -> range:
         """Lines of a phase that ``tiles`` read."""

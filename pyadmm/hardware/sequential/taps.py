@@ -37,6 +37,7 @@ class TapMap:
     :param tap: per kernel element ``(row, column)``, its tap.
     :param step: per kernel element, virtual channels behind the channel's first.
     :param fold: virtual channels per channel.
+    :param by_rows: kernel rows are the virtual channels, a row of the map apart; for a channelwise pass.
     """
 
     shift_rows: NDArray[np.int64]
@@ -45,6 +46,7 @@ class TapMap:
     tap: NDArray[np.int64]
     step: NDArray[np.int64]
     fold: int
+    by_rows: bool = False
 
     @property
     def count(self) -> int:
@@ -94,11 +96,31 @@ def tap_map(lowered: Pass, held: Format, lanes: int) -> TapMap:
     room = MOST_TAPS if single else MOST_TAPS // 2
     if held.phases > 1 and plain.count > WIDE_TAPS and not held.span % lanes:
         return _taps(window, held, fold=True)
+    if plain.count > room and _can_step(lowered, window, held):
+        return _row_taps(window)
     if plain.count > room:
         raise PyadmmError(
             f"sequential: {lowered.name} has {plain.count} kernel positions; {room} are the most"
         )
     return plain
+
+
+def _can_step(lowered: Pass, window: Window, held: Format) -> bool:
+    """Whether a pool's window lies in a single phase, and in the map wherever a pixel is made."""
+    if isinstance(lowered.node, CompressedLayer) or held.phases > 1:
+        return False
+    _, height, width = window.shape
+    down, right = max(window.rows) + window.output[0], max(window.columns) + window.output[1]
+    return min(window.rows) >= 0 and min(window.columns) >= 0 and down <= height and right <= width
+
+
+def _row_taps(window: Window) -> TapMap:
+    """A tap for every column of the kernel; its rows are one advance apart."""
+    rows, columns = np.array(window.rows), np.array(window.columns)
+    none = np.zeros(len(columns), np.int64)
+    tap = np.broadcast_to(np.arange(len(columns)), (len(rows), len(columns)))
+    step = np.broadcast_to((rows - rows[0])[:, None], tap.shape)
+    return TapMap(none + rows[0], columns, none, tap, step, 1, by_rows=True)
 
 
 def _with_skip(taps: TapMap) -> TapMap:
@@ -162,7 +184,8 @@ def slot_entries(lowered: Pass, taps: TapMap, channel: int) -> tuple[int, NDArra
     virtual = weights.channel * taps.fold + taps.step[weights.row, weights.column]
     tap = taps.tap[weights.row, weights.column]
     order = np.lexsort((tap, virtual))
-    first = int(virtual[order[0]])
+    # Rows of a channel begin at the channel.
+    first = channel if taps.by_rows else int(virtual[order[0]])
     return first, pack_entries(virtual[order] - first, tap[order], weights.code[order], taps.bits)
 
 
