@@ -39,19 +39,13 @@ from pyadmm.eda.sequential_simulation import (
     place,
 )
 from pyadmm.hardware.boards import Board, load_board
+from pyadmm.hardware.sequential.area import largest_array
 from pyadmm.hardware.sequential.array import SequentialArray
 from pyadmm.hardware.sequential.compiler import Compiled
 from pyadmm.hardware.sequential.roofline import best_images, sustained_bytes_per_cycle
 from pyadmm.model import CompressedLayer, CompressedModel
 
 RESULTS = Path(__file__).parent / "results" / "sequential.csv"
-ARRAYS = {
-    "pynq-z2": SequentialArray(),
-    "kv260": SequentialArray(),
-    "zcu104": SequentialArray(groups=8),
-}
-"""The largest array that each board's block RAM has room for (80 %): two groups take 90 BRAM18, 64 of them for their
-copy of the buffer."""
 LATENCY = 30
 """A guess; on a PYNQ-Z2 reads of 128 bytes one after the other were measured to take 37 cycles
 (github.com/ammrat13/pynqz2-ram-tester)."""
@@ -106,8 +100,8 @@ class Subject:
 
     @property
     def array(self) -> SequentialArray:
-        """The array of the board."""
-        return ARRAYS[self.board.name]
+        """The largest array that the board has room for."""
+        return largest_array(self.board)
 
     @property
     def rate(self) -> float:
@@ -271,7 +265,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     known = sorted({*SHIPPED, *SHAPES, *IMPORTS})
     parser.add_argument("networks", nargs="*", default=known, help=f"any of {', '.join(known)}")
-    parser.add_argument("--board", default="pynq-z2", choices=list(ARRAYS))
+    parser.add_argument("--board", default="pynq-z2", help="(default: pynq-z2)")
     parser.add_argument("--images", type=int, default=2, help="images to simulate, at least")
     parser.add_argument("--dense", action="store_true", help="simulate the dense network too")
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("PYADMM_DATA_DIR"))
