@@ -15,7 +15,7 @@ from pyadmm.hardware.sequential.interpreter import interpret
 from pyadmm.hardware.sequential.maps import Split
 from pyadmm.hardware.sequential.program import Load, decode
 from pyadmm.hardware.sequential.roofline import best_images, cycles_per_image
-from pyadmm.model import INPUT, Add, AvgPool, CompressedModel, InputSpec, MaxPool, Requant
+from pyadmm.model import INPUT, Add, AvgPool, CompressedModel, Concat, InputSpec, MaxPool, Requant
 from pyadmm.model.types import LayerSpec, QFormat
 from tests.sequential.networks import images_of, weighted
 
@@ -255,3 +255,22 @@ def test_pools_of_many_rows() -> None:
         _exact(_model((3, 15, 14), conv, pool, last), array, images)
     part = AvgPool("pool", INPUT, (12, 13), (1, 1), Requant((1680,), 18), _BYTE)
     _exact(_model((3, 15, 14), part), SequentialArray(), 2)
+
+
+def test_layers_write_their_channels_of_a_concatenation() -> None:
+    squeeze = _conv("squeeze", INPUT, (3, 9, 8), 2, size=1)
+    single = _conv("single", "squeeze", (2, 9, 8), 3, size=1)
+    wide = _conv("wide", "squeeze", (2, 9, 8), 4, padding=1)
+    pool = MaxPool("pool", "squeeze", 3, 1, 1)
+    last = _conv("last", "both", (9, 9, 8), 4, stride=2, padding=1)
+    sources = "single", "pool", "wide"
+    for requants, expected in (
+        ((Requant(),) * 3, ["single", "wide", "both[1]"]),
+        ((Requant(), Requant(), Requant((3,), 2)), ["single", "wide", "both[1]", "both[2]"]),
+    ):
+        both = Concat("both", sources, requants, _BYTE)
+        model = _model((3, 9, 8), squeeze, single, wide, pool, both, last)
+        for array, images in ((SequentialArray(), 2), (TINY, 1)):
+            names = [step.step.lowered.name for step in _exact(model, array, images).steps]
+            made = [name for name in names if name in {"single", "wide"} or "[" in name]
+            assert list(dict.fromkeys(made)) == expected

@@ -7,7 +7,8 @@ maps are stored with their phases apart (:class:`Format`).
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -153,6 +154,7 @@ def lower(
         raise PyadmmError("sequential: an input of nine bits is read by other nodes than layers")
     passes: list[Pass] = []
     joined = {name: layer for name, layer in _joined(model).items() if name not in apart}
+    placed = _placed(model, joined)
     for node in model.nodes:
         if isinstance(node, Lookup | Product):
             raise PyadmmError(
@@ -160,13 +162,44 @@ def lower(
                 "cannot compute; use ReLU activations and no products of maps"
             )
         if isinstance(node, Concat):
-            passes += _parts(model, node)
+            passes += [part for part in _parts(model, node) if part.sources[0] not in placed]
         elif isinstance(node, Add) and node.name in joined:
             layer = next(one for one in model.layers if one.name == joined[node.name])
             passes.append(_with_sum(_pass(model, layer, array), node, model))
         elif node.name not in joined.values():
-            passes.append(_pass(model, node, array))
+            target, first = placed.get(node.name, ("", 0))
+            passes.append(replace(_pass(model, node, array), target=target, first=first))
     return passes
+
+
+def _placed(model: CompressedModel, joined: Mapping[str, str]) -> dict[str, tuple[str, int]]:
+    """Layers that write their channels of a concatenation themselves: its name and the first channel, by layer.
+
+    They read one map with stride 1, nothing else reads them, and their numbers stay as they are.
+    """
+    read = Counter(source for node in model.nodes for source in node.sources)
+    layers = {
+        layer.name: layer
+        for layer in model.layers
+        if layer.spec.stride == (1, 1) and read[layer.name] == 1
+    }
+    found: dict[str, tuple[str, int]] = {}
+    for node in model.nodes:
+        if not isinstance(node, Concat):
+            continue
+        firsts = np.cumsum([0, *(model.shape_of(source)[0] for source in node.sources)]).tolist()
+        facts = list(zip(node.sources, node.requants, firsts, strict=False))
+        own = [
+            (source, first)
+            for source, requant, first in facts
+            if source in layers
+            and source not in joined.values()
+            and requant == Requant()
+            and layers[source].output == node.output
+        ]
+        if len({layers[source].source for source, _ in own}) == 1:
+            found |= {source: (node.name, first) for source, first in own}
+    return found
 
 
 def _joined(model: CompressedModel) -> dict[str, str]:
