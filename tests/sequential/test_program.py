@@ -134,6 +134,6 @@ def heavy(model: CompressedModel) -> CompressedModel:
     layer = model.layers[0]
     bias = np.full(5, 1 << 19)
     made = type(layer)(
-        layer.spec, INPUT, layer.codes, 8, bias, Requant((2,), 20), QFormat(8, False)
+        layer.spec, INPUT, layer.codes, 8, bias, Requant((2,), 17), QFormat(8, False)
     )
     return CompressedModel("m", model.input, (made,))
