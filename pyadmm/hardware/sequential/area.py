@@ -25,7 +25,7 @@ _LANES = (64, 32)
 
 @dataclass(frozen=True)
 class AreaPoint:
-    """A synthesised array.
+    """What synthesis counted for an array of some groups and lanes.
 
     :param whole: of all modules together.
     :param buffer: of the activation buffer, all its copies together.

@@ -173,7 +173,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Network:
-    """Passes in order.
+    """The passes of a program in order, and how the network's input is divided between them.
 
     :param entry: the input, of all images of a run.
     :param parts: bytes behind the start of a plane of ``entry`` at which parts of it begin, by name.
