@@ -44,7 +44,7 @@ struct PoolState {
         cursor.first();
     }
 
-    // Take one output row; true where a window ends with it: the pooled row is line[END_LINE].
+    // Take one output row; returns true where it completes a window: the pooled row is line[END_LINE].
     bool take(const typename Stage<Cfg>::Acc row[Cfg::W_OUT], Lines& line) {
 #pragma HLS INLINE
         const bool begins = phase == 0;

@@ -46,7 +46,7 @@ typename RowStage<Cfg>::Output::Act scale_down(typename RowStage<Cfg>::Work tota
     return typename RowStage<Cfg>::Output::Act(y < lo ? lo : y > hi ? hi : y);
 }
 
-// Collects a row, LANES columns at a time, and writes it to the next frame when it is whole.
+// Collects a row, LANES columns at a time, and writes the complete row to the next frame.
 template <class Cfg, class Next>
 struct RowWriter {
     typedef RowStage<Cfg> St;
@@ -63,7 +63,7 @@ struct RowWriter {
         cursor.first();
     }
 
-    // Take the next columns; true where they end their row.
+    // Take the next columns; returns true where they complete their row.
     bool take(const typename Next::Act fresh[Cfg::LANES], typename Next::Act collected[St::W_OUT],
               typename Next::Row output[Next::COPIES][Next::BANKS][Next::DEPTH]) {
 #pragma HLS INLINE

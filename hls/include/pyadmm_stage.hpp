@@ -135,7 +135,7 @@ template <class Cfg>
 using Words = typename Stage<Cfg>::Word[Cfg::G][Cfg::ENTRY_CAPACITY];
 template <class Cfg>
 using Slots = Slot<Cfg>[Cfg::G][Cfg::SLOT_CAPACITY];
-// An array of one per group, so that it goes to the group's process as the other memories do.
+// An array of one element per group, so that it is passed to the group's process like the other memories.
 template <class Cfg>
 using Fills = Fill<Cfg>[Cfg::G][1];
 
@@ -144,7 +144,7 @@ template <class Cfg>
 struct TileOf {
     typename Stage<Cfg>::Acc acc[Cfg::R][Cfg::W_OUT];
     typename Stage<Cfg>::TileRow rows;
-    bool first;  // of its channel
+    bool first;  // the channel's first tile
     typename Stage<Cfg>::OutChannel channel;
     Requant requant;
 };

@@ -119,7 +119,7 @@ STEP:
     PIXEL:
         for (int i = 0; i < STEP; ++i) {
             PYADMM_UNROLL(STEP)
-            // Pixels behind the end of a channel are the next one's.
+            // Pixels behind the end of a channel belong to the next channel.
             const bool after = map_ends && more && int(column) + i >= Shape::WIDTH;
             const uint32_t pixel =
                 uint32_t(word >> (Input::PIXEL_BITS * i)) & ((1u << Input::PIXEL_BITS) - 1);

@@ -3,7 +3,7 @@
 // Int<N> and UInt<N> are ap_int<N> and ap_uint<N> wherever hardware is made of them, and in csim
 // when PYADMM_EXACT_WIDTHS is defined. Without it, csim uses the smallest native integer with at
 // least N bits, which is several times faster and gives the same results as long as no value leaves
-// its N bits; the tests run both. Mind that ap_int does not start at zero, not even with `= {}`.
+// its N bits; the tests run both. Note that ap_int is not initialised to zero, not even by `= {}`.
 #ifndef PYADMM_TYPES_HPP
 #define PYADMM_TYPES_HPP
 

@@ -1,7 +1,7 @@
 // Unrolled stage: the weights are a generated graph of additions, computed for R x PIXELS output pixels
 // of all channels at once.
 //
-// `Graph` (generated, constants.hpp) gives PIXELS, LIVE input channels with any weight and their
+// `Graph` (generated, constants.hpp) gives PIXELS, LIVE input channels that have weights and their
 // numbers, the COLUMNS of a window, the OFFSET of the first kernel in it, accumulate() and the record of
 // every output channel. Blocks, requantisers and pools are those of hls/rtl/unrolled_*.sv; rows come
 // from the frame one after the other, and row words go to the next one.
@@ -58,7 +58,7 @@ struct Unrolled {
     };
 };
 
-// The new rows of every block row, all live channels; zeros outside the map.
+// The new rows of every block row, all active channels; zeros outside the map.
 template <class Cfg, class Graph>
 void fetch_rows(
     const typename Stage<Cfg>::Input::Row frame[Stage<Cfg>::BANKS][Stage<Cfg>::Input::DEPTH],
@@ -139,7 +139,7 @@ void unrolled_engine(hls::stream<typename Unrolled<Cfg, Graph>::Rows>& rows,
                      hls::stream<typename Unrolled<Cfg, Graph>::Block>& blocks) {
     typedef Stage<Cfg> St;
     typedef Unrolled<Cfg, Graph> U;
-    // What an earlier image left in the delays never reaches an output.
+    // Values of an earlier image in the delays never reach an output.
     static typename St::Act lines[Graph::LIVE][U::OLD + 1][U::WIDE];
 #pragma HLS ARRAY_PARTITION variable=lines type=complete dim=1
 #pragma HLS ARRAY_PARTITION variable=lines type=complete dim=2

@@ -3,7 +3,7 @@
 //
 //   read rows | pick columns | products | sum | round, shift, clamp -> row
 //
-// An image starts when both sources have one and the next frame is free, and then never waits.
+// An image starts when both sources hold one and the next frame is free. It then runs without stalls.
 module add_stage #(
     parameter int CHANNELS = 4,
     parameter int HEIGHT = 6,
@@ -71,7 +71,7 @@ module add_stage #(
   localparam int A_ADDR_BITS = $clog2(A_FRAMES * CHANNELS * HEIGHT);
   localparam int B_ADDR_BITS = $clog2(B_FRAMES * CHANNELS * HEIGHT);
   localparam int PLACE_BITS = 2 + CHANNEL_BITS + ROW_BITS;
-  // From the address to the requantised columns.
+  // Cycles from the address to the requantised columns.
   localparam int DELAY = 7;
 
   if (WIDTH % LANES != 0) begin : gen_bad_lanes
@@ -92,7 +92,7 @@ module add_stage #(
       .shift(shift)
   );
 
-  // Sequence.
+  // Position in the output, advanced once per step.
   logic a_ready, b_ready, start, running_reg, parity_reg, half_reg, release_frames;
   logic row_done, map_done, image_done;
   logic [CHUNK_BITS-1:0] chunk;

@@ -40,7 +40,7 @@ module axi_control (
   localparam logic [4:0] CYCLES = 5'h0c;  // clock cycles of the last run; 0 where not measured
   // End of the word addresses.
 
-  // Bytes of a register that a write does not select keep their value.
+  // A write strobe of 0 keeps that byte of the register.
   function automatic logic [31:0] written(input logic [31:0] old, input logic [31:0] data,
                                           input logic [3:0] strobe);
     for (int i = 0; i < 4; i++) written[8*i+:8] = strobe[i] ? data[8*i+:8] : old[8*i+:8];

@@ -1,5 +1,5 @@
-// Largest value of whole windows of ROWS x WINDOW values, COLUMNS windows side by side. Rows first, then
-// columns; a register behind each step that has something to compare.
+// Maximum of each window of ROWS x WINDOW values, for COLUMNS windows side by side. It compares rows first,
+// then columns, with a register behind each comparison step.
 module block_pool #(
     parameter int ROWS = 2,
     parameter int WINDOW = 2,

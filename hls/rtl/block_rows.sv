@@ -1,6 +1,6 @@
-// Blocks of an unrolled stage to row words: COLUMNS pixels of all CHANNELS a block, GROUPS blocks a row of
-// WIDTH pixels. While the next row is collected, the words of this one leave, one a cycle, channel by
-// channel; row_end must not come more often than every CHANNELS cycles.
+// Converts the blocks of an unrolled stage to row words. A block holds COLUMNS pixels of all CHANNELS, and
+// GROUPS blocks make a row of WIDTH pixels. While one row is collected, the words of the row before leave,
+// one per cycle, channel by channel. row_end must therefore be at least CHANNELS cycles apart.
 module block_rows #(
     parameter int CHANNELS = 18,
     parameter int HEIGHT = 4,
@@ -70,7 +70,7 @@ module block_rows #(
       if (move_reg) hold_reg <= collect_reg[WORD-1:0];
     end
     assign held[c*WORD+:WORD] = hold_reg;
-    // Pixels beyond the row.
+    // The last block may hold pixels beyond the row's end.
     logic unused;
     assign unused = ^collect_reg;
   end

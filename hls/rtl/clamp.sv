@@ -1,4 +1,4 @@
-// The signed x within the range of a number of Y_BITS bits.
+// Clamps the signed x to the range of a number of Y_BITS bits.
 module clamp #(
     parameter int X_BITS = 20,
     parameter int Y_BITS = 8,

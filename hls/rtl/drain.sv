@@ -1,12 +1,13 @@
-// Drain: takes complete tiles of all groups, each in BEATS parts of TILE_ROWS / BEATS rows, one part
-// per INTERVAL cycles, and turns them into rows of the next frame: max-pool, bias and requantise with
-// the slot's record, write. More beats need fewer requantiser lanes.
+// Drain: reads complete tiles of all groups and writes rows of the next frame. It applies max-pool, bias
+// and requantiser with the record of the slot. A tile takes BEATS beats of TILE_ROWS / BEATS rows, one per
+// INTERVAL cycles. More beats need fewer requantiser lanes.
 //
 //   select | payload | whole | pool columns | pool rows | + bias | operand | * mult | + round | clamp -> write
 //
 // A pool of columns or rows takes POOL_STEPS cycles (max_pool).
 //
-// Every PART columns of a beat's rows have selects of their own, so that no net runs over the payload.
+// Every PART columns of a beat's rows have their own select registers, so that no
+// select net spans the whole payload.
 //
 // Of the first PAIRED_GROUPS groups, an odd column's accumulator lacks 1 where that of the even column
 // before it is negative (mac_group); it is added here, once for all groups.
@@ -94,8 +95,8 @@ module drain #(
     $error("drain: BEATS must divide TILE_ROWS");
   end
 
-  // Select: round robin over the groups that wait; a tile in progress goes first. select_reg tells that
-  // beat beat_reg of group_reg is taken in this cycle; the tile leaves its group with the last one.
+  // Select: round robin over the groups that wait; a tile in progress has priority. select_reg is high while
+  // beat beat_reg of group_reg is read; the last beat removes the tile from its group.
   logic [GROUPS-1:0] waiting, above_reg, high, pick, taken_reg;
   logic select_reg, open_reg, ready, more, resume, beat_last;
   logic [GROUP_BITS-1:0] group_next, group_reg;
@@ -260,7 +261,7 @@ module drain #(
   );
   assign beat_tile = first_beat + BEAT_TILE_BITS'(taken_beat_reg);
 
-  // The accumulators of DSP blocks that serve two lanes.
+  // Correction of the accumulators whose DSP block serves two lanes.
   logic [BEAT_BUS-1:0] whole_acc;
   if (PAIRED_GROUPS > 0) begin : gen_paired
     logic paired;
@@ -384,8 +385,8 @@ module drain #(
       .y(wr_data)
   );
 
-  // What travels beside: {valid, parity, beat, group} from the payload on; row, mask and channel from
-  // the pool and the record on.
+  // Delays of the accompanying signals: {valid, parity, beat, group} from the payload on; row, mask and
+  // channel from the pool and the record on.
   localparam int PLACE_BITS = CHANNEL_BITS + ROW_BITS + ROWS;
   logic [PLACE_BITS-1:0] place_reg[SCALE_DELAY];
   always_ff @(posedge clk) begin
@@ -397,7 +398,7 @@ module drain #(
   end
   assign {wr_channel, wr_row, wr_mask} = place_reg[SCALE_DELAY-1];
 
-  // The image's last beat, per parity: tiles of two images may be under way at once.
+  // The image's last beat, per parity, because tiles of two images may be in the pipeline at once.
   logic [COUNT_BITS-1:0] count_reg[2];
   logic [TAG_BITS-1:0] out_tag;
   assign out_tag = tag_reg[DELAY];

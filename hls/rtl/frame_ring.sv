@@ -1,8 +1,8 @@
 // Input frames of a stage without weights: FRAMES frames in a ring, one bank, one reader.
 //
 // The write side is that of frame_buffer (row k of a write is row wr_row - ROW_OFFSET + k, one row per
-// cycle, so the next write must wait for ROWS cycles), but a writer's half is not a place: halves in
-// flight are mapped to the frames that they claimed, so that all readers of one writer can hold
+// cycle, so the next write must wait for ROWS cycles). A writer's half is no fixed address range, however: a
+// table maps halves in flight to the frames that they claimed. So the readers of one writer can hold
 // different numbers of frames. Row h of channel c of the oldest frame lies at rd_base + c*HEIGHT + h.
 module frame_ring #(
     parameter int CHANNELS = 4,
@@ -140,7 +140,7 @@ module frame_ring #(
     end
   end
 
-  // Write stage 1: the row's address. Rows above the map lead anywhere; they are masked.
+  // Write stage 1: the row's address. Addresses of rows above the map are arbitrary; their writes are masked.
   logic [ADDR_BITS-1:0] channel_base, w1_addr_reg;
   logic w1_enable_reg;
   logic [WORD-1:0] w1_data_reg;
@@ -179,7 +179,7 @@ module frame_ring #(
       .read_data(rd_data)
   );
 
-  // More rows may be named than there are addresses.
+  // wr_row may exceed the address range.
   logic unused;
   assign unused = ^w0_row_reg;
 endmodule

@@ -63,7 +63,7 @@ module input_unpack #(
     $error("input_unpack: STEP must be at most WIDTH and parts of STEP pixels must make a word");
   end
 
-  // Images left to claim a half of the frame for; the next half is claimed ahead.
+  // Images that still need a half of the frame; the next half is claimed in advance.
   logic [31:0] remaining_reg;
   logic some_reg, more_reg, filling_reg, half_reg, ahead_reg, ahead_half_reg, next_image;
   logic step, row_last, map_last, image_last, word_done;
@@ -140,7 +140,7 @@ module input_unpack #(
     logic unused;
     assign unused = ^part;
   end else begin : gen_bytes
-    // Pixels behind the end of a channel are the next one's.
+    // Pixels behind the end of a channel belong to the next channel.
     logic [7:0] offset, offset_after;
     assign offset = OFFSETS[32'(channel_reg)*8+:8];
     if (CHANNELS > 1 && PHASES > 1) begin : gen_after
@@ -161,7 +161,7 @@ module input_unpack #(
     end
   end
 
-  // Collect a row; it leaves in the cycle after its last step, from the place where it ended.
+  // Collect a row. It leaves in the cycle after its last step, from the position where that step ended.
   logic [HELD*X_BITS-1:0] data_reg, data_next;
   logic valid_reg, last_reg, out_half_reg;
   logic [PHASE_BITS-1:0] phase_reg;

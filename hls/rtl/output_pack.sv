@@ -45,7 +45,7 @@ module output_pack #(
   logic [COLUMN_BITS-1:0] column_reg;
   logic [WIDTH*Y_BITS-1:0] row_data;
   logic [Y_BITS-1:0] value;
-  // The next row is read while the last word of this one leaves.
+  // The next row is read while the last word of the present row leaves.
   assign reading = frame_ready & more_reg & (~sending_reg | (row_done & ~image_done));
   assign sent = sending_reg & word_ready;
   assign row_done = sent & column_last_reg;

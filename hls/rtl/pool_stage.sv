@@ -1,9 +1,9 @@
-// Average pool, or max-pool where no weighted stage takes it along (docs/kernels.md, "Row stages"):
+// Average pool, or a max-pool that no weighted stage includes (docs/kernels.md, "Row stages"):
 // KERNEL x KERNEL windows at distance STRIDE, LANES of them at a time, one value of each per cycle.
 //
 //   read row | columns of the chunk | column kw | sum or maximum | scale (average only) -> row
 //
-// An image starts when the source has one and the next frame is free, and then never waits.
+// An image starts when the source holds one and the next frame is free. It then runs without stalls.
 module pool_stage #(
     parameter bit AVERAGE = 1,
     parameter int CHANNELS = 4,
@@ -61,7 +61,7 @@ module pool_stage #(
   localparam int K_BITS = KERNEL > 1 ? $clog2(KERNEL) : 1;
   localparam int SPAN = (LANES - 1) * STRIDE + KERNEL;
   localparam int PLACE_BITS = 2 + CHANNEL_BITS + OUT_ROW_BITS;
-  // From the address to the columns of the next frame.
+  // Cycles from the address to the columns of the next frame.
   localparam int DELAY = AVERAGE ? 7 : 4;
 
   if (OUT_WIDTH % LANES != 0) begin : gen_bad_lanes
@@ -71,7 +71,7 @@ module pool_stage #(
     $error("pool_stage: KERNEL must be at most HEIGHT and WIDTH");
   end
 
-  // Sequence: the window's column and row fastest, then the place.
+  // Loop order: the window's column and row fastest, then the output position.
   logic ready, start, running_reg, parity_reg, half_reg, window_done, release_frame;
   logic row_done, map_done, image_done;
   logic [CHUNK_BITS-1:0] chunk;
@@ -165,7 +165,7 @@ module pool_stage #(
       .rd_data(word)
   );
 
-  // Columns: those that the chunk's windows cover, then column kw of every window.
+  // First the columns that the chunk's windows cover, then column kw of every window.
   logic [CHUNKS*SPAN*X_BITS-1:0] spans;
   logic [SPAN*X_BITS-1:0] span, span_reg;
   logic [KERNEL*LANES*X_BITS-1:0] shifted;
@@ -286,7 +286,7 @@ module pool_stage #(
   );
   assign out_mask = 1'b1;
 
-  // Columns that no window covers.
+  // Some columns are covered by no window.
   logic unused_columns;
   assign unused_columns = ^word;
 endmodule

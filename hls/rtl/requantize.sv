@@ -1,5 +1,5 @@
 // y = clamp((acc * mult + (1 << (shift - 1))) >> shift, lo, hi) on LANES lanes; three stages. mult and shift
-// come one cycle before acc, so that what is made of them for all lanes has a register of its own.
+// come one cycle before acc, so that values which all lanes share are registered first.
 //
 // shift must lie in SHIFT_MIN … SHIFT_MAX. Where the DSP operand has room for it (PRE_SHIFT), mult is
 // shifted left once for all lanes and every lane shifts right by the constant SHIFT_MAX, which is the

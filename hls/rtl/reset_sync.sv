@@ -1,5 +1,5 @@
-// Registered reset, active high, from the active-low one of the bus, which must last four cycles or more:
-// pipelines whose registers have no reset then run empty.
+// Registered, active-high reset from the active-low reset of the bus. The bus reset must last at least four
+// cycles, in which pipelines without reset drain.
 module reset_sync (
     input  logic clk,
     input  logic resetn,

@@ -1,5 +1,5 @@
-// Collects CHUNKS parts of LANES columns to a row, and writes it with what came with its last part.
-// valid, row_done and place come DELAY cycles before the results y that they belong to.
+// Collects CHUNKS chunks of LANES columns into a row, and writes it to the position given with its last chunk.
+// valid, row_done and place precede their results y by DELAY cycles.
 module row_collect #(
     parameter int LANES = 4,
     parameter int CHUNKS = 3,

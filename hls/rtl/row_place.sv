@@ -1,4 +1,4 @@
-// Where a stage without weights is in its output: chunk of columns, row, channel, fastest first.
+// Counts the output position of a stage without weights: chunk of columns fastest, then row, then channel.
 module row_place #(
     parameter int CHANNELS = 4,
     parameter int HEIGHT = 12,

@@ -1,14 +1,13 @@
 // One weighted layer: input frame, engine, drain (docs/kernels.md, "Stage").
 //
-// SPARSE = 1: GROUPS sparse engines, each with its own frame copy. BALANCED = 1: one balanced engine, to
-// which FOLD channels of one pixel are a row of FOLD columns. Neither: one dense engine.
-// The first DSP_GROUPS groups multiply in DSP blocks (two lanes in one where they fit), the others in
-// fabric; ACC_MUX (sparse, stride 1)
-// places the column multiplexer of the latter behind their multipliers. BLOCK_FRAME keeps the input
-// frame in block RAM, ULTRA_FRAME builds it of UltraRAM.
+// SPARSE = 1: GROUPS sparse engines, each with its own frame copy. BALANCED = 1: one balanced engine, which
+// reads FOLD channels of one pixel as a row of FOLD columns. Neither: one dense engine.
+// The first DSP_GROUPS groups multiply in DSP blocks (two lanes per block where they fit), the others in LUTs.
+// ACC_MUX (sparse, stride 1) places the column multiplexer of the latter behind their multipliers.
+// BLOCK_FRAME keeps the input frame in block RAM, ULTRA_FRAME builds it of UltraRAM.
 // An image starts when one half of the input frame is full; its first tile waits until one half of the
-// next frame is free. The next image starts as soon as all groups have sent the last of this one on its
-// way, while tiles of this one still drain.
+// next frame is free. The next image starts as soon as all groups have issued their last job of the present
+// image, while its tiles still drain.
 module stage #(
     parameter bit SPARSE = 1,
     parameter bit BALANCED = 0,
@@ -45,11 +44,11 @@ module stage #(
     parameter int POOL_STRIDE = 2,
     parameter int SHIFT_MIN = 1,
     parameter int SHIFT_MAX = 36,
-    // How rows arrive: rows per write, rows before the first, whether every write starts at one bank.
+    // How rows arrive: rows per write, rows before the first, whether every write starts at the same bank.
     parameter int IN_ROWS = 1,
     parameter int IN_ROW_OFFSET = 0,
     parameter bit IN_PHASE_FIXED = 0,
-    // Parts in which the drain takes a tile, and cycles that the next frame takes per write.
+    // Beats in which the drain reads a tile, and cycles that the next frame takes per write.
     parameter int DRAIN_BEATS = 1,
     parameter int OUT_INTERVAL = 1,
     parameter int GROUP_BITS = GROUPS > 1 ? $clog2(GROUPS) : 1,
@@ -95,7 +94,7 @@ module stage #(
     output logic                                    busy
 );
   localparam int BANKS = TILE_ROWS * STRIDE;
-  // Rows and channels of the frame, where FOLD channels lie side by side.
+  // Rows and channels of the frame; FOLD channels lie side by side.
   localparam int CHANNELS = (IN_CHANNELS + FOLD - 1) / FOLD;
   localparam int ROW_WIDTH = FOLD > 1 ? FOLD : IN_WIDTH;
   localparam int FRAME_ROWS = FOLD > 1 ? 1 : IN_ROWS;
@@ -114,7 +113,7 @@ module stage #(
   localparam int SLOT_BITS = SLOT_CAPACITY > 1 ? $clog2(SLOT_CAPACITY) : 1;
   localparam int PAYLOAD_BITS = LANES * ACC_BITS + SLOT_BITS + TILE_BITS + 1;
   localparam int BANK_BITS = BANKS * ROW_WIDTH * X_BITS;
-  // The drain takes a tile at the latest when all other groups had their turn, and is never stopped.
+  // The drain reads a tile at the latest after one turn of each other group, and never stalls.
   localparam int SPACING = GROUPS * DRAIN_BEATS * OUT_INTERVAL + 1;
   // Two lanes share a DSP block where its operand has room for both.
   localparam bit PAIRED = !X_SIGNED && ACC_BITS >= X_BITS && ACC_BITS + X_BITS <= 24;
@@ -134,7 +133,7 @@ module stage #(
     $error("stage: SPARSE and BALANCED exclude each other, FOLD needs BALANCED and maps of one pixel");
   end
 
-  // Sequence.
+  // Start and end of images.
   logic rst_reg, frame_ready, frame_half, start, release_frame, running_reg, claim_reg, engines_busy;
   assign start = frame_ready & ~running_reg & ~claim_reg;
   assign release_frame = running_reg & ~engines_busy;
@@ -169,7 +168,7 @@ module stage #(
     bus_wdata_reg <= cfg_wdata;
   end
 
-  // What is written: folded, channel c is row c mod FOLD of channel c div FOLD.
+  // Written rows: when folded, channel c is row c mod FOLD of channel c div FOLD.
   logic [CHANNEL_BITS-1:0] wr_channel;
   logic [FRAME_ROW_BITS-1:0] wr_row;
   logic [FRAME_ROWS-1:0] wr_mask;
@@ -186,7 +185,7 @@ module stage #(
         .quotient(quotient),
         .remainder(remainder)
     );
-    // Of the rows of a write, at most one exists.
+    // At most one row of a write exists.
     always_comb begin
       pixel = '0;
       for (int r = 0; r < IN_ROWS; r++) if (in_mask[r]) pixel |= in_data[r*X_BITS+:X_BITS];

@@ -1,8 +1,8 @@
-// Max-pool of a stream of pixels: GROUPS groups of LANES values a row, rows in order, HEIGHT of them.
+// Max-pool of a stream of pixels: HEIGHT rows in order, each of GROUPS groups of LANES values.
 //
-// COLUMN_KERNEL > 1 needs groups of one pixel and compares with those before it; ROW_KERNEL > 1 compares
-// with lines that went by, kept in shift registers of a row of results. What a cycle brings comes out
-// two cycles later if a window ends with it; last marks the image's last result.
+// COLUMN_KERNEL > 1 needs groups of one pixel and compares a pixel with the ones before it. ROW_KERNEL > 1
+// compares with earlier rows, which are kept in shift registers of one row of results. A result comes out two
+// cycles after the last value of its window; last marks the image's last result.
 module stream_pool #(
     parameter int LANES = 18,
     parameter int X_BITS = 8,
@@ -36,7 +36,7 @@ module stream_pool #(
     if (X_SIGNED) larger = $signed(a) > $signed(b) ? a : b;
     else larger = a > b ? a : b;
   endfunction
-  // Groups and rows with which a window ends.
+  // Flags of groups and rows that complete a window.
   function automatic logic [GROUPS-1:0] column_table();
     for (int g = 0; g < GROUPS; g++) begin
       column_table[g] = g >= COLUMN_KERNEL - 1 && (g - COLUMN_KERNEL + 1) % COLUMN_STRIDE == 0;

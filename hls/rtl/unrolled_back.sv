@@ -3,9 +3,9 @@
 //
 //   pool inside the block | requantise | pool over blocks | blocks or row words of the next frame
 //
-// Requantising keeps the order of numbers, so both parts of the max-pool give what the pool of requantised
-// values gives. MULTS and OFFSETS (16 and 64 bits per channel) are constants like the weights. BLOCKS: the
-// next stage is unrolled too and takes POOLED_PIXELS columns of all channels at a time; else row words.
+// Requantising is monotonic, so pooling before it and after it gives the same integers. MULTS and OFFSETS (16
+// and 64 bits per channel) are constants like the weights. BLOCKS: the next stage is unrolled too and takes
+// POOLED_PIXELS columns of all channels at a time; else row words.
 module unrolled_back #(
     parameter int OUT_CHANNELS = 3,
     parameter int ROWS = 1,
@@ -49,7 +49,7 @@ module unrolled_back #(
   localparam int DELAY = LATENCY + (ROWS > 1 ? 1 : 0) + (INSIDE > 1 ? 1 : 0) + SCALE_STAGES;
   localparam int LANES = OUT_CHANNELS * POOLED_PIXELS;
 
-  // Valid goes with the accumulators until they are requantised.
+  // valid is delayed with the accumulators until they are requantised.
   logic [DELAY-1:0] valid_reg;
   always_ff @(posedge clk) begin
     if (rst) valid_reg <= '0;

@@ -1,14 +1,14 @@
 // Front of an unrolled stage (docs/kernels.md, "Unrolled"): input frame and the window of a block of
 // ROWS x PIXELS output pixels.
 //
-//   frames, one copy per window row | STEP columns of every row and live channel a beat | window
+//   frames, one copy per window row | STEP columns of every row and active channel per beat | window
 //
-// Block rows pass one after another, ROW_CYCLES cycles each, of which BEATS bring columns. Beat LAG + g
+// Block rows are processed in order, ROW_CYCLES cycles each, of which BEATS bring columns. Beat LAG + g
 // completes the window of block g: all that its output pixels need, the first pixel's kernel beginning
 // at column OFFSET. Rows are at least as long as the next frame needs; that frame is claimed with the last
 // beat of block row CLAIM_BLOCK - 1, before which nothing is written to it, and which waits for it.
 //
-// BLOCKS tells how the frame is written. 0: row words of one channel (one bank per live channel of
+// BLOCKS tells how the frame is written. 0: row words of one channel (one bank per active channel of
 // LIVE_CHANNELS, 16 bits each). 1: WORD columns of all SOURCE_CHANNELS, as the back of another unrolled
 // stage gives them, WORDS of them a row.
 module unrolled_front #(
@@ -114,7 +114,7 @@ module unrolled_front #(
   localparam logic [BLOCK_ROWS*KERNEL_ROWS-1:0] OUTSIDE = outside_table();
   localparam logic [ROW_CYCLES*STEP-1:0] MARGIN = margin_table();
 
-  // Sequence.
+  // Block rows and beats.
   logic frame_ready, frame_half, start, running_reg, row_end, image_end, active, leave;
   logic [CYCLE_BITS-1:0] cycle_reg;
   logic [BLOCK_BITS-1:0] block_reg;
@@ -292,7 +292,7 @@ module unrolled_front #(
     end
   end
 
-  // Frames in step; channels without weights; tables that no padding needs.
+  // Unused: handshakes of frames that run in lock step, channels without weights, tables without padding.
   logic unused;
   assign unused = ^{frame_free, frame_next_half, frame_full, frame_read_half, in_channel, words,
                     outside_reg, margin_reg};

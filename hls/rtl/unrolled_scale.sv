@@ -1,5 +1,5 @@
 // y = clamp((acc * MULT + OFFSET) >> SHIFT) of LANES accumulators of one channel: a requantiser whose
-// numbers are constants. OFFSET = bias * MULT + (1 << (SHIFT - 1)) brings the bias in. Three stages.
+// numbers are constants. OFFSET = bias * MULT + (1 << (SHIFT - 1)) includes the bias. Three stages.
 module unrolled_scale #(
     parameter int LANES = 2,
     parameter int ACC_BITS = 12,

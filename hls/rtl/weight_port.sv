@@ -2,8 +2,8 @@
 //
 // Walks stages, groups and sections, and gives each word's place on the cfg bus: kind 0 entries,
 // 1 slots (the header), 2 an entry, 3/4/5 the words of slot record addr. Per stage, bits [32*i +: 32]
-// of GROUPS, ENTRIES and SLOTS are its groups and capacities. Reading holds a place for READ_CYCLES
-// before the word leaves, more than any memory behind the bus takes.
+// of GROUPS, ENTRIES and SLOTS are its groups and capacities. Reading holds an address for READ_CYCLES
+// before the word leaves, which is more than the latency of any memory behind the bus.
 module weight_port #(
     parameter int STAGES = 1,
     parameter logic [32*STAGES-1:0] GROUPS = 32'd1,

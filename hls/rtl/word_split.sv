@@ -1,4 +1,4 @@
-// Words of twice 32 bits to words of 32, the lower first; start drops an upper half that was left.
+// Splits words of 64 bits into words of 32, the lower one first. start discards a remaining upper half.
 module word_split (
     input  logic        clk,
     input  logic        rst,
