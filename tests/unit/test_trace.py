@@ -242,7 +242,8 @@ def test_unknown_zoo_name_lists_the_known() -> None:
 
 _TAILS: dict[str, Callable[[Any, Tensor, Tensor], Tensor]] = {
     "twice": lambda m, x, y: m.b(m.a(y)),
-    "product": lambda m, x, y: m.b(x * y),
+    "product": lambda m, x, y: m.b(y * m.c(x)),
+    "quotient": lambda m, x, y: m.b(x / y),
     "reciprocal": lambda m, x, y: m.b(1 / y),
     "broadcast": lambda m, x, y: m.b(y + m.c(x)),
     "reflected": lambda m, x, y: m.b(F.pad(y, (1, 1, 1, 1), "reflect")),
@@ -256,7 +257,7 @@ _TAILS: dict[str, Callable[[Any, Tensor, Tensor], Tensor]] = {
         y.reshape(-1, 2, 9, 9).flatten(0, 1).unsqueeze(1).expand(-1, 2, 9, 9)
     ),
     "softened": lambda m, x, y: m.b(torch.softmax(y, 1)),
-    "swish": lambda m, x, y: m.b(F.silu(y)),
+    "shrunk": lambda m, x, y: m.b(F.hardshrink(y)),
     "two results": lambda m, x, y: (m.b(x), m.b2(y)),  # type: ignore[dict-item,return-value]
     "integers": lambda m, x, y: m.b(y.round().to(torch.int32).float()),
     "read": lambda m, x, y: (y, m.b(y))[0],
@@ -292,7 +293,8 @@ class Branching(nn.Module):
     [
         (nn.Sequential(nn.Flatten()), "model: has no Conv2d or Linear"),
         (Joined("twice"), "layer a: is used twice"),
-        (Joined("product"), "layer mul: maps that depend on the input cannot be multiplied"),
+        (Joined("product"), r"layer mul: multiplies maps of shapes \(2, 9, 9\) and \(1, 9, 9\)"),
+        (Joined("quotient"), "layer div: maps that depend on the input cannot be divided"),
         (Joined("reciprocal"), "layer reciprocal: reciprocal is not supported"),
         (Joined("broadcast"), r"layer add: cannot add maps of shapes \(2, 9, 9\), \(1, 9, 9\)"),
         (Joined("reflected"), "layer pad: only zeros can be padded"),
@@ -300,11 +302,11 @@ class Branching(nn.Module):
         (Joined("rows"), "layer cat: only channels can be concatenated, not dim 2"),
         (Joined("sizes"), "cannot be traced"),
         (Joined("view"), r"layer v: reads a map of \(2, 9, 9\) as if it were one of \(6, 9, 3\)"),
-        (Joined("turned"), "layer transpose: transpose is not supported; supported are: Conv1d"),
+        (Joined("turned"), "layer b: reads a map whose axes were moved"),
         (Joined("pixels"), "layer add: a constant must be one number, or one per channel"),
         (Joined("batch"), "the batch must stay the first axis"),
         (Joined("softened"), "layer b: follows softmax, which may only end the network"),
-        (Joined("swish"), "layer silu: silu is not supported; use ReLU, ReLU6 or LeakyReLU"),
+        (Joined("shrunk"), "layer hardshrink: hardshrink is not supported; use ReLU, SiLU or"),
         (Joined("two results"), "model: must give one tensor of logits"),
         (Joined("integers"), "layer round: round is not supported"),
         (Joined("odd windows"), "layer c: follows an adaptive pool whose windows differ in size"),
@@ -319,7 +321,7 @@ class Branching(nn.Module):
         (nn.Sequential(nn.Conv2d(2, 3, 3), nn.LSTM(9, 3)), "layer 1: .*LSTM"),
         (nn.Sequential(nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular")), "only zeros"),
         (nn.Sequential(nn.MaxPool2d(2, dilation=2), nn.Conv2d(2, 3, 3)), "must have dilation 1"),
-        (nn.Sequential(nn.Conv2d(2, 3, 3), nn.GELU(), nn.Conv2d(3, 3, 3)), "layer 1: GELU is not"),
+        (nn.Sequential(nn.Conv2d(2, 4, 3), nn.GLU(1), nn.Conv2d(2, 3, 3)), "layer 1: GLU is not"),
         (nn.Sequential(nn.Linear(9, 3)), r"layer 0: reads shape \(2, 9, 9\); flatten it"),
     ],
 )
