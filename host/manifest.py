@@ -153,7 +153,7 @@ class ProgramModel(ModelFact):
 
     :param memory_bytes: of memory that it needs; the program lies at its begin.
     :param start_images: images that one start takes.
-    :param passes: name of each pass, and how many RUNs it has, in order.
+    :param layers: names of the layers, in the order of the array's counters.
     """
 
     program: FileFact
@@ -161,7 +161,7 @@ class ProgramModel(ModelFact):
     start_images: int
     source: MapFact
     result: MapFact
-    passes: tuple[tuple[str, int], ...]
+    layers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -428,9 +428,9 @@ def _program_model(folder: Path, fields: Fields) -> ModelFact:
     facts = _model_facts(own, fields)
     memory = fields.integer("memory_bytes", 1, _MEMORY_LIMIT)
     images = fields.integer("start_images", 1, SIDE_LIMIT)
-    passes = []
-    for one in fields.children("passes", 1, NODES_LIMIT):
-        passes.append((one.text("name", _PRINTABLE, "a name"), one.integer("runs", 1, NODES_LIMIT)))
+    layers = []
+    for one in fields.children("layers", 1, NODES_LIMIT):
+        layers.append(one.text("name", _PRINTABLE, "a printable name"))
         one.finish()
     entry = _input(fields.child("input"))
     source = _map(fields.child("source"), memory, images)
@@ -448,7 +448,7 @@ def _program_model(folder: Path, fields: Fields) -> ModelFact:
         start_images=images,
         source=source,
         result=result,
-        passes=tuple(passes),
+        layers=tuple(layers),
     )
     fields.finish()
     return model

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 MAGIC = 0x5153_4450
 HEADER_BYTES, DIGEST_AT = 128, 96
 ALIGNMENT, ADDRESSES = 4096, 1 << 32
-PROFILED_RUNS = 512
-"""RUNs of a start whose cycles the hardware keeps."""
+COUNTED_LAYERS = 512
+"""Layers whose cycles the array counts."""
 READ_ERROR, WRITE_ERROR, NO_PROGRESS = 3, 4, 5
 _WORD = 4
 
@@ -36,7 +36,7 @@ _WORD = 4
 class LayerCycles(NamedTuple):
     """What one layer of a start took.
 
-    :param cycles: clock cycles from the end of the layer before it.
+    :param cycles: clock cycles from the end of what the array computed before it.
     :param waiting: those of them in which the array waited for memory.
     """
 
@@ -202,32 +202,24 @@ class SequentialEngine:
     def layer_cycles(self) -> tuple[LayerCycles, ...]:
         """Cycles of every layer in the last start, in the program's order.
 
-        :raises HostError: if none has run, the design does not count, or the program has more RUNs
-            than the hardware keeps cycles of.
+        :raises HostError: if none has run, the design does not count, or has fewer counters than
+            the program has layers.
         """
         ip, model = self._owner.ip, self._counted
         if model is None:
             raise HostError("cycles by layer: no program has run; classify an image first")
         if not ip.get("cycles"):
             raise HostError("cycles by layer: this design counts none; build it from the RTL")
-        total = sum(runs for _, runs in model.passes)
-        if total > PROFILED_RUNS:
+        if len(model.layers) > COUNTED_LAYERS:
             raise HostError(
-                f"model {model.name}: the program has {total} RUNs, and the hardware keeps the "
-                f"cycles of {PROFILED_RUNS}; there are no figures by layer, only RunTiming.cycles"
+                f"model {model.name}: has {len(model.layers)} layers, and the array counts the "
+                f"cycles of {COUNTED_LAYERS}; there is only their sum, RunTiming.cycles"
             )
-        found: dict[str, list[int]] = {}
-        index = before = 0
-        for name, runs in model.passes:
-            sums = found.setdefault(name, [0, 0])
-            for _ in range(runs):
-                ip.set("profile_index", index)
-                end = ip.get("profile_cycles")
-                sums[0] += end - before
-                sums[1] += ip.get("profile_waits")
-                before = end
-                index += 1
-        return tuple(LayerCycles(name, *sums) for name, sums in found.items())
+        found = []
+        for index, name in enumerate(model.layers):
+            ip.set("profile_index", index)
+            found.append(LayerCycles(name, ip.get("profile_cycles"), ip.get("profile_waits")))
+        return tuple(found)
 
 
 def _buffer_name(model: str) -> str:

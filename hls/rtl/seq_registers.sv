@@ -43,9 +43,9 @@ module seq_registers (
   localparam logic [4:0] BUILD = 5'h0a;  // version, groups << 8, lanes << 16
   localparam logic [4:0] CYCLES = 5'h0c;  // clock cycles of the last program
   localparam logic [4:0] RUNS = 5'h0e;  // RUNs that the last program finished
-  localparam logic [4:0] PROFILE_INDEX = 5'h10;  // number of a RUN
-  localparam logic [4:0] PROFILE_CYCLES = 5'h12;  // the cycle in which that RUN ended
-  localparam logic [4:0] PROFILE_WAITS = 5'h14;  // cycles since the RUN before that waited for memory
+  localparam logic [4:0] PROFILE_INDEX = 5'h10;  // number of a layer
+  localparam logic [4:0] PROFILE_CYCLES = 5'h12;  // cycles of that layer
+  localparam logic [4:0] PROFILE_WAITS = 5'h14;  // how many of them waited for memory
   // End of the word addresses.
 
   // Bytes of a register that a write does not select keep their value.

@@ -52,12 +52,12 @@ module seq_sequencer #(
   typedef enum logic [3:0] {IDLE, ASK_HEADER, HEADER, CHECK, ASK, FETCH, DECODE, FETCH_RUN, WAIT_RUN, START_LOAD, START_RUN, SETTLE, ABORT, FINISH} state_t;
   state_t state_reg;
   logic [3:0] beat_reg;
-  logic [31:0] next_reg, memory_reg, status_reg, runs_reg, elapsed_reg, waits_reg, stream_reg;
+  logic [31:0] next_reg, memory_reg, status_reg, runs_reg, cycles_reg, waits_reg, stream_reg;
   logic [1023:0] descriptor_reg;
   logic [1023:0] run_reg;
   logic [PATIENCE_BITS:0] patience_reg;
   logic [GROUP_BITS-1:0] group_reg;
-  logic ran_reg, fault, active;
+  logic ran_reg, run_ended, fault, active;
   logic [31:0] fault_status;
   logic [7:0] kind;
   assign kind = descriptor_reg[7:0];
@@ -65,6 +65,7 @@ module seq_sequencer #(
   logic load_ready, run_ready;
   assign load_ready = ~load_busy | ((kind == 8'd2) & ~descriptor_reg[8]);
   assign run_ready = ~run_busy | ((kind == 8'd1) & ~descriptor_reg[9]);
+  assign run_ended = ran_reg & ~run_busy;
   assign active = (state_reg != IDLE) & (state_reg != ABORT) & (state_reg != FINISH);
 
   always_comb begin
@@ -92,7 +93,6 @@ module seq_sequencer #(
           state_reg <= ASK_HEADER;
           status_reg <= OK;
           runs_reg <= '0;
-          elapsed_reg <= '0;
           memory_reg <= 32'd64;
         end
         ASK_HEADER: if (request_ready) state_reg <= HEADER;
@@ -134,7 +134,7 @@ module seq_sequencer #(
         patience_reg <= '0;
       end
       ran_reg <= run_busy & active;
-      if (ran_reg && !run_busy && active) runs_reg <= runs_reg + 32'd1;
+      if (run_ended && active) runs_reg <= runs_reg + 32'd1;
     end
     if (state_reg == ASK_HEADER || state_reg == ASK || state_reg == IDLE) beat_reg <= '0;
     else if (in_valid) beat_reg <= beat_reg + 4'd1;
@@ -149,8 +149,8 @@ module seq_sequencer #(
       stream_reg <= stream_reg + {descriptor_reg[512+32*group_reg+:29], 3'd0};
     end
     if (state_reg == WAIT_RUN && load_ready && run_ready) run_reg <= descriptor_reg;
-    if (state_reg != IDLE) elapsed_reg <= elapsed_reg + 32'd1;
-    if (state_reg == IDLE || (ran_reg && !run_busy)) waits_reg <= '0;
+    cycles_reg <= state_reg == IDLE || run_ended ? '0 : cycles_reg + 32'd1;
+    if (state_reg == IDLE || run_ended) waits_reg <= '0;
     else if (waiting || !run_busy) waits_reg <= waits_reg + 32'd1;
   end
   assign request_valid = (state_reg == ASK_HEADER) | (state_reg == ASK);
@@ -172,13 +172,28 @@ module seq_sequencer #(
   assign memory_bytes = memory_reg;
   assign runs = runs_reg;
 
-  // When each RUN ended, and how many of the cycles since the RUN before were spent waiting for memory: for the
-  // RUN's descriptor, loads and streams, or for entries while it computed.
+  // Cycles of every layer, from the end of the RUN before each of its RUNs, and how many of them were spent waiting
+  // for memory: for the RUN's descriptor, loads and streams, or for entries while it computed.
   (* ram_style = "block" *) logic [63:0] profile [0:511];
   logic [63:0] profile_reg;
+  logic [31:0] sum_cycles_reg, sum_waits_reg;
+  logic [8:0] sum_layer_reg;
+  logic [2:1] sum_reg;
+  logic sum_first_reg;
   always_ff @(posedge clk) begin
-    if (ran_reg && !run_busy) profile[runs_reg[8:0]] <= {waits_reg, elapsed_reg};
-    profile_reg <= profile[profile_index];
+    sum_reg <= rst ? '0 : {sum_reg[1], run_ended};
+    if (run_ended) begin
+      sum_cycles_reg <= cycles_reg + 32'd1;
+      sum_waits_reg  <= waits_reg;
+      sum_layer_reg  <= run_reg[32*15+:9];
+      sum_first_reg  <= run_reg[32*15+31];
+    end
+    if (sum_reg[2])
+      profile[sum_layer_reg] <= {
+        sum_waits_reg + (sum_first_reg ? 32'd0 : profile_reg[63:32]),
+        sum_cycles_reg + (sum_first_reg ? 32'd0 : profile_reg[31:0])
+      };
+    profile_reg <= profile[sum_reg[1] ? sum_layer_reg : profile_index];
   end
   assign profile_cycles = profile_reg[31:0];
   assign profile_waits = profile_reg[63:32];

@@ -106,11 +106,10 @@ class MapEntry:
 
 
 @dataclass(frozen=True)
-class PassEntry:
-    """A pass of a program, and how many RUNs it has."""
+class CounterEntry:
+    """The layer that one of the array's counters is for."""
 
     name: str
-    runs: int
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ class ProgramEntry:
     start_images: int
     source: MapEntry
     result: MapEntry
-    passes: tuple[PassEntry, ...]
+    layers: tuple[CounterEntry, ...]
 
 
 @dataclass(frozen=True)

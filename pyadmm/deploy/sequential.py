@@ -32,11 +32,11 @@ from pyadmm.deploy.bundle import (
 from pyadmm.deploy.manifest import (
     MANIFEST,
     ClockEntry,
+    CounterEntry,
     DesignEntry,
     InputEntry,
     MapEntry,
     NetworkEntry,
-    PassEntry,
     ProgramEntry,
     RangeEntry,
     SequentialManifest,
@@ -199,7 +199,6 @@ def program_entry(compiled: Compiled) -> ProgramEntry:
     entry, lanes = compiled.model.input.unsigned, compiled.program.array.lanes
     runs = compiled.steps[-1].runs if last.wide else ()
     wide = tuple(RangeEntry(lanes * tiles.start, lanes * tiles.stop) for tiles in runs)
-    passes = (PassEntry(one.step.lowered.name, len(one.runs)) for one in compiled.steps)
     return ProgramEntry(
         input=InputEntry(
             shape=entry.shape,
@@ -214,7 +213,7 @@ def program_entry(compiled: Compiled) -> ProgramEntry:
         start_images=compiled.images,
         source=_map(first, compiled.input, ()),
         result=_map(last, compiled.output, wide),
-        passes=tuple(passes),
+        layers=tuple(map(CounterEntry, compiled.layers)),
     )
 
 

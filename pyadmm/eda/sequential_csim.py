@@ -9,7 +9,7 @@ from pathlib import Path
 from pyadmm.codegen.sequential import SOURCES, TESTBENCHES, generate_sequential
 from pyadmm.core.errors import PyadmmError
 from pyadmm.eda.gxx import build_testbench
-from pyadmm.eda.sequential_simulation import MemoryModel, RunProfile, SequentialTop
+from pyadmm.eda.sequential_simulation import LayerProfile, MemoryModel, SequentialTop
 from pyadmm.hardware.sequential.array import SequentialArray
 
 
@@ -38,5 +38,5 @@ class SequentialCsim(SequentialTop):
             "csim: the C++ of the sequential array has no memory model; simulate the RTL"
         )
 
-    def _profile(self) -> Iterator[RunProfile]:
+    def _profile(self, layers: int) -> Iterator[LayerProfile]:
         return iter(())

@@ -24,12 +24,11 @@ from pyadmm.hardware.sequential.array import SequentialArray
 from pyadmm.hardware.sequential.compiler import Compiled
 from pyadmm.hardware.sequential.registers import (
     BASE,
+    COUNTED_LAYERS,
     OK,
     PROFILE_CYCLES,
     PROFILE_INDEX,
     PROFILE_WAITS,
-    PROFILED_RUNS,
-    RUNS,
     STATUS,
     STATUS_TEXTS,
 )
@@ -57,8 +56,8 @@ class MemoryModel:
 
 
 @dataclass(frozen=True)
-class RunProfile:
-    """When a RUN ended, in cycles from the start, and how many since the RUN before waited for memory."""
+class LayerProfile:
+    """Cycles of a layer in one program, and how many of them the array waited for memory."""
 
     cycles: int
     waits: int
@@ -66,13 +65,13 @@ class RunProfile:
 
 @dataclass(frozen=True)
 class SequentialResult:
-    """A program's end: status, cycles and traffic."""
+    """A program's end: status, cycles and traffic, and the cycles of its layers."""
 
     status: int
     cycles: int
     bytes_read: int
     bytes_written: int
-    profile: tuple[RunProfile, ...]
+    layers: tuple[LayerProfile, ...]
 
 
 def build_sequential(array: SequentialArray, cache: Path) -> Path:
@@ -171,40 +170,38 @@ class SequentialTop:
         bad = (model.bad.start, model.bad.stop) if model.bad else (1, 0)
         self._command(struct.pack("<c6I", b"B", model.latency, rate, stall, model.seed, *bad), 4)
 
-    def run(self, base: int = 0) -> SequentialResult:
-        """Start the program at ``base`` and wait for its end."""
+    def run(self, base: int = 0, layers: int = 0) -> SequentialResult:
+        """Start the program at ``base`` and wait for its end.
+
+        :param layers: of the program, whose cycles are read.
+        """
         before = self._traffic()
         self.write(BASE, base)
         self.write(AP_CTRL, 1)
         self._command(struct.pack("<cQ", b"A", _CYCLES_LIMIT), 8)
         read, written = (now - then for now, then in zip(self._traffic(), before, strict=True))
-        profile = tuple(self._profile())
+        profile = tuple(self._profile(layers))
         return SequentialResult(self.read(STATUS), self.read(CYCLES), read, written, profile)
 
     def _traffic(self) -> tuple[int, int]:
         _, read, written, _ = struct.unpack("<QQQI", self._command(b"Q", 28))
         return read, written
 
-    def _profile(self) -> Iterator[RunProfile]:
-        for index in range(min(self.read(RUNS), PROFILED_RUNS)):
+    def _profile(self, layers: int) -> Iterator[LayerProfile]:
+        for index in range(min(layers, COUNTED_LAYERS)):
             self.write(PROFILE_INDEX, index)
-            yield RunProfile(self.read(PROFILE_CYCLES), self.read(PROFILE_WAITS))
+            yield LayerProfile(self.read(PROFILE_CYCLES), self.read(PROFILE_WAITS))
 
 
 def pass_cycles(compiled: Compiled, result: SequentialResult) -> dict[str, int]:
-    """Cycles of every pass of one start: from the end of the RUN before it to its own last end.
+    """Cycles of every pass of one start, from the end of the pass before it.
 
-    Empty where more RUNs ran than the hardware keeps cycles of.
+    Empty where the network has more passes than the hardware counts.
     """
-    names = [planned.step.lowered.name for planned in compiled.steps for _ in planned.runs]
-    if len(names) != len(result.profile):
+    if len(compiled.layers) != len(result.layers):
         return {}
-    found: dict[str, int] = {}
-    before = 0
-    for name, run in zip(names, result.profile, strict=True):
-        found[name] = found.get(name, 0) + run.cycles - before
-        before = run.cycles
-    return found
+    counted = zip(compiled.layers, result.layers, strict=True)
+    return {name: layer.cycles for name, layer in counted}
 
 
 def place(top: SequentialTop, compiled: Compiled, base: int = 0) -> None:
@@ -227,7 +224,7 @@ def infer(
     where = compiled.input
     size = where.stride * compiled.entry.shape[0]
     top.put(base + where.base, memory[where.base : where.base + size].tobytes())
-    result = top.run(base)
+    result = top.run(base, len(compiled.layers))
     if result.status != OK:
         reason = STATUS_TEXTS.get(result.status, "unknown")
         raise PyadmmError(f"sequential run: status {result.status}: {reason}")

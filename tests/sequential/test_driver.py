@@ -326,7 +326,7 @@ def test_a_program_of_another_digest_is_refused(
         ({"start_images": 999}, "leaves no room for the 999 images of a start"),
         ({"folder": ".."}, "must be a plain folder name"),
         ({"classes": 9}, "must be a whole number from 10 to 10"),
-        ({"passes": []}, "must be a list of 1 to"),
+        ({"layers": []}, "must be a list of 1 to"),
         ({"architecture": "systolic"}, "must be one of sequential"),
         ({"registers": {"ap_ctrl": 0}}, "field registers.base is missing"),
         ({"curve": 1}, "field curve is unknown"),

@@ -23,6 +23,7 @@ from pyadmm.hardware.sequential.registers import (
     OK,
     OUT_OF_RANGE,
     READ_ERROR,
+    RUNS,
     STATUS,
     WRITE_ERROR,
 )
@@ -68,7 +69,10 @@ def test_random_networks_equal_the_golden_model(
     for _ in range(2):  # the second run finds tables and pointers as the first left them
         logits, result = infer(small_top, compiled, data)
         np.testing.assert_array_equal(logits, model.run(data))
-        assert len(result.profile) == sum(len(step.runs) for step in compiled.steps)
+        assert small_top.read(RUNS) == sum(len(step.runs) for step in compiled.steps)
+        assert len(result.layers) == len(compiled.layers)
+        assert all(0 <= layer.waits < layer.cycles for layer in result.layers)
+        assert 0.7 * result.cycles < sum(layer.cycles for layer in result.layers) < result.cycles
 
 
 @pytest.fixture(name="model")

@@ -52,6 +52,7 @@ from pyadmm.hardware.sequential.program import (
     seal,
     slices,
 )
+from pyadmm.hardware.sequential.registers import COUNTED_LAYERS
 from pyadmm.model import INPUT, CompressedModel
 from pyadmm.model.compact import compact
 
@@ -72,6 +73,9 @@ class _Emitter:
     streamed: dict[tuple[object, ...], tuple[int, list[int]]] = field(default_factory=dict)
     masked: dict[tuple[object, ...], NDArray[np.uint64]] = field(default_factory=dict)
     half: int = 0
+    layers: dict[str, int] = field(default_factory=dict)
+    layer: int = 0
+    first: bool = True
 
     def _put(self, content: bytes) -> int:
         """Offset of ``content`` in the data; equal contents are stored once."""
@@ -93,6 +97,9 @@ class _Emitter:
     def step(self, planned: PlannedStep) -> None:
         """Loads and RUNs of one step."""
         self.streams, self.words = self._streams(planned)
+        name = planned.step.lowered.name
+        self.first = name not in self.layers
+        self.layer = self.layers.setdefault(name, min(len(self.layers), COUNTED_LAYERS - 1))
         follows = self.before is not None and planned.follows(self.before)
         self.waits = self.before is None or self._meets(self.before, planned)
         self.before, self.turn = planned, self.turn if follows else 0
@@ -242,8 +249,11 @@ class _Emitter:
                 streams=self.streams,
                 words=tuple(self.words),
                 added=step.lowered.added,
+                layer=self.layer,
+                first=self.first,
             )
         )
+        self.first = False
 
     def _load_stripe(self, planned: PlannedStep, number: int) -> list[int]:
         """Load what RUN ``number`` reads; returns the byte in the buffer that each source begins at."""
@@ -348,6 +358,11 @@ class Compiled:
     model: CompressedModel
     entry: Map
     split: Split | None = None
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers whose cycles the hardware counts, in the order of its counters."""
+        return tuple(dict.fromkeys(one.step.lowered.name for one in self.steps))
 
     def place_input(
         self, memory: NDArray[np.uint8], images: NDArray[np.uint8] | NDArray[np.int8]

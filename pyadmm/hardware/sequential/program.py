@@ -83,6 +83,7 @@ class Run:
     :param last_slices: transfers of the last tile that hold pixels; the others are not made.
     :param piece_stride: bytes from one piece of a list's output to the next.
     :param streams: byte address of group 0's stream; ``words`` are the groups' lengths.
+    :param layer: number of the counters that take its cycles; ``first`` sets them, others add.
     """
 
     base: int
@@ -106,6 +107,8 @@ class Run:
     streams: int
     words: tuple[int, ...]
     added: Sum | None = None
+    layer: int = 0
+    first: bool = True
     wait_run: bool = True
     wait_load: bool = True
 
@@ -242,7 +245,7 @@ def _run_words(run: Run, first: int) -> list[int]:
         run.tap_base,
         run.list_base,
         run.streams,
-        0,
+        run.layer | run.first << 31,
     ]
     words = [*run.words, *[0] * (MOST_GROUPS - len(run.words))]
     if added is None:
@@ -290,6 +293,8 @@ def decode(data: bytes) -> Descriptor | None:
         tap_base=words[12],
         list_base=words[13],
         streams=words[14],
+        layer=words[15] & 0x1FF,
+        first=bool(words[15] >> 31),
         words=words[16 : 16 + MOST_GROUPS],
         added=Sum(*factors, _signed(last[2]), _signed(last[3]), signed) if adds else None,
         **wait,

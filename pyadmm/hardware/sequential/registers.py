@@ -9,8 +9,8 @@ BASE, STATUS, BUILD, RUNS = 0x10, 0x18, 0x28, 0x38
 that it finished."""
 
 PROFILE_INDEX, PROFILE_CYCLES, PROFILE_WAITS = 0x40, 0x48, 0x50
-"""Byte offsets: which RUN, the cycle in which it ended, cycles since the RUN before in which none
-computed or a group had no entries."""
+"""Byte offsets: which layer, its cycles in the last program, how many of them no RUN computed or a
+group had no entries."""
 
 SEQUENTIAL = (
     *CONTROL,
@@ -20,16 +20,16 @@ SEQUENTIAL = (
     Register("build", BUILD, "version, groups << 8, lanes << 16"),
     Register("cycles", CYCLES, "clock cycles of the last program"),
     Register("runs", RUNS, "RUNs that the last program finished"),
-    Register("profile_index", PROFILE_INDEX, "number of a RUN"),
-    Register("profile_cycles", PROFILE_CYCLES, "the cycle in which that RUN ended"),
-    Register("profile_waits", PROFILE_WAITS, "cycles since the RUN before that waited for memory"),
+    Register("profile_index", PROFILE_INDEX, "number of a layer"),
+    Register("profile_cycles", PROFILE_CYCLES, "cycles of that layer"),
+    Register("profile_waits", PROFILE_WAITS, "how many of them waited for memory"),
 )
 """Registers of the layer-sequential top; its ``ap_ctrl`` has no auto-restart."""
 OFFSETS = offsets(SEQUENTIAL)
 """Offsets by name, as the manifest of a bundle lists them."""
 
-PROFILED_RUNS = 512
-"""RUNs whose cycles are kept; later ones overwrite the first."""
+COUNTED_LAYERS = 512
+"""Layers whose cycles are counted; more of them share the last counters."""
 
 OK, BAD_HEADER, BAD_DESCRIPTOR, READ_ERROR, WRITE_ERROR, NO_PROGRESS, OUT_OF_RANGE = range(7)
 """Values of :data:`STATUS`."""
