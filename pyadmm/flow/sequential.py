@@ -20,6 +20,7 @@ from pyadmm.deploy.sequential import (
     plan_networks,
     write_program,
 )
+from pyadmm.deploy.simulated_board import LIMIT_S
 from pyadmm.eda.sequential_cosim import run_csim, simulate, whole_starts
 from pyadmm.eda.sequential_simulation import MemoryModel, build_sequential, pass_cycles
 from pyadmm.eda.sequential_synthesis import require_fit
@@ -41,6 +42,8 @@ MOST_CSIM_CYCLES = 50_000_000
 """Modelled cycles of the array that the C++ runs, at most, where one start of the program does not take more."""
 _EXACT_SLOWDOWN = 100
 """So many times fewer cycles are run at hardware widths."""
+_LEAST_CYCLES_PER_S = 2_000
+"""How fast the array is simulated on a slow machine."""
 _STALLS = 0.3
 """Share of transfers that the memory delays in the second simulation."""
 
@@ -220,3 +223,13 @@ def deploy(session: Session, pack: ModelPack) -> Outcome:
 def simulator(session: Session) -> Path:
     """The compiled simulation of the array."""
     return build_sequential(session.sequential.program.array, cache_dir() / "simulators")
+
+
+def board_run(session: Session) -> tuple[int, float]:
+    """How many test images go through the board's driver, and how many seconds they may take."""
+    compiled = session.sequential
+    modelled = cycles_per_image(compiled, session.memory_rate) * compiled.images
+    starts = simulated_starts(compiled, modelled, len(session.test_images))
+    # One start more is for the latency; the model is a lower bound.
+    seconds = 2 * (starts + 1) * modelled / _LEAST_CYCLES_PER_S
+    return starts * compiled.images, max(LIMIT_S, seconds)

@@ -374,14 +374,22 @@ def _deploy(session: Session) -> Outcome:
 
 
 def _simulate(session: Session) -> Outcome:
-    images = session.test_images[:BOARD_IMAGES]
-    labels = session.dataset.test_labels[:BOARD_IMAGES]
-    golden = session.model.run(images)
     if session.architecture == SEQUENTIAL:
         deploy, program = session.deploy_dir / "sequential-rtl", sequential.simulator(session)
+        count, limit_s = sequential.board_run(session)
     else:
         deploy, program = session.deploy_dir / "rtl", session.rtl_simulator.program
-    measured = simboard.run(deploy, program, images, golden, labels, board=session.board)
+        count, limit_s = BOARD_IMAGES, simboard.LIMIT_S
+    images, labels = session.test_images[:count], session.dataset.test_labels[:count]
+    measured = simboard.run(
+        deploy,
+        program,
+        images,
+        session.model.run(images),
+        labels,
+        board=session.board,
+        limit_s=limit_s,
+    )
     if not measured.equal:
         raise CheckError(
             f"simulated board: {measured.wrong} of {measured.images} images have other logits "

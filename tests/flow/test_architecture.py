@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from pyadmm.cli.main import main
 from pyadmm.cli.run import COMMAND, configuration
 from pyadmm.core.assets import asset_dir
 from pyadmm.core.errors import PyadmmError, ToolError
+from pyadmm.deploy.simulated_board import LIMIT_S
 from pyadmm.deploy.simulated_board.environment import host_python
 from pyadmm.eda.reports import ResourceUse, SynthesisReport
 from pyadmm.flow import sequential, session
@@ -74,6 +76,14 @@ def test_the_number_of_simulated_starts() -> None:
     assert starts(compiled, 1_000, 10_000) == 34  # no more than 100 images
     assert starts(compiled, sequential.MOST_CYCLES / 2, 100) == 2
     assert starts(compiled, 1e9, 100) == 1
+
+
+def test_the_board_s_images_and_time_follow_the_cycles(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = compile_model(network(), SequentialArray(1, 32), images=3)
+    run: Any = SimpleNamespace(sequential=compiled, memory_rate=8.0, test_images=range(10))
+    assert sequential.board_run(run) == (12, LIMIT_S)
+    monkeypatch.setattr(sequential, "cycles_per_image", lambda *_: 1e6)
+    assert sequential.board_run(run) == (3, 2 * 2 * 3e6 / 2_000)
 
 
 def network(stride: int | tuple[int, int] = 1) -> CompressedModel:

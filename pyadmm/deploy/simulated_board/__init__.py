@@ -6,6 +6,6 @@ pynq device, :mod:`.dma` its AXI DMA, and the core is the Verilated top (:mod:`.
 quick tests of the driver, a stand-in that runs the golden model (:mod:`.core`).
 """
 
-from pyadmm.deploy.simulated_board.run import SimulatedMeasurement, run
+from pyadmm.deploy.simulated_board.run import LIMIT_S, SimulatedMeasurement, run
 
-__all__ = ["SimulatedMeasurement", "run"]
+__all__ = ["LIMIT_S", "SimulatedMeasurement", "run"]

@@ -99,6 +99,7 @@ def run(
     :param golden: logits ``(N, classes)`` of the integer model.
     :param labels: true classes ``(N,)``.
     :param board: by default the one that the bundle names.
+    :param limit_s: of all; the driver waits for half of it for one run.
     :raises ToolError: if there is no Python with pynq, or the host code fails.
     """
     if len(images) < 1 or len(images) != len(golden):
@@ -108,7 +109,7 @@ def run(
         )
     with tempfile.TemporaryDirectory(prefix="pyadmm-board-") as name:
         folder = Path(name)
-        stage = prepare(deploy, folder, simulator=simulator, board=board)
+        stage = prepare(deploy, folder, simulator=simulator, board=board, timeout_s=limit_s / 2)
         np.save(folder / "images.npy", images, allow_pickle=False)
         files = [str(folder / file) for file in ("images.npy", "logits.npy", "facts.json")]
         done = stage.run("pyadmm.deploy.simulated_board.measure", *files, limit_s=limit_s)

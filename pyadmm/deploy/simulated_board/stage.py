@@ -32,6 +32,7 @@ class Stage:
 
     :param site: holds ``host`` as the wheel installs it, and pyadmm for the simulation itself.
     :param bitfile: stands for the bitstream; its ``.hwh`` is in the same folder.
+    :param timeout_s: limit of the driver's waits, seconds.
     """
 
     folder: Path
@@ -39,6 +40,7 @@ class Stage:
     site: Path
     bitfile: Path
     config: Path
+    timeout_s: float
 
     @property
     def environment(self) -> dict[str, str]:
@@ -52,7 +54,7 @@ class Stage:
             "IPYTHONDIR": str(self.folder / "ipython"),
             CONFIG_VARIABLE: str(self.config),
             "PYADMM_BITFILE": str(self.bitfile),
-            "PYADMM_TIMEOUT_S": str(TIMEOUT_S),
+            "PYADMM_TIMEOUT_S": str(self.timeout_s),
         }
 
     def run(
@@ -90,6 +92,7 @@ def prepare(
     simulator: Path | None = None,
     board: Board | None = None,
     length_bits: int = LENGTH_BITS,
+    timeout_s: float = TIMEOUT_S,
     create_environment: bool = True,
 ) -> Stage:
     """Fill ``folder`` with what the host code needs to run on the simulated board.
@@ -99,6 +102,7 @@ def prepare(
         core that runs the golden model, which only dataflow designs have.
     :param board: by default the one that the bundle names; a board of one's own must be given.
     :param length_bits: width of the DMA's length register.
+    :param timeout_s: limit of the driver's waits, seconds.
     :raises ToolError: if there is no Python with pynq; PyadmmError for an incomplete folder.
     """
     wheels = sorted(deploy.glob("pyadmm_host-*.whl"))
@@ -139,7 +143,7 @@ def prepare(
     }
     config.write_text(json.dumps(facts, indent=1), encoding="utf-8")
     _add_ipython_startup(folder)
-    return Stage(folder, python, site, bitfile, config)
+    return Stage(folder, python, site, bitfile, config, timeout_s)
 
 
 def _add_ipython_startup(folder: Path) -> None:
