@@ -22,7 +22,7 @@ from pyadmm.hardware.lowering import hardware_form
 from pyadmm.model import CompressedModel
 from pyadmm.network.activation_scales import calibrate
 from pyadmm.network.execution import Numerics
-from pyadmm.network.graph import Network
+from pyadmm.network.graph import Network, input_bits
 from pyadmm.network.to_integer import snap_scales, to_compressed
 from pyadmm.settings import CompressSettings
 from pyadmm.training.data import Images
@@ -43,19 +43,26 @@ def obstacle(network: Network, settings: CompressSettings, board: Board) -> str:
         condition += ", which trials will choose anew"
     if network.weights > MOST_WEIGHTS:
         bits = stored_bits(network, settings)
-        return _said(board, condition, lambda other: _memory_refusal(bits, other))
+        enough = "the memory would do on"
+        return _said(board, condition, lambda other: _memory_refusal(bits, other), enough)
     model = sketch(network, settings)
     return _said(board, condition, lambda other: _refusal(model, other))
 
 
 def stored_bits(network: Network, settings: CompressSettings) -> int:
-    """Bits of the levels alone that dataflow kernels hold of the pruned ``network``, no positions."""
-    targets = layer_targets([s.facts.spec for s in network.layers.values()], settings)
-    return sum(
-        keep(layer.facts.spec.weights, targets[name].ratio or settings.pruning_ratio)
-        * layer.facts.weight_bits
-        for name, layer in network.layers.items()
+    """Bits that dataflow kernels hold at least of the pruned ``network``.
+
+    They are the levels of its weights, without positions, and one frame of each layer's input.
+    """
+    specs = {name: layer.facts.spec for name, layer in network.layers.items()}
+    targets, widths = layer_targets(list(specs.values()), settings), input_bits(network)
+    levels = (
+        keep(spec.weights, targets[name].ratio or settings.pruning_ratio)
+        * targets[name].weight_bits
+        for name, spec in specs.items()
     )
+    frames = (math.prod(spec.input_shape) * widths[name] for name, spec in specs.items())
+    return sum(levels) + sum(frames)
 
 
 def obstacle_of(model: CompressedModel, board: Board) -> str:
@@ -66,14 +73,19 @@ def obstacle_of(model: CompressedModel, board: Board) -> str:
     return _said(board, "", lambda other: _refusal(model, other))
 
 
-def _said(board: Board, condition: str, refusal: Callable[[Board], str]) -> str:
-    """Why ``board`` is refused and which boards are not; empty where it is not."""
+def _said(
+    board: Board, condition: str, refusal: Callable[[Board], str], fits: str = "it would fit"
+) -> str:
+    """Why ``board`` is refused and which boards are not; empty where it is not.
+
+    :param fits: what can be said of the others.
+    """
     reason = refusal(board)
     if not reason:
         return ""
     others = [load_board(name) for name in board_names() if name != board.name]
     fitting = [other.name for other in others if not refusal(other)]
-    advice = f"it would fit {', '.join(fitting)}" if fitting else "no board here takes it"
+    advice = f"{fits} {', '.join(fitting)}" if fitting else "no board here takes it"
     return (
         f"there will be no accelerator for {board.name}{condition} (modelled): {reason}; {advice}"
     )
@@ -112,8 +124,8 @@ def _memory_refusal(bits: int, board: Board) -> str:
     if bits <= memory:
         return ""
     return (
-        f"the levels of its weights take {bits / 8192:,.0f} KiB, and the chip has "
-        f"{memory / 8192:,.0f} KiB of memory"
+        f"the levels of its weights and a frame of each layer's input take {bits / 8192:,.0f} KiB, "
+        f"and the chip has {memory / 8192:,.0f} KiB of memory"
     )
 
 

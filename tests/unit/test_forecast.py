@@ -57,8 +57,7 @@ def test_of_large_networks_only_the_memory_is_looked_at() -> None:
         patch.setattr("pyadmm.flow.forecast.sketch", lambda *_: pytest.fail("was sketched"))
         assert obstacle(network, settings, load_board("pynq-z2")) == ""
         dense = from_dict({"pruning_ratio": 1.0, "weight_bits": 8})
-        compression.pipeline.set_widths(network, dense)
         said = obstacle(network, dense, load_board("pynq-z2"))
-    assert "the levels of its weights take 1,086 KiB, and the chip has 630 KiB of memory" in said
-    assert "it would fit " in said
+    assert "and a frame of each layer's input take 1,087 KiB, and the chip has 630 KiB" in said
+    assert "; the memory would do on " in said
     assert "kv260" in said
