@@ -60,7 +60,7 @@ class Wide(Net):
 
 
 def unsupported():
-    return nn.Sequential(nn.Conv2d(3, 2, 12), nn.GELU())
+    return nn.Sequential(nn.Conv2d(3, 2, 12), nn.GroupNorm(1, 2))
 
 
 def broken():
@@ -269,7 +269,7 @@ def test_a_teacher_needs_weights_and_the_same_images(
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("mynet:unsupported", "layer 1: GELU is not supported"),
+        ("mynet:unsupported", "layer 1: GroupNorm is not supported"),
         ("mynet:broken", "model mynet-broken: building it failed: TypeError"),
         ("mynet:nothing", "cannot be imported .AttributeError"),
         ("nowhere:net", "cannot be imported .ModuleNotFoundError"),
