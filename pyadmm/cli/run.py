@@ -208,6 +208,8 @@ def configuration(options: Namespace) -> FlowConfig:
     base = FlowConfig() if options.config is None else read_config(options.config)
     given = {name: value for name, value in vars(options).items() if name not in _NOT_FIELDS}
     config = base.override({k: v for k, v in given.items() if v is not None}, "command line")
+    if options.bitstream:
+        _require_deploy(config)
     if options.bitstream != "openxc7":
         return config
     return config.override({"open_tools": True}, "command line")
@@ -231,8 +233,6 @@ def _execute(options: Namespace, line: Sequence[str]) -> int:
     reporter = Reporter()
     try:
         config = configuration(options)
-        if options.bitstream:
-            _require_deploy(config)
         if options.dry_run:
             dry_run(config, reporter)
             return DONE

@@ -21,7 +21,7 @@ from pyadmm.core.errors import PyadmmError, ToolError
 from pyadmm.deploy.simulated_board import LIMIT_S
 from pyadmm.deploy.simulated_board.environment import host_python
 from pyadmm.eda.reports import ResourceUse, SynthesisReport
-from pyadmm.flow import sequential, session
+from pyadmm.flow import array, sequential
 from pyadmm.flow.config import FlowConfig, read_config
 from pyadmm.hardware.sequential.array import SequentialArray
 from pyadmm.hardware.sequential.compiler import compile_model
@@ -119,7 +119,9 @@ def here(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-OPTIONS = ["--data", "d.npz", "--out", "r", "--array", ARRAY, "--no-synthesis"]
+OPTIONS = ["--data", "d.npz", "--out", "r", "--no-synthesis"]
+SEQUENTIAL = ["--array", ARRAY, "--architecture", "sequential"]
+AUTO = ["--array", ARRAY, "--architecture", "auto"]
 LINE = ["run", "--model", "m.admm", *OPTIONS]
 UNEVEN = ["run", "--model", "uneven.admm", *OPTIONS]
 
@@ -131,14 +133,14 @@ def test_a_dry_run_says_which_architecture(here: Path, capsys: pytest.CaptureFix
         return capsys.readouterr().out
 
     assert "architecture: dataflow\n" in said()
-    assert "architecture: dataflow (auto, modelled)" in said("--architecture", "auto")
-    out = said("--architecture", "sequential")
+    assert "architecture: dataflow (auto, modelled)" in said(*AUTO)
+    out = said(*SEQUENTIAL)
     assert "architecture: sequential\n" in out
     assert "compare    skipped: dense baselines of the layer-sequential array" in out
-    assert main([*UNEVEN, "--architecture", "auto", "--dry-run"]) == 0
+    assert main([*UNEVEN, *AUTO, "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert "architecture: sequential (auto): there will be no accelerator for pynq-z2" in out
-    assert main([*LINE, "--architecture", "sequential", "--bitstream", "openxc7"]) == 2
+    assert main([*LINE, *SEQUENTIAL, "--bitstream", "openxc7"]) == 2
     assert "the flow builds no bitstream of" in capsys.readouterr().err
 
 
@@ -148,16 +150,16 @@ def test_a_board_without_memory_ports_is_refused_before_training(
     facts = json.loads((here / "tiny.json").read_text())
     del facts["memory"]
     (here / "tiny.json").write_text(json.dumps(facts))
-    assert main([*LINE, "--board", "tiny.json", "--architecture", "sequential"]) == 2
+    assert main([*LINE, "--board", "tiny.json", *SEQUENTIAL]) == 2
     assert "add the field memory to the board's file" in capsys.readouterr().err
     assert not (here / "r").exists()
 
 
-@pytest.mark.parametrize("architecture", ["sequential", "auto"])
+@pytest.mark.parametrize("architecture", [SEQUENTIAL, AUTO])
 def test_an_array_without_room_is_refused_before_training(
-    here: Path, capsys: pytest.CaptureFixture[str], architecture: str
+    here: Path, capsys: pytest.CaptureFixture[str], architecture: list[str]
 ) -> None:
-    assert main([*LINE, "--board", "tiny.json", "--architecture", architecture]) == 2
+    assert main([*LINE, "--board", "tiny.json", *architecture]) == 2
     said = capsys.readouterr().err
     assert "the sequential array of 1 x 32 does not fit tiny (modelled): lut: needs " in said
     assert not (here / "r" / "accelerator").exists()
@@ -167,11 +169,14 @@ def test_what_the_compiler_cannot_have_is_refused_before_training(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = network()
-    layer = replace(model.layers[0], bias=np.full(6, 1 << 30))
+    layer = replace(model.layers[0], output=QFormat(10, False))
     container.save(replace(model, nodes=(layer, *model.nodes[1:])), here / "m.admm")
-    assert main([*LINE, "--architecture", "sequential"]) == 2
+    assert main([*LINE, *SEQUENTIAL]) == 2
     said = capsys.readouterr().err
-    assert "there will be no program for the sequential array on pynq-z2: layer layer0:" in said
+    assert (
+        "there will be no program for the sequential array on pynq-z2: sequential: map layer0 has 10 bits"
+        in said
+    )
     assert "--architecture dataflow trains and compresses it all the same" in said
     assert not (here / "r" / "accelerator").exists()
 
@@ -185,9 +190,9 @@ def test_the_array_s_synthesis_is_reported_and_decides(
     report = SynthesisReport(
         "seq_top", "yosys", "post-synthesis", "0.1", clock_estimate_ns=9.8, resources=use
     )
-    monkeypatch.setattr(session, "synthesise_array", lambda array, board: report)
+    monkeypatch.setattr(array, "synthesise_array", lambda *_: report)
     line = [option for option in LINE if option != "--no-synthesis"]
-    assert main([*line, "--architecture", "sequential"]) == (0 if lut < 40_000 else 2)
+    assert main([*line, *SEQUENTIAL]) == (0 if lut < 40_000 else 2)
     said = capsys.readouterr()
     assert f"0.1: LUT {lut:,}" in said.out
     record = load_record(here / "r" / "record.json")
@@ -202,7 +207,7 @@ def test_the_array_s_synthesis_is_reported_and_decides(
 def test_auto_takes_the_array_where_no_engines_fit(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = [*UNEVEN, "--architecture", "auto"]
+    line = [*UNEVEN, *AUTO]
     assert main(line) == 0
     out = capsys.readouterr().out
     assert "auto will take the layer-sequential array: there will be no accelerator" in out
@@ -265,7 +270,7 @@ def test_the_board_s_driver_ends_the_run(
     monkeypatch.setenv("PYADMM_HOST_PYTHON", board_python)
     facts = json.loads((asset_dir("boards") / "pynq-z2.json").read_text())
     (here / "mine.json").write_text(json.dumps({**facts, "name": "mine"}))
-    line = [*UNEVEN, "--board", "mine.json", "--architecture", "sequential", "--simulate-board"]
+    line = [*UNEVEN, "--board", "mine.json", *SEQUENTIAL, "--simulate-board"]
     assert main(line) == 0
     out = capsys.readouterr().out
     assert "7 images through the board's driver equal the integer model" in out
@@ -297,7 +302,7 @@ def test_an_output_that_differs_ends_with_status_1(
         return logits, []
 
     monkeypatch.setattr(sequential, "simulate", wrong)
-    assert main([*LINE, "--architecture", "sequential"]) == 1
+    assert main([*LINE, *SEQUENTIAL]) == 1
     assert "first at image 2" in capsys.readouterr().err
 
 
