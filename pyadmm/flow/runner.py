@@ -116,7 +116,7 @@ def say_beforehand(session: Session, steps: Sequence[str]) -> None:
     if architecture == SEQUENTIAL:
         _refuse_array(session, "")
         return
-    said = session.obstacle()
+    said = session.obstacle
     if said and architecture == "auto":
         _refuse_array(session, f"{said}; ")
         session.reporter.warn(f"auto will take the layer-sequential array: {said}")

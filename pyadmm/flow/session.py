@@ -123,6 +123,7 @@ class Session(ArrayOfRun):
             untrained = ("it comes with its weights, so the settings of dense have no effect",)
         return (*self.subject.notes, *traced, *untrained)
 
+    @cached_property
     def obstacle(self) -> str:
         """Why the kernels or the board will not take the network; empty where they will."""
         if self.subject.given is not None:
@@ -133,7 +134,7 @@ class Session(ArrayOfRun):
         """The architecture in words, before training: what ``auto`` will take is a forecast."""
         if self.config.architecture != "auto":
             return self.config.architecture
-        reason = self.obstacle()
+        reason = self.obstacle
         if not reason and self.subject.given is None and self._traced.weights > MOST_WEIGHTS:
             return "auto, decided by the compressed network: it is too large for a forecast"
         return f"{SEQUENTIAL} (auto): {reason}" if reason else f"{DATAFLOW} (auto, modelled)"
