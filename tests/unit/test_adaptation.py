@@ -61,10 +61,10 @@ def test_lenet5_keeps_the_preset() -> None:
 def test_another_network_keeps_its_channels_and_gets_finer_levels() -> None:
     network, settings = to_adapted(small(), preset("quick"), SHAPE)
     assert (settings.filters_kept, settings.neurons_kept) == (1.0, 1.0)
-    assert (settings.weight_bits, settings.activation_bits) == (4, 8)
+    assert (settings.weight_bits, settings.activation_bits) == (6, 8)
     assert settings.admm.lr < preset("quick").admm.lr
     assert settings.adapt == ("pruning_ratio", "training")
-    assert {layer.facts.weight_bits for layer in network.layers.values()} == {4}
+    assert {layer.facts.weight_bits for layer in network.layers.values()} == {6}
 
 
 @pytest.mark.parametrize(
