@@ -88,6 +88,7 @@ _LENET5 = Subject(
     override(
         preset("quick"),
         {
+            "adapt": [],
             "continuous": {"epochs": 10, "growth": 1.08},
             "quantize": {"epochs": 4},
             "sparse": True,
@@ -105,6 +106,7 @@ _RESNET20 = Subject(
     override(
         preset("quick"),
         {
+            "adapt": [],
             "activation_bits": 8,
             "filters_kept": 1,
             "neurons_kept": 1,

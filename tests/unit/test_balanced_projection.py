@@ -180,14 +180,14 @@ def test_alike_rows_keep_more(outputs: int | None) -> None:
 
 def _settings(**values: object) -> CompressSettings:
     plain = {"batch_size": 32, "lr": 3e-3}
+    pattern = {"sparsity": "balanced", "lockstep": 4} if "sparsity" not in values else {}
     return from_dict(
         {
             "preset": "quick",
             "pruning_ratio": 6,
             "filters_kept": 1,
             "neurons_kept": 1,
-            "sparsity": "balanced",
-            "lockstep": 4,
+            **pattern,
             "dense": {"epochs": 3, "batch_size": 32, "lr": 5e-3, "shift_pixels": 0},
             "continuous": {"epochs": 0},
             "admm": {
@@ -210,7 +210,8 @@ def test_a_compressed_network_is_balanced(kept: float, fuller: float) -> None:
     """Nearly every step of the arrays in lock step has work for all rows, of those that live."""
     filled = {}
     for sparsity in ("balanced", "unstructured"):
-        settings = _settings(sparsity=sparsity, filters_kept=kept, neurons_kept=kept)
+        pattern = {} if sparsity == "balanced" else {"sparsity": sparsity}
+        settings = _settings(**pattern, filters_kept=kept, neurons_kept=kept)
         data = quarter_data()
         model = quarter_model()
         train_dense(model, settings, data)

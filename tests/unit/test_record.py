@@ -27,9 +27,9 @@ def short_chain(monkeypatch: pytest.MonkeyPatch) -> None:
         "admm": {"iterations": 1, "retrain_epochs": 0, "first_ratio": 40.0, "rounds": 2},
         "retrain": {"epochs": 1},
         "quantize": {"epochs": 1},
-        "distill": {"averaged_shifts": 0},
         "local_search": {"cycles": 0},
     }
+    one_answer = {"distill": {"averaged_shifts": 0}}
     search = {
         "regrow": {"cycles": 1, "grow_epochs": 1, "prune_epochs": 1},
         "local_search": {"cycles": 1, "epochs": 1},
@@ -40,6 +40,7 @@ def short_chain(monkeypatch: pytest.MonkeyPatch) -> None:
         name: settings.override(
             config,
             tiny
+            | (one_answer if config.distill.weight else {})
             | (search if config.regrow.cycles else {})
             | (rounding if config.rounding.candidates else {}),
             name,

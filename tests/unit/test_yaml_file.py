@@ -46,9 +46,9 @@ def test_numbers(tmp_path: Path, text: str, value: object) -> None:
 
 def test_exponents_without_a_dot_reach_the_settings(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
-    path.write_text("dense: {epochs: 2, lr: 1e-3}\nadmm: {rho: 3e-2}")
+    path.write_text("dense: {epochs: 2, lr: 1e-3}\ncontinuous: {rho: 3e-2}")
     found = load_settings(path)
-    assert (found.dense.lr, found.admm.rho) == (1e-3, 3e-2)
+    assert (found.dense.lr, found.continuous.rho) == (1e-3, 3e-2)
     path.write_text("compress: {dense: {lr: 2e-3}}\nhardware_aware: 2e-1")
     assert read_config(path).compress["dense"]["lr"] == 2e-3
     assert read_config(path).hardware_aware == 0.2
