@@ -51,7 +51,7 @@ class RouteModel:
         return self.period_ns(design.estimate_ns, design.lut) / design.routed_ns - 1
 
 
-ROUTE_MODEL = RouteModel(1.353)
+ROUTE_MODEL = RouteModel(1.380)
 """Fitted to all routed designs of the table."""
 
 
