@@ -28,7 +28,7 @@ run: ## The main job: LeNet-5 on MNIST for pynq-z2
 test: lint docs coverage ## All checks and all tests, as CI runs them
 	$(PYTEST) -m slow
 
-test-fast: ## The tests that take less than some seconds each: about three minutes
+test-fast: ## The tests that take less than some seconds each: about two minutes
 	$(PYTEST) -m "not slow"
 
 coverage: ## The fast tests with the share of lines that they run
