@@ -8,32 +8,32 @@ module gp_bridge #(
 ) (
     input  logic               clk,
     input  logic               rst,
-    input  logic               awvalid,
-    output logic               awready,
-    input  logic [ID_BITS-1:0] awid,
-    input  logic [       31:0] awaddr,
-    input  logic [        3:0] awlen,
-    input  logic [        1:0] awburst,
-    input  logic               wvalid,
-    output logic               wready,
-    input  logic [       31:0] wdata,
-    input  logic [        3:0] wstrb,
-    output logic               bvalid,
-    input  logic               bready,
-    output logic [ID_BITS-1:0] bid,
-    output logic [        1:0] bresp,
-    input  logic               arvalid,
-    output logic               arready,
-    input  logic [ID_BITS-1:0] arid,
-    input  logic [       31:0] araddr,
-    input  logic [        3:0] arlen,
-    input  logic [        1:0] arburst,
-    output logic               rvalid,
-    input  logic               rready,
-    output logic [ID_BITS-1:0] rid,
-    output logic [       31:0] rdata,
-    output logic [        1:0] rresp,
-    output logic               rlast,
+    input  logic               gp_awvalid,
+    output logic               gp_awready,
+    input  logic [ID_BITS-1:0] gp_awid,
+    input  logic [       31:0] gp_awaddr,
+    input  logic [        3:0] gp_awlen,
+    input  logic [        1:0] gp_awburst,
+    input  logic               gp_wvalid,
+    output logic               gp_wready,
+    input  logic [       31:0] gp_wdata,
+    input  logic [        3:0] gp_wstrb,
+    output logic               gp_bvalid,
+    input  logic               gp_bready,
+    output logic [ID_BITS-1:0] gp_bid,
+    output logic [        1:0] gp_bresp,
+    input  logic               gp_arvalid,
+    output logic               gp_arready,
+    input  logic [ID_BITS-1:0] gp_arid,
+    input  logic [       31:0] gp_araddr,
+    input  logic [        3:0] gp_arlen,
+    input  logic [        1:0] gp_arburst,
+    output logic               gp_rvalid,
+    input  logic               gp_rready,
+    output logic [ID_BITS-1:0] gp_rid,
+    output logic [       31:0] gp_rdata,
+    output logic [        1:0] gp_rresp,
+    output logic               gp_rlast,
     // Both slaves, the first one lowest.
     output logic [        1:0] lite_awvalid,
     input  logic [        1:0] lite_awready,
@@ -74,18 +74,18 @@ module gp_bridge #(
   logic idle, next, addr_taken, data_taken;
   logic [31:0] addr;
   assign idle = state_reg == IDLE;
-  assign arready = idle;
-  assign awready = idle & ~arvalid;
-  assign addr = arvalid ? araddr : awaddr;
-  assign wready = state_reg == TAKE;
-  assign bvalid = state_reg == RESPOND;
-  assign bid = id_reg;
-  assign bresp = to_reg == 2'b00 ? DECODE_ERROR : 2'b00;
-  assign rvalid = state_reg == GIVE;
-  assign rid = id_reg;
-  assign rdata = data_reg;
-  assign rresp = bresp;
-  assign rlast = left_reg == 4'd0;
+  assign gp_arready = idle;
+  assign gp_awready = idle & ~gp_arvalid;
+  assign addr = gp_arvalid ? gp_araddr : gp_awaddr;
+  assign gp_wready = state_reg == TAKE;
+  assign gp_bvalid = state_reg == RESPOND;
+  assign gp_bid = id_reg;
+  assign gp_bresp = to_reg == 2'b00 ? DECODE_ERROR : 2'b00;
+  assign gp_rvalid = state_reg == GIVE;
+  assign gp_rid = id_reg;
+  assign gp_rdata = data_reg;
+  assign gp_rresp = gp_bresp;
+  assign gp_rlast = left_reg == 4'd0;
 
   assign lite_addr = addr_reg;
   assign lite_wdata = data_reg;
@@ -98,36 +98,36 @@ module gp_bridge #(
   assign addr_taken = ~addr_open_reg | (|(lite_awvalid & lite_awready));
   assign data_taken = ~data_open_reg | (|(lite_wvalid & lite_wready));
   assign next = (state_reg == WRITTEN & ((|(to_reg & lite_bvalid)) | to_reg == 2'b00))
-      | (state_reg == GIVE & rready);
+      | (state_reg == GIVE & gp_rready);
 
   always_ff @(posedge clk) begin
     if (rst) state_reg <= IDLE;
     else
       case (state_reg)
         IDLE:
-        if (arvalid) state_reg <= READ;
-        else if (awvalid) state_reg <= TAKE;
-        TAKE: if (wvalid) state_reg <= to_reg == 2'b00 ? WRITTEN : WRITE;
+        if (gp_arvalid) state_reg <= READ;
+        else if (gp_awvalid) state_reg <= TAKE;
+        TAKE: if (gp_wvalid) state_reg <= to_reg == 2'b00 ? WRITTEN : WRITE;
         WRITE: if (addr_taken && data_taken) state_reg <= WRITTEN;
         WRITTEN: if (next) state_reg <= last_reg ? RESPOND : TAKE;
-        RESPOND: if (bready) state_reg <= IDLE;
+        RESPOND: if (gp_bready) state_reg <= IDLE;
         READ: if (to_reg == 2'b00 || (|(lite_arvalid & lite_arready))) state_reg <= FETCH;
         FETCH: if (to_reg == 2'b00 || (|(to_reg & lite_rvalid))) state_reg <= GIVE;
-        GIVE: if (rready) state_reg <= rlast ? IDLE : READ;
+        GIVE: if (gp_rready) state_reg <= gp_rlast ? IDLE : READ;
       endcase
     if (idle) begin
-      id_reg <= arvalid ? arid : awid;
+      id_reg <= gp_arvalid ? gp_arid : gp_awid;
       addr_reg <= addr[15:0];
       to_reg <= {addr[31:16] == SECOND_BASE, addr[31:16] == FIRST_BASE};
-      left_reg <= arvalid ? arlen : awlen;
-      fixed_reg <= (arvalid ? arburst : awburst) == FIXED;
+      left_reg <= gp_arvalid ? gp_arlen : gp_awlen;
+      fixed_reg <= (gp_arvalid ? gp_arburst : gp_awburst) == FIXED;
     end else if (next) begin
       left_reg <= left_reg - 4'd1;
       if (~fixed_reg) addr_reg <= addr_reg + 16'd4;
     end
     if (state_reg == TAKE) begin
-      data_reg <= wdata;
-      strobe_reg <= wstrb;
+      data_reg <= gp_wdata;
+      strobe_reg <= gp_wstrb;
       last_reg <= left_reg == 4'd0;
     end else if (state_reg == FETCH) begin
       data_reg <= to_reg[0] ? first_rdata : to_reg[1] ? second_rdata : 32'd0;

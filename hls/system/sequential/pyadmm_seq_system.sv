@@ -87,56 +87,11 @@ module pyadmm_seq_system #(
   logic [15:0] lite_addr;
   logic [31:0] lite_wdata, core_rdata;
   logic [3:0] lite_wstrb;
-  logic core_awready, core_wready, core_bvalid, core_arready, core_rvalid;
-  assign lite_awready = {core_awready, 1'b0};
-  assign lite_wready = {core_wready, 1'b0};
-  assign lite_bvalid = {core_bvalid, 1'b0};
-  assign lite_arready = {core_arready, 1'b0};
-  assign lite_rvalid = {core_rvalid, 1'b0};
+  assign {lite_awready[0], lite_wready[0], lite_bvalid[0], lite_arready[0], lite_rvalid[0]} = 5'd0;
   gp_bridge #(
       .FIRST_BASE(NOWHERE)
   ) bridge (
-      .clk(clk),
-      .rst(rst),
-      .awvalid(gp_awvalid),
-      .awready(gp_awready),
-      .awid(gp_awid),
-      .awaddr(gp_awaddr),
-      .awlen(gp_awlen),
-      .awburst(gp_awburst),
-      .wvalid(gp_wvalid),
-      .wready(gp_wready),
-      .wdata(gp_wdata),
-      .wstrb(gp_wstrb),
-      .bvalid(gp_bvalid),
-      .bready(gp_bready),
-      .bid(gp_bid),
-      .bresp(gp_bresp),
-      .arvalid(gp_arvalid),
-      .arready(gp_arready),
-      .arid(gp_arid),
-      .araddr(gp_araddr),
-      .arlen(gp_arlen),
-      .arburst(gp_arburst),
-      .rvalid(gp_rvalid),
-      .rready(gp_rready),
-      .rid(gp_rid),
-      .rdata(gp_rdata),
-      .rresp(gp_rresp),
-      .rlast(gp_rlast),
-      .lite_awvalid(lite_awvalid),
-      .lite_awready(lite_awready),
-      .lite_wvalid(lite_wvalid),
-      .lite_wready(lite_wready),
-      .lite_bvalid(lite_bvalid),
-      .lite_bready(lite_bready),
-      .lite_arvalid(lite_arvalid),
-      .lite_arready(lite_arready),
-      .lite_rvalid(lite_rvalid),
-      .lite_rready(lite_rready),
-      .lite_addr(lite_addr),
-      .lite_wdata(lite_wdata),
-      .lite_wstrb(lite_wstrb),
+      .*,
       .first_rdata(32'd0),
       .second_rdata(core_rdata)
   );
@@ -163,19 +118,19 @@ module pyadmm_seq_system #(
       .ap_rst_n(resetn),
       .irq(irq),
       .s_axi_control_awvalid(lite_awvalid[1]),
-      .s_axi_control_awready(core_awready),
+      .s_axi_control_awready(lite_awready[1]),
       .s_axi_control_awaddr(lite_addr[6:0]),
       .s_axi_control_wvalid(lite_wvalid[1]),
-      .s_axi_control_wready(core_wready),
+      .s_axi_control_wready(lite_wready[1]),
       .s_axi_control_wdata(lite_wdata),
       .s_axi_control_wstrb(lite_wstrb),
-      .s_axi_control_bvalid(core_bvalid),
+      .s_axi_control_bvalid(lite_bvalid[1]),
       .s_axi_control_bready(lite_bready[1]),
       .s_axi_control_bresp(core_bresp),
       .s_axi_control_arvalid(lite_arvalid[1]),
-      .s_axi_control_arready(core_arready),
+      .s_axi_control_arready(lite_arready[1]),
       .s_axi_control_araddr(lite_addr[6:0]),
-      .s_axi_control_rvalid(core_rvalid),
+      .s_axi_control_rvalid(lite_rvalid[1]),
       .s_axi_control_rready(lite_rready[1]),
       .s_axi_control_rdata(core_rdata),
       .s_axi_control_rresp(core_rresp),
