@@ -329,16 +329,16 @@ def plan(seeds: Sequence[int], until: str) -> str:
     lines = []
     for name, settings in chain(seeds[0], until):
         admm, quant = settings.admm, settings.quantize
-        swaps, polishing = settings.regrow.cycles, settings.local_search.cycles
+        cycles, searches = settings.regrow.cycles, settings.local_search.cycles
         tries = settings.rounding.candidates
         lines.append(
             f"{name}: to {settings.pruning_ratio:g}x in rounds of {admm.iterations} + "
             f"{admm.retrain_epochs} epochs, "
-            + (f"{swaps} exchanges of weights, " if swaps else "")
+            + (f"{cycles} cycles of regrowing, " if cycles else "")
             + f"{settings.retrain.epochs} epochs of retraining, "
             + (f"the best of {tries} roundings to" if tries else f"{quant.epochs} with")
             + f" {settings.weight_bits}-bit levels"
-            + (f", {polishing} cycles of polish" if polishing else "")
+            + (f", {searches} cycles of local search" if searches else "")
             + (f", at most {settings.most_bytes:,} bytes" if settings.most_bytes else "")
         )
     dense = chain(seeds[0], until)[0][1].dense

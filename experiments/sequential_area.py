@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import json
 import re
 import sys
 import time
@@ -21,13 +20,16 @@ from typing import Any
 
 from pyadmm.codegen.sequential import TOP
 from pyadmm.core.files import write_atomic
+from pyadmm.core.schema import to_json
 from pyadmm.eda.reports import ResourceUse, SynthesisReport
 from pyadmm.eda.sequential_simulation import rtl_sources
 from pyadmm.eda.sequential_synthesis import synthesise_array
 from pyadmm.eda.yosys import Design, synthesise
 from pyadmm.hardware.boards import load_board
 from pyadmm.hardware.sequential import area
+from pyadmm.hardware.sequential.area import AreaPoint, AreaTable
 from pyadmm.hardware.sequential.array import SequentialArray
+from pyadmm.model.types import Resources
 
 RESULTS = Path(__file__).parent / "results" / "sequential_area.csv"
 MODEL = Path(area.__file__).with_name("area.json")
@@ -113,21 +115,21 @@ def model_json(path: Path) -> str:
         own = [row for row in rows if (int(row["groups"]), int(row["lanes"])) == (groups, lanes)]
         named = {row["module"]: row for row in own}
         points.append(
-            {
-                "groups": groups,
-                "lanes": lanes,
-                "whole": _resources(named["sum"]),
-                "buffer": _resources(named["seq_buffer"]),
-                "in_groups": _resources(*(named[module] for module in _GROUP_MODULES)),
-            }
+            AreaPoint(
+                groups,
+                lanes,
+                whole=_resources(named["sum"]),
+                buffer=_resources(named["seq_buffer"]),
+                in_groups=_resources(*(named[module] for module in _GROUP_MODULES)),
+            )
         )
-    facts = {"source": "python -m experiments.sequential_area", "points": points}
-    return json.dumps(facts, indent=1) + "\n"
+    return to_json(AreaTable("python -m experiments.sequential_area", tuple(points))) + "\n"
 
 
-def _resources(*rows: dict[str, str]) -> dict[str, int]:
+def _resources(*rows: dict[str, str]) -> Resources:
     """Sum of the rows."""
-    return {name: sum(int(row[name]) for row in rows) for name in ("lut", "ff", "dsp", "bram18")}
+    names = ("lut", "ff", "dsp", "bram18")
+    return Resources(**{name: sum(int(row[name]) for row in rows) for name in names})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pyadmm.core import schema
 from pyadmm.core.errors import PyadmmError
@@ -117,19 +114,6 @@ class BreakEven:
                 return point.speedup
         raise PyadmmError(f"break-even {self.layer}: the curve has no point at {pruned}")
 
-    def to_dict(self) -> dict[str, Any]:
-        """The record as plain data for JSON."""
-        plain: dict[str, Any] = schema.to_plain(self)
-        return plain
-
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> BreakEven:
-        """The record that :meth:`to_dict` turned into ``raw``.
-
-        :raises PyadmmError: for data of another form; it names the field.
-        """
-        return schema.from_plain(cls, raw, "break-even: not a record of one")
-
 
 @dataclass(frozen=True)
 class NotMeasured:
@@ -150,7 +134,7 @@ class NotMeasured:
 
 def to_json(results: tuple[BreakEven, ...]) -> str:
     """Several records as one JSON text."""
-    return json.dumps([result.to_dict() for result in results], indent=1)
+    return schema.to_json(results)
 
 
 def from_json(text: str) -> tuple[BreakEven, ...]:

@@ -23,14 +23,24 @@ from pyadmm.breakeven.search import SEARCH_VERSION, break_even
 from pyadmm.breakeven.settings import PrunedFamily, Settings
 from pyadmm.core.errors import MissingToolError, PyadmmError, ToolError
 from pyadmm.core.files import cache_dir, write_atomic
+from pyadmm.core.schema import from_json, to_json
 from pyadmm.eda import yosys
 from pyadmm.hardware.boards import Board
 
 Source = Literal["package", "cache", "measured"]
 SHIPPED_FILE = Path(__file__).with_name("shipped.jsonl")
 """One line a record: its digest and the record."""
+_REMEDY = "make it anew with python -m experiments.shipped_breakeven"
 _TOPS = ("sparse_engine", "dense_engine", "ram_sdp")
 _BALANCED_TOPS = ("balanced_engine", "dense_engine", "divide_const", "ram_sdp")
+
+
+@dataclass(frozen=True)
+class _Shipped:
+    """A line of the table that comes with the package."""
+
+    digest: str
+    record: BreakEven
 
 
 @dataclass(frozen=True)
@@ -158,10 +168,8 @@ def ship(records: Sequence[tuple[LayerCase, Board, BreakEven]], settings: Settin
         digest_of(case, board, settings, record.version, record.family): record
         for case, board, record in records
     }
-    text = "".join(
-        json.dumps({"digest": d, "record": record.to_dict()}, separators=(",", ":")) + "\n"
-        for d, record in sorted(lines.items())
-    )
+    shipped = (_Shipped(digest, record) for digest, record in sorted(lines.items()))
+    text = "".join(to_json(one, lines=False) + "\n" for one in shipped)
     write_atomic(SHIPPED_FILE, text)
     _shipped.cache_clear()
 
@@ -169,7 +177,7 @@ def ship(records: Sequence[tuple[LayerCase, Board, BreakEven]], settings: Settin
 def remember(case: LayerCase, board: Board, settings: Settings, record: BreakEven) -> None:
     """Keep ``record`` in the cache of this machine."""
     digest = digest_of(case, board, settings, record.version, record.family)
-    write_atomic(_cache_file(digest), json.dumps(record.to_dict()))
+    write_atomic(_cache_file(digest), to_json(record, lines=False))
 
 
 def _measured(
@@ -194,8 +202,12 @@ def _named(record: BreakEven, case: LayerCase, board: Board) -> BreakEven:
 def _shipped() -> dict[str, BreakEven]:
     if not SHIPPED_FILE.is_file():
         return {}
-    lines = map(json.loads, SHIPPED_FILE.read_text(encoding="utf-8").splitlines())
-    return {line["digest"]: BreakEven.from_dict(line["record"]) for line in lines}
+    found: dict[str, BreakEven] = {}
+    for number, line in enumerate(SHIPPED_FILE.read_text(encoding="utf-8").splitlines(), 1):
+        subject = f"{SHIPPED_FILE}, line {number}"
+        one = from_json(_Shipped, line, subject, remedy=_REMEDY)
+        found[one.digest] = one.record
+    return found
 
 
 def _versions() -> list[str]:
@@ -222,6 +234,7 @@ def _cache_file(digest: str) -> Path:
 
 def _cached(digest: str) -> BreakEven | None:
     try:
-        return BreakEven.from_dict(json.loads(_cache_file(digest).read_text(encoding="utf-8")))
-    except (OSError, ValueError):  # absent or damaged: it is measured again
+        text = _cache_file(digest).read_text(encoding="utf-8")
+        return from_json(BreakEven, text, "break-even record of the cache")
+    except (OSError, ValueError, PyadmmError):  # absent or damaged: it is measured again
         return None

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from pyadmm.cli.command import DONE, Command, json_option
+from pyadmm.core.schema import to_json
 from pyadmm.hardware.boards import Board, board_names, load_board
 
 _EXAMPLES = """\
@@ -34,7 +33,7 @@ def _add_options(parser: ArgumentParser) -> None:
 def _execute(options: Namespace) -> int:
     boards = [load_board(name) for name in options.boards or board_names()]
     if options.json:
-        print(json.dumps([asdict(board) for board in boards], indent=1))
+        print(to_json(boards))
         return DONE
     console = Console(width=max(Console().width, _TABLE_WIDTH), highlight=False, markup=False)
     console.print(_table(boards))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Column, Table
 
 from pyadmm.cli.command import DONE, ERROR, Command, json_option
+from pyadmm.core.schema import to_json
 from pyadmm.eda.parsers import (
     CosimReport,
     PowerReport,
@@ -47,7 +46,7 @@ def _execute(options: Namespace) -> int:
             status = ERROR
             print(f"error: {error}", file=sys.stderr)
     if options.json:
-        print(json.dumps([_as_json(path, report) for path, report in read], indent=1))
+        print(to_json([_as_json(path, report) for path, report in read]))
     else:
         console = Console(markup=False, highlight=False)
         for path, report in read:
@@ -56,7 +55,7 @@ def _execute(options: Namespace) -> int:
 
 
 def _as_json(path: Path, report: Report) -> dict[str, object]:
-    return {"file": str(path), "kind": type(report).__name__, "report": asdict(report)}
+    return {"file": str(path), "kind": type(report).__name__, "report": report}
 
 
 def _show(console: Console, path: Path, report: Report) -> None:

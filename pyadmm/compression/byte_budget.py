@@ -32,7 +32,7 @@ def smallest(model: CompressedModel) -> CompressedModel:
 class PruningToBytes:
     """Prunes a quantised network until its file fits."""
 
-    name = "trim"
+    name = "byte-budget"
 
     def wanted(self, network: Network, settings: CompressSettings) -> bool:
         """Whether the settings limit the file."""
@@ -52,7 +52,7 @@ class PruningBeforeLevels:
     larger.
     """
 
-    name = "trim-before-levels"
+    name = "byte-budget-before-levels"
 
     def wanted(self, network: Network, settings: CompressSettings) -> bool:
         """Whether the settings limit the file and weights are trained at levels before activations."""

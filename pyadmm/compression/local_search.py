@@ -17,7 +17,7 @@ from pyadmm.training.trainer import cosine
 class LocalSearch:
     """Large neighbourhood search over the levels of a quantised network; scales stay."""
 
-    name = "polish"
+    name = "local-search"
 
     def wanted(self, network: Network, settings: CompressSettings) -> bool:
         """Whether the settings give it cycles."""

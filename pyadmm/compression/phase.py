@@ -31,8 +31,8 @@ _LATE_SHARE = 8
 class PhaseContext:
     """Settings, data and checkpoints of a phase.
 
-    :param name: of the phase and of its checkpoint. Random numbers are drawn by it, so it stays as
-        it is: with another name a phase gives other weights.
+    :param name: of the phase and of its checkpoint. It also seeds the phase's random numbers
+        (:func:`~pyadmm.training.seeds.seed_of`): under another name a phase gives other weights.
     :param folder: of checkpoints; ``None`` keeps none.
     :param model_name: of the model, which the file holds whose size the settings may limit.
     """

@@ -39,7 +39,7 @@ class Regrowth:
     lets them have if that is more (fewer where channels become inactive).
     """
 
-    name = "exchange"
+    name = "regrow"
 
     def wanted(self, network: Network, settings: CompressSettings) -> bool:
         """Whether the settings give it cycles."""

@@ -113,6 +113,16 @@ def to_plain(value: Any) -> Any:
     return _converter(None).unstructure(value)
 
 
+def to_json(value: Any, *, lines: bool = True) -> str:
+    """``value`` as JSON text; :func:`from_json` reads it.
+
+    :param lines: a field a line; otherwise all in one line.
+    :raises ValueError: for a number that JSON does not have (NaN, infinity).
+    """
+    layout: dict[str, Any] = {"indent": 1} if lines else {"separators": (",", ":")}
+    return json.dumps(to_plain(value), allow_nan=False, **layout)
+
+
 def from_plain(
     kind: type[T],
     raw: Any,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from pyadmm.codegen.hls import IDENT_FILE, build_ident
 from pyadmm.codegen.rtl import RTL_IDENT_FILE, rtl_ident
 from pyadmm.core.errors import PyadmmError
+from pyadmm.core.schema import to_json
 from pyadmm.deploy.manifest import (
     MANIFEST,
     ClockEntry,
@@ -249,7 +249,7 @@ def add_bitstream_files(files: dict[str, bytes], bit: bytes, hwh: bytes) -> str:
 
 def json_bytes(data: Any) -> bytes:
     """``data`` as the text of a file."""
-    return (json.dumps(data, indent=1, allow_nan=False) + "\n").encode()
+    return (to_json(data) + "\n").encode()
 
 
 def _npy(array: NDArray[Any]) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Self
 
-from pyadmm.core.schema import Rule, from_json, to_plain
+from pyadmm.core.schema import Rule, from_json, to_json, to_plain
 
 MANIFEST = "manifest.json"
 _OPTIONAL_STREAMS, _OPTIONAL_DESIGN = ("pixel_bits", "input_word_bits"), ("dma",)
@@ -210,7 +210,7 @@ class BundleManifest:
             for name in names:
                 if name in held and held[name] is None:
                     del held[name]
-        return (json.dumps(plain, indent=1, allow_nan=False) + "\n").encode()
+        return (to_json(plain) + "\n").encode()
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,9 @@ one can be added at any time; the bitstream stays. ``host/sequential.py`` runs t
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +16,7 @@ from pyadmm.codegen.sequential import hls_digest
 from pyadmm.codegen.sequential_rtl import array_digest
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic
-from pyadmm.core.schema import to_plain
+from pyadmm.core.schema import from_json
 from pyadmm.deploy.bundle import (
     BUNDLE,
     CLOCK_INDEX,
@@ -118,7 +117,7 @@ def plan_networks(design: SequentialDesign, packs: Sequence[NetworkPack]) -> Bui
         models=(),
         curves=None,
     )
-    files = {ARRAY: json_bytes(asdict(design.array))}
+    files = {ARRAY: json_bytes(design.array)}
     if design.bit is not None and design.hwh is not None:
         manifest = manifest.with_bitstream(add_bitstream_files(files, design.bit, design.hwh))
     for pack in packs:
@@ -149,13 +148,12 @@ def read_design(folder: Path) -> SequentialDesign:
     :raises PyadmmError: if the folder holds no such bundle.
     """
     files, manifest = _read(folder)
-    try:
-        array = SequentialArray(**json.loads(files[ARRAY]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise PyadmmError(
-            f"deploy: {ARRAY} in {folder / BUNDLE} is not readable ({error}); make the bundle anew "
-            "with --array"
-        ) from error
+    array = from_json(
+        SequentialArray,
+        files.get(ARRAY, b"").decode("utf-8", "replace"),
+        f"deploy: {folder / BUNDLE / ARRAY}",
+        remedy="make the bundle anew with --array",
+    )
     return SequentialDesign(array, load_board(manifest.board))
 
 
@@ -236,5 +234,5 @@ def write_program(compiled: Compiled, folder: Path, name: str) -> tuple[Path, Pa
     """Write ``name.seq``, the program, and ``name.json``, its facts; returns both."""
     image, about = folder / f"{name}.seq", folder / f"{name}.json"
     write_atomic(image, compiled.program.image)
-    write_atomic(about, json_bytes(to_plain(program_entry(compiled))))
+    write_atomic(about, json_bytes(program_entry(compiled)))
     return image, about

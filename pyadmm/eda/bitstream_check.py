@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pyadmm.core.errors import MissingToolError
+from pyadmm.core.errors import MissingToolError, PyadmmError
 from pyadmm.core.process import run_tool
 from pyadmm.eda.bitstream import FRAME_WORDS, configuration_frames, find_database, find_program
 
@@ -159,9 +159,13 @@ class _Database:
         file = folder / device / "tilegrid.json"
         if not file.is_file():
             raise MissingToolError(f"bitstream: no {file.name} of {device} in {folder}")
-        self.kinds: dict[str, str] = {
-            tile: facts["type"] for tile, facts in json.loads(file.read_text("utf-8")).items()
-        }
+        try:
+            tiles = json.loads(file.read_text("utf-8"))
+            self.kinds = {str(tile): str(facts["type"]) for tile, facts in tiles.items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PyadmmError(
+                f"{file}: each tile must have a type ({error!r}); get project X-Ray's database anew"
+            ) from error
 
     def sets_bits(self, feature: str) -> bool:
         """Whether a feature sets a bit; one that the database does not know is taken to."""

@@ -8,7 +8,6 @@ an estimate of its own stage; what was done to it, and the band of error, stands
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic
-from pyadmm.core.schema import from_json, to_plain
+from pyadmm.core.schema import from_json, to_json
 from pyadmm.eda.reports import ResourceUse, Stage, SynthesisReport
 
 TRUST: tuple[Stage, ...] = ("modelled", "csynth", "post-synthesis", "post-place", "post-route")
@@ -114,7 +113,7 @@ class Calibration:
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
-        write_atomic(path, json.dumps(to_plain(self), indent=1) + "\n")
+        write_atomic(path, to_json(self) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Calibration:

@@ -17,7 +17,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from pyadmm.codegen.hls import render
 from pyadmm.core.errors import MissingToolError, PyadmmError, ToolError
 from pyadmm.core.files import cache_dir, write_atomic
 from pyadmm.core.process import run_tool
+from pyadmm.core.schema import from_json, to_json
+from pyadmm.eda.netlist_json import Netlist, read_netlist
 from pyadmm.eda.reports import ResourceUse, SynthesisReport
 from pyadmm.eda.routed_netlist import read_wires, timed_netlist
 from pyadmm.eda.sta import ROUTED_SERIES7, ClockEstimate, estimate_clock
@@ -44,6 +46,7 @@ _BEL = re.compile(r"(?P<site>.+)/(?P<letter>[A-D])[56]LUT\Z")
 # Pins of banks 13, 34 and 35 that boards with this package lead somewhere; only the site matters.
 _HARNESS_PINS = {"clk_pin": "H16", "reset_pin": "D19", "shift_pin": "D20", "parity_pin": "R14"}
 _HARNESS_PACKAGE = "clg400"
+_REMAP = "map the design again with pyadmm.eda.yosys.map_for_placement"
 _LESS = "use less of the chip ('pyadmm run --chip-share', 'pyadmm route --share')"
 
 
@@ -160,7 +163,7 @@ def place_and_route(
     :raises ToolError: where the tool is missing, fails or runs out of time, with what to try.
     """
     tool = find_openxc7(job.part)
-    check_netlist(json.loads(job.netlist.read_text(encoding="utf-8")), job.design)
+    check_netlist(read_netlist(job.netlist, _REMAP), job.design)
     with ThreadPoolExecutor(max(jobs, 1)) as pool:
         return list(pool.map(lambda seed: _routed(job, tool, seed, keep), seeds))
 
@@ -184,14 +187,19 @@ def _period(run: Routed) -> float:
 def _routed(job: RouteJob, tool: OpenXc7, seed: int, keep: Path | None) -> Routed:
     digest = _digest(job, tool, seed)
     file = cache_dir() / TOOL / f"{digest}.json"
-    if keep is None and file.is_file():
-        stored = json.loads(file.read_text(encoding="utf-8"))
-        report = SynthesisReport.from_json(json.dumps(stored["report"]))
-        return Routed(stored["seed"], stored["seconds"], report)
+    if keep is None and (stored := _stored(file)) is not None:
+        return stored
     run = _run(job, tool, seed, digest, keep)
-    stored = {"seed": seed, "seconds": run.seconds, "report": asdict(run.report)}
-    write_atomic(file, json.dumps(stored))
+    write_atomic(file, to_json(run, lines=False))
     return run
+
+
+def _stored(file: Path) -> Routed | None:
+    """The result in a file of the cache; None where it is absent or damaged."""
+    try:
+        return from_json(Routed, file.read_text(encoding="utf-8"), str(file))
+    except (OSError, ValueError, PyadmmError):
+        return None
 
 
 def _digest(job: RouteJob, tool: OpenXc7, seed: int) -> str:
@@ -243,7 +251,7 @@ def _run(job: RouteJob, tool: OpenXc7, seed: int, digest: str, keep: Path | None
                 ("routed.json", "json"),
             ):
                 shutil.copyfile(folder / file, keep / f"seed{seed}.{kept}")
-        routed = json.loads((folder / "routed.json").read_text(encoding="utf-8"))
+        routed = read_netlist(folder / "routed.json")
         with (folder / "wires.sdf").open(encoding="utf-8") as sdf:
             clock = estimate_clock(*_timing(routed, sdf))
     return Routed(
@@ -251,7 +259,7 @@ def _run(job: RouteJob, tool: OpenXc7, seed: int, digest: str, keep: Path | None
     )
 
 
-def _timing(routed: Mapping[str, Any], sdf: Iterator[str]) -> tuple[Any, Any, Any]:
+def _timing(routed: Netlist, sdf: Iterator[str]) -> tuple[Any, Any, Any]:
     netlist, wires = timed_netlist(routed, read_wires(sdf))
     return netlist, ROUTED_SERIES7, wires
 
@@ -262,7 +270,7 @@ def _report(
     seed: int,
     *,
     digest: str,
-    routed: Mapping[str, Any],
+    routed: Netlist,
     clock: ClockEstimate,
 ) -> SynthesisReport:
     late = sum(end > job.clock_ns for end in clock.ends)
@@ -287,7 +295,7 @@ def _report(
     )
 
 
-def placed_resources(routed: Mapping[str, Any]) -> ResourceUse:
+def placed_resources(routed: Netlist) -> ResourceUse:
     """What a placed netlist takes up; two small LUTs in one place count once."""
     (module,) = routed["modules"].values()
     kinds: Counter[str] = Counter()
@@ -306,7 +314,7 @@ def placed_resources(routed: Mapping[str, Any]) -> ResourceUse:
     )
 
 
-def check_netlist(netlist: Mapping[str, Any], design: str) -> None:
+def check_netlist(netlist: Netlist, design: str) -> None:
     """Raise for a netlist that nextpnr-xilinx cannot read.
 
     :raises PyadmmError: with what to change.
@@ -320,9 +328,9 @@ def check_netlist(netlist: Mapping[str, Any], design: str) -> None:
         )
 
 
-def _top_cells(netlist: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _top_cells(netlist: Netlist) -> list[Mapping[str, Any]]:
     """The cells of the module that is marked as the top."""
-    for module in netlist.get("modules", {}).values():
+    for module in netlist["modules"].values():
         if int(str(module.get("attributes", {}).get("top", 0)), 2):
             return list(module["cells"].values())
     return []
@@ -331,7 +339,7 @@ def _top_cells(netlist: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _advice(job: RouteJob, log: Path) -> str:
     """What to try after a run that failed, from where it stood and what the design holds."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-    cells = _top_cells(json.loads(job.netlist.read_text(encoding="utf-8")))
+    cells = _top_cells(read_netlist(job.netlist, _REMAP))
     if "Running main router loop" in text:
         return _routing_advice(text, cells)
     separate = sum(cell["type"] == "DSP48E1" and not _cascaded(cell) for cell in cells)

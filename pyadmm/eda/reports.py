@@ -7,7 +7,6 @@ never 0.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -161,7 +160,7 @@ class SynthesisReport:
 
     def to_json(self) -> str:
         """The report as JSON; :meth:`from_json` gives an equal object back."""
-        return json.dumps(schema.to_plain(self), indent=1)
+        return schema.to_json(self)
 
     @classmethod
     def from_json(cls, text: str) -> SynthesisReport:

@@ -20,6 +20,7 @@ from pyadmm.codegen.hls import TOP
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import cache_dir, write_atomic
 from pyadmm.eda import yosys
+from pyadmm.eda.netlist_json import read_netlist
 from pyadmm.eda.openxc7 import (
     DEFAULT_MEMORY_GIB,
     DEFAULT_TIMEOUT_S,
@@ -168,7 +169,7 @@ def _mapped(
 
 def _own_cells(netlist: Path) -> dict[str, Any]:
     """The cells of a mapped netlist, pads and clock buffers left out."""
-    modules = json.loads(netlist.read_text(encoding="utf-8"))["modules"]
+    modules = read_netlist(netlist, f"remove {netlist}, and it is made anew")["modules"]
     return {
         name: cell
         for name, cell in modules[yosys.PLACED_TOP]["cells"].items()

@@ -10,7 +10,6 @@ Shift registers are not there, since mapping for placement makes none.
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pyadmm.codegen.hls import TOP
 from pyadmm.core.assets import asset_dir
 from pyadmm.core.errors import PyadmmError, ToolError
 from pyadmm.core.files import cache_dir
+from pyadmm.eda.netlist_json import Netlist, read_netlist
 from pyadmm.eda.openxc7 import harness_sides
 from pyadmm.eda.route_flow import MAPPED
 from pyadmm.eda.rtl_simulation import CosimResult, cosim
@@ -54,12 +54,12 @@ class RoutedNetlist:
     :param ports: of the accelerator, direction and width by name, in order.
     """
 
-    mapped: Mapping[str, Any]
-    routed: Mapping[str, Any]
+    mapped: Netlist
+    routed: Netlist
     ports: Mapping[str, tuple[str, int]]
 
     def __post_init__(self) -> None:
-        if len(self.routed.get("modules", {})) != 1 or PLACED_TOP not in self.mapped["modules"]:
+        if len(self.routed["modules"]) != 1 or PLACED_TOP not in self.mapped["modules"]:
             raise PyadmmError(
                 f"routed netlist: need one module from nextpnr and {PLACED_TOP} from Yosys; give "
                 "both files of one run of 'pyadmm route'"
@@ -125,25 +125,11 @@ def check_routed(
     return RoutedCheck(seed, images, wrong, result)
 
 
-def _read_kept(folder: Path, name: str) -> Mapping[str, Any]:
+def _read_kept(folder: Path, name: str) -> Netlist:
     file = folder / name
     if not file.is_file():
         raise PyadmmError(f"routed netlist: no {file}; route with '--keep {folder}'")
-    return read_netlist(file.read_text(encoding="utf-8"))
-
-
-def read_netlist(text: str) -> Mapping[str, Any]:
-    """A netlist of Yosys or nextpnr.
-
-    :raises PyadmmError: for what is no whole JSON.
-    """
-    try:
-        netlist: Mapping[str, Any] = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise PyadmmError(
-            f"netlist: no whole JSON ({error}); route the design again, the file was cut short"
-        ) from error
-    return netlist
+    return read_netlist(file, f"route again with '--keep {folder}'")
 
 
 def top_ports(top: str) -> dict[str, tuple[str, int]]:

@@ -49,14 +49,14 @@ def epochs_of(settings: CompressSettings) -> dict[str, int]:
     >>> epochs_of(CompressSettings())["dense"]
     10
     """
-    admm, exchange = settings.admm, settings.regrow
+    admm, regrow = settings.admm, settings.regrow
     rounds = admm.rounds * (admm.iterations + admm.retrain_epochs)
     trials = _TRIALS if "pruning_ratio" in settings.adapt else 0
     return {
         "dense": settings.dense.epochs,
         "prune": trials + rounds + settings.continuous.epochs,
         "retrain": settings.retrain.epochs
-        + exchange.cycles * (exchange.grow_epochs + exchange.prune_epochs),
+        + regrow.cycles * (regrow.grow_epochs + regrow.prune_epochs),
         "quantize": settings.quantize_norms.epochs + settings.quantize.epochs,
     }
 

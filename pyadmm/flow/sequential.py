@@ -68,7 +68,7 @@ def codegen(session: Session) -> Outcome:
     """Write program, facts for the driver, sources and parameters of the array."""
     compiled, rate = session.sequential, session.memory_rate
     folder = session.sequential_dir
-    image, about = write_program(compiled, folder, session.subject.name)
+    image, about = write_program(compiled, folder, session.target.name)
     passes = folder / "passes.txt"
     write_atomic(passes, table(compiled, rate) + "\n")
     files = [image, about, passes, *_write_design(compiled, folder), *_write_hls(session, folder)]
@@ -108,7 +108,7 @@ def _write_hls(session: Session, folder: Path) -> list[Path]:
     order = whole_starts(compiled, 1, len(session.test_images))
     array = compiled.program.array
     build = generate_sequential(array, compiled, session.test_images[order])
-    params = vendor_params(session.board, **sequential_context(compiled, session.subject.name))
+    params = vendor_params(session.board, **sequential_context(compiled, session.target.name))
     whole = replace(build, data={**build.data, **vendor_files(params)})
     whole.write(folder / "hls")
     return [folder / "hls" / name for name in (*whole.files, *whole.data)]

@@ -44,7 +44,7 @@ from pyadmm.flow.config import DATAFLOW, SEQUENTIAL, FlowConfig
 from pyadmm.flow.console import Reporter
 from pyadmm.flow.forecast import MOST_WEIGHTS, obstacle, obstacle_of, sketch
 from pyadmm.flow.store import file_digest
-from pyadmm.flow.subject import Subject, resolve, teacher_of
+from pyadmm.flow.target_model import TargetModel, resolve, teacher_of
 from pyadmm.hardware.design_space import SearchResult, chip_limit, search
 from pyadmm.hardware.lowering import hardware_form
 from pyadmm.hardware.mapping import plan_accelerator
@@ -91,43 +91,43 @@ class Session(ArrayOfRun):
             settings.override(settings.preset(config.preset), config.compress, "compress"),
             seed=config.seed,
         )
-        self.subject: Subject = resolve(config)
-        self.teacher_subject: Subject | None = teacher_of(config, self.subject)
+        self.target: TargetModel = resolve(config)
+        self.teacher_target: TargetModel | None = teacher_of(config, self.target)
         self.device = devices.choose(config.device)
         self._unsynthesised: ToolError | None = None
         self.settings = replace(
             self.settings, input=self._input_settings(), **self._unmoved(self.settings)
         )
-        if self.subject.given is not None:
-            self.outputs = math.prod(self.subject.given.shape_of(self.subject.given.nodes[-1].name))
-            self.model_digest = digest_of(self.subject.source)
+        if self.target.given is not None:
+            self.outputs = math.prod(self.target.given.shape_of(self.target.given.nodes[-1].name))
+            self.model_digest = digest_of(self.target.source)
         else:
             model = self._fresh_model()
             self.settings = self._quantised_as_given()
-            self._traced, found = compression.to_adapted(model, self.settings, self.subject.shape)
+            self._traced, found = compression.to_adapted(model, self.settings, self.target.shape)
             self.settings = replace(found, **self._unmoved(found))
             self.outputs = compression.output_count(self._traced)
-            self.model_digest = model_digest(self.subject.source, model, self._traced)
-        classes = self.subject.label_count(config.data_dir)
+            self.model_digest = model_digest(self.target.source, model, self._traced)
+        classes = self.target.label_count(config.data_dir)
         if classes is not None:
             self._require_classes(classes)
-        if self.teacher_subject is not None:
+        if self.teacher_target is not None:
             _ = self.teacher_network  # what cannot be traced is refused before any training
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What tracing left out of the model."""
-        traced = self._traced.notes if self.subject.given is None else ()
+        traced = self._traced.notes if self.target.given is None else ()
         untrained: tuple[str, ...] = ()
-        if self.subject.is_trained and "dense" in self.config.compress:
+        if self.target.is_trained and "dense" in self.config.compress:
             untrained = ("it comes with its weights, so the settings of dense have no effect",)
-        return (*self.subject.notes, *traced, *untrained)
+        return (*self.target.notes, *traced, *untrained)
 
     @cached_property
     def obstacle(self) -> str:
         """Why the kernels or the board will not take the network; empty where they will."""
-        if self.subject.given is not None:
-            return obstacle_of(hardware_form(self.subject.given), self.board)
+        if self.target.given is not None:
+            return obstacle_of(hardware_form(self.target.given), self.board)
         return obstacle(self._traced, self.settings, self.board)
 
     def expected_architecture(self) -> str:
@@ -135,21 +135,21 @@ class Session(ArrayOfRun):
         if self.config.architecture != "auto":
             return self.config.architecture
         reason = self.obstacle
-        if not reason and self.subject.given is None and self._traced.weights > MOST_WEIGHTS:
+        if not reason and self.target.given is None and self._traced.weights > MOST_WEIGHTS:
             return "auto, decided by the compressed network: it is too large for a forecast"
         return f"{SEQUENTIAL} (auto): {reason}" if reason else f"{DATAFLOW} (auto, modelled)"
 
     @cached_property
     def dataset(self) -> DataSet:
         """All images of the data set, training and test."""
-        found = self.subject.load_data(self.config.data_dir)
+        found = self.target.load_data(self.config.data_dir)
         self._require_classes(found.highest_label + 1)
         return found
 
     def _require_classes(self, classes: int) -> None:
         if classes > self.outputs:
             raise PyadmmError(
-                f"model {self.subject.name}: has {self.outputs} outputs, but the data have "
+                f"model {self.target.name}: has {self.outputs} outputs, but the data have "
                 f"{classes} classes; give it an output for each"
             )
 
@@ -158,7 +158,7 @@ class Session(ArrayOfRun):
 
         A window of a signal is a different window after a shift. The user's own settings win.
         """
-        if self.subject.loaded is None or self.subject.loaded.pictures:
+        if self.target.loaded is None or self.target.loaded.pictures:
             return {}
         phases: dict[str, Any] = {}
         for name in ("dense", "admm", "retrain", "quantize_norms", "quantize"):
@@ -175,16 +175,16 @@ class Session(ArrayOfRun):
         """
         said = self.config.compress.get("input", {})
         found = self.settings.input
-        if self.subject.is_own_data and "bits" not in said:
+        if self.target.is_own_data and "bits" not in said:
             found = replace(found, bits=8)
-        encoding = None if self.subject.loaded is None else self.subject.loaded.encoding
+        encoding = None if self.target.loaded is None else self.target.loaded.encoding
         if encoding is None or said.keys() & {"offset", "scale", "mean", "std"}:
             return found
         return replace(found, offset=(encoding.offset,), scale=255 * encoding.step)
 
     def _quantised_as_given(self) -> CompressSettings:
         """The settings, with the bits of a quantised file where the user says nothing of them."""
-        imported = self.subject.imported
+        imported = self.target.imported
         if imported is None:
             return self.settings
         said = self.config.compress
@@ -212,7 +212,7 @@ class Session(ArrayOfRun):
     def dense(self) -> tuple[nn.Module, list[EpochRecord]]:
         """The trained dense network and its epochs; none where its weights came from a file."""
         model = self._fresh_model()
-        if self.subject.is_trained:
+        if self.target.is_trained:
             return model, []
         records = compression.train_dense(
             model,
@@ -227,20 +227,20 @@ class Session(ArrayOfRun):
     @cached_property
     def network(self) -> Network:
         """The dense network, traced."""
-        return compression.to_network(self.dense[0], self.settings, self.subject.shape)
+        return compression.to_network(self.dense[0], self.settings, self.target.shape)
 
     @cached_property
     def teacher(self) -> Teacher:
         """Whose logits are distilled, in all phases: what it keeps of them is computed once."""
-        network = self.network if self.teacher_subject is None else self.teacher_network
+        network = self.network if self.teacher_target is None else self.teacher_network
         return compression.shared_teacher(network, self.settings)
 
     @cached_property
     def teacher_network(self) -> Network:
         """The other network, traced."""
-        assert self.teacher_subject is not None
-        model = self.teacher_subject.module().to(self.device)
-        return compression.to_teacher(model, self.settings, self.subject.shape)
+        assert self.teacher_target is not None
+        model = self.teacher_target.module().to(self.device)
+        return compression.to_teacher(model, self.settings, self.target.shape)
 
     @cached_property
     def layer_cases(self) -> tuple[LayerCase, ...]:
@@ -250,7 +250,7 @@ class Session(ArrayOfRun):
             LayerFormat(layer.facts.spec, layer.facts.weight_bits, widths[name])
             for name, layer in self._traced.layers.items()
         ]
-        return network_cases(self.subject.name, formats, self.board)
+        return network_cases(self.target.name, formats, self.board)
 
     @cached_property
     def measured_break_even(self) -> Measurements:
@@ -379,7 +379,7 @@ class Session(ArrayOfRun):
             self.final_settings,
             self.data,
             **self._distilled,
-            name=self.subject.name,
+            name=self.target.name,
         )
 
     def validation_stages(self) -> tuple[float, float, float] | None:
@@ -393,7 +393,7 @@ class Session(ArrayOfRun):
     @cached_property
     def integer(self) -> IntegerResult:
         """The integer model, its hidden channels in the order that makes the smallest file."""
-        found = compression.to_integer(self.quantized.network, self.data, self.subject.name)
+        found = compression.to_integer(self.quantized.network, self.data, self.target.name)
         form = smallest if self.settings.most_bytes else sort_channels
         return replace(found, model=form(found.model))
 
@@ -405,7 +405,7 @@ class Session(ArrayOfRun):
     @property
     def admm_file(self) -> Path:
         """Path of the compressed network's file."""
-        return self.run_dir / f"{self.subject.name}.admm"
+        return self.run_dir / f"{self.target.name}.admm"
 
     @cached_property
     def compact(self) -> CompressedModel:
@@ -524,7 +524,7 @@ class Session(ArrayOfRun):
         """
         try:
             _ = self.memory_rate
-            given = self.subject.given
+            given = self.target.given
             compile_model(given or sketch(self._traced, self.settings, hardware=False), self.array)
         except PyadmmError as error:
             return (
@@ -540,16 +540,16 @@ class Session(ArrayOfRun):
     @property
     def weights_digest(self) -> str | None:
         """SHA-256 of the file of trained weights, if there is one."""
-        file = self.subject.weights
+        file = self.target.weights
         return None if file is None else file_digest(file)
 
     @property
     def teacher_facts(self) -> list[str]:
         """Digest of the teacher, its weights included, where it is another network."""
-        if self.teacher_subject is None:
+        if self.teacher_target is None:
             return []
         network = self.teacher_network
-        return [model_digest(self.teacher_subject.source, network, network)]
+        return [model_digest(self.teacher_target.source, network, network)]
 
     def dense_validation_accuracy(self) -> float:
         """Share of the validation images that the dense float network gets right."""
@@ -577,4 +577,4 @@ class Session(ArrayOfRun):
     def _fresh_model(self) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(self.config.seed, "initial weights"))
-            return self.subject.module().to(self.device)
+            return self.target.module().to(self.device)

@@ -79,7 +79,7 @@ def _data(session: Session) -> Outcome:
         "test_images": len(found.test_images),
     }
     counts = f"{len(found.test_images):,} to test"
-    if session.subject.given is None:
+    if session.target.given is None:
         data = session.data
         facts.update(train_images=len(data.train), validation_images=len(data.validation))
         counts = f"{len(data.train):,} images to train on, {len(data.validation):,} to validate, {counts}"
@@ -92,8 +92,8 @@ def _dense(session: Session) -> Outcome:
     validation = session.dense_validation_accuracy()
     facts = {"epochs": _epochs(records), "validation_accuracy": validation}
     given = ""
-    if session.subject.is_trained:
-        given = f"weights of {session.subject.weights or session.config.model}; "
+    if session.target.is_trained:
+        given = f"weights of {session.target.weights or session.config.model}; "
     return Outcome(f"{given}validation accuracy {_percent(validation)}", facts)
 
 
@@ -189,7 +189,7 @@ def _quantize(session: Session) -> Outcome:
 
 def _take(session: Session) -> Outcome:
     """The integer model of an ``.admm`` file, in the run directory."""
-    model = session.subject.given
+    model = session.target.given
     assert model is not None
     content = Path(session.config.model).read_bytes()
     write_atomic(session.admm_file, content)
@@ -205,7 +205,7 @@ def _test(session: Session) -> Outcome:
     accuracy = session.model.accuracy(session.test_images, found.test_labels)
     images = len(found.test_images)
     text = f"integer accuracy {_percent(accuracy)} on {images:,} test images"
-    if session.subject.given is not None:
+    if session.target.given is not None:
         facts = {"accuracy": accuracy, "images": images}
         return Outcome(text, {**facts, "warning": strange_data(accuracy, found.test_labels)})
     dense = session.dense_test_accuracy()
@@ -213,7 +213,7 @@ def _test(session: Session) -> Outcome:
     facts = {"accuracy": accuracy, "dense_accuracy": dense, "images": images}
     warning = collapse(
         dense, accuracy, found.test_labels, session.validation_stages()
-    ) or untrained(dense, found.test_labels, given=session.subject.is_trained)
+    ) or untrained(dense, found.test_labels, given=session.target.is_trained)
     return Outcome(text, {**facts, "warning": warning})
 
 

@@ -159,7 +159,7 @@ def needs_vendor_tools(session: Session) -> tuple[str, ...]:
 
 def _run_facts(session: Session, command: str, date: str) -> RunFacts:
     machine = f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}"
-    trained = session.subject.given is None
+    trained = session.target.given is None
     return RunFacts(
         model=session.config.shown_model,
         board=session.board.name,
@@ -483,7 +483,7 @@ def _checks(progress: Progress) -> Iterable[Check]:
 
 def _done(session: Session, progress: Progress) -> Iterable[str]:
     model = session.model
-    verb = "Compressed" if session.subject.given is None else "Took the compressed model"
+    verb = "Compressed" if session.target.given is None else "Took the compressed model"
     yield (
         f"{verb} {session.config.shown_model}, {model.pruning_ratio:.0f}x pruned "
         f"({model.nnz:,} of {model.weights:,} weights left): {session.admm_file.name}, "

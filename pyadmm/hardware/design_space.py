@@ -174,7 +174,7 @@ class Choice:
         """Kernel of every layer, by name."""
         return {name: kernel.config for name, kernel in self.kernels.items()}
 
-    def exchanged(self, name: str, kernel: LayerKernel) -> Choice:
+    def with_kernel(self, name: str, kernel: LayerKernel) -> Choice:
         """The choice with another kernel for layer ``name``."""
         return replace(self, kernels={**self.kernels, name: kernel})
 
@@ -368,7 +368,7 @@ def _move_out_of_luts(choice: Choice, budget: Resources) -> Choice:
         if not ways:
             break
         _, name, moved = max(ways, key=lambda way: way[0])
-        choice = choice.exchanged(name, moved)
+        choice = choice.with_kernel(name, moved)
     return choice
 
 
@@ -393,7 +393,7 @@ def _spend_luts_on_latency(
             for option in options[name]:
                 if option.cycles >= kernel.cycles:
                     continue
-                other = relinked(choice.exchanged(name, option))
+                other = relinked(choice.with_kernel(name, option))
                 if other.resources.dsp > budget.dsp or other.resources.bram18 > budget.bram18:
                     continue  # Moving lanes and frames only adds to them.
                 other = _move_out_of_luts(other, budget)

@@ -8,7 +8,6 @@ against its declared type and range, and an error names the field.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pyadmm.core.errors import PyadmmError
-from pyadmm.core.schema import FORMERLY, Limits, Range, from_json, from_plain, to_plain
+from pyadmm.core.schema import FORMERLY, Limits, Range, from_json, from_plain, to_json, to_plain
 
 RECORD_FILE = "record.json"
 """Name of the record in a run directory."""
@@ -548,7 +547,7 @@ def record_to_json(record: RunRecord) -> str:
     :raises PyadmmError: where a field holds something else than it is declared to.
     """
     checked = from_plain(RunRecord, to_plain(record), "record", limits=_LIMITS, remedy=_REMEDY)
-    return json.dumps(to_plain(checked), indent=1, allow_nan=False) + "\n"
+    return to_json(checked) + "\n"
 
 
 def load_record(path: Path) -> RunRecord:

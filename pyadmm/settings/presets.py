@@ -72,7 +72,7 @@ def _record(
 
 
 def _finer(base: CompressSettings) -> CompressSettings:
-    """``base`` trained on labels alone, by its non-zeros, and polished; finer activations.
+    """``base`` trained on labels alone, by its non-zeros, with a local search; finer activations.
 
     A bias step of eight steps of 8-bit activations is two of 6-bit ones.
     """

@@ -312,7 +312,7 @@ class ContinuousSettings:
 class RegrowSettings:
     """Exchange of weights after ADMM: pruned weights come back, the least useful ones go.
 
-    :param cycles: how often; 0 exchanges nothing.
+    :param cycles: how often; with 0 nothing is regrown.
     :param share: of the weights that come back in a cycle; as many are pruned again.
     :param grow_epochs: training with the weights that have come back.
     :param prune_epochs: epochs that follow, with a part of the pruning before each.

@@ -75,7 +75,7 @@ def test_the_saved_file_codes_balanced_layers_by_windows(
     assert found.rows == 4
     session = Session(FlowConfig(**VALUES), Reporter())
     network = session.quantized.network
-    trained = compression.to_integer(network, session.data, session.subject.name).model
+    trained = compression.to_integer(network, session.data, session.target.name).model
     images = test.images.numpy()
     np.testing.assert_array_equal(saved.run(images), trained.run(images))
     assert len(data) < len(codec.encode_as(saved, codec.MAGIC)[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from host.errors import ManifestError
 from host.manifest import read_manifest
 from pyadmm import container
 from pyadmm.cli.deploy import main
@@ -86,6 +88,19 @@ def test_the_golden_models_survive(deploy: Path) -> None:
     for model in (small_model(1, "first"), small_model(2, "second", 0.3)):
         digest = hashlib.sha256(weight_image(model, small_plan(model)).tobytes()).hexdigest()
         np.testing.assert_array_equal(core.models[digest].run(images), model.run(images))
+
+
+def test_a_network_that_the_manifest_does_not_describe_is_refused(
+    deploy: Path, tmp_path: Path
+) -> None:
+    bundle = shutil.copytree(deploy / "bundle", tmp_path / "bundle")
+    text = (bundle / MANIFEST).read_text(encoding="utf-8")
+    (bundle / MANIFEST).write_text(text.replace('"op": "conv"', '"op": "convolve"'), "utf-8")
+    with pytest.raises(PyadmmError, match="cpu_nodes of first do not describe a network"):
+        golden_core(bundle)
+    (bundle / MANIFEST).write_text(text.replace('"word_bits": 32', '"word_bits": "32"'), "utf-8")
+    with pytest.raises(ManifestError, match=r"streams\.word_bits must be 32, not '32'"):
+        golden_core(bundle)
 
 
 def test_the_wheel_is_sound(deploy: Path) -> None:

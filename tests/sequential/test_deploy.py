@@ -17,7 +17,13 @@ from pyadmm.codegen.sequential import generate_sequential
 from pyadmm.codegen.sequential_rtl import array_digest, generate_array
 from pyadmm.container.codec import save
 from pyadmm.core.errors import PyadmmError
-from pyadmm.deploy.sequential import VLNV, SequentialDesign, add_network, plan_networks
+from pyadmm.deploy.sequential import (
+    VLNV,
+    SequentialDesign,
+    add_network,
+    plan_networks,
+    read_design,
+)
 from pyadmm.hardware.boards import load_board
 from pyadmm.hardware.sequential.array import SequentialArray
 from pyadmm.hardware.sequential.compiler import compile_model
@@ -103,6 +109,22 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
     assert isinstance(model, ProgramModel)
     with pytest.raises(ManifestError, match=r"program\.seq: cannot be read"):
         model.program.read()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "not JSON"),
+        ('{"groups": "4"}', "field groups must be a whole number, not '4'"),
+        ('{"groups": 40}', "groups must be 1 to 8, not 40"),
+        ('{"groupz": 4}', "groupz"),
+    ],
+)
+def test_a_damaged_array_is_named_with_its_field(tmp_path: Path, text: str, said: str) -> None:
+    folder = small_bundle(tmp_path, "wide")
+    (folder / "bundle" / "array.json").write_text(text)
+    with pytest.raises(PyadmmError, match=rf"array\.json: .*{said}.*; make the bundle anew with"):
+        read_design(folder)
 
 
 def test_the_build_says_what_the_ident_register_reads() -> None:

@@ -405,7 +405,7 @@ def _polished(folder: Path | None, cycles: int, distill: dict[str, int], **commo
 
 def test_polishing_keeps_what_lowers_the_loss() -> None:
     before, after = _polished(None, 0, {}).network, _polished(None, 6, {})
-    losses = [r.loss for r in after.records if r.phase == "polish"]
+    losses = [r.loss for r in after.records if r.phase == "local-search"]
     assert losses == sorted(losses, reverse=True)
     assert len(losses) == 6
     assert losses[-1] < losses[0]
@@ -430,7 +430,7 @@ def test_polishing_goes_on_where_it_was_stopped(tmp_path: Path, distill: dict[st
         pass
 
     def stop(record: EpochRecord, epochs: int) -> None:
-        if record.phase == "polish" and record.epoch == 1:
+        if record.phase == "local-search" and record.epoch == 1:
             raise _Stopped
 
     whole = _polished(None, 4, distill)
@@ -442,8 +442,8 @@ def test_polishing_goes_on_where_it_was_stopped(tmp_path: Path, distill: dict[st
         assert torch.equal(resumed.network.state_dict()[name], tensor), name
 
 
-def _exchanged(folder: Path | None = None, cycles: int = 2, **values: Any) -> Any:
-    """The pruned network, and what an exchange (without retraining behind it) makes of it."""
+def _regrown(folder: Path | None = None, cycles: int = 2, **values: Any) -> Any:
+    """The pruned network, and what regrowing (without retraining after it) makes of it."""
     retraining = {"epochs": 0, "lr": 3e-3, "batch_size": 32, "shift_pixels": 1}
     swap = {"cycles": cycles, "share": 0.3, "grow_epochs": 1, "prune_epochs": 2, "lr": 5e-3}
     progress = values.pop("progress", None)
@@ -469,13 +469,13 @@ def _counts(network: Network) -> dict[str, int]:
     return {name: layer.nnz for name, layer in network.layers.items()}
 
 
-def test_an_exchange_finds_other_places_for_the_weights_that_there_may_be() -> None:
-    pruned, result = _exchanged(cycles=3)
+def test_regrowing_finds_other_places_for_the_weights_that_there_may_be() -> None:
+    pruned, result = _regrown(cycles=3)
     before, after = _places(pruned), _places(result.network)
     assert any(after[name] - before[name] for name in before), "some places are new"
     allowed = pruned.weights // 8  # some were lost with dead channels, and come back
     assert 0.9 * pruned.nnz <= result.network.nnz <= allowed
-    assert [r.phase for r in result.records] == ["exchange"] * 3
+    assert [r.phase for r in result.records] == ["regrow"] * 3
     assert [r.nnz for r in result.records][-1] == result.network.nnz
     for layer in result.network.layers.values():
         assert not layer.weight[layer.mask == 0].any()
@@ -484,18 +484,18 @@ def test_an_exchange_finds_other_places_for_the_weights_that_there_may_be() -> N
 
 def test_layers_with_a_ratio_of_their_own_keep_their_number_of_weights() -> None:
     layers = [{"pattern": "*", "ratio": 4.0}]
-    pruned, result = _exchanged(layers=layers, pruning_ratio=4)
+    pruned, result = _regrown(layers=layers, pruning_ratio=4)
     before, after = _counts(pruned), _counts(result.network)
     assert all(after[name] <= before[name] for name in before)
     assert _places(pruned) != _places(result.network)
     floors = dict.fromkeys(before, 1.5)
-    pruned, result = _exchanged(break_even=floors)
+    pruned, result = _regrown(break_even=floors)
     before, after = _counts(pruned), _counts(result.network)
     assert all(after[name] <= before[name] for name in before)
 
 
-def test_an_exchange_adds_weights_that_the_ratio_allows(tmp_path: Path) -> None:
-    pruned, _ = _exchanged(pruning_ratio=8)
+def test_regrowing_adds_weights_that_the_ratio_allows(tmp_path: Path) -> None:
+    pruned, _ = _regrown(pruning_ratio=8)
     settings = _settings(
         pruning_ratio=5,
         regrow={"cycles": 2, "share": 0.3, "grow_epochs": 1, "prune_epochs": 2},
@@ -510,13 +510,13 @@ def test_an_exchange_adds_weights_that_the_ratio_allows(tmp_path: Path) -> None:
     assert 0.9 * (pruned.weights // 5) < grown.nnz <= pruned.weights // 5
 
 
-def test_a_dense_network_has_nothing_to_exchange() -> None:
+def test_a_dense_network_has_nothing_to_regrow() -> None:
     settings = _settings(regrow={"cycles": 1}, retrain={"epochs": 0, "batch_size": 32})
     dense = to_network(_model(), settings, (1, 8, 8))
     assert _counts(retrain(dense, settings, _data()).network) == _counts(dense)
 
 
-def test_what_an_exchange_brings_back_lowers_the_loss_most() -> None:
+def test_what_regrowing_brings_back_lowers_the_loss_most() -> None:
     settings, data = _settings(dense={"epochs": 8, "lr": 5e-3, "batch_size": 32}), _data()
     model = _model()
     train_dense(model, settings, data)
@@ -530,7 +530,7 @@ def test_what_an_exchange_brings_back_lowers_the_loss_most() -> None:
         logits = network(network.encode(data.train.images))
         return torch.nn.functional.cross_entropy(logits, data.train.labels)
 
-    context = PhaseContext("exchange", settings, data, None, None, None)
+    context = PhaseContext("regrow", settings, data, None, None, None)
     statistics = gradient_statistics(network, data.train, settings.retrain, context, 1)
     (mean,) = torch.autograd.grad(loss(), [layer.weight])
     torch.testing.assert_close(statistics.mean["7"], mean)
@@ -553,18 +553,18 @@ def test_what_an_exchange_brings_back_lowers_the_loss_most() -> None:
     assert sum(chosen) / 4 > 1.5 * sum(every) / len(every)
 
 
-def test_an_exchange_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+def test_regrowing_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     class _Stopped(Exception):
         pass
 
     def stop(record: EpochRecord, epochs: int) -> None:
-        if record.phase == "exchange" and record.epoch == 0:
+        if record.phase == "regrow" and record.epoch == 0:
             raise _Stopped
 
-    _, whole = _exchanged(cycles=3)
+    _, whole = _regrown(cycles=3)
     with pytest.raises(_Stopped):
-        _exchanged(tmp_path, 3, progress=stop)
-    _, resumed = _exchanged(tmp_path, 3)
+        _regrown(tmp_path, 3, progress=stop)
+    _, resumed = _regrown(tmp_path, 3)
     assert [r.loss for r in resumed.records] == [r.loss for r in whole.records]
     assert _places(resumed.network) == _places(whole.network)
     assert _equal(resumed.network, whole.network)

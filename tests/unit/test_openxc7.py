@@ -186,6 +186,19 @@ def test_a_run_is_reported_and_cached_by_seed(
     assert openxc7.typical(runs) in runs
 
 
+def test_a_damaged_result_of_the_cache_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = tmp_path / "count"
+    standin(tmp_path, monkeypatch, REPLAY.format(count=str(count)))
+    (first,) = place_and_route(job(tmp_path), [1])
+    (stored,) = (tmp_path / "cache" / "nextpnr-xilinx").glob("*.json")
+    for damaged in (stored.read_text()[:50], "{}", stored.read_text().replace("1", '"1"', 1)):
+        stored.write_text(damaged)
+        assert place_and_route(job(tmp_path), [1])[0].report == first.report
+    assert len(count.read_text().split()) == 4
+
+
 def test_kept_files_come_from_a_run_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,10 +100,10 @@ def test_the_last_preset_may_train_on_all_images(
     command = ["--seeds", "7", "--until", "record-352", "--out", str(tmp_path), "--all-images"]
     assert record.main(command) == 0
     out = capsys.readouterr().out
-    assert "record-369: exchange, 1 epochs" in out
+    assert "record-369: regrow, 1 epochs" in out
     assert "record-369: quantize, 1 epochs" in out
     assert "record-352: rounding, 1 epochs" in out
-    assert "record-352: polish, 1 epochs" in out
+    assert "record-352: local-search, 1 epochs" in out
     assert "record-352: quantize" not in out
     rows = [line for line in out.splitlines() if line.startswith("| record")]
     assert ["trained on" in row for row in rows] == [False, False, False, False, True]
@@ -173,7 +173,7 @@ def test_each_preset_goes_on_from_what_the_one_before_left(names: tuple[str, ...
     for before, (name, config) in zip(ratios, steps[1:], strict=False):
         admm = config.admm
         rounds = round_ratios(admm.first_ratio, config.pruning_ratio, admm.rounds)
-        if name == "record-352":  # its exchanges bring weights back
+        if name == "record-352":  # regrowing brings weights back
             assert before > config.pruning_ratio
             assert config.regrow.cycles > 0
             assert rounds == [352.0] * admm.rounds

@@ -202,7 +202,7 @@ def test_a_rounding_is_better_than_the_nearest_levels(norm: bool) -> None:
 def test_polish_goes_on_from_a_rounding() -> None:
     polish = {"cycles": 3, "share": 0.3, "lr": 5e-3}
     result = quantize(_pruned(_settings()), _settings(local_search=polish), _data())
-    assert [r.phase for r in result.records] == ["rounding"] * 2 + ["polish"] * 3
+    assert [r.phase for r in result.records] == ["rounding"] * 2 + ["local-search"] * 3
     losses = [r.loss for r in result.records]
     assert losses[1:] == sorted(losses[1:], reverse=True)
 

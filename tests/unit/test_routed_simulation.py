@@ -16,7 +16,6 @@ from pyadmm.eda.route_flow import MAPPED, RouteSettings, route_build
 from pyadmm.eda.routed_simulation import (
     RoutedNetlist,
     check_routed,
-    read_netlist,
     routed_verilog,
     top_ports,
 )
@@ -169,8 +168,6 @@ def test_a_cell_that_nobody_knows_is_refused() -> None:
 
 
 def test_a_netlist_that_was_cut_short_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PyadmmError, match="no whole JSON .* the file was cut short"):
-        read_netlist('{"modules": {"top": {"cells": {"a"')
     with pytest.raises(PyadmmError, match="need one module from nextpnr"):
         RoutedNetlist({"modules": {}}, {"modules": {}}, PORTS)
     model = small_model(1, "first")
@@ -180,7 +177,9 @@ def test_a_netlist_that_was_cut_short_is_refused(tmp_path: Path) -> None:
         check_routed(model, plan, top, tmp_path, seed=1, images=1)
     (tmp_path / MAPPED).write_text('{"modules": {}}')
     (tmp_path / "seed1.json").write_text("{")
-    with pytest.raises(PyadmmError, match="no whole JSON"):
+    with pytest.raises(
+        PyadmmError, match=r"seed1\.json: no whole JSON .*; route again with '--keep"
+    ):
         check_routed(model, plan, top, tmp_path, seed=1, images=1)
 
 

@@ -16,6 +16,7 @@ from pyadmm.deploy.simulated_board.core import FaultyCore, StrangerCore
 from pyadmm.deploy.simulated_board.device import SimulatedDevice
 from pyadmm.deploy.simulated_board.dma import Core, Memory
 from pyadmm.deploy.simulated_board.golden import golden_core
+from pyadmm.deploy.simulated_board.messages import BoardConfig
 from pyadmm.deploy.simulated_board.verilated import VerilatedArray, VerilatedCore
 from pyadmm.eda.sequential_simulation import MemoryModel
 
@@ -24,17 +25,18 @@ CONFIG_VARIABLE = "PYADMM_SIMBOARD"
 
 def install() -> SimulatedDevice:
     """The simulated board that the environment describes, as pynq's active device."""
-    config = json.loads(Path(os.environ[CONFIG_VARIABLE]).read_text(encoding="utf-8"))
-    bundle, program, memory = Path(config["bundle"]), config["simulator"], Memory()
+    text = Path(os.environ[CONFIG_VARIABLE]).read_text(encoding="utf-8")
+    config, memory = BoardConfig(**json.loads(text)), Memory()
+    bundle = Path(config.bundle)
     core: Core
-    if config["bytes_per_cycle"] is not None:
-        rate = MemoryModel(bytes_per_cycle=config["bytes_per_cycle"])
-        core = StrangerCore(VerilatedArray(Path(program), memory, rate))
-    elif program is None:
+    if config.simulator is None:
         core = FaultyCore(golden_core(bundle))
+    elif config.bytes_per_cycle is None:
+        core = FaultyCore(VerilatedCore(Path(config.simulator), bundle))
     else:
-        core = FaultyCore(VerilatedCore(Path(program), bundle))
-    return SimulatedDevice.install(core, config["family"], config["name"], memory)
+        rate = MemoryModel(bytes_per_cycle=config.bytes_per_cycle)
+        core = StrangerCore(VerilatedArray(Path(config.simulator), memory, rate))
+    return SimulatedDevice.install(core, config.family, config.name, memory)
 
 
 def main() -> None:

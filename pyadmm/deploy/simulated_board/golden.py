@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from host.manifest import DataflowManifest, WeightsModel, read_manifest
 from pyadmm.core.errors import PyadmmError
 from pyadmm.deploy.simulated_board.core import GoldenCore
 from pyadmm.model import (
@@ -30,56 +31,56 @@ Facts = Mapping[str, Any]
 
 
 def golden_core(bundle: Path) -> GoldenCore:
-    """A stand-in core that runs every model of ``bundle``.
+    """A stand-in core that runs every model of ``bundle``, a dataflow design's.
 
-    :raises PyadmmError: if the bundle cannot be read.
+    :raises ManifestError: if the manifest cannot be read; it names the file and the field.
+    :raises PyadmmError: if a network is not described, or the design is another one.
     """
-    try:
-        manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
-        models = {
-            entry["weights"]["sha256"]: _model(manifest, entry, bundle)
-            for entry in manifest["models"]
-        }
-        core = GoldenCore(
-            models,
-            weight_words=manifest["models"][0]["words"],
-            image_words=manifest["streams"]["input_words"],
-            ident=manifest["design"]["ident"],
-            pixel_bits=manifest["streams"].get("pixel_bits", 8),
-            signed=_packed(manifest) and manifest["input"]["lo"] < 0,
+    manifest = read_manifest(bundle)
+    if not isinstance(manifest, DataflowManifest):
+        raise PyadmmError(
+            f"simulated board: {bundle} is of the layer-sequential array, which has no stand-in; "
+            "simulate its RTL"
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PyadmmError(f"simulated board: bundle {bundle} is not readable: {error}") from error
+    weighted = [model for model in manifest.models if isinstance(model, WeightsModel)]
+    core = GoldenCore(
+        {model.weights.sha256: _network(manifest, model) for model in weighted},
+        weight_words=weighted[0].words,
+        image_words=manifest.input_words,
+        ident=manifest.design.ident,
+        pixel_bits=manifest.pixel_bits,
+        signed=manifest.packed and weighted[0].input.lo < 0,
+    )
     core.reset()
     return core
 
 
-def _model(manifest: Facts, entry: Facts, bundle: Path) -> CompressedModel:
-    content = (bundle / entry["cpu_arrays"]["file"]).read_bytes()
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        held = dict(arrays)
-    facts = manifest["input"]
-    offset, shift = tuple(facts["offset"]), facts["shift"]
-    if _packed(manifest):  # The driver has converted the pixels.
-        offset, shift = (128 if facts["lo"] < 0 else 0,), 0
-    spec = InputSpec(tuple(facts["shape"]), _format(facts), offset, shift=shift)
+def _network(manifest: DataflowManifest, model: WeightsModel) -> CompressedModel:
+    entry = model.input
+    offset, shift = entry.offset, entry.shift
+    if manifest.packed:  # The driver has converted the pixels.
+        offset, shift = (128 if entry.lo < 0 else 0,), 0
+    spec = InputSpec(entry.shape, _format(entry.lo, entry.hi), offset, shift=shift)
     shapes = {INPUT: spec.shape}
     nodes: list[Node] = []
-    for node_facts in entry["cpu_nodes"]:
-        node = _node(node_facts, held, shapes)
-        shapes[node.name] = node.output_shape([shapes[name] for name in node.sources])
-        nodes.append(node)
-    return CompressedModel(entry["name"], spec, tuple(nodes))
+    file = model.network
+    try:
+        with np.load(io.BytesIO(file.read()), allow_pickle=False) as arrays:
+            held = dict(arrays)
+        for facts in model.nodes:
+            node = _node(facts, held, shapes)
+            shapes[node.name] = node.output_shape([shapes[name] for name in node.sources])
+            nodes.append(node)
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
+        raise PyadmmError(
+            f"simulated board: {file.path.name} or the manifest's cpu_nodes of {model.name} do not "
+            f"describe a network ({error!r}); deploy the network anew"
+        ) from error
+    return CompressedModel(model.name, spec, tuple(nodes))
 
 
-def _packed(manifest: Facts) -> bool:
-    """Whether the input stream takes integers."""
-    return "pixel_bits" in manifest["streams"]
-
-
-def _format(facts: Facts) -> QFormat:
-    signed = facts["lo"] < 0
-    return QFormat(int(facts["hi"]).bit_length() + signed, signed)
+def _format(lo: int, hi: int) -> QFormat:
+    return QFormat(hi.bit_length() + (lo < 0), lo < 0)
 
 
 def _node(
@@ -88,7 +89,7 @@ def _node(
     kind, name = facts["op"], facts["name"]
     if kind == "maxpool":
         return MaxPool(name, facts["source"], facts["kernel"], facts["stride"])
-    output = _format(facts)
+    output = _format(facts["lo"], facts["hi"])
     if kind == "add":
         first, second = facts["sources"]
         return Add(name, (first, second), tuple(facts["mult"]), facts["shift"], output)
@@ -96,6 +97,8 @@ def _node(
     if kind == "avgpool":
         window = facts["kernel"], facts["stride"]
         return AvgPool(name, facts["source"], *window, requant, output)
+    if kind != "conv":
+        raise ValueError(f"{name}: unknown operation {kind!r}")
     codes = arrays[f"{name}.codes"].astype(np.int16)
     source = facts["source"]
     spec = LayerSpec(

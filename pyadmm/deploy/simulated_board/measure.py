@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from host.bundle import open_accelerator
 from host.manifest import SequentialManifest
+from pyadmm.deploy.simulated_board.messages import LayerCounters, RunFacts
 
 
 def measure(images_file: Path, logits_file: Path, facts_file: Path) -> None:
@@ -31,18 +33,18 @@ def measure(images_file: Path, logits_file: Path, facts_file: Path) -> None:
         single = board.last
         assert batch is not None
         assert single is not None
-        facts = {
-            "device": board.device.name,
-            "clock_mhz": board.clock_mhz,
-            "batch_cycles": batch.cycles,
-            "single_cycles": single.cycles,
-            "layers": layers,
-            "run_images": board.images_per_run(),
-            "load_s": loaded - begin,
-            "run_s": batch.end_to_end_s,
-        }
+        facts = RunFacts(
+            device=board.device.name,
+            clock_mhz=board.clock_mhz,
+            batch_cycles=batch.cycles,
+            single_cycles=single.cycles,
+            layers=tuple(LayerCounters(*layer) for layer in layers),
+            run_images=board.images_per_run(),
+            load_s=loaded - begin,
+            run_s=batch.end_to_end_s,
+        )
     np.save(logits_file, logits, allow_pickle=False)
-    facts_file.write_text(json.dumps(facts), encoding="utf-8")
+    facts_file.write_text(json.dumps(asdict(facts)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyadmm.core.errors import PyadmmError, ToolError
+from pyadmm.core.schema import from_json
+from pyadmm.deploy.simulated_board.messages import LayerCounters, RunFacts
 from pyadmm.deploy.simulated_board.stage import last_lines, prepare
 from pyadmm.hardware.boards import Board
 from pyadmm.model.types import IntArray
@@ -19,15 +20,6 @@ from pyadmm.model.types import IntArray
 RTL_BASIS = "simulated: RTL in Verilator"
 STAND_IN_BASIS = "simulated: stand-in that runs the golden model"
 LIMIT_S = 900.0
-
-
-@dataclass(frozen=True)
-class LayerCounters:
-    """Clock cycles of a layer in one run; in ``waiting`` of them the array waited for memory."""
-
-    name: str
-    cycles: int
-    waiting: int
 
 
 @dataclass(frozen=True)
@@ -116,19 +108,20 @@ def run(
         if done.returncode:
             raise ToolError(f"simulated board: the host code failed:\n{last_lines(done)}")
         logits = np.load(files[1], allow_pickle=False)
-        facts = json.loads(Path(files[2]).read_text(encoding="utf-8"))
-    cycles = facts["batch_cycles"]
+        text = Path(files[2]).read_text(encoding="utf-8")
+        facts = from_json(RunFacts, text, f"simulated board: {files[2]}")
+    cycles = facts.batch_cycles
     return SimulatedMeasurement(
         basis=STAND_IN_BASIS if simulator is None else RTL_BASIS,
-        device=facts["device"],
-        clock_mhz=facts["clock_mhz"],
+        device=facts.device,
+        clock_mhz=facts.clock_mhz,
         images=len(images),
         wrong=int(np.count_nonzero((logits != golden).any(1))),
         accuracy=None if labels is None else float(np.mean(logits.argmax(1) == labels)),
-        single_cycles=facts["single_cycles"],
+        single_cycles=facts.single_cycles,
         cycles_per_image=None if cycles is None else cycles / len(images),
-        load_s=facts["load_s"],
-        simulation_s=facts["run_s"],
-        run_images=facts["run_images"],
-        layers=tuple(LayerCounters(*layer) for layer in facts["layers"]),
+        load_s=facts.load_s,
+        simulation_s=facts.run_s,
+        run_images=facts.run_images,
+        layers=facts.layers,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import zipfile
@@ -13,9 +12,11 @@ import pyadmm
 from pyadmm.codegen.hwh import BlockDesign
 from pyadmm.codegen.sequential_rtl import MASTERS
 from pyadmm.core.errors import PyadmmError, ToolError
+from pyadmm.core.schema import to_json
 from pyadmm.deploy.bundle import read_bundle
 from pyadmm.deploy.manifest import SequentialManifest
 from pyadmm.deploy.simulated_board.environment import host_python
+from pyadmm.deploy.simulated_board.messages import BoardConfig
 from pyadmm.hardware.boards import Board, load_board
 from pyadmm.hardware.sequential.roofline import sustained_bytes_per_cycle
 
@@ -134,14 +135,14 @@ def prepare(
     bitfile.write_text("no bitstream: this is the simulated board\n", encoding="utf-8")
     bitfile.with_suffix(".hwh").write_text(hwh.to_hwh(), encoding="utf-8")
     config = folder / "board.json"
-    facts = {
-        "family": board.family,
-        "name": board.name,
-        "bytes_per_cycle": sustained_bytes_per_cycle(board) if sequential else None,
-        "bundle": str((site / "host" / "bundle").resolve()),
-        "simulator": None if simulator is None else str(simulator.resolve()),
-    }
-    config.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    facts = BoardConfig(
+        family=board.family,
+        name=board.name,
+        bundle=str((site / "host" / "bundle").resolve()),
+        simulator=None if simulator is None else str(simulator.resolve()),
+        bytes_per_cycle=sustained_bytes_per_cycle(board) if sequential else None,
+    )
+    config.write_text(to_json(facts), encoding="utf-8")
     _add_ipython_startup(folder)
     return Stage(folder, python, site, bitfile, config, timeout_s)
 

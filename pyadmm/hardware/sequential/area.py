@@ -7,12 +7,12 @@ rest, which is taken to be the same for any number of groups.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from pyadmm.core.errors import PyadmmError
+from pyadmm.core.schema import from_json
 from pyadmm.hardware.boards import Board
 from pyadmm.hardware.design_space import CHIP_SHARE
 from pyadmm.hardware.sequential.array import MOST_GROUPS, SequentialArray
@@ -45,6 +45,18 @@ class AreaPoint:
         return rest + copies + self.in_groups.scaled(groups / self.groups)
 
 
+@dataclass(frozen=True)
+class AreaTable:
+    """The file ``area.json``.
+
+    :param source: the command that wrote it.
+    :param points: one for each number of lanes.
+    """
+
+    source: str
+    points: tuple[AreaPoint, ...]
+
+
 def _copies(groups: int) -> int:
     return -(-groups // 2)
 
@@ -52,15 +64,8 @@ def _copies(groups: int) -> int:
 @cache
 def _points() -> dict[int, AreaPoint]:
     """The points of ``area.json`` by their lanes."""
-    points = json.loads(_FILE.read_text(encoding="utf-8"))["points"]
-    return {
-        point["lanes"]: AreaPoint(
-            point["groups"],
-            point["lanes"],
-            *(Resources(**point[part]) for part in ("whole", "buffer", "in_groups")),
-        )
-        for point in points
-    }
+    table = from_json(AreaTable, _FILE.read_text(encoding="utf-8"), str(_FILE))
+    return {point.lanes: point for point in table.points}
 
 
 def modelled_area(groups: int, lanes: int) -> Resources:

@@ -30,7 +30,7 @@ from pyadmm.network.onnx_import import Imported, check_import, import_onnx
 
 
 @dataclass(frozen=True)
-class Subject:
+class TargetModel:
     """A network to compress, and what it is trained and tested on.
 
     :param name: of its files.
@@ -109,8 +109,8 @@ class Subject:
         return model
 
 
-def resolve(config: FlowConfig) -> Subject:
-    """The subject of ``config``.
+def resolve(config: FlowConfig) -> TargetModel:
+    """The target model of ``config``.
 
     :raises PyadmmError: for an unknown model or data set, or a module that cannot be imported.
     """
@@ -132,28 +132,28 @@ def resolve(config: FlowConfig) -> Subject:
         if own is not None:
             if size is not None:
                 raise PyadmmError(f"data {data}: has images of one size; leave the image size out")
-            return Subject(name, build, data, own.shape, weights, source, own)
+            return TargetModel(name, build, data, own.shape, weights, source, own)
     if data == "imagefolder" or data not in datasets.NAMES:
         place = None if data == "imagefolder" else data
         if entry is not None and size is None:
             size = entry.shape[1]
         shape = datasets.shape_of("imagefolder", size)
         shape = datasets.shape_of("imagefolder", size, _channels(build, shape))
-        return Subject(name, build, "imagefolder", shape, weights, source, place=place)
-    return Subject(name, build, data, datasets.shape_of(data, size), weights, source)
+        return TargetModel(name, build, "imagefolder", shape, weights, source, place=place)
+    return TargetModel(name, build, data, datasets.shape_of(data, size), weights, source)
 
 
-def teacher_of(config: FlowConfig, subject: Subject) -> Subject | None:
-    """The teacher, on the images of ``subject``; ``None`` where it is the dense network."""
+def teacher_of(config: FlowConfig, target: TargetModel) -> TargetModel | None:
+    """The teacher, on the images of ``target``; ``None`` where it is the dense network."""
     if config.teacher is None:
         return None
     name, build, source = _network(config.teacher)
     weights = Path(config.teacher_weights) if config.teacher_weights else None
-    return replace(subject, name=name, build=build, weights=weights, source=source)
+    return replace(target, name=name, build=build, weights=weights, source=source)
 
 
-def _compressed(config: FlowConfig) -> Subject:
-    """The subject of an ``.admm`` file: nothing is trained."""
+def _compressed(config: FlowConfig) -> TargetModel:
+    """The target model of an ``.admm`` file: nothing is trained."""
     path = Path(config.model)
     given = container.load(path)
     _refuse(
@@ -172,7 +172,7 @@ def _compressed(config: FlowConfig) -> Subject:
     folder = Path(config.data_dir) if config.data_dir else None
     loaded = datasets.load_test(name, folder, given.input.shape).alone()
     loaded.test.as_read_by(given)  # refuses other shapes and types
-    return Subject(
+    return TargetModel(
         *(config.model_name, _no_module, name, given.input.shape, None),
         source=file_digest(path), loaded=loaded, given=given,
     )  # fmt: skip
@@ -182,8 +182,8 @@ def _no_module() -> nn.Module:
     raise AssertionError("an .admm file has no module")
 
 
-def _of_onnx(config: FlowConfig) -> Subject:
-    """The subject of an ONNX file, weights included.
+def _of_onnx(config: FlowConfig) -> TargetModel:
+    """The target model of an ONNX file, weights included.
 
     :raises PyadmmError: also where the network differs from onnxruntime's.
     """
@@ -214,7 +214,7 @@ def _of_onnx(config: FlowConfig) -> Subject:
             "squares of 1 or 3 channels, so give an .npz file"
         )
     data = config.data if own is not None or shape is not None else "imagefolder"
-    return Subject(
+    return TargetModel(
         *(config.model_name, lambda: copy.deepcopy(plain.module), data, plain.input_shape, None),
         source=file_digest(path), loaded=own, place=config.data if data != config.data else None,
         imported=imported, notes=(*plain.notes, *_checked(path, imported)),

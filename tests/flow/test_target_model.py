@@ -25,7 +25,7 @@ from pyadmm.eda import yosys
 from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.console import Reporter
 from pyadmm.flow.session import Session
-from pyadmm.flow.subject import resolve, teacher_of
+from pyadmm.flow.target_model import resolve, teacher_of
 from pyadmm.training.data import Images
 from pyadmm.training.distillation import Teacher
 from tests.unit.test_breakeven_store import by_lanes
@@ -204,7 +204,7 @@ def test_flow_with_everything_that_records_use(
         for name in ("retrain", "quantize")
         for record in steps[name]["facts"]["epochs"]
     ]
-    assert {"exchange", "retrain", "rounding"} <= set(phases), phases
+    assert {"regrow", "retrain", "rounding"} <= set(phases), phases
     assert steps["test"]["facts"]["accuracy"] > 0.9
     before = file.read_bytes()
     for path in (here / "run/steps").glob("[!d]*.json"):  # all but data and dense
@@ -286,7 +286,7 @@ def test_a_bad_network_is_refused_before_training(
     assert not (here / "runs").exists()
 
 
-def test_subjects_of_the_zoo() -> None:
+def test_target_models_of_the_zoo() -> None:
     resnet = resolve(FlowConfig(model="resnet20", weights="w.pt"))
     assert (resnet.data, resnet.shape, resnet.weights) == ("cifar10", (3, 32, 32), Path("w.pt"))
     assert resolve(FlowConfig(model="alexnet")).shape == (3, 227, 227)
