@@ -4,6 +4,11 @@ All searches draw from here and differ in what they look for: the accelerator's 
 (:mod:`pyadmm.hardware.design_space`) weighs the layers of a network against each other under the
 cost model, the break-even search pairs kernels of one layer by synthesis, and the on-chip plans in
 ``experiments`` place the weights of networks that are larger than a chip.
+
+They are no single search with an objective to choose. The first one combines the Pareto fronts of
+all layers at every interval between images, the second one measures as it goes and lets each result
+decide the next synthesis, and the third one also chooses a memory for the weights of every layer.
+Only the lists of kernels and the fronts are alike, and these are here.
 """
 
 from __future__ import annotations
