@@ -47,7 +47,7 @@ class AreaPoint:
 
 @dataclass(frozen=True)
 class AreaTable:
-    """The file ``area.json``.
+    """The content of ``area.json``, the file of measured points.
 
     :param source: the command that wrote it.
     :param points: one for each number of lanes.
