@@ -16,8 +16,8 @@ _HOMES = {
 
 
 # OpenMP reads this when torch loads it, which happens after this line. Threads that wait then sleep
-# instead of keeping a core busy, which costs a training step beside other work several times its
-# own time (benchmarks/wait_policy.py). What the user has set stays.
+# instead of keeping a core busy, which on a shared machine makes a training step several times as
+# long (benchmarks/wait_policy.py). A value that the user has set stays.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 

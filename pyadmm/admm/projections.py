@@ -178,10 +178,10 @@ def project_cardinality(w: Tensor, count: int) -> Tensor:
 
 
 def row_mask(w: Tensor, count: int, rows: int) -> Tensor:
-    """Mask ``(O, 1, …)`` of the ``rows`` outputs that hold most of the ``count`` largest entries.
+    """Boolean mask ``(O, 1, …)`` of the ``rows`` outputs that hold most of the ``count`` largest entries.
 
-    Fewer active outputs make positions cheap to store; the energy of the entries that would stay
-    anyway decides who lives.
+    Fewer active outputs make positions cheap to store. The outputs that stay active are those whose
+    entries among the ``count`` largest have the largest sum of squares.
     """
     energy = (w * top_mask(w, min(count, w.numel()), torch.abs)).square().flatten(1).sum(1)
     mask = top_mask(energy, min(rows, len(energy)))
@@ -193,7 +193,7 @@ def crowded_mask(w: Tensor, count: int, strength: float) -> Tensor:
 
     ``rows`` and ``columns`` count the non-zeros (plus one) that share the entry's output or its
     input and place in the kernel. An entropy coder spends about ``-log2`` of their product on a
-    position, so this trades magnitude for bytes, and whole rows and columns die.
+    position, so this trades magnitude for bytes, and whole rows and columns become empty.
 
     >>> crowded_mask(torch.tensor([[3.0, 2.0], [2.1, 0.0]]), 2, 0.0).tolist()
     [[True, False], [True, False]]

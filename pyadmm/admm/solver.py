@@ -102,7 +102,7 @@ class Admm:
         self._forget()
 
     def _forget(self) -> None:
-        """``Z`` or ``U`` changes; what W-steps made of them no longer holds."""
+        """Drop what W-steps derived from ``Z`` and ``U``, which are about to change."""
         self._scaled: list[Tensor] = []
         self._goals: list[Tensor] = []
         self._pulled: list[Tensor] = []

@@ -35,7 +35,7 @@ FILL_CYCLES = 16
 
 @dataclass(frozen=True)
 class SimulatedKernel:
-    """Counted cycles of one kernel beside its schedule's.
+    """Counted cycles of one kernel, and those of its schedule.
 
     :param busy_cycles: per image, in which the engines work; pipeline fill counted.
     :param interval_cycles: between two images; more where the input stream, a byte per cycle for

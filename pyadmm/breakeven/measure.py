@@ -23,7 +23,7 @@ from pyadmm.hardware.plan import StagePlan, engine_shape, selects_products
 from pyadmm.model.types import Resources
 
 CAPACITY_STEP = 256
-"""Weight memories are built in steps of so many words, so that few of them need synthesis."""
+"""Step of the depths of weight memories, words, so that few depths need synthesis."""
 SMALL_CAPACITY_STEP = 32
 """The same for memories below one step."""
 _LOGIC_CAPACITY = 512

@@ -183,7 +183,7 @@ class _Frame:
 
 @dataclass(frozen=True)
 class _Outgoing:
-    """Where the integers of one node go.
+    """The frames that the integers of one node are written to.
 
     :param target: the frame that its stage writes.
     :param frames: that frame, and those to which ``copies`` bring it.

@@ -1,7 +1,7 @@
 """A ``.hwh``: the block design of a bitstream that no vendor tool made, or of the simulated board.
 
 It names instances, types, addresses and DMA parameters in the XML that Vivado writes and pynq's own
-parser reads, so that the unmodified host code finds its way by it.
+parser reads, so the unmodified host code can use it.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ _INPUT_BITS_LIMIT = 9
 
 @dataclass(frozen=True)
 class RtlOptions:
-    """How one stage is built, beyond its ``KernelConfig``; no integer depends on it.
+    """Options of one stage besides its ``KernelConfig``; they never change an integer.
 
     :param dsp_groups: groups whose lanes multiply in DSP blocks; ``None``: as the plan says.
     :param fifo_depth: tiles that wait per group, a power of two; 1 is one holding register.
@@ -78,7 +78,7 @@ class RtlOptions:
 
 @dataclass(frozen=True)
 class RowWrites:
-    """How rows arrive at a frame: what its writer and its memory must agree on.
+    """The write pattern of a frame, on which its writer and its memory must agree.
 
     :param rows: rows of one write.
     :param offset: rows before the map that the first write of a channel names (masked).

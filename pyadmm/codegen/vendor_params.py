@@ -1,4 +1,4 @@
-"""What the vendor tools are told about one accelerator: ``params.tcl`` and ``hls_config.cfg``.
+"""Parameters of the vendor tools for one accelerator: ``params.tcl`` and ``hls_config.cfg``.
 
 :func:`render` is pure; the fixed script ``build.tcl`` reads the first file, Vitis' component flow
 (``v++ -c --mode hls``) the second.
@@ -207,13 +207,13 @@ def render(params: VendorParams) -> dict[str, str]:
 
 
 def vendor_files(params: VendorParams) -> dict[str, str]:
-    """File name to text of all that the tools need beside the sources: ``build.tcl`` and params."""
+    """Name and text of each file that the tools need besides the sources: ``build.tcl`` and parameters."""
     script = asset_file("build.tcl").read_text(encoding="utf-8")
     return {"build.tcl": script, **render(params)}
 
 
 def tcl_word(value: str | float) -> str:
-    r"""``value`` as one word of Tcl that is substituted by nothing.
+    r"""``value`` as one word of Tcl in which nothing is substituted.
 
     >>> tcl_word("a $b [c]")
     '"a \\$b \\[c\\]"'

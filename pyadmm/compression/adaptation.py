@@ -1,9 +1,9 @@
 """Settings of a preset for a network that it was not made for.
 
-The preset ``quick`` is made for LeNet-5, of whose weights 99 % are superfluous. Most networks have
-far fewer to spare. What a preset lists in ``adapt`` is therefore chosen for the network: bits,
-channels and training by rule (:func:`adapted`), the pruning ratio by short trials
-(:func:`choose_ratio`). What the user says is never changed.
+The preset ``quick`` is made for LeNet-5, which loses little accuracy when 99 % of its weights are
+pruned. Most networks can be pruned far less. So the settings that a preset lists in ``adapt`` are
+chosen for the network: rules choose bits, channels and training (:func:`adapted`), and short trials
+choose the pruning ratio (:func:`choose_ratio`). Settings that the user gives are never changed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _RATIOS = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 96.
 _EPOCHS, _STEPS = 10, 400
 """Least epochs and optimizer steps of pruning, and of training at levels."""
 _BATCHES, _LEAST_BATCH = 20, 16
-"""Batches that an epoch has at least, as long as they hold so many images."""
+"""Least batches of an epoch, as long as a batch then has at least the second number of images."""
 _TRIAL_EPOCHS, _TRIAL_STEPS = 2, 100
 _TRIAL_IMAGES = 6_000
 _JUDGED_IMAGES = 4_000
@@ -61,7 +61,7 @@ class RatioChoice:
 
 
 def adapted(settings: CompressSettings, network: Network) -> CompressSettings:
-    """``settings`` whose fields in ``adapt`` suit ``network``; the ratio stays to be chosen."""
+    """``settings`` with the fields in ``adapt`` set for ``network``, except the pruning ratio."""
     if not settings.adapt:
         return settings
     shapes = tuple(tuple(layer.facts.spec.weight_shape) for layer in network.layers.values())
@@ -79,7 +79,7 @@ def adapted(settings: CompressSettings, network: Network) -> CompressSettings:
 
 
 def _gentle(settings: CompressSettings, shape: tuple[int, int, int]) -> dict[str, Any]:
-    """Training of a network that is trained already, with few images: small steps, moved images."""
+    """Training settings for few images and a trained network: small learning rates, shifted images."""
     shift = 2 if min(shape[1:]) >= _LEAST_MOVED else 0
     return {
         "admm": replace(settings.admm, first_ratio=1.5, lr=5e-4, shift_pixels=shift),
@@ -110,13 +110,13 @@ def choose_ratio(
     checkpoint_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> RatioChoice:
-    """The settings for these data: the length of the training and the pruning ratio, if to be chosen.
+    """The settings with the length of the training and, where it is free, the pruning ratio for these data.
 
     The ratio is the largest at which a short trial loses little accuracy.
 
-    A trial prunes in floats. It learns from a part of the training images and is judged on others
-    and the validation images. Its partner prunes nothing and learns as long, so that what the
-    training itself changes does not count.
+    A trial prunes and trains in floats on a part of the training images. Its accuracy is that on the
+    other part and the validation images. It is compared with a trial of the same length that prunes
+    nothing, so that the effect of the training itself does not count.
     """
     if "training" in settings.adapt:
         settings = _for_images(settings, len(data.train))
@@ -142,15 +142,15 @@ def choose_ratio(
 
 
 def _named(progress: Progress, phase: str) -> Progress:
-    """``progress`` that is told another name of the phase."""
+    """``progress`` with every record under the phase name ``phase``."""
     return lambda record, epochs: progress(replace(record, phase=phase), epochs)
 
 
 def _largest(ratios: list[float], accuracy: Callable[[float], float], least: float) -> float:
     """The largest of ``ratios`` with at least that accuracy; 1 where there is none.
 
-    Every second one is tried from the second on, until one fails; then those between. Most networks
-    have little to spare, and trials at large ratios would be in vain.
+    Every second ratio is tried, beginning with the second, until one fails; then the skipped one
+    before it. Most networks fail early, so this takes few trials.
     """
     low, high = -1, len(ratios)
     for place in range(1, len(ratios), 2):
@@ -183,7 +183,7 @@ def _trial(settings: CompressSettings, ratio: float, images: int) -> CompressSet
 
 
 def _trial_data(data: Data, seed: int) -> Data:
-    """Some training images to learn from; others, behind the validation images, to judge with."""
+    """Part of the training images to train on; the validation images and the other part to test on."""
     generator = torch.Generator().manual_seed(seed_of(seed, "ratio trials"))
     order = torch.randperm(len(data.train), generator=generator)
     learnt = min(_TRIAL_IMAGES, max(1, len(order) * 2 // 3))

@@ -45,7 +45,7 @@ from pyadmm.training.trainer import cosine
 
 @dataclass(frozen=True)
 class _Round:
-    """What one round of ADMM aims at: the weights that each layer keeps, on levels if ``joint``.
+    """The target of one round of ADMM: the number of weights of each layer, on levels if ``joint``.
 
     :param kernels: ``(KH, KW)`` of each layer.
     """
@@ -72,15 +72,15 @@ class _Round:
 class AdmmRounds:
     """ADMM in progressive rounds.
 
-    Each round: allocate the weights over the layers, ADMM, project for good, cut off inactive
-    channels, retrain what is left. The last one may project onto levels as well. Rounds to ratios
-    that the network has passed are left out.
+    A round allocates the weights to the layers, runs ADMM, prunes by the last projection, removes
+    inactive channels and retrains the remaining weights. The last round may project onto levels as
+    well. Rounds whose ratio the network has already reached are skipped.
     """
 
     name = "admm"
 
     def wanted(self, network: Network, settings: CompressSettings) -> bool:
-        """Whether pruning is left to the rounds, and not to one uninterrupted ADMM."""
+        """Whether the settings prune in rounds and not by one uninterrupted ADMM."""
         return settings.continuous.epochs == 0
 
     def run(self, network: Network, context: PhaseContext) -> PhaseResult:
@@ -136,7 +136,7 @@ def _whole_round(
 ) -> tuple[list[EpochRecord], str, Network]:
     """ADMM to ``ratio``, then masked retraining: epochs, outcome and network.
 
-    A round that is finished is taken from its checkpoint as a whole; those of its phases, several
+    A finished round is loaded from one checkpoint. The checkpoints of its phases, which are several
     times as large, are deleted.
 
     :param context: named by the round's number.
@@ -202,7 +202,7 @@ def _levels(mask: Tensor, bits: int) -> Projection:
 def _iterate(
     network: Network, admm: Admm, context: PhaseContext, phase: Phase, nnz: int
 ) -> tuple[list[EpochRecord], str]:
-    """Iterations of ``admm`` until both residuals are small: their records and the reason for the end.
+    """Run ``admm`` until both residuals are small; returns the records and why it stopped.
 
     The learning rate restarts in every iteration (ADMM-NN section 3.3).
     """

@@ -35,8 +35,8 @@ def counts_of(
 ) -> dict[str, int]:
     """The number of weights that each layer keeps at the global pruning ``ratio``.
 
-    :param weighted: each weight times how much it matters; free layers share by the squares, in
-        balanced layers by the means of what is kept in one step.
+    :param weighted: each weight times its importance. Layers without a ratio of their own share the
+        remaining weights by the squares of these, balanced layers by their mean in each step.
     """
     layers = network.layers
     final = settings.pruning_ratio
@@ -70,7 +70,7 @@ def counts_of(
 def _shares(
     network: Network, targets: Mapping[str, Target], free: Mapping[str, Tensor], total: int
 ) -> dict[str, int]:
-    """``total`` weights shared over the layers of ``free``, which holds what each weight adds."""
+    """Distribute ``total`` weights over the layers of ``free``, which holds the saliency of each weight."""
     shares = allocate(free, total)
     patterns = {name: targets[name].balanced for name in free}
     together = dict(free)
@@ -111,8 +111,8 @@ def pruning_targets(
 ) -> tuple[dict[str, Target], tuple[Decision, ...]]:
     """Targets in which every layer is dense or has ``ratio >= break_even``, and the decisions.
 
-    Only dense and raised layers get a ratio of their own: the rounds know better than the plan how
-    the others should share what is left.
+    Only dense and raised layers get a ratio of their own. The rounds of ADMM distribute the remaining
+    weights over the others, because they know the weights at that time.
     """
     targets = targets_of(network, settings)
     if not settings.break_even:

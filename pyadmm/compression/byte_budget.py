@@ -21,7 +21,7 @@ from pyadmm.settings import CompressSettings
 from pyadmm.training.seeds import seed_of
 
 _ROOM = 0.95
-"""Levels take some percent more bytes when they are trained than where they are the nearest."""
+"""Share of the budget to prune to: trained levels take some percent more bytes than nearest ones."""
 
 
 def smallest(model: CompressedModel) -> CompressedModel:
@@ -47,9 +47,9 @@ class PruningToBytes:
 class PruningBeforeLevels:
     """Prunes a float network until the file of its nearest levels would fit.
 
-    What goes before the training at levels is made up for by the others, unlike what
-    :class:`PruningToBytes` takes after it. Some bytes are left free, as training makes the file
-    larger.
+    The training at levels, which follows, lets the other weights compensate for what is pruned here;
+    nothing compensates for what :class:`PruningToBytes` prunes after it. Some bytes are left free,
+    because the training makes the file larger.
     """
 
     name = "byte-budget-before-levels"
@@ -78,10 +78,10 @@ class PruningBeforeLevels:
 def prune_to_budget(network: Network, most_bytes: int, context: PhaseContext) -> None:
     """Prune ``network``, in place, until the file of its :func:`smallest` form fits.
 
-    The weights of least ``w^2 F`` a bit go, ``F`` being the Fisher information on some training
-    images; nothing is trained again.
+    It removes the weights of least ``w^2 F`` per bit of the file, where ``F`` is the Fisher information
+    on some training images. Nothing is trained afterwards.
 
-    :raises PyadmmError: if what has to stay does not fit.
+    :raises PyadmmError: if the weights that must stay do not fit.
     """
     name = context.model_name
     if _size(network, name) <= most_bytes:

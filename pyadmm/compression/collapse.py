@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 _POINTS = 0.02
 """A loss of two points is said, however few images there are."""
 _ERRORS = 3.0
-"""So is a loss of so many standard errors of the difference."""
+"""A loss of this many standard errors of the difference counts as well."""
 _MOST = 0.5
 
 
@@ -23,7 +23,7 @@ def collapse(
 ) -> str | None:
     """A warning where the integer network is two points, or clearly, less accurate than the dense one.
 
-    The knowledge of a network is its accuracy above that of always giving the most frequent class.
+    A loss counts relative to the accuracy of always giving the most frequent class.
 
     :param dense: accuracy of the dense network.
     :param integer: of the integer network, on the same images.

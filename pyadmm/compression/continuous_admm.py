@@ -1,10 +1,11 @@
-"""One uninterrupted ADMM in which the target tightens while ``Z`` and ``U`` live on.
+"""One uninterrupted ADMM whose constraint tightens while ``Z`` and ``U`` are kept.
 
 The rounds of :mod:`pyadmm.compression.admm_rounds` end with a hard projection, which throws ``U``
 away. Here the constraint set of the Z-step shrinks instead, from the first pruning ratio to the
-last, and to levels as well from some time on. Distances are those of the loss: ``sum h (w - z)**2``,
-``h`` being a power of the Fisher information, which is measured on the gradients of training;
-with ``crowding``, ``h`` is larger where ``Z`` has many entries, whose positions cost fewer bytes.
+last, and at some point includes the levels. Distances approximate the loss: ``sum h (w - z)**2``,
+where ``h`` is a power of the Fisher information, estimated from the gradients of training. With
+``crowding``, ``h`` is larger in rows and columns with many entries of ``Z``, where a position takes
+fewer bytes.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class ContinuousAdmm:
 def _active_channels(
     network: Network, targets: Mapping[str, Target], context: PhaseContext
 ) -> Network:
-    """``network`` without the outputs that may not stay: those whose weights matter least."""
+    """``network`` without the outputs of least importance, which exceed the limit of active ones."""
     settings = context.settings
     network = network.copy()
     matters = importance(network, context.data.train, settings.seed, settings.admm.curvature)
@@ -107,7 +108,7 @@ class SquaredGradients:
         self.means = [torch.zeros_like(w) for w in weights]
 
     def observe(self) -> None:
-        """Count in the gradients that ``backward`` has left."""
+        """Add the squares of the gradients that ``backward`` computed."""
         gradients = [w.grad for w in self.weights if w.grad is not None]
         torch._foreach_mul_(self.means, _MEMORY)
         torch._foreach_addcmul_(self.means, gradients, gradients, value=1 - _MEMORY)
@@ -116,8 +117,8 @@ class SquaredGradients:
 class _Run:
     """The iteration: its network, its ADMM, the schedule of the target and the metric.
 
-    A W-step is some batches of training; the Z- and U-step happens before the next batch. The
-    first one is before any, as a trained network has had its W-step.
+    A W-step takes some batches of training. The Z- and U-step follows before the next batch. The
+    first one comes before all batches, because a trained network counts as the result of a W-step.
     """
 
     def __init__(
@@ -160,7 +161,7 @@ class _Run:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """What is neither the network's, the optimizer's nor ADMM's."""
+        """The state of the run besides network, optimizer and ADMM."""
         return {"batch": self.batch, "squares": self.squares.means, **vars(self.residuals)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -208,7 +209,7 @@ class _Run:
 
     @torch.no_grad()
     def _z_and_u_step(self) -> None:
-        """Both steps onto the set that holds now; weights far from any place in it are pruned."""
+        """The Z- and U-step for the present constraint; candidates far from it are pruned."""
         metrics = {name: self._metric(i) for i, name in enumerate(self.network.layers)}
         counts = self._counts(metrics)
         self.admm.projections = [
@@ -223,7 +224,7 @@ class _Run:
         self._prune_far(counts, metrics)
 
     def _metric(self, i: int) -> Tensor:
-        """``h`` of a layer; a weight before a batch norm counts as what it is once that is folded."""
+        """``h`` of a layer, for weights as they are once the batch norm is folded into them."""
         factor = self.layers[i].row_factor.square()
         fisher, power = self.squares.means[i] / factor, self.settings.curvature
         mean = fisher[self.weights[i] != 0].mean()
@@ -269,7 +270,7 @@ class _Run:
         return project
 
     def _prune_far(self, counts: Mapping[str, int], metrics: Mapping[str, Tensor]) -> None:
-        """Only so many candidates, ``slack`` times those in ``Z``, may still come back.
+        """Prune all but the best candidates, ``slack`` times as many as ``Z`` has.
 
         Those of a balanced layer are balanced, too: a window in which some rows in lock step have
         fewer candidates than others would waste steps.

@@ -46,7 +46,7 @@ def gradient_statistics(
 ) -> GradientStatistics:
     """Gradient statistics on ``images``, augmented as in training with ``train``.
 
-    :param pruned: whether those of pruned weights are wanted; products by non-zeros leave them out.
+    :param pruned: whether to include pruned weights; without them, sparse products may be used.
     """
     small = replace(train, batch_size=_BATCH)
     layers = network.layers

@@ -96,9 +96,9 @@ def curvature(
     """Gauss-Newton matrix ``E[J' M J]`` on augmented training images, float64 ``(V, V)``, on the CPU.
 
     ``J`` are the gradients of an image's logits in the :class:`Variables` of ``network`` (in floats),
-    ``M`` is the curvature of the loss in the logits, of which labels and teacher do not matter
-    (Schraudolph, Neural Computation 2002). A random vector of covariance ``M`` for each image takes
-    the place of a root of it (as in curvature propagation: Martens et al., ICML 2012).
+    ``M`` is the curvature of the loss in the logits, which does not depend on labels or teacher
+    (Schraudolph, Neural Computation 2002). ``M`` is sampled: each image contributes a random vector of
+    covariance ``M`` (curvature propagation: Martens et al., ICML 2012).
 
     :param network: without batch norms.
     :param count: of images, at most.

@@ -1,10 +1,10 @@
 """The hardware-aware schedule (ADMM-NN section 5, Figure 5).
 
-Prune; restore the layers below their break-even pruning ratio to dense, or raise those that are
-just below it if this makes the network faster: :func:`plan`. Then prune the others further by a
-binary search, as far as the accuracy on the validation images allows: :func:`push`. A trial is a
-short compression: few rounds or epochs of ADMM and a short masked retraining, in floats. It ranks ratios; the
-accuracy of the result is that of the full compression that follows.
+:func:`plan` restores layers below their break-even pruning ratio to dense. It raises a layer that is
+just below it to the ratio instead, if this makes the network faster. :func:`raise_ratios` then prunes
+the other layers further by a binary search, as far as the accuracy on the validation images allows. A
+trial is a short compression in floats: few rounds or epochs of ADMM and a short masked retraining.
+Trials only rank ratios; the accuracy of the result is that of the full compression that follows.
 """
 
 from __future__ import annotations
@@ -151,8 +151,9 @@ def pinned(
 def forecast(network: Network, settings: CompressSettings, data: Data) -> CompressedModel:
     """The integer model of ``network`` pruned as ``settings`` say in one shot, untrained.
 
-    Outputs are pruned first; the active outputs then share the weights. Their pattern resembles
-    that of the compressed network, so hardware can be estimated for it. It cannot classify.
+    Outputs are pruned first, then weights of the active outputs. The pattern resembles that of the
+    compressed network, so hardware can be estimated for it. The model is not trained: its logits mean
+    nothing.
     """
     specs = [layer.facts.spec for layer in network.layers.values()]
     targets = layer_targets(specs, settings)
@@ -235,7 +236,7 @@ def trial_accuracy(
     """Validation accuracy of ``network`` after a short compression as ``settings`` say, in floats.
 
     :param checkpoint_dir: where the trial can be resumed from.
-    :param progress: is told of every epoch.
+    :param progress: called after every epoch.
     """
     settings = _trial(settings)
     common: dict[str, Any] = {"checkpoint_dir": checkpoint_dir, "progress": progress}

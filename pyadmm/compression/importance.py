@@ -25,13 +25,13 @@ def importance(
 ) -> dict[str, Tensor]:
     """The importance of each weight: ``(w * importance)**2`` ranks the weights.
 
-    From ``F``, the Fisher information on some training images. ``w**2 F / 2`` would be the
-    second-order change of the loss when ``w`` is pruned, but that holds only nearby: far out it
-    starves the large layers, as plain magnitude starves the small ones. With ``curvature`` 0 all
-    weights of a layer count alike, by the power 1/4 of the layer's mean ``F``; else each by this
-    power of its own. Measured in ``docs/admm.md``. Labels are drawn from the network's own
-    predictions, so ``F`` does not vanish on a network that fits its data. A weight before a batch
-    norm counts as what it is once the norm is folded.
+    It is a power of ``F``, the Fisher information on some training images. ``w**2 F / 2`` is the
+    second-order change of the loss when ``w`` is pruned, which holds for small changes only: used at
+    large ratios, it takes too many weights from large layers, as plain magnitude does from small ones.
+    With ``curvature`` 0, all weights of a layer have the importance ``mean(F)**(1/4)``; otherwise each
+    weight has this power of its own ``F``. ``docs/admm.md`` has the measurements. Labels are drawn
+    from the network's own predictions, so ``F`` does not vanish on a network that fits its data. ``F``
+    is that of the weights with batch norms folded into them.
     """
     factors = {name: layer.row_factor for name, layer in network.layers.items()}
     network = network.fold_norms()

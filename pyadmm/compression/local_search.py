@@ -1,4 +1,4 @@
-"""Local search over the levels of a network whose quantised training is over."""
+"""Local search over the levels of a quantised network, after its training."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class LocalSearch:
 def _train_freed(
     network: Network, settings: LocalSearchSettings, context: PhaseContext, seed: int
 ) -> None:
-    """Free a random share of the weights, train them, and settle some of them after every epoch."""
+    """Train a random share of the weights in floats, and freeze some of them at levels after each epoch."""
     layers = network.layers.values()
     for layer in layers:
         stays = torch.rand(layer.mask.shape) >= settings.share

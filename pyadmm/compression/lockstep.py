@@ -1,9 +1,8 @@
-"""Balanced projections of whole layers: which rows run in lock step is free, so alike ones do.
+"""Balanced projections of whole layers, whose blocks consist of similar rows.
 
-The order of a layer's outputs is arbitrary for the array that runs them
-(:func:`pyadmm.hardware.balanced.group_words`), so the blocks of a
-:class:`~pyadmm.admm.balanced.BalancedPattern` need not be neighbouring rows. Those whose largest
-weights lie in the same windows lose least when they share numbers of weights.
+The hardware takes a layer's outputs in any order (:func:`pyadmm.hardware.balanced.group_words`), so the
+rows of a block of a :class:`~pyadmm.admm.balanced.BalancedPattern` need not be neighbours. Rows whose
+largest weights lie in the same windows lose least when they must keep equally many per window.
 """
 
 from __future__ import annotations
@@ -33,9 +32,10 @@ from pyadmm.settings import AdmmSettings
 
 
 def alike_rows(gain: Tensor, pattern: BalancedPattern, count: int) -> Tensor:
-    """An order of the rows in which each block of ``pattern`` has rows that are alike.
+    """An order of the rows that puts similar rows into the same block of ``pattern``.
 
-    :param gain: ``(O, C, KH, KW)``; rows are alike where the ``count`` largest share windows.
+    :param gain: ``(O, C, KH, KW)``; rows are similar where their entries among the ``count`` largest
+        share windows.
     """
     if pattern.lockstep == 1:
         return torch.arange(len(gain), device=gain.device)
@@ -50,7 +50,7 @@ def alike_mask(
 ) -> Tensor:
     """:func:`~pyadmm.admm.balanced.balanced_mask` with alike rows in the blocks.
 
-    :param alike: compare rows by so many of the largest gains; ``None``: by ``weights``.
+    :param alike: number of largest gains by which rows are compared; ``None``: ``weights``.
     """
     order = alike_rows(gain, pattern, weights if alike is None else alike)
     mask = torch.zeros(gain.shape, dtype=torch.bool, device=gain.device)
@@ -59,14 +59,14 @@ def alike_mask(
 
 
 def step_gains(gain: Tensor, pattern: BalancedPattern, weights: int) -> Tensor:
-    """What each weight adds if its step is kept: the mean gain of the weights of that step.
+    """The mean gain of the weights of a step, for each weight of that step.
 
     A step of an array in lock step keeps a weight of every row of its block, so a layer keeps some
     small weights for the sake of large ones. Layers that share a number of weights compare these
     means with the gains of unstructured ones.
 
     :param gain: ``(O, C, KH, KW)``, at least 0.
-    :param weights: compare rows by so many of the largest gains.
+    :param weights: number of largest gains by which rows are compared.
     """
     order = alike_rows(gain, pattern, weights)
     ranked, places = pattern.windows(gain[order]).sort(dim=2, descending=True, stable=True)
@@ -89,8 +89,8 @@ def balanced_projection(
 ) -> Projection:
     """The projection of one layer on its window-balanced set, and levels if ``joint``.
 
-    Blocks and windows are those of the channels that are left, as the hardware sees them; outputs
-    that may not live take no place in a block.
+    Blocks and windows are those of the channels that are left, as the hardware sees them; pruned
+    outputs take no place in a block.
 
     :param matters: ``(O, C, KH, KW)``.
     """

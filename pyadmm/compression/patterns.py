@@ -1,9 +1,9 @@
 """The pattern of every layer, unstructured or window-balanced, by cycles and accuracy.
 
-A balanced layer runs without index decoders and private copies of the input, so that the same chip
-holds more groups; but fewer sets of weights are allowed. What a layer gains is the cycles of the
-whole accelerator that the design-space search finds; what it costs is the accuracy of a short
-trial, as in :mod:`pyadmm.compression.hardware_aware`.
+A balanced layer needs no index decoders and no private copies of the input, so more groups fit the
+chip; but the positions of its weights are less free. The gain of a balanced layer is measured in
+cycles of the whole accelerator that the design-space search finds. Its cost is the accuracy that a
+short trial loses, as in :mod:`pyadmm.compression.hardware_aware`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pyadmm.training.data import Data
 
 @dataclass(frozen=True)
 class PatternTrial:
-    """What making one more layer balanced would do.
+    """The effect of making one more layer balanced.
 
     :param cycles: between two images of the accelerator (modelled).
     :param accuracy: on the validation images after a short compression; ``None``: not tried, as the

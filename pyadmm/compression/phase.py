@@ -24,7 +24,7 @@ from pyadmm.training.trainer import EpochTrainer, cosine
 
 _MOMENTUM = 0.9
 _LATE_SHARE = 8
-"""One in so many epochs of a phase, the last ones, compete to be its result."""
+"""The result of a phase is the best of its last epochs, of which there are one in this many."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class PhaseContext:
     :param name: of the phase and of its checkpoint. It also seeds the phase's random numbers
         (:func:`~pyadmm.training.seeds.seed_of`): under another name a phase gives other weights.
     :param folder: of checkpoints; ``None`` keeps none.
-    :param model_name: of the model, which the file holds whose size the settings may limit.
+    :param model_name: name of the model in the file whose size the settings may limit.
     """
 
     name: str
@@ -71,7 +71,7 @@ class PhaseContext:
         *,
         sparse: bool | None = None,
     ) -> EpochTrainer:
-        """What trains ``network`` under its masks, with the teacher if it counts.
+        """The trainer of ``network`` under its masks, with the teacher if the settings distil.
 
         :param before_step: after ``backward``, before the optimizer's step.
         :param pull: after the optimizer's step, before the masks.
@@ -112,7 +112,7 @@ class PhaseContext:
         )
 
     def accuracy(self, network: Network) -> float:
-        """Of ``network`` on the validation images, computed as in training."""
+        """Accuracy of ``network`` on the validation images, computed as in training."""
         how = network.execution(sparse=self.settings.sparse)
         return accuracy(lambda x: network(network.encode(x), how), self.data.validation)
 
@@ -143,7 +143,7 @@ class CompressionPhase(Protocol):
         """Whether ``settings`` ask for the phase, and ``network`` has what it works on."""
 
     def run(self, network: Network, context: PhaseContext) -> PhaseResult:
-        """Its result; ``network`` may be changed in place."""
+        """Run the phase and return its result; ``network`` may be changed in place."""
 
 
 def run_phases(
@@ -169,7 +169,7 @@ def run_phases(
 
 @dataclass
 class Held:
-    """A network that is replaced by others in the course of a phase, as a part of a checkpoint."""
+    """A network that a phase replaces by others, as a part of its checkpoint."""
 
     network: Network
 
@@ -187,8 +187,8 @@ def train_masked(
 ) -> list[EpochRecord]:
     """Train ``network`` in place under its masks; the best of the last epochs is kept.
 
-    Only the last ones compete: before, the learning rate is high, and the best of many noisy
-    validations would be luck.
+    Earlier epochs are not considered: their learning rate is high, and the best of many noisy
+    validations would be chance.
     """
     groups: list[dict[str, Any]] = [{"params": list(network.trainable())}]
     if network.numerics is not Numerics.FLOAT:

@@ -108,10 +108,9 @@ def train_dense(
 
     The epoch with the best validation accuracy of the last third is kept.
 
-    :param identity: digest of what the model computes, as its weights do not say it all: a
-        checkpoint of another one is not taken.
-    :param ending: what the model does to its logits at the end (:attr:`Network.ending`): it is
-        undone, as the loss takes logits.
+    :param identity: digest of the model's computation. A checkpoint with another digest is ignored.
+    :param ending: what the model does to its logits at the end (:attr:`Network.ending`). It is
+        undone, because the loss takes logits.
     :raises PyadmmError: where the model fails in training mode.
     """
     train = settings.dense
@@ -150,7 +149,7 @@ def train_dense(
 def _on_codes(
     model: nn.Module, settings: CompressSettings, data: Data, ending: str
 ) -> tuple[Network, Callable[[Tensor], Tensor]]:
-    """What encodes images as the input of the chip, and the logits of ``model`` on such codes."""
+    """Two functions: images to input codes of the chip, and such codes to the logits of ``model``."""
     spec = input_spec(settings.input, _shape(data))
     encoder = Network(spec, []).to(device_of(model))
     scale = (spec.format.scale * channel_gain(settings.input)).to(device_of(model))
@@ -167,7 +166,7 @@ def _dense_trainer(
     encoder: Network,
     forward: Callable[[Tensor], Tensor],
 ) -> EpochTrainer:
-    """Lays the weights of ``model`` out by channels; trains all of its parameters."""
+    """A trainer of all parameters of ``model``, whose weights it lays out by channels."""
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return EpochTrainer(
         forward,
@@ -282,7 +281,7 @@ def _require_finite(model: nn.Module) -> None:
 
 
 def shared_teacher(network: Network, settings: CompressSettings) -> Teacher:
-    """``network`` as the teacher of several phases: what it keeps of its logits, it keeps once."""
+    """``network`` as the teacher of several phases, which share its cached logits."""
     folded = network.fold_norms()
     distill = settings.distill
     return Teacher(folded, folded.encode, distill.averaged_shifts, distill.precision)
@@ -341,7 +340,7 @@ def admm_phase(
 ) -> PhaseResult:
     """Prune ``network`` by ADMM: in one run whose target tightens, or in progressive rounds.
 
-    ``network`` (not changed) may be pruned already: what it lost stays lost.
+    ``network`` is not changed. It may be pruned already: its pruned weights stay pruned.
 
     :param teacher: whose logits are distilled, ``network`` itself by default. A :class:`Teacher`
         keeps its logits, so one that several phases share computes them once.
@@ -383,7 +382,7 @@ def quantize(
     the very integers of the chip. If ``settings`` want a rounding, it takes the place of both; a
     local search may follow.
 
-    :param name: of the model, which the file holds whose size ``settings`` may limit.
+    :param name: name of the model in the file whose size ``settings`` may limit.
     """
     own = _teacher(teacher, settings)
     context = PhaseContext("", settings, data, own, checkpoint_dir, progress, name)
@@ -410,8 +409,8 @@ def compress(
 ) -> CompressedModel:
     """Prune and quantise the trained ``model`` with ADMM, and return the integer model.
 
-    A ``UserWarning`` tells when two points of accuracy or more are lost, with the setting to relax, and what
-    tracing left out, such as a softmax at the end.
+    A ``UserWarning`` says what tracing left out, such as a softmax at the end. Another one says that two
+    points of accuracy or more are lost, and names the setting to relax.
 
     :param model: a module of the operations that :mod:`pyadmm.network.trace` lists. It is not
         changed. Training runs on the device that it is on.

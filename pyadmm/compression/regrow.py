@@ -1,9 +1,9 @@
 """Regrowing: pruned weights with a large gain replace remaining weights that matter little.
 
-ADMM rounds only ever take weights away, so a position that was given up early is lost. A cycle
-gives some back: those of the steepest loss (RigL: Evci et al. 2020, section 3), by what a Newton
-step along each would gain; then it prunes as many by what their loss would cost (optimal brain
-damage: LeCun et al. 1990). Gain and cost are per bit that the position costs in the file.
+ADMM rounds only remove weights, so a position that was pruned early does not come back. A cycle
+regrows pruned weights with a large gradient (RigL: Evci et al. 2020, section 3), ranked by the gain of
+a Newton step along each. Then it prunes as many weights, those whose removal raises the loss least
+(optimal brain damage: LeCun et al. 1990). Gain and cost are per bit of the file.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _LAST_RATE = 0.2
 class Regrowth:
     """Cycles of regrowing and pruning, on a network of floats.
 
-    Layers with a pruning ratio of their own keep their number of weights, and all layers do where
-    there are break-even pruning ratios. The others share theirs, or as many as the pruning ratio
-    lets them have if that is more (fewer where channels become inactive).
+    A layer with a pruning ratio of its own keeps its number of weights. So do all layers where there
+    are break-even pruning ratios. The other layers share their weights, or as many as the pruning
+    ratio allows if that is more. Channels that become inactive make the number smaller.
     """
 
     name = "regrow"
@@ -140,7 +140,7 @@ def grow(
 
 
 def _gain(name: str, layer: WeightedStep, statistics: GradientStatistics) -> Tensor:
-    """The decrease of the loss that each pruned weight would bring, per bit; at most 0 for others."""
+    """Decrease of the loss per bit from regrowing each pruned weight; at most 0 for other weights."""
     mean, fisher = statistics.mean[name], statistics.fisher[name]
     gain = (mean.square() - fisher / statistics.images) / (
         2 * fisher

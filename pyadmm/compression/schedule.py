@@ -25,9 +25,9 @@ NEAR = 1.5
 class Target:
     """The compression target of one layer.
 
-    :param ratio: pruning ratio; ``None`` where the global target decides,
-    :param least: and then its least pruning ratio.
-    :param sparsity: with ``window`` and ``lockstep``, where the weights that stay may be.
+    :param ratio: pruning ratio; ``None`` where the global target decides.
+    :param least: least pruning ratio of a layer without a ``ratio``.
+    :param sparsity: pattern of the remaining weights; ``window`` and ``lockstep`` are its parameters.
     """
 
     ratio: float | None
@@ -137,7 +137,7 @@ def round_ratios(first: float, last: float, rounds: int) -> list[float]:
 
 
 def partial_ratio(ratio: float, progress: float) -> float:
-    """The ratio of a layer on the way to ``ratio``; ``progress`` 0 … 1 in logarithms."""
+    """``ratio ** progress``: the ratio of a layer after the part ``progress``, 0 … 1, of the schedule."""
     return ratio**progress
 
 
@@ -170,13 +170,13 @@ def allocate(saliency: Mapping[str, Tensor], total: int) -> dict[str, int]:
 class Decision:
     """The decision of the schedule about a layer, and its reason.
 
-    :param before: pruning ratio before hardware was asked.
-    :param ratio: pruning ratio that is planned; of a dense layer, what its inactive outputs leave: 1
-        where all of them live.
+    :param before: pruning ratio without regard to hardware.
+    :param ratio: planned pruning ratio; that of a dense layer counts its inactive outputs only, and
+        is 1 where it has none.
     :param floor: its break-even pruning ratio; ``None`` where it is unknown.
     :param dense: whether its active outputs keep all their weights.
-    :param fixed: whether ``ratio`` is what the layer gets. Else the rounds of ADMM share out anew
-        what the fixed layers leave of the total.
+    :param fixed: whether the layer gets exactly ``ratio``. Otherwise the rounds of ADMM distribute the
+        weights that the fixed layers leave.
     """
 
     layer: str
@@ -203,17 +203,17 @@ def plan_ratios(
 ) -> list[Decision]:
     """Make ``dense or ratio >= break_even`` hold (ADMM-NN Figure 5, the restoring step).
 
-    A layer below its floor becomes dense again; what it lost in whole outputs stays lost, because
-    that makes dense hardware faster, too. A layer that is just below, by :data:`NEAR` at most, is
-    raised to its floor instead if the network becomes faster by that. With a ``total_ratio`` the
-    others are pruned further by a common factor, so that the total holds; where that would take all
-    their weights, the largest of the layers that would be dense is raised to its floor as well.
+    A layer below its floor becomes dense again. Outputs that were pruned as a whole stay pruned,
+    because this makes dense hardware faster, too. A layer that is below by at most :data:`NEAR` is
+    raised to its floor instead if this makes the network faster. With a ``total_ratio``, the other
+    layers are pruned further by a common factor until the total holds. Where this would take all
+    their weights, the largest of the layers that would become dense is raised to its floor as well.
 
     :param weights: layer -> weights of the dense layer.
     :param ratios: layer -> pruning ratio without regard to hardware.
     :param floors: layer -> break-even pruning ratio (some layers may be missing).
-    :param active: layer -> weights of the outputs that may live; ``None``: all of them.
-    :param cycles: judges plans; ``None``: layers below are never raised for speed.
+    :param active: layer -> weights of the active outputs; ``None``: all of them.
+    :param cycles: cycles of the network under a plan; ``None``: no layer is raised for speed.
     :raises PyadmmError: if the total cannot be reached.
     """
     whole = {name: 1.0 if active is None else weights[name] / active[name] for name in ratios}

@@ -1,10 +1,10 @@
 """Second-order rounding: all weights and biases of a float network are rounded together.
 
-The nearest levels are far from the best ones: what one rounding does to the loss, another can
-undo. The loss near the trained network is a quadratic form, its curvature; which levels minimise it
-is a closest-vector problem, which annealing solves well enough in seconds. (Optimal brain surgeon:
-Hassibi & Stork, NIPS 1992; for rounding, one weight after another: Frantar & Alistarh, OBC, NeurIPS
-2022.)
+Rounding every weight to its nearest level is far from optimal, because the errors of different weights
+can compensate each other. Near the trained network the loss is approximated by a quadratic form, its
+curvature. Finding the levels that minimise it is a closest-vector problem, which simulated annealing
+solves approximately in seconds. Sources: optimal brain surgeon (Hassibi & Stork, NIPS 1992); rounding
+of one weight after another (Frantar & Alistarh, OBC, NeurIPS 2022).
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ _BIAS_LIMIT = 1 << 20
 class SecondOrderRounding:
     """Keeps the best of several roundings of a float network without norms, with fitted weight scales.
 
-    Where the file may only have so many bytes, weights that would not fit are dropped before, and
-    the others make up for them too.
+    Where the size of the file is limited, weights that do not fit are pruned first, and the rounding
+    of the others compensates for them.
     """
 
     name = "rounding"
@@ -142,7 +142,7 @@ def _rounded(
     context: PhaseContext,
     seed: int,
 ) -> Network:
-    """``network`` at levels: scales first, with biases that need none, then all there is.
+    """``network`` at levels: first the scales are fitted, then weights and biases are rounded together.
 
     :param dropped: variables that become 0, bool ``(V,)``.
     """
@@ -240,7 +240,7 @@ def _fit_scales(
     Scales and levels are found in turn: the best scales of given levels are those of a linear
     regression.
 
-    :returns: the heat that the search for levels began with.
+    :returns: the temperature at which the search for levels began.
     """
     weights = variables.are_weights
     start = variables.gather(_values(network))
@@ -288,7 +288,7 @@ def _scale_groups(network: Network, variables: Variables) -> tuple[Tensor, Tenso
 def _regressed(
     scales: Tensor, group: Tensor, codes: Tensor, start: Tensor, matrix: Tensor
 ) -> Tensor:
-    """The scales of least loss for given levels, by ``matrix``; a scale without levels stays."""
+    """The scales of least loss for given levels; ``matrix`` is the curvature. A scale without levels stays."""
     found = scales.clone()
     used = torch.unique(group[codes != 0])
     columns = (group[:, None] == used) * codes[:, None].double()

@@ -34,7 +34,7 @@ _REQUIRED = "required_features.fasm"
 
 @dataclass(frozen=True)
 class DecodedBit:
-    """A ``.bit`` beside the FASM that it was made of.
+    """A ``.bit`` compared with the FASM that it was made of.
 
     :param bits: that are set, check sums of the frames left out.
     :param unknown: set bits that no feature explains.

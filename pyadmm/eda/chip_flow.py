@@ -18,7 +18,7 @@ from pyadmm.hardware.plan import BuildPlan
 
 _MAPPING_TIMEOUT_S = 3600.0
 BIT_FILE = "design.bit"
-"""The bitstream in a chip's folder; the FASM beside it is the one that it was made of."""
+"""The bitstream in a chip's folder, which also holds the FASM that it was made of."""
 ROUTED_REPORT = Path("reports") / "openxc7.json"
 """Where the report of the routed chip lies in the folder of its RTL build."""
 

@@ -524,6 +524,6 @@ def _report(design: Design, version: str, mapped: Mapping[str, Any]) -> Synthesi
 
 
 def _import_path() -> str:
-    """Where the child finds this package: beside whatever the parent already has."""
+    """PYTHONPATH of the child: this package, then what the parent has."""
     root = Path(__file__).resolve().parents[2]
     return os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))

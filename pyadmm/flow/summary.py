@@ -53,7 +53,7 @@ from pyadmm.report.record import (
 
 _DENSE_BYTES_PER_PARAMETER = 4
 _LISTED = 12
-"""A sentence names at most so many stages."""
+"""Most stages that a sentence names."""
 _TRAINING_STEPS = ("dense", "prune", "retrain", "quantize")
 _SUBSET_NOTICE = (
     "Trained and tested on the 5,000-image subset of MNIST: the figures compare with nobody's. "
@@ -378,7 +378,7 @@ def _array_hardware(session: Session, progress: Progress) -> Hardware:
 def _resources(
     session: Session, report: SynthesisReport | None, modelled: Resources
 ) -> tuple[ResourceUse, ...]:
-    """What a tool found of every resource, else what the model says; the model also beside the tool."""
+    """Each resource as a tool found it, and as the model gives it; the latter alone where no tool ran."""
     found = []
     for field_ in fields(Resources):
         name, guess = field_.name, Quantity(getattr(modelled, field_.name), "modelled")

@@ -265,7 +265,7 @@ def _channels(build: Callable[[], Any], shape: tuple[int, int, int]) -> int:
 
 
 def _sources(module: ModuleType) -> dict[str, str]:
-    """Digests of a module's source file and of all that it uses from files beside it."""
+    """Digests of a module's source file and of all that it uses from files in the same folder."""
     folder = Path(str(module.__file__)).parent
     found: dict[str, str] = {}
     waiting = [module]

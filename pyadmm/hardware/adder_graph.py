@@ -264,7 +264,7 @@ class _Builder:
 
 
 def constants(layer: CompressedLayer, source: QFormat) -> Constants:
-    """What a plan must know of the weights that are part of its hardware."""
+    """The facts that a plan holds of these weights."""
     graph = adder_graph(layer, source)
     return Constants(
         digest=constants_digest(layer),

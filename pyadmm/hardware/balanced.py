@@ -59,7 +59,7 @@ def program_of(most: IntArray, stage: StagePlan) -> tuple[Ints, Ints]:
 
 
 def bridging_steps(gap: IntArray, index_bits: int) -> Ints:
-    """Steps without a window in front of each step, for an index field of ``index_bits``."""
+    """Number of steps without a window before each step, for an index field of ``index_bits`` bits."""
     if index_bits == 0:
         return np.zeros(len(gap), np.int64)
     return np.asarray(np.maximum(gap - 1, 0) // ((1 << index_bits) - 1), np.int64)

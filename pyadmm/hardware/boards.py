@@ -49,9 +49,9 @@ class Board:
     :param memory_bandwidth_mb_s: peak bandwidth of the processor's DDR memory, MB/s.
     :param source: documents that the figures come from.
     :param memory: ports to the memory and the rate that they sustain; ``None`` where the board file does not
-        say, which only the layer-sequential architecture minds.
+        say. The layer-sequential architecture needs it.
     :param routed_share: share of the chip's LUTs, as synthesis counts them, of the largest design that
-        was routed with open tools (openXC7); ``None``: nothing is known.
+        has been routed with open tools (openXC7); ``None`` where none has.
     """
 
     name: Text

@@ -2,8 +2,8 @@
 
 Cycles follow from the schedule in ``docs/kernels.md`` and leave out pipeline fill (some ten cycles
 an image). Resources are first-order counts of 7-series primitives (6-input LUT, RAM32M/RAM64M,
-RAMB18E1, DSP48E1; AMD UG474, UG473, UG479), good for comparing mappings of one layer with each
-other; synthesis replaces them wherever it has been run.
+RAMB18E1, DSP48E1; AMD UG474, UG473, UG479), accurate enough to compare mappings of one layer;
+results of synthesis replace them where there are some.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def stage_resources(stage: StagePlan) -> Resources:
 
 
 def kernel_resources(stage: StagePlan) -> Resources:
-    """Modelled resources of what reads weights: frame, engines, weight memories; no drain."""
+    """Modelled resources of frame, engines and weight memories, without the drain."""
     return _frame(stage) + _engines(stage)
 
 
@@ -222,7 +222,7 @@ def _engines(stage: StagePlan) -> Resources:
 
 
 def _shared_copies(stage: StagePlan) -> int:
-    """Flip-flops of a group that repeat what lanes share: controls of parts, a common window."""
+    """Flip-flops of a group that hold copies of signals that its lanes share."""
     digits = (stage.weight_bits + 1) // 2
     controls = _PART_CONTROLS + 3 * digits + index_width(stage.spec.kernel[1])
     parts = stage.tile_rows * -(-stage.spec.output_shape[2] // _PART_COLUMNS)

@@ -1,10 +1,10 @@
 """Design-space search: the kernel of every layer, so that a network fits a board and runs fastest.
 
-For every layer the useful kernels of its families (:mod:`~pyadmm.hardware.kernel_space`) are listed
-with their cycles (the schedule of ``docs/kernels.md``) and the *modelled* area of
-:mod:`pyadmm.hardware.cost`. The choice is the one whose slowest stage is fastest within the budget;
-what is left of the budget then shortens the latency, the sum of all stages. Where LUTs are short,
-input frames move to block RAM and lanes to DSP blocks.
+The search lists the useful kernels of every layer (:mod:`~pyadmm.hardware.kernel_space`) with their
+cycles (the schedule of ``docs/kernels.md``) and the *modelled* area of :mod:`pyadmm.hardware.cost`. It
+chooses the kernels whose slowest stage is fastest within the budget, and spends the rest of the budget
+on latency, the sum of all stages. Where LUTs are short, input frames move to block RAM and lanes to DSP
+blocks.
 """
 
 from __future__ import annotations
@@ -352,7 +352,7 @@ def _linked(kernels: Mapping[str, LayerKernel], plan: AcceleratorPlan) -> dict[s
 def _move_out_of_luts(choice: Choice, budget: Resources) -> Choice:
     """Move frames to block RAM and lanes to DSP blocks, as far as LUTs or flip-flops are short.
 
-    What saves most LUTs per share of the chip's other resources comes first.
+    The moves that save most LUTs per share of the chip's other resources come first.
     """
     while not choice.resources.fits(budget):
         now = choice.resources
@@ -373,7 +373,7 @@ def _move_out_of_luts(choice: Choice, budget: Resources) -> Choice:
 
 
 def _relinked(choice: Choice, model: CompressedModel, board: Board) -> Choice:
-    """``choice`` with the cycles of its unrolled kernels beside each other."""
+    """``choice`` with the cycles that its unrolled kernels take next to each other."""
     if all(config.family != "unrolled" for config in choice.configs.values()):
         return choice
     plan = plan_accelerator(model, board, choice.configs)
@@ -435,7 +435,7 @@ def _front(kernels: Iterable[LayerKernel]) -> list[LayerKernel]:
 
 
 def _sizes(count: int) -> list[int]:
-    """Tile heights and numbers of groups to try; few steps more than these make no difference."""
+    """Tile heights and numbers of groups to try; sizes in between save few steps."""
     return useful_sizes(count, every_up_to=8, most_steps=40)
 
 

@@ -1,11 +1,11 @@
 """A network in the operations that the kernels have: the same logits, bit for bit.
 
-The kernels know square strides and paddings, pools without padding, and sums. Here, what the
-integer model can express beyond that becomes layers of ones and zeros, which cost entries but no
-new hardware: a dilated or unevenly padded kernel is a larger one with zeros, a padded maximum
-reads a padded copy, an average with padding is a depthwise convolution of ones, and a
-concatenation is a sum of maps that lie in different channels. The kernels read unsigned bytes;
-signed ones come with their sign bit inverted.
+The kernels compute square strides and paddings, pools without padding, and sums. This module turns
+the other operations of the integer model into layers of ones and zeros, which cost entries but no new
+hardware. A dilated or unevenly padded kernel becomes a larger kernel with zeros. A padded maximum reads
+a padded copy. An average with padding becomes a depthwise convolution of ones. A concatenation becomes
+a sum of maps that lie in different channels. The kernels read unsigned bytes; signed bytes come with
+their sign bit inverted.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ def hardware_form(model: CompressedModel) -> CompressedModel:
 def lowered(model: CompressedModel) -> CompressedModel:
     """``model`` in the operations of the kernels, as far as they can express it.
 
-    It takes what :meth:`~pyadmm.model.InputSpec.bytes_of` makes of the data of ``model``.
-    What they cannot stays as it is; :func:`pyadmm.hardware.mapping.layer_links` names it.
+    Its input is what :meth:`~pyadmm.model.InputSpec.bytes_of` makes of the data of ``model``.
+    Operations that the kernels do not have stay as they are, and
+    :func:`pyadmm.hardware.mapping.layer_links` names them.
     """
     names = {node.name for node in model.nodes}
     nodes = [part for node in model.nodes for part in _lowered(model, node, names)]
@@ -89,7 +90,10 @@ def _square_layer(layer: CompressedLayer) -> CompressedLayer:
 
 
 def _max_pool(model: CompressedModel, pool: MaxPool, names: set[str]) -> Iterator[Node]:
-    """A pool without padding; zeros never win where values are not negative."""
+    """A pool without padding, over a map that a layer of ones pads with zeros.
+
+    Zeros do not change the maximum of unsigned values.
+    """
     form = model.format_of(pool.source)
     if not any(pool.padding) or form.signed:
         yield pool

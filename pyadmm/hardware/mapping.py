@@ -114,7 +114,7 @@ def _require_supported(model: CompressedModel) -> None:
 
 
 def _obstacle(node: Node) -> str | None:
-    """Why the kernels cannot compute ``node``, if they cannot."""
+    """The reason why the kernels cannot compute ``node``; ``None`` where they can."""
     if isinstance(node, Concat):
         return "the kernels cannot concatenate channels; add maps instead"
     if isinstance(node, Lookup):
@@ -168,8 +168,8 @@ def plan_accelerator(
 
     :param configs: kernel of every layer, by name; :mod:`pyadmm.hardware.design_space` chooses them.
     :param spare_acc_bits: accumulator bits beyond what this model needs, for models loaded later.
-    :param any_shift: take models with any requantising shift, at the price of barrel shifters; else
-        those around this model's that cost nothing (:func:`~pyadmm.hardware.plan.free_shifts`).
+    :param any_shift: accept models with any requantising shift, which costs barrel shifters; otherwise
+        only shifts near this model's, which cost nothing (:func:`~pyadmm.hardware.plan.free_shifts`).
     :param stream: how images come; ``None``: as bytes, 32 bits a word.
     :raises PyadmmError: for a model or a config that the kernels cannot take.
     """

@@ -1,4 +1,4 @@
-"""The register maps of the accelerators: the one description that HLS, RTL, driver and simulation use.
+"""The register maps of the accelerators, which HLS, RTL, driver and simulation share.
 
 Control follows the ``ap_ctrl_hs`` protocol of Vitis HLS. All registers are 32 bits wide. The manifest
 of a bundle tells the driver the offsets; :mod:`pyadmm.codegen.registers` writes them into the RTL, and

@@ -23,7 +23,7 @@ Counts = NDArray[np.integer[Any]]
 WINDOW_LIMIT = 32
 """Most columns of a window."""
 _WINDOWS = (1, 2, 3, 4, 8, 16, 32)
-"""Sizes of windows that are tried, beside a whole kernel row."""
+"""Sizes of windows that are tried, besides a whole kernel row."""
 _MOST_ROWS = 64
 """Largest group of rows that is looked for."""
 _NONZERO_LIMIT = 1 << 16

@@ -211,12 +211,12 @@ class AffineFacts:
 
 @dataclass(frozen=True)
 class ShortcutFacts:
-    """Moves values without weights, such as shortcuts of type A (He et al. 2016, section 4.2).
+    """A step that rearranges values without weights, such as shortcuts of type A (He et al. 2016, 4.2).
 
-    The channels come in the ``order`` given, as they are where it is empty. Of them, every
-    ``stride``-th row and column of a map ``(C, H, W)`` with ``padding`` zeros around it, between
-    ``before`` and ``after`` channels of zeros; so many channels, rows or columns are cut off where
-    they are negative.
+    The channels of the map ``(C, H, W)`` are put in the given ``order``, or stay as they are if it is
+    empty. ``padding`` zeros are added around the map, and every ``stride``-th row and column is taken.
+    ``before`` and ``after`` channels of zeros are added on both sides. Negative numbers cut rows,
+    columns or channels off instead.
     """
 
     name: str

@@ -90,7 +90,7 @@ def scaled_ratios(
 ) -> tuple[Tensor, Tensor]:
     """:func:`multipliers` as tensors: a GPU goes on while a number on the CPU would stop it.
 
-    :param largest: room is left for multipliers that are so many times as large.
+    :param largest: factor by which other multipliers of the layer may be larger.
     """
     return _multipliers(ratios.detach(), bits, largest)
 

@@ -112,7 +112,7 @@ def import_onnx(path: Path | str, input_shape: Sequence[int] | None = None) -> I
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise PyadmmError(
             f"{path}: cannot be read as an ONNX network: {reason}; check that the file is complete "
-            "and that its external data lie beside it"
+            "and that its external data are in the same folder"
         ) from error
 
 

@@ -270,7 +270,7 @@ class AffineStep(_ScaledStep):
 
     @staticmethod
     def _laid(values: Tensor, dims: int) -> Tensor:
-        """``values`` by channel, of a shape for maps of so many dimensions."""
+        """``values`` by channel, shaped for maps of ``dims`` dimensions."""
         return values.reshape(-1, *[1] * (dims - 2))
 
     def without_norm(self) -> AffineStep:

@@ -91,7 +91,7 @@ def _decision_cells(layer: LayerRecord) -> tuple[Cell, ...]:
 
 
 def designs_table(record: RunRecord) -> Table:
-    """The sparse accelerator beside dense ones on the same board."""
+    """The sparse accelerator compared with dense ones on the same board."""
     designs = record.designs
     ours = designs[0] if designs else None
     layers = [each.layer for each in ours.layers] if ours is not None else []
@@ -173,7 +173,7 @@ def _kernel_cell(kernel: Kernel | None) -> Cell:
 
 
 def literature_table(record: RunRecord) -> Table:
-    """The run beside published results of the same network."""
+    """The run compared with published results of the same network."""
     rows = tuple(_literature_row(row) for row in comparison(record))
     return Table(
         name="literature",

@@ -277,7 +277,7 @@ class ContinuousSettings:
     :param ramp: share of the epochs in which the target tightens. In the rest it stays, and the
         learning rate falls, so that both residuals do.
     :param levels_from: share of the epochs after which ``Z`` is on levels as well; 1: never.
-    :param slack: so many weights may come back, in units of those in ``Z``; the others are pruned.
+    :param slack: weights that may come back, in units of those in ``Z``; the others are pruned.
     :param relaxation: over-relaxation of the Z- and U-step, 1 to 2.
     :param follow: until levels count, the non-zeros of ``Z`` follow ``W`` between Z-steps, so that
         the penalty acts on the other weights alone and does not hold these back.

@@ -9,7 +9,7 @@ _EXPANSION = 4
 
 
 class CifarBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut without weights (option A, section 4.2)."""
+    """Two 3x3 convolutions with a shortcut without weights (option A, section 4.2)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ def resnet56() -> CifarResNet:
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolution beside a shortcut; the stride is the 3x3's, as torchvision's."""
+    """1x1, 3x3 and 1x1 convolutions with a shortcut; the 3x3 one has the stride, as in torchvision."""
 
     def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Other versions of the calibration images: few images say more with them."""
+"""Augmented versions of the calibration images, which are few."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _BLENDED = 0.5
 
 
 def widened(images: Tensor, views: int, seed: int) -> Tensor:
-    """Byte images ``(N, C, H, W)`` and behind them ``views - 1`` other versions of them.
+    """Byte images ``(N, C, H, W)``, followed by ``views - 1`` augmented versions of them.
 
-    Versions of an image stand at places as even or as odd as its own, so that both halves of the
-    images stay apart.
+    The versions of an image have even indices if its own is even, odd ones otherwise, so that the two
+    halves of the images (even and odd) stay separate.
     """
     generator = torch.Generator().manual_seed(seed_of(seed, "post-training-views"))
     shown = images[len(images) % 2 :] if len(images) > 1 else images
@@ -33,7 +33,7 @@ def widened(images: Tensor, views: int, seed: int) -> Tensor:
 
 
 def augmented(images: Tensor, generator: torch.Generator, *, blend: bool = True) -> Tensor:
-    """Other versions of byte images ``(N, C, H, W)`` that a network should see as well.
+    """Augmented versions of byte images ``(N, C, H, W)``, one of each.
 
     :param blend: whether some of the large colour images are mixed with another one.
     """
@@ -48,7 +48,7 @@ def augmented(images: Tensor, generator: torch.Generator, *, blend: bool = True)
 
 
 def can_be_cropped(images: Tensor) -> bool:
-    """Whether they are pictures with colours that are large enough."""
+    """Whether the images have three channels and are large enough to be cropped."""
     return images.shape[1] == 3 and min(images.shape[2:]) >= _CROPPED_FROM
 
 
@@ -78,7 +78,7 @@ def _blended(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _moved(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Images moved as one, edges repeated; not along an axis of few places."""
+    """All images shifted by the same offset, edges repeated; an axis of few pixels is not shifted."""
     most = [size // _SHIFT for size in images.shape[2:]]
     down, right = (int(torch.randint(-m, m + 1, (1,), generator=generator)) for m in most)
     rows = (torch.arange(images.shape[2]) + down).clamp(0, images.shape[2] - 1)

@@ -1,7 +1,8 @@
-"""How strongly a layer's weights are held where they were: chosen by cross validation.
+"""The damping of a layer's least-squares problem, chosen by cross validation.
 
-Few images say little about many inputs. What least squares makes of them then fits these images only;
-the other half of the images shows it. The damping that serves the other half best is taken.
+With few images and many inputs, undamped least squares overfits. The damping pulls the weights to
+their trained values. Weights are fitted to one half of the images with each of several dampings; the
+damping with the least error on the other half is taken.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from pyadmm.compression.post_training.moments import Folds, Moments
 from pyadmm.compression.post_training.problem import Problem, least_squares, make_problem
 
 SHARES = (1e-3, 1e-2, 1e-1, 0.5, 2.5)
-"""Of the mean input variance, which are tried."""
+"""Dampings that are tried, relative to the mean input variance."""
 _ENOUGH_SAMPLES = 64
-"""Per input: from so many on, the least damping is taken."""
+"""Samples per input from which on the least damping is taken."""
 _OUTPUTS = 64
-"""Outputs of a group that take part."""
+"""Outputs of a group on which the error is measured, at most."""
 _TOLERANCE = 1e-2
 _LEAST_VARIANCE = 1e-8
 _DOUBLE_UP_TO = 700
@@ -47,7 +48,7 @@ def problem_of(moments: Moments, dense: Tensor, share: float, bits: int) -> Prob
 
 
 def choose_damping(folds: Folds, dense: Tensor, kept: float) -> float:
-    """The share of :data:`SHARES` whose pruned weights serve the other half of the images best.
+    """The share of :data:`SHARES` whose pruned weights have the least error on the other half of the images.
 
     :param kept: share of the weights that stay.
     """

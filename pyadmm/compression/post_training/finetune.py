@@ -22,7 +22,7 @@ _BATCH = 25
 _BATCH_VALUES = 1 << 27
 """Of all layers' outputs in a batch."""
 _HELD_OUT = 8
-"""Every so many images one judges and is not learned from."""
+"""One image in this many is used for validation only."""
 _WEIGHT_STEP = 1e-3
 """Of a weight in one update, relative to the root mean square of its layer's."""
 _LEVEL_STEP = 0.01
@@ -46,9 +46,9 @@ def finetune(
 
     The loss is the Kullback-Leibler divergence of the dense network's classes from its own, and the
     mean over the layers of the squared error of their outputs, relative to the variance. No label is
-    used. Pruned weights stay pruned. Large colour images are cropped and blended, other images moved
-    by some pixels; colour images are mirrored. Every eighth image is not learned from: where the
-    divergence on these does not fall, ``network`` itself is given back.
+    used. Pruned weights stay pruned. Large colour images are cropped and blended, other images shifted
+    by some pixels; colour images are mirrored. Every eighth image is used for validation only: where
+    the divergence on these does not fall, ``network`` itself is returned.
 
     :param network: quantised, as :func:`~pyadmm.compression.post_training.pipeline.\
 compress_post_training` gives it.
@@ -80,7 +80,7 @@ compress_post_training` gives it.
 
 
 def _factor(step: int, steps: int) -> float:
-    """Of the learning rates: they grow at first, then fall as a cosine."""
+    """Factor of the learning rates: a linear warm-up, then a cosine."""
     return min(1, (step + 1) / _WARM_UP) * (1 + math.cos(math.pi * step / steps)) / 2
 
 
@@ -120,7 +120,7 @@ class _Store:
             raise PyadmmError(f"{self.path}: cannot be read ({error}); delete it") from error
 
     def save(self, epochs: int) -> None:
-        """Keep the state after so many epochs."""
+        """Keep the state after an epoch, with the number of finished epochs."""
         if self.path is None:
             return
         file = io.BytesIO()

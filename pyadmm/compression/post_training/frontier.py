@@ -1,4 +1,4 @@
-"""The maps between the layers already done and those to come, of all calibration images."""
+"""Feature maps between the solved layers and the others, of all calibration images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HALF_FROM = 1 << 24
 
 
 class Frontier:
-    """Maps of the dense network and of the compressed one, as far as later steps read them.
+    """Maps of the dense and of the compressed network that later steps still read.
 
     Codes are kept as whole numbers of 8 or 16 bits.
 
@@ -37,7 +37,7 @@ class Frontier:
         self.count = len(images)
 
     def batches(self, name: str) -> Iterator[slice]:
-        """Parts of the images that step ``name`` takes at once; they begin at even places."""
+        """Batches of the images for step ``name``; each begins at an even index."""
         largest = max(self.codes[s][0][0].numel() for s in self.sources[name])
         size = 2 * max(1, min(self.count, _BATCH_VALUES // largest) // 2)
         for start in range(0, self.count, size):
@@ -62,7 +62,7 @@ class Frontier:
 
     @torch.no_grad()
     def advance(self, dense: Step, compressed: Step) -> None:
-        """Put one step's outputs in the place of what only it has read."""
+        """Add the outputs of a step, and drop the maps that no other step reads."""
         name = compressed.name
         made: list[Tensor] = []
         codes: list[Tensor] = []
@@ -81,7 +81,7 @@ class Frontier:
 
 
 def _kept(values: Tensor, count: int) -> Tensor:
-    """Real maps as they are kept: in 16 bits where there are many."""
+    """Real maps in the type in which they are kept: 16 bits where they are large."""
     return values.half() if values[0].numel() * count >= _HALF_FROM else values
 
 

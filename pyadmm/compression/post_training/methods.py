@@ -53,8 +53,8 @@ def admm(problem: Problem) -> tuple[Levels, Trace]:
     """``W := (H + rho D)^-1 (H w* + rho D (Z - U))``, ``Z := project(W + U)``, ``U += W - Z``.
 
     ``D`` is the diagonal of ``H``, so that ``rho`` has no unit and inputs of any size count alike.
-    ``rho`` grows, ``U`` shrinks with it (it is the scaled dual); the feasible point of the least
-    objective is what comes out.
+    ``rho`` grows, and ``U``, the scaled dual, shrinks by the same factor. The result is the feasible
+    point with the least objective of all steps.
     """
     weights, diagonal = problem.target, problem.diagonal
     whole = torch.ones_like(weights, dtype=torch.bool)
@@ -105,7 +105,7 @@ def solve_admm(problem: Problem) -> Levels:
 
 
 def _support(problem: Problem, levels: Levels) -> Tensor:
-    """The non-zeros of ``levels``, and as many more as may be, those that promise most.
+    """The non-zeros of ``levels``, and the most useful other positions up to the allowed number.
 
     A weight that becomes non-zero lowers the objective by about ``gradient**2 / H_kk``.
     """

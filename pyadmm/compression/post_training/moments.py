@@ -33,7 +33,7 @@ class Moments:
     """Sums over samples of patches ``x`` ``(g, K)`` of one network and outputs ``y`` of another.
 
     ``y`` are a dense layer's outputs without bias, ``(g, O)``. The sums are of differences from
-    ``origin``, the means of the first samples: large means would cancel digits of float32.
+    ``origin``, the means of the first samples, because large means would cost precision in float32.
     """
 
     count: int
@@ -85,7 +85,7 @@ class Moments:
 
 @dataclass(eq=False)
 class Folds:
-    """Moments of two halves of the images: what one half suggests, the other one checks."""
+    """Moments of the two halves of the images, for cross validation."""
 
     first: Moments
     second: Moments
@@ -116,7 +116,7 @@ def samples_per_image(spec: LayerSpec, images: int) -> int:
 
 
 def patches(spec: LayerSpec, x: Tensor, positions: Tensor) -> Tensor:
-    """What the kernel sees at some output positions: ``(g, N * P, K)``.
+    """Input patches of the kernel at some output positions: ``(g, N * P, K)``.
 
     :param x: inputs ``(N, C, H, W)``, or ``(N, C)`` for a linear layer.
     :param positions: ``(P,)``, row-major places in the output map.

@@ -64,12 +64,12 @@ _BIAS_FRACTION_BITS = 6
 _VIEWS = 4
 _WIDENED_IMAGES = 1200
 _WIDENED_VALUES = 3 << 27
-"""Of the largest map of all images: 1.6 GB, and the dense network's maps are held beside it."""
+"""Values of the largest map of all images: 1.6 GB; the dense network's maps take as much again."""
 
 
 @dataclass(frozen=True)
 class LayerReport:
-    """What became of one layer.
+    """The result of one layer.
 
     :param error: squared error of its outputs, relative to their variance, before rounding them.
     """
@@ -118,12 +118,12 @@ class Calibration:
         return cls(network.fold_norms(), images)
 
     def widened(self, settings: PostTraining) -> Calibration:
-        """With other versions of the images, as many as ``settings`` say."""
+        """The calibration with as many versions of the images as ``settings`` say."""
         views = settings.views or self._views()
         return Calibration(self.network, widened(self.images, views, settings.seed))
 
     def _views(self) -> int:
-        """Crops of large pictures help; small images that are moved say nothing new."""
+        """The number of versions of each image: large pictures gain from crops, small ones do not."""
         if not can_be_cropped(self.images):
             return 1
         count = len(self.images)
@@ -133,7 +133,7 @@ class Calibration:
 
 @dataclass(frozen=True, eq=False)
 class Sensitivity:
-    """What the allocation of weights is decided by.
+    """How much pruning each layer, and each output of it, changes the network.
 
     :param curves: of the layers that may be pruned; none where no weight has to become 0.
     :param rows: per layer, how much each output matters, ``(g, 1, O/g)``, mean 1.
@@ -154,9 +154,9 @@ class Sensitivity:
 def measure_sensitivity(calibration: Calibration, settings: PostTraining) -> Sensitivity:
     """Prune every layer of the dense network alone, at each sparsity of the grid.
 
-    What that does to the network's classes is measured on images that the pruned weights were not
-    fitted to. The smallest layers stay dense. One pass forward and one backward, and as many ends of
-    passes forward as there are layers and sparsities.
+    The change of the network's class probabilities is measured on images to which the pruned weights
+    were not fitted. The smallest layers stay dense. It takes one pass forward, one backward, and for
+    each layer and sparsity the part of a pass that follows the layer.
     """
     network, images = calibration.network, calibration.images
     rows = _output_weights(calibration, settings.seed)
@@ -178,7 +178,7 @@ def measure_sensitivity(calibration: Calibration, settings: PostTraining) -> Sen
 
 
 def _output_weights(calibration: Calibration, seed: int) -> dict[str, Tensor]:
-    """How much each output of each layer matters; all alike where images are few for the classes."""
+    """The importance of each output of each layer; equal where there are few images per class."""
     network, images = calibration.network, calibration.images
     if show_classes(network, images):
         gradients = output_gradients(network, images, seed)

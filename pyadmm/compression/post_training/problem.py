@@ -1,12 +1,12 @@
-"""One layer's problem: weights at levels, few of them, whose outputs are close to the dense layer's.
+"""The problem of one layer: few weights, at levels, whose outputs are close to the dense layer's.
 
 With inputs ``X`` of the compressed network and outputs ``Y`` of the dense one,
 
-    minimise  sum_o r_o ||X w_o + b_o - y_o||^2   over w at levels, at most so many non-zeros, and b.
+    minimise  sum_o r_o ||X w_o + b_o - y_o||^2   over b and w: at levels, at most ``count`` non-zeros.
 
 The best bias for any ``w`` is ``mean(y) - mean(x) w``, so only centred second moments matter:
-``G = cov(x, x)``, ``C = cov(x, y)``. With the damping ``(w - w0)' L (w - w0)``, which keeps a weight
-that the calibration data say nothing about where it was trained, the problem is
+``G = cov(x, x)``, ``C = cov(x, y)``. The damping ``(w - w0)' L (w - w0)`` keeps weights near their
+trained values ``w0`` where the calibration data do not determine them. The problem then is
 ``(w - w*)' H (w - w*)`` with ``H = G + L``, ``w* = H^-1 (C + L w0)``.
 
 Tensors are ``(g, K, O)``: groups of a convolution, inputs of one group, outputs of one group.
@@ -238,7 +238,7 @@ def _sweep(problem: Problem, levels: Levels, mask: Tensor) -> Levels:
 
 
 def round_sequentially(problem: Problem, weights: Tensor, mask: Tensor, scales: Tensor) -> Levels:
-    """Second-order rounding (GPTQ): each input's error is made up for by the inputs behind it.
+    """Second-order rounding (GPTQ): each input's error is compensated by the inputs after it.
 
     ``weights`` that are not in ``mask`` become 0, with the same compensation.
     """

@@ -72,13 +72,13 @@ def output_gradients(network: Network, images: Tensor, seed: int) -> dict[str, T
 
 
 def show_classes(network: Network, images: Tensor) -> bool:
-    """Whether images are enough to say how much each output matters, by :func:`output_gradients`."""
+    """Whether there are enough images per class for :func:`output_gradients`."""
     classes = network(network.encode(images[:1])).shape[1]
     return bool(min(len(images), _IMAGES) >= _IMAGES_PER_CLASS * classes)
 
 
 def output_weights(gradients: Tensor, groups: int) -> Tensor:
-    """``r`` of a layer's problem, ``(g, 1, O/g)``, mean 1: how much each output matters.
+    """``r`` of a layer's problem, ``(g, 1, O/g)``, mean 1: the importance of each output.
 
     The square root tempers estimates from few images.
     """
@@ -96,7 +96,7 @@ def divergences(
     pruned: Callable[[str], Sequence[tuple[Tensor, Tensor]]],
     names: Sequence[str],
 ) -> dict[str, tuple[float, ...]]:
-    """What each layer alone does to the network's classes, for some of its pruned versions.
+    """How much each layer alone changes the network's classes, for some of its pruned versions.
 
     It is the mean Kullback-Leibler divergence of the network's classes from those with the layer's
     other weights. The maps in front of a layer are computed once for all its versions.
@@ -149,7 +149,7 @@ def _divergence(wanted: Tensor, found: Tensor) -> float:
 def layers_to_prune(weights: Mapping[str, int]) -> list[str]:
     """All layers but the smallest, which hold one per cent of the weights together.
 
-    What they would give is little, and the layers that hold few weights need them most.
+    Pruning the smallest layers would save little, and they are the most sensitive.
 
     :param weights: of each layer.
     """
@@ -174,7 +174,7 @@ class Curve:
     costs: tuple[float, ...]
 
     def at(self, sparsity: Sequence[float] | Array) -> Array:
-        """Costs in between: powers of the sparsity through the measured points."""
+        """Cost at any sparsity, interpolated between the measured points by powers of the sparsity."""
         wanted = np.log(np.maximum(sparsity, 1e-6))
         costs = np.log(np.maximum.accumulate(np.maximum(self.costs[1:], _LEAST_COST)))
         known = np.log(GRID[1:])
@@ -193,7 +193,7 @@ def allocate(
 ) -> dict[str, float]:
     """Each layer's sparsity, so that all together have ``zeros`` at the least total cost.
 
-    Every layer chooses by the same price of a weight, which is found by bisection. A layer with a
+    All layers have the same marginal cost per weight, which is found by bisection. A layer with a
     break-even ratio is dense or at least that sparse.
 
     :param curves: of the layers that may be pruned.
@@ -226,7 +226,7 @@ def _trimmed(
     wanted: float,
     break_even: Mapping[str, float],
 ) -> dict[str, float]:
-    """Give back what one step of the price took too much, by the layers that gain most from it."""
+    """Undo the excess zeros of the last bisection step, in the layers where a zero costs most."""
     surplus = sum(curves[n].weights * s for n, s in chosen.items()) - wanted
 
     def price(name: str) -> float:

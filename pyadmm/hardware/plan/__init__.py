@@ -1,4 +1,4 @@
-"""What an accelerator is: typed, validated facts that the back ends (HLS, RTL, driver) share.
+"""The plan of an accelerator: typed, validated facts that the back ends (HLS, RTL, driver) share.
 
 Everything here is plain data derived from shapes, number formats and a :class:`KernelConfig` per
 layer; :mod:`pyadmm.hardware.mapping` makes it from a model. The meaning of every figure is fixed by

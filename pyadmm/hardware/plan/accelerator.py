@@ -85,7 +85,7 @@ class AcceleratorPlan:
         return next(unit for unit in self.units if unit.node not in read)
 
     def readers(self, node: str) -> tuple[tuple[Unit, int], ...]:
-        """Who reads the frame of ``node``: stages, and which of their sources it is."""
+        """The stages that read the frame of ``node``, each with the index of that source."""
         return tuple(
             (unit, place)
             for unit in self.units

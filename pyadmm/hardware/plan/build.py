@@ -15,8 +15,8 @@ class BuildPlan:
     """Files of a build, not yet written: relative name to text or bytes.
 
     :param files: everything that decides the hardware and its testbench.
-    :param data: what is loaded at run time (weight images): no part of :attr:`digest`, since
-        another model of the same shapes runs on the same hardware.
+    :param data: files that are loaded at run time (weight images). They are no part of :attr:`digest`,
+        because another model of the same shapes runs on the same hardware.
     """
 
     files: Mapping[str, str | bytes]

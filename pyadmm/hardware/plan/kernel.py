@@ -26,7 +26,7 @@ def free_shifts(acc_bits: int, shift: int) -> tuple[int, int]:
     """The requantising shifts around ``shift`` that cost no hardware beyond that of one shift.
 
     ``mult`` is shifted left once for all lanes instead, as far as the second operand of a DSP block
-    has room for it (25 bits beside accumulators of up to 18, else 18).
+    has room for it (25 bits with accumulators of up to 18 bits, otherwise 18).
 
     >>> free_shifts(12, 20), free_shifts(12, 1), free_shifts(20, 20)
     ((16, 24), (1, 9), (20, 21))

@@ -38,7 +38,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Constants:
-    """What a plan knows of weights that are part of the hardware (family ``unrolled``).
+    """Facts of weights that are part of the hardware (family ``unrolled``).
 
     :param digest: SHA-256 of codes, biases and scales: no other weights run on this hardware.
     :param channels: input channels with any weight: row words fetched per row of the map.
