@@ -12,7 +12,7 @@ is brought there (``float_val_loss``), of the training images at its levels (``t
 training images that no variant has trained on (``spare_loss``; only the dense network has seen
 them), where ``--images`` leaves some. Every finished run is a JSON file, and every phase is
 checkpointed, so an interrupted command goes on, and commands for different seeds may run side by
-side in one folder.
+side in one folder. At its end the command prints means and paired differences of all finished runs.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ import argparse
 import csv
 import io
 import json
-import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,8 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from experiments.admm_table import ABLATION, by_variant, means_table, pairs_table
+from experiments.admm_variants import SUBJECTS, VARIANTS, settings_of
 from experiments.lenet5_records import parse_seeds
 from pyadmm import container, zoo
 from pyadmm.compression.byte_budget import smallest
@@ -52,170 +53,16 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic
 from pyadmm.datasets import cifar10, mnist
 from pyadmm.network.graph import Network
-from pyadmm.settings import CompressSettings, override, preset
+from pyadmm.settings import CompressSettings
 from pyadmm.training.data import Data, Images
 from pyadmm.training.distillation import Teacher
 from pyadmm.training.seeds import seed_of
 
-RESULTS = Path(__file__).parent / "results" / "admm_ablation.csv"
 COLUMNS = (
     "network", "ratio", "weight_bits", "variant", "seed", "epochs", "cpu_minutes", "train_loss",
     "val_loss", "val_accuracy", "test_accuracy", "nnz", "bytes", "primal", "dual", "spare_loss",
     "float_val_loss", "float_val_accuracy",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A network, and how long it is trained.
-
-    :param base: what all variants share.
-    :param bits: of weights, by pruning ratio.
-    :param pruning: epochs; those of variants that retrain in floats are a part of them.
-    :param levels: epochs at levels.
-    :param spare: at most so many images that nothing has trained on are looked at.
-    """
-
-    base: CompressSettings
-    shape: tuple[int, int, int]
-    bits: Mapping[float, int]
-    pruning: int
-    levels: int
-    spare: int
-
-
-_LENET5 = Subject(
-    override(
-        preset("quick"),
-        {
-            "adapt": [],
-            "continuous": {"epochs": 10, "growth": 1.08},
-            "quantize": {"epochs": 4},
-            "sparse": True,
-        },
-        "ablation",
-    ),
-    (1, 28, 28),
-    {85.0: 4, 110.0: 3, 300.0: 4},
-    10,
-    4,
-    55_000,
-)
-_VARIED = {"shift_pixels": 4, "flip": True}
-_RESNET20 = Subject(
-    override(
-        preset("quick"),
-        {
-            "adapt": [],
-            "activation_bits": 8,
-            "filters_kept": 1,
-            "neurons_kept": 1,
-            "input": {"bits": 8, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
-            "admm": {"first_ratio": 2, "lr": 1e-3, **_VARIED},
-            "continuous": {"epochs": 5, "updates": 2, "rho": 100},
-            "quantize_norms": {"epochs": 1, "lr": 1e-3, **_VARIED},
-            "quantize": {"epochs": 0},
-            "sparse": True,
-        },
-        "ablation",
-    ),
-    (3, 32, 32),
-    {10.0: 4, 16.0: 4},
-    5,
-    1,
-    5_000,
-)
-SUBJECTS = {"lenet5": _LENET5, "resnet20": _RESNET20}
-_NO_PENALTY = 1e-9
-
-
-def _rounds(subject: Subject) -> dict[str, Any]:
-    """The rounds that ``quick`` had in version 0.1: an iteration and an epoch of retraining each."""
-    rounds = subject.pruning // 2 - 1
-    return {
-        "continuous": {"epochs": 0},
-        "admm": {
-            "rounds": rounds,
-            "iterations": 1,
-            "retrain_epochs": 1,
-            "curvature": 0.0,
-            "lr": 1e-3,
-        },
-        "retrain": {"epochs": subject.pruning - 2 * rounds},
-        "quantize": {"epochs": subject.base.quantize.epochs, "lr": 1e-3},
-    }
-
-
-def _paper(subject: Subject) -> dict[str, Any]:
-    """ADMM-NN: of the epochs of pruning some are iterations, and so is the first at levels."""
-    iterations = subject.pruning // 2 - 1
-    return {
-        "continuous": {"epochs": 0},
-        "filters_kept": 1.0,
-        "neurons_kept": 1.0,
-        "admm": {"rounds": 1, "iterations": iterations, "retrain_epochs": 0, "curvature": 0.0,
-                 "rho": 3e-3, "growth": 1.3, "joint": False, "level_iterations": 1, "lr": 1e-3},
-        "retrain": {"epochs": subject.pruning - iterations},
-        "quantize": {"epochs": max(0, subject.base.quantize.epochs - 1), "lr": 1e-3},
-        "quantize_norms": {"epochs": max(0, subject.base.quantize_norms.epochs - 1)},
-    }  # fmt: skip
-
-
-def _two_phases(subject: Subject) -> dict[str, Any]:
-    """Pruning ends early, and a retraining with a learning rate of its own follows."""
-    epochs = round(0.6 * subject.pruning)
-    return {"continuous": {"epochs": epochs}, "retrain": {"epochs": subject.pruning - epochs}}
-
-
-VARIANTS: dict[str, tuple[str, Callable[[Subject], Mapping[str, Any]]]] = {
-    "ours": ("one uninterrupted ADMM in the metric of the loss", lambda _: {}),
-    "ours, rho 0": (
-        "the same without the penalty",
-        lambda _: {"continuous": {"rho": _NO_PENALTY}},
-    ),
-    "gradual, metric": (
-        "gradual pruning in the metric of the loss: no penalty, what is pruned stays pruned",
-        lambda _: {"continuous": {"rho": _NO_PENALTY, "slack": 1.0}},
-    ),
-    "gradual": (
-        "gradual magnitude pruning: no penalty, what is pruned stays pruned, plain magnitudes",
-        lambda _: {
-            "continuous": {"rho": _NO_PENALTY, "slack": 1.0},
-            "admm": {"curvature": 0.0},
-        },
-    ),
-    "rounds": ("the rounds of the preset quick of 0.1, as many as the epochs allow", _rounds),
-    "paper": ("ADMM-NN: iterations on all channels, retraining, ADMM to levels", _paper),
-    "ours, Euclidean": (
-        "ours with plain magnitudes in the Z-step",
-        lambda _: {"admm": {"curvature": 0.0}},
-    ),
-    "ours, all pulled": (
-        "ours with the penalty on the weights in Z as well",
-        lambda _: {"continuous": {"follow": False}},
-    ),
-    "ours, two updates": (
-        "ours with two Z- and U-steps an epoch instead of eight",
-        lambda _: {"continuous": {"updates": 2}},
-    ),
-    "ours, two phases": ("ours, then a retraining that starts anew", _two_phases),
-}
-"""Name -> what it is, and what it changes in what all share."""
-
-
-def settings_of(network: str, variant: str, ratio: float, seed: int) -> CompressSettings:
-    """The settings of one run.
-
-    :raises PyadmmError: for an unknown variant.
-    """
-    if variant not in VARIANTS:
-        raise PyadmmError(
-            f"ablation: variant {variant!r} is unknown; choose from: {'; '.join(VARIANTS)}"
-        )
-    subject = SUBJECTS[network]
-    changed = override(subject.base, VARIANTS[variant][1](subject), f"ablation, {variant}")
-    bits = subject.bits.get(ratio, 4)
-    return replace(changed, pruning_ratio=ratio, weight_bits=bits, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -349,13 +196,10 @@ def read_test(network: str, folder: Path, images: NDArray[Any], labels: NDArray[
             write_atomic(path, (json.dumps(row, indent=1) + "\n").encode())
 
 
-def collected(folder: Path) -> list[dict[str, Any]]:
-    """All finished runs of the folder, by ratio, variant and seed."""
-    rows = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
-    order = list(VARIANTS)
-    return sorted(
-        rows, key=lambda r: (r["network"], r["ratio"], order.index(r["variant"]), r["seed"])
-    )
+def collected(folder: Path) -> list[Mapping[str, Any]]:
+    """All finished runs of the folder, by network, ratio, variant and seed."""
+    rows = (json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json"))
+    return [row for group in by_variant(rows).values() for row in group]
 
 
 def write_csv(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
@@ -401,46 +245,6 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     write_atomic(path, text.getvalue())
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Means and standard errors over the seeds, as Markdown."""
-    lines = [
-        "| network, ratio | variant | seeds | val. cross-entropy | val. accuracy, % | spare loss | "
-        "train loss | test, % | bytes | primal, dual | CPU min |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    groups: dict[tuple[str, float, str], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault((row["network"], row["ratio"], row["variant"]), []).append(row)
-    for (network, ratio, variant), group in groups.items():
-        cells = [
-            _mean(group, "val_loss", 4),
-            _mean(group, "val_accuracy", 2, 100),
-            _mean(group, "spare_loss", 4),
-            _mean(group, "train_loss", 4),
-            _mean(group, "test_accuracy", 2, 100),
-            _mean(group, "bytes", 0),
-            f"{_mean(group, 'primal', 3)}, {_mean(group, 'dual', 3)}",
-            _mean(group, "cpu_minutes", 2),
-        ]
-        lines.append(f"| {network}, {ratio:g}x | {variant} | {len(group)} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _mean(rows: Sequence[Mapping[str, Any]], column: str, digits: int, unit: float = 1) -> str:
-    """Mean, and its standard error where there are several rows; empty where there is no value.
-
-    >>> _mean([{"x": 1.0}, {"x": 3.0}], "x", 1)
-    '2.0 ± 1.0'
-    """
-    values = [unit * row[column] for row in rows if row[column] is not None]
-    if not values:
-        return ""
-    mean = f"{statistics.mean(values):.{digits}f}"
-    if len(values) == 1:
-        return mean
-    return f"{mean} ± {statistics.stdev(values) / len(values) ** 0.5:.{digits}f}"
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; exit status 2 and one line for what cannot be done."""
     parser = argparse.ArgumentParser(
@@ -460,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--weights", type=Path, help="of the dense network, if not to be trained")
     parser.add_argument("--out", type=Path, default=Path("runs/admm_ablation"))
-    parser.add_argument("--csv", type=Path, default=RESULTS, help="(%(default)s)")
+    parser.add_argument("--csv", type=Path, default=ABLATION, help="(%(default)s)")
     parser.add_argument("--plot", type=Path, help="write an SVG of the residuals to this file")
     parser.add_argument("--data-dir", type=Path, help="folder with the data set")
     parser.add_argument("--test", action="store_true", help="read the test set for finished runs")
@@ -504,7 +308,7 @@ def _execute(options: argparse.Namespace) -> None:
     write_residuals(rows, options.csv.with_name(f"{options.csv.stem}_residuals.csv"))
     if options.plot:
         plot([row for row in rows if row["network"] == network], options.plot)
-    print(table(rows))
+    print(means_table(rows), pairs_table(rows), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from typing import Any
 
 import torch
 
-from experiments.admm_ablation import SUBJECTS, Materials, cross_entropy
+from experiments.admm_ablation import Materials, cross_entropy
+from experiments.admm_variants import SUBJECTS
 from pyadmm.admm.balanced import BalancedPattern
 from pyadmm.compression.byte_budget import smallest
 from pyadmm.compression.lockstep import fewest_steps

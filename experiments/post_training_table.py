@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from experiments.page_tables import read, write_tables
 from experiments.post_training import METHODS, OUT, SPARSITIES, SUBJECTS
-from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic
 from pyadmm.network.graph import Network
 from pyadmm.network.onnx_import import import_onnx
@@ -48,12 +48,6 @@ TARGETS = {"resnet8": 85.0, "ds_cnn": 90.0, "vww_mobilenet_v1_025_96": 80.0}
 """Accuracies that MLPerf Tiny's closed division asks for, per cent."""
 
 Row = Mapping[str, str]
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file."""
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def loss_table(rows: Sequence[Row]) -> str:
@@ -163,20 +157,6 @@ def conditions_table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def with_tables(text: str, tables: Mapping[str, str]) -> str:
-    """``text`` with other contents between ``<!-- NAME -->`` and ``<!-- end of NAME -->``.
-
-    :raises PyadmmError: where a mark is missing.
-    """
-    for name, table in tables.items():
-        first, last = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
-        if text.count(first) != 1 or text.count(last) != 1:
-            raise PyadmmError(f"{DOCS}: must have the marks {first.strip()} and {last} once each")
-        before, rest = text.split(first)
-        text = f"{before}{first}\n{table}\n\n{last}{rest.split(last)[1]}"
-    return text
-
-
 def tables(rows: Sequence[Row], sizes: Sequence[Row]) -> dict[str, str]:
     """All tables of the page, by the name of their marks."""
     return {
@@ -231,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         writer.writerows(measure_sizes(options.data_dir))
         write_atomic(SIZES, text.getvalue())
     made = tables(read(OUT), read(SIZES))
-    write_atomic(DOCS, with_tables(DOCS.read_text(encoding="utf-8"), made))
+    write_tables(DOCS, made)
     return 0
 
 

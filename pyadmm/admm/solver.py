@@ -72,6 +72,7 @@ class Admm:
         limits only where they are allows; :meth:`pull` then moves all other weights alone.
     :param balance: above 1, ``rho`` grows (shrinks) by this factor where the primal residual is
         more than ten times the dual one (or the other way round; Boyd et al., section 3.4.1).
+    :param memory: share of ``U`` that a U-step keeps; 0 leaves a penalty without multipliers.
 
     >>> w = nn.Parameter(torch.tensor([3.0, 1.0]))
     >>> admm = Admm([w], [lambda v: Kept.of(v * torch.tensor([1.0, 0.0]))], rho=0.5)
@@ -88,6 +89,7 @@ class Admm:
         *,
         relaxation: float = 1.0,
         balance: float = 1.0,
+        memory: float = 1.0,
         follow: bool = False,
     ) -> None:
         self.weights = list(weights)
@@ -96,6 +98,7 @@ class Admm:
         self.growth = growth
         self.relaxation = relaxation
         self.balance = balance
+        self.memory = memory
         self.follow = follow
         self.z = [project(w.detach()) for project, w in zip(projections, weights, strict=True)]
         self.u = [torch.zeros(w.shape, dtype=w.dtype, device=w.device) for w in self.weights]
@@ -160,7 +163,7 @@ class Admm:
             kept = project(v)
             parts = zip(pieces(w), pieces(v), kept.parts(), self.z[i].parts(), strict=True)
             for w_part, v_part, z, before in parts:
-                v_part.sub_(z).div_(self.growth)
+                v_part.sub_(z).div_(self.growth).mul_(self.memory)
                 dual += _squares(before.sub_(z))
                 primal += _squares(z.sub_(w_part))
                 size += _squares(w_part)

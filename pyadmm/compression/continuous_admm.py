@@ -147,6 +147,7 @@ class _Run:
             settings.continuous.rho,
             relaxation=self.tightening.relaxation,
             balance=self.tightening.balance,
+            memory=self.tightening.memory,
             follow=self.tightening.follow,
         )
 

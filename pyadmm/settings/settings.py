@@ -282,6 +282,8 @@ class ContinuousSettings:
     :param follow: until levels count, the non-zeros of ``Z`` follow ``W`` between Z-steps, so that
         the penalty acts on the other weights alone and does not hold these back.
     :param balance: factor by which ``rho`` follows the ratio of the residuals; 1 keeps ``rho``.
+    :param memory: share of ``U`` that a Z- and U-step keeps: 1 is ADMM, 0 a penalty without
+        multipliers.
     """
 
     epochs: int = 0
@@ -293,6 +295,7 @@ class ContinuousSettings:
     slack: float = 3.0
     relaxation: float = 1.0
     balance: float = 1.0
+    memory: float = 1.0
     follow: bool = True
 
     def __post_init__(self) -> None:
@@ -306,6 +309,7 @@ class ContinuousSettings:
         _require(self.slack >= 1, f"{where}: slack must be at least 1, not {self.slack}")
         _require(1 <= self.relaxation < 2, f"{where}: relaxation must be at least 1, below 2")
         _require(self.balance >= 1, f"{where}: balance must be at least 1, not {self.balance}")
+        _require(0 <= self.memory <= 1, f"{where}: memory must be 0 to 1, not {self.memory}")
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,19 @@ def test_what_follows_is_not_pulled() -> None:
     assert torch.allclose(w.detach()[2:], torch.tensor([1.5 - 0.5 * 0.7, 1.1 - 0.1 * 0.7]) / 1.7)
 
 
+def test_a_share_of_the_multipliers_is_kept() -> None:
+    """Without memory the penalty draws to ``Z`` alone."""
+    for memory in (1.0, 0.25, 0.0):
+        w = nn.Parameter(torch.tensor([3.0, -2.0, 0.5, 0.1]))
+        admm = Admm([w], [lambda v: keep_largest(v, 2)], rho=0.7, memory=memory)
+        admm.z_and_u_step()
+        assert torch.allclose(admm.u[0], memory * torch.tensor([0.0, 0.0, 0.5, 0.1]))
+        w.data += 1.0
+        admm.z_and_u_step()
+        rest = memory * (torch.tensor([1.5, 1.1]) + memory * torch.tensor([0.5, 0.1]))
+        assert torch.allclose(admm.u[0][2:], rest)
+
+
 def test_gradient_steps_and_pulls_reach_the_known_optimum() -> None:
     """W-steps that are not exact, as in training; least squares with two weights at most."""
     goal = torch.tensor([2.0, -1.0, 0.3, 0.2])

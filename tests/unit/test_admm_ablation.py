@@ -1,12 +1,16 @@
-"""The ablation of ADMM: what its variants have in common, and its table."""
+"""The ablation of ADMM: what its variants have in common, its means and its pairs."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from experiments.admm_ablation import SUBJECTS, VARIANTS, plot, settings_of, table, write_residuals
+from experiments.admm_ablation import plot, write_residuals
+from experiments.admm_table import DOCS, ablation_rows, means_table, numbers, pairs_table, tables
+from experiments.admm_variants import SUBJECTS, VARIANTS, settings_of
+from experiments.page_tables import with_tables
 from pyadmm.core.errors import PyadmmError
 from pyadmm.flow.estimate import epochs_of
 
@@ -49,19 +53,60 @@ def test_residuals_are_written_and_plotted(tmp_path: Path) -> None:
     assert "primal" in (tmp_path / "r.svg").read_text()
 
 
-def test_the_table_has_means_and_standard_errors() -> None:
-    row = {
+def row(**changed: Any) -> dict[str, Any]:
+    return {
         "network": "lenet5",
         "ratio": 110.0,
+        "weight_bits": 3,
         "variant": "ours",
+        "seed": 0,
+        "val_loss": 0.03,
         "val_accuracy": 0.99,
         "spare_loss": None,
         "train_loss": 0.02,
         "test_accuracy": None,
         "bytes": 3000,
-        "primal": 1e-3,
-        "dual": 1e-4,
         "cpu_minutes": 0.5,
+        **changed,
     }
-    text = table([{**row, "val_loss": 0.03}, {**row, "val_loss": 0.05}])
-    assert text.splitlines()[-1].startswith("| lenet5, 110x | ours | 2 | 0.0400 ± 0.0100 | 99.00 ")
+
+
+def test_means_have_standard_errors() -> None:
+    rows = [row(seed=1, val_loss=0.05), row(), row(variant="rounds", bytes=3100)]
+    assert means_table(rows).splitlines()[2:] == [
+        "| lenet5, 110x, 3 | one continuous run of ADMM | 2 | 0.0400 ± 0.0100 | 99.00 ± 0.00 | | "
+        "0.0200 ± 0.0000 | | 3,000 ± 0 | 0.50 ± 0.00 |",
+        "| | the rounds that `quick` had in version 0.1 | 1 | 0.0300 | 99.00 | | 0.0200 | | 3,100 | "
+        "0.50 |",
+    ]
+
+
+def test_pairs_are_of_the_same_seed() -> None:
+    """Seeds that one of the two has not are left out; the differences have the mean 0.02."""
+    rows = [
+        row(seed=0),
+        row(seed=1, val_loss=0.05, val_accuracy=0.98),
+        row(seed=2),
+        row(variant="rounds", seed=1, val_loss=0.02, val_accuracy=0.99),
+        row(variant="rounds", seed=0, val_loss=0.02, val_accuracy=0.99),
+        row(variant="rounds", seed=3),
+        row(variant="gradual", seed=7),
+    ]
+    assert pairs_table(rows).splitlines()[2:] == [
+        "| lenet5, 110x | the rounds that `quick` had in version 0.1 | 2 | +0.0200 ± 0.0100 | | "
+        "−0.50 ± 0.50 | |"
+    ]
+
+
+def test_a_row_of_the_file_has_numbers() -> None:
+    assert numbers({"variant": "ours", "seed": "3", "test_accuracy": ""}) == {
+        "variant": "ours",
+        "seed": 3.0,
+        "test_accuracy": None,
+    }
+
+
+def test_the_page_has_the_tables_of_the_rows() -> None:
+    made = with_tables(DOCS, tables(ablation_rows()))
+    text = DOCS.read_text(encoding="utf-8")
+    assert made == text, "run python -m experiments.admm_table"

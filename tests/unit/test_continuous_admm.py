@@ -131,6 +131,7 @@ def test_every_ingredient_changes_the_result() -> None:
         _settings(follow=False),
         _settings(rho=1e-9),
         _settings(growth=1.1),
+        _settings(memory=0.5),
         replace(base, admm=replace(base.admm, curvature=0.0)),
         replace(base, admm=replace(base.admm, crowding=0.5)),
     ]

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import gzip
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from experiments.page_tables import read, with_tables
 from experiments.post_training import FIELDS, OUT
 from experiments.post_training_table import (
     DOCS,
     SIZES,
     loss_table,
     packed_bytes,
-    read,
     size_table,
     tables,
     targets_table,
-    with_tables,
 )
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model import InputSpec
@@ -28,8 +28,8 @@ from pyadmm.network.trace import trace
 
 
 def test_the_page_has_the_tables_of_the_rows() -> None:
+    made = with_tables(DOCS, tables(read(OUT), read(SIZES)))
     text = DOCS.read_text(encoding="utf-8")
-    made = with_tables(text, tables(read(OUT), read(SIZES)))
     assert made == text, "run python -m experiments.post_training_table"
 
 
@@ -78,6 +78,8 @@ def test_packed_bytes_are_those_of_weights_scales_and_biases() -> None:
     assert packed_bytes(network) == (4 * 10, len(gzip.compress(data, 9, mtime=0)))
 
 
-def test_a_page_without_marks_is_refused() -> None:
+def test_a_page_without_marks_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("no marks", encoding="utf-8")
     with pytest.raises(PyadmmError, match="marks"):
-        with_tables("no marks", {"losses": "| a |"})
+        with_tables(page, {"losses": "| a |"})
