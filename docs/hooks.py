@@ -5,14 +5,17 @@ A page holds one of :data:`MARKS` where such a part belongs.
 
 from __future__ import annotations
 
+import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pyadmm.breakeven.store import SHIPPED_FILE
 from pyadmm.cli.main import COMMANDS, command, usage
 
+_FAMILIES = Path(__file__).parents[1] / "experiments" / "results" / "breakeven.csv"
 _ROLE = re.compile(r":(?:mod|class|meth|func|attr|data|exc):<code>(?:~[\w.]*\.)?([^<]*)</code>")
 
 
@@ -56,9 +59,35 @@ def breakeven_records(lines: Iterable[str] | None = None) -> str:
     return _table(["layer", "weight / activation bits", "weights", *boards], rows)
 
 
+def breakeven_families(rows: Iterable[Mapping[str, str]] | None = None) -> str:
+    """A table of the measured kernel families: a row for a board and a layer."""
+    if rows is None:
+        with _FAMILIES.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    measured: dict[tuple[str, str], dict[str, Mapping[str, str]]] = {}
+    for row in rows:
+        measured.setdefault((row["board"], row["layer"]), {})[row["family"]] = row
+    lines = []
+    for key, found in sorted(measured.items(), key=lambda item: (item[0][0] != "pynq-z2", item[0])):
+        families = ("sparse", "balanced", "shared")
+        ratios = [_ratio(found[name]) if name in found else "–" for name in families]
+        best = next(found[name] for name in ("shared", "balanced", "sparse") if name in found)
+        dense = f"{best['dense_rows']} × {best['dense_groups']}, {int(best['dense_lut']):,}"
+        shown = (best[f"speedup_{portion}"] for portion in (50, 70, 80, 90))
+        speedups = " / ".join(f"{float(text):.2f}" if text else "–" for text in shown)
+        lines.append([*key, dense, *ratios, speedups])
+    head = ["board", "layer", "dense kernel: rows × groups, LUTs", "unstructured", "windows"]
+    return _table([*head, "shared", "speedup at 50 / 70 / 80 / 90 % pruned"], lines)
+
+
+def _ratio(row: Mapping[str, str]) -> str:
+    return f"{float(row['ratio']):.2f}×" if row["ratio"] else "none"
+
+
 MARKS: dict[str, Callable[[], str]] = {
     "<!-- commands -->": commands,
     "<!-- break-even records -->": breakeven_records,
+    "<!-- break-even families -->": breakeven_families,
 }
 """The mark of each generated part and the function that makes its Markdown."""
 

@@ -1,7 +1,12 @@
 """``python -m experiments.breakeven_families``: break-even of every layer for every kernel family.
 
-Rows go to ``experiments/results/breakeven.csv`` one by one, so an interrupted command has kept what
-it measured; records that are at hand (``pyadmm/breakeven/store.py``) are not measured again.
+``experiments/breakeven_kernels.csv`` says what is compared: a line for a board, a layer and a family,
+with the dense kernel (rows x groups) and the kernels that compete with it (rows x groups x places of
+a window; for the unstructured family x bits of an index). A search over all kernels of all these
+layers would take days; ``pyadmm breakeven --family`` searches for one layer.
+
+Rows go to ``experiments/results/breakeven.csv`` one by one. A line that has a row there is not
+measured again, so an interrupted command goes on; ``--again`` measures it.
 """
 
 from __future__ import annotations
@@ -13,21 +18,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from pyadmm.breakeven import (
     BreakEven,
+    CurvePoint,
     KernelPoint,
     LayerCase,
-    Measurements,
-    NotMeasured,
     OpenFlow,
     Settings,
     break_even,
     layer_case,
-    measurements,
-    model_cases,
-    model_names,
 )
 from pyadmm.breakeven.kernels import kernel_stage
 from pyadmm.breakeven.measure import Measure, Measured, rounded_capacity
@@ -40,6 +41,9 @@ from pyadmm.hardware.plan import KernelConfig, StagePlan, index_width
 from pyadmm.model.types import Resources
 from pyadmm.report.reference import literature_ratios
 
+KERNELS = Path(__file__).with_name("breakeven_kernels.csv")
+RESULTS = Path(__file__).parent / "results" / "breakeven.csv"
+_COLUMNS = ("board", "layer", "family", "dense", "kernels")
 PORTIONS = (0.5, 0.7, 0.8, 0.9)
 _AREA = ("lut", "ff", "bram18")
 FIELDS = (
@@ -58,15 +62,59 @@ _MODEL_ERROR, _LANES_ERROR = 1.3, 1.05
 group, and with more, which the model describes better."""
 
 
-def named(case: LayerCase, kernels: Sequence[str]) -> list[KernelConfig]:
-    """Balanced kernels by rows, groups and window, such as ``1x9x1``."""
+@dataclass(frozen=True)
+class Comparison:
+    """One line of the table of kernels: what is compared.
+
+    :param dense: tile rows and groups of the dense kernel, such as ``1x9``.
+    :param kernels: tile rows, groups and window of the kernels that compete with it, such as
+        ``1x9x1``; of unstructured ones the bits of an index come last. None: :func:`candidates`.
+    """
+
+    board: str
+    layer: str
+    family: PrunedFamily
+    dense: str
+    kernels: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What a row of the results belongs to."""
+        return self.board, self.layer, self.family
+
+
+def comparisons(path: Path) -> list[Comparison]:
+    """The lines of the table of kernels at ``path``.
+
+    :raises PyadmmError: where the table has no such columns, or a family is unknown.
+    """
+    found = []
+    with path.open(encoding="utf-8", newline="") as stream:
+        for line in csv.DictReader(stream):
+            try:
+                board, layer, family, dense, kernels = (line[name] for name in _COLUMNS)
+            except KeyError as error:
+                raise PyadmmError(f"{path}: must have the column {error}") from error
+            if family not in get_args(PrunedFamily):
+                raise PyadmmError(f"{path}: {layer} has the unknown family {family!r}")
+            found.append(
+                Comparison(board, layer, cast(PrunedFamily, family), dense, tuple(kernels.split()))
+            )
+    return found
+
+
+def named(case: LayerCase, family: str, kernels: Sequence[str]) -> list[KernelConfig]:
+    """Kernels by rows, groups and window (bits of an index: unstructured), such as ``1x9x1``."""
     channels, *size = case.spec.input_shape
     channels = channels if case.resident else case.spec.kernel_channels
     found = []
     for kernel in kernels:
-        rows, groups, window = map(int, kernel.split("x"))
-        bits = index_width(-(-channels // window) if size == [1, 1] else channels)
-        found.append(KernelConfig("balanced", rows, groups, bits, window=window))
+        rows, groups, last = map(int, kernel.split("x"))
+        if family == "sparse":
+            found.append(KernelConfig("sparse", rows, groups, last))
+            continue
+        bits = index_width(-(-channels // last) if size == [1, 1] else channels)
+        found.append(KernelConfig("balanced", rows, groups, bits, window=last))
     return found
 
 
@@ -142,29 +190,34 @@ class WithinArea:
         return found
 
 
-def measured_like(
-    case: LayerCase, board: Board, family: PrunedFamily, kernels: Sequence[str], measure: Measure
-) -> Measurements:
-    """The break-even against one dense kernel.
+def measured_like(case: LayerCase, board: Board, what: Comparison, measure: Measure) -> BreakEven:
+    """The break-even against one dense kernel, every pruned portion on its fastest kernel.
 
-    :param kernels: tile rows and groups of the dense kernel, such as ``1x9``, and which balanced
-        kernels to try (:func:`named`); none: :func:`candidates`.
+    :raises PyadmmError: where the family has no kernel for the layer.
     """
-    rows, groups = map(int, kernels[0].split("x"))
+    rows, groups = map(int, what.dense.split("x"))
     config = KernelConfig("dense", rows, groups)
     slots = -(-case.spec.outputs // groups) if case.resident else 2
     stage = kernel_stage(case, config, slots * (case.spec.weights // case.spec.outputs))
-    try:
-        limit = measure(
-            [replace(stage, entry_capacity=rounded_capacity(stage.entry_capacity))], board
-        )
-        measure = WithinArea(measure, limit[0].resources)
-        given = named(case, kernels[1:])
-        chosen = [config, *given] if given else candidates(case, config, family)
-        record = break_even(case, board, measure, settings_of(case), chosen, family=family)
-    except PyadmmError as error:
-        return Measurements((), (), (NotMeasured(case.label, board.name, str(error)),))
-    return Measurements((record,), ("measured",))
+    stage = replace(stage, entry_capacity=rounded_capacity(stage.entry_capacity))
+    measure = WithinArea(measure, measure([stage], board)[0].resources)
+    kernels = named(case, what.family, what.kernels)
+    chosen = [[config, k] for k in kernels] or [candidates(case, config, what.family)]
+    settings = settings_of(case)
+    return best_of(
+        [break_even(case, board, measure, settings, c, family=what.family) for c in chosen]
+    )
+
+
+def best_of(records: Sequence[BreakEven]) -> BreakEven:
+    """One record of several against the same dense kernel: the fastest kernel at every portion."""
+    points: dict[float, CurvePoint] = {}
+    for point in (point for record in records for point in record.curve):
+        best = points.get(point.pruned)
+        if best is None or (point.speedup or 0) > (best.speedup or 0):
+            points[point.pruned] = point
+    ratio = min((r.ratio for r in records if r.ratio is not None), default=None)
+    return replace(records[0], ratio=ratio, curve=tuple(points[p] for p in sorted(points)))
 
 
 def settings_of(case: LayerCase) -> Settings:
@@ -174,8 +227,10 @@ def settings_of(case: LayerCase) -> Settings:
 
 
 def row_of(record: BreakEven) -> dict[str, Any]:
-    """One line: the dense kernel, and the kernel at the least pruned portion that one fits at."""
-    point = next((p.sparse for p in record.curve if p.sparse is not None), None)
+    """One line: the dense kernel, and the kernel at the crossing, else the first that fits."""
+    fitting = [point for point in record.curve if point.sparse is not None]
+    winning = [point for point in fitting if (point.speedup or 0) >= 1]
+    point = next((p.sparse for p in [*winning, *fitting]), None)
     row: dict[str, Any] = {
         "board": record.board,
         "layer": record.layer,
@@ -212,18 +267,22 @@ def _kernel(point: KernelPoint, prefix: str) -> dict[str, Any]:
     }
 
 
-def gap_row(gap: NotMeasured, family: str) -> dict[str, Any]:
+def gap_row(what: Comparison, reason: str) -> dict[str, Any]:
     """The line of a layer without a result."""
-    return {"board": gap.board, "layer": gap.layer, "family": family, "reason": gap.reason}
+    return {"board": what.board, "layer": what.layer, "family": what.family, "reason": reason}
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The rows of the table of results at ``path``; none where there is no table yet."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
 
 
 def store(path: Path, row: dict[str, Any]) -> None:
     """Put ``row`` into the table at ``path``, in place of one of the same layer and family."""
-    rows: list[dict[str, Any]] = []
-    if path.exists():
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-    rows = [old for old in rows if any(old[name] != row[name] for name in _KEY)]
+    rows = [old for old in rows_of(path) if any(old[name] != row[name] for name in _KEY)]
     text = io.StringIO()
     writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
     writer.writeheader()
@@ -233,49 +292,47 @@ def store(path: Path, row: dict[str, Any]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0; 1 where a layer has no result; 2 and one line for what cannot be done."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.breakeven_families")
-    parser.add_argument("--board", nargs="+", default=["pynq-z2"])
-    parser.add_argument("--network", nargs="+", choices=model_names(), default=model_names())
-    parser.add_argument("--layer", nargs="+", metavar="NETWORK.LAYER", help="instead of networks")
-    families = get_args(PrunedFamily)
-    parser.add_argument("--family", nargs="+", choices=families, default=families)
-    parser.add_argument(
-        "--dense",
-        metavar="ROWSxGROUPS",
-        help="the dense kernel to compare with, and balanced kernels near its area: far fewer runs",
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.breakeven_families",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--kernels",
-        nargs="+",
-        default=(),
-        metavar="ROWSxGROUPSxWINDOW",
-        help="with --dense: the balanced kernels to try, instead of all near its area",
-    )
+    parser.add_argument("--board", nargs="+", help="only these (default: all of the table)")
+    parser.add_argument("--layer", nargs="+", metavar="NETWORK.LAYER", help="only these")
+    parser.add_argument("--family", nargs="+", choices=get_args(PrunedFamily), help="only these")
+    parser.add_argument("--kernels", type=Path, default=KERNELS, help="(%(default)s)")
+    parser.add_argument("--again", action="store_true", help="measure what has a row, too")
     parser.add_argument("--jobs", type=int, help="synthesis runs at once (default: cores)")
-    parser.add_argument("--out", type=Path, default=Path("experiments/results/breakeven.csv"))
+    parser.add_argument("--out", type=Path, default=RESULTS, help="(%(default)s)")
     options = parser.parse_args(arguments)
-    status = 0
+    wanted = (options.board, options.layer, options.family)
     try:
-        networks = [case for name in options.network for case in model_cases(name)]
-        cases = [layer_case(name) for name in options.layer] if options.layer else networks
-        for board in map(load_board, options.board):
-            for case in cases:
-                for family in options.family:
-                    flow = OpenFlow(options.jobs)
-                    if options.dense:
-                        kernels = (options.dense, *options.kernels)
-                        found = measured_like(case, board, family, kernels, flow)
-                    else:
-                        found = measurements([case], board, family=family)
-                    rows = [row_of(record) for record in found.results]
-                    rows += [gap_row(gap, family) for gap in found.missing]
-                    status = 1 if found.missing else status
-                    for row in rows:
-                        store(options.out, row)
-                        print(case.label, family, row.get("ratio"), row["reason"], flush=True)
+        listed = [
+            what
+            for what in comparisons(options.kernels)
+            if all(some is None or k in some for some, k in zip(wanted, what.key, strict=True))
+        ]
+        if not listed:
+            raise PyadmmError(f"{options.kernels}: no line is about what was asked for")
+        return _measure(listed, options.out, options.again, OpenFlow(options.jobs))
     except PyadmmError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _measure(listed: Sequence[Comparison], out: Path, again: bool, measure: Measure) -> int:
+    known = set() if again else {tuple(row[name] for name in _KEY) for row in rows_of(out)}
+    status = 0
+    for what in listed:
+        if what.key in known:
+            continue
+        case, board = layer_case(what.layer), load_board(what.board)
+        try:
+            row = row_of(measured_like(case, board, what, measure))
+        except PyadmmError as error:
+            row, status = gap_row(what, str(error)), 1
+        store(out, row)
+        print(*what.key, row.get("ratio"), row["reason"], flush=True)
     return status
 
 

@@ -69,7 +69,7 @@ def plan_of(
 
     def within(limit: float) -> SearchResult:
         budget = replace(facts.resources, lut=limit)
-        return search(model, facts, unrolled=True, stream=stream, budget=budget)
+        return search(model, facts, unrolled=True, stream=stream, budget=budget, luts_alone=True)
 
     found, failed, limit = within(luts), 0, luts
     interval = found.best.interval

@@ -37,6 +37,16 @@ def unrolled_layer(model: CompressedModel | None, stage: StagePlan) -> Compresse
     return layer
 
 
+_MOST_SHARED = 4096
+"""Weights of all pixels of a block up to which one graph computes them; da4ml takes some seconds."""
+
+
+def shared_block(layer: CompressedLayer, shape: Blocks) -> tuple[int, int]:
+    """Rows and columns of output pixels that one adder graph computes: the block, or one pixel."""
+    whole = layer.nnz * shape.rows * shape.pixels <= _MOST_SHARED
+    return (shape.rows, shape.pixels) if whole else (1, 1)
+
+
 def rtl_stage_context(
     layer: CompressedLayer,
     stage: StagePlan,
@@ -53,20 +63,22 @@ def rtl_stage_context(
     :param front: how the input frame is written (``hls/rtl/unrolled_front.sv``).
     :param blocks: whether the next stage takes blocks.
     """
-    graph, shape = adder_graph(layer, stage.input), Blocks(stage, row_words=not blocks)
+    shape = Blocks(stage, row_words=not blocks)
+    shared = shared_block(layer, shape)
+    graph = adder_graph(layer, stage.input, shared)
     outputs = stage.output_shape[0]
     return {
         "source": source,
         "target": target,
         "window_bits": len(graph.channels) * shape.kernel_rows * shape.columns * stage.input.bits,
         "acc_bits": stage.lanes * outputs * stage.acc_bits,
-        "graph_acc_bits": outputs * stage.acc_bits,
+        "graph_acc_bits": len(graph.outputs) * stage.acc_bits,
         "front": {**_front_parameters(stage, shape, graph.channels), **front},
         "back": _back_parameters(layer, stage, shape, graph.latency, blocks=blocks),
         "copies": [
             [_tap_lsb(stage, shape, tap, row, pixel) for tap in reversed(graph.taps)]
-            for row in range(shape.rows)
-            for pixel in range(shape.pixels)
+            for row in range(0, shape.rows, shared[0])
+            for pixel in range(0, shape.pixels, shared[1])
         ],
         "x_bits": stage.input.bits,
     }
@@ -136,7 +148,7 @@ def _common(shape: Blocks) -> dict[str, int]:
 def _tap_lsb(
     stage: StagePlan, shape: Blocks, tap: tuple[int, int, int], row: int, pixel: int
 ) -> int:
-    """Where the activation of a tap lies in the window, for one pixel of the block."""
+    """Where the activation of a tap lies in the window; its graph begins at a pixel of the block."""
     live, kernel_row, kernel_column = tap
     line = live * shape.kernel_rows + row * stage.spec.square_stride + kernel_row
     column = shape.offset + pixel * stage.spec.square_stride + kernel_column
@@ -160,7 +172,7 @@ def _concatenation(values: Sequence[int], bits: int) -> str:
 
 def rtl_graph_context(layer: CompressedLayer, stage: StagePlan) -> dict[str, Any]:
     """The context of the template ``rtl_unrolled_graph.sv.j2``."""
-    graph = adder_graph(layer, stage.input)
+    graph = adder_graph(layer, stage.input, shared_block(layer, Blocks(stage)))
     bits = {value: range_bits(*graph.range_of(value)) for value in graph.last_stage}
     taps = len(graph.taps)
     sums = [
@@ -191,7 +203,7 @@ def rtl_graph_context(layer: CompressedLayer, stage: StagePlan) -> dict[str, Any
         "taps_bits": max(taps, 1) * stage.input.bits,
         "tap_bits": stage.input.bits,
         "acc_bits": stage.acc_bits,
-        "acc_bus_bits": stage.spec.outputs * stage.acc_bits,
+        "acc_bus_bits": len(graph.outputs) * stage.acc_bits,
         "outputs": [_rtl_output(term, graph, stage.acc_bits) for term in graph.outputs],
         "inputs": inputs,
         "sums": sums,

@@ -75,9 +75,9 @@ class AdderGraph:
     """``acc[o] = sum_t codes[o, t] * x[t]`` as sums; the bias is not in it.
 
     :param channels: input channels with any weight, ascending.
-    :param taps: ``(place in channels, kernel row, kernel column)`` of every input of the graph.
+    :param taps: ``(place in channels, window row, window column)`` of every input of the graph.
     :param sums: in an order in which every sum follows its operands.
-    :param outputs: one term per output channel.
+    :param outputs: one term per output channel, for one pixel of a block after the other.
     :param input: range of the taps.
     """
 
@@ -163,9 +163,35 @@ def full_codes(layer: CompressedLayer) -> NDArray[np.int64]:
     return codes
 
 
-def adder_graph(layer: CompressedLayer, source: QFormat) -> AdderGraph:
-    """The adder graph of ``layer`` for taps of the format ``source``; found once per layer."""
-    codes = full_codes(layer)
+def block_codes(codes: NDArray[np.int64], stride: int, block: tuple[int, int]) -> NDArray[np.int64]:
+    """The kernels ``(R * P * O, C, H, W)`` of all pixels of a block, in the window that it needs.
+
+    :param codes: ``(O, C, KH, KW)``.
+    :param block: rows and columns of output pixels, ``(R, P)``.
+
+    >>> block_codes(np.array([[[[1, 2]]]]), 1, (1, 2)).tolist()
+    [[[[1, 2, 0]]], [[[0, 1, 2]]]]
+    """
+    outputs, channels, height, width = codes.shape
+    rows, columns = block
+    size = (rows - 1) * stride + height, (columns - 1) * stride + width
+    found = np.zeros((rows, columns, outputs, channels, *size), np.int64)
+    for row in range(rows):
+        for column in range(columns):
+            top, left = row * stride, column * stride
+            found[row, column, :, :, top : top + height, left : left + width] = codes
+    return found.reshape(-1, channels, *size)
+
+
+def adder_graph(
+    layer: CompressedLayer, source: QFormat, block: tuple[int, int] = (1, 1)
+) -> AdderGraph:
+    """The adder graph of ``layer`` for taps of the format ``source``; found once per layer.
+
+    :param block: rows and columns of output pixels that one graph computes: its taps are places of
+        the window that they need, and they share sums.
+    """
+    codes = block_codes(full_codes(layer), layer.spec.square_stride, block)
     return _solved(codes.tobytes(), codes.shape, source)
 
 

@@ -54,6 +54,8 @@ from pyadmm.model import CompressedModel
 from pyadmm.model.types import Resources
 
 BASIS = "modelled"
+Price = Callable[[Resources], float]
+"""What resources are worth in LUTs, where kernels of a layer are compared."""
 CHIP_SHARE = 0.8
 """Share of every resource of the chip that a network may take."""
 _LONE_DSP_SHARE = 0.5
@@ -65,8 +67,12 @@ _WINDOWS = (1, 2, 3, 4)
 """Places of a balanced kernel's windows that are tried."""
 _RESTART_CYCLES = 5
 """From an engine's last read to the first of the next image."""
-_FILL_CYCLES = 20
-"""From an engine's last read to the full frame behind its drain."""
+_FILL_CYCLES, _BLOCKS_FILL_CYCLES = 20, 18
+"""From an engine's last read to the full frame behind its drain; from the last row words of an
+unrolled kernel, which LeNet-5 takes in simulation."""
+_FRAME_HALVES = 2
+_JOBS_AHEAD = 2
+"""Jobs of a group that end before the next frame must be free: one waits in the group's FIFO."""
 _LUTS_PER_BRAM18, _LUTS_PER_DSP = 150, 50
 """What a block RAM and a DSP block count against LUTs when designs are compared."""
 _LUTS_PER_CYCLE = 10
@@ -101,9 +107,14 @@ class LayerKernel:
         return self.stage.config
 
     @property
-    def cost(self) -> float:
-        """The cost by which kernels of a layer are compared, in LUTs."""
-        return _price(self.resources)
+    def write_cycles(self) -> int:
+        """Cycles for which half of a loadable kernel's input frame is claimed until it is full."""
+        if self.stage.constants is not None:
+            blocks = Blocks(self.stage)
+            before = blocks.claim_block * blocks.row_cycles
+            return self.cycles - before + self.stage.spec.outputs + _BLOCKS_FILL_CYCLES
+        jobs = self.stage.tiles * -(-self.stage.spec.outputs // self.config.groups)
+        return self.cycles * max(jobs - _JOBS_AHEAD, 0) // jobs + _FILL_CYCLES
 
     @cached_property
     def ways_to_save_luts(self) -> tuple[LayerKernel, ...]:
@@ -132,19 +143,35 @@ class Choice:
     :param stream_cycles: what the input and the output stream take per image, together.
     :param stream_interval: the larger of the two.
     :param rows: the stages without weights.
+    :param links: layers of which the second reads what the first writes.
     """
 
     kernels: Mapping[str, LayerKernel]
     stream_cycles: int
     stream_interval: int
     rows: tuple[ElementwisePlan, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
 
     @property
     def _cycles(self) -> dict[str, int]:
         """Cycles between two images of every part."""
         rows = {row.name: row.steps for row in self.rows}
         kernels = {name: kernel.cycles for name, kernel in self.kernels.items()}
-        return {**kernels, **rows, "the streams": self.stream_interval}
+        frames = {f"the frame of {reader}": wait for (_, reader), wait in self.waits.items()}
+        return {**kernels, **rows, **frames, "the streams": self.stream_interval}
+
+    @property
+    def waits(self) -> dict[tuple[str, str], int]:
+        """Cycles between two images that the frame of each link bears: a half is written, then read.
+
+        Unrolled readers are left out: they give a half back as their window leaves it.
+        """
+        pairs = ((link, self.kernels[link[0]], self.kernels[link[1]]) for link in self.links)
+        return {
+            link: -(-(writer.write_cycles + reader.cycles) // _FRAME_HALVES)
+            for link, writer, reader in pairs
+            if reader.stage.constants is None
+        }
 
     @property
     def interval(self) -> int:
@@ -264,6 +291,7 @@ def search(
     *,
     unrolled: bool = False,
     stream: InputStream | None = None,
+    luts_alone: bool = False,
 ) -> SearchResult:
     """The kernels of ``model`` on ``board`` whose slowest stage is fastest.
 
@@ -273,25 +301,28 @@ def search(
         cannot be loaded; the last layer stays loadable.
     :param stream: how images come; ``None``: as bytes, 32 bits a word.
     :param budget: resources to stay within; ``None``: ``share`` of the chip.
+    :param luts_alone: compare kernels by their LUTs; else block RAM and DSP blocks count, too.
     :raises PyadmmError: where nothing fits: resource, need, limit, and the largest part that fits.
     """
     links = layer_links(model)
+    price = _luts if luts_alone else _price
     options = {
-        link.layer.name: _options(model, link, family, unrolled and link is not links[-1])
+        link.layer.name: _options(model, link, family, unrolled and link is not links[-1], price)
         for link in links
     }
     budget = board.resources.scaled(share) if budget is None else budget
     fastest_rows = max((row.steps for row in plan_rows(model, board, 1)), default=1)
     cycles = [[option.cycles for option in listed] for listed in options.values()]
     targets = intervals(cycles, max(fastest_rows, 1))
-    smallest = _cheapest(model, board, options, targets[-1], stream)
+    smallest = _cheapest(model, board, options, targets[-1], stream, price=price)
     streams = smallest.stream_interval
     # Stages faster than the streams gain nothing.
     floor = max(streams, fastest_rows, *map(min, cycles))
     targets = [floor, *(target for target in targets if target > streams)]
     fitting: list[Choice] = []
     for target in targets:
-        choice = _move_out_of_luts(_cheapest(model, board, options, target, stream), budget)
+        choice = _cheapest(model, board, options, target, stream, price=price)
+        choice = _move_out_of_luts(choice, budget)
         if choice.resources.fits(budget) and choice.configs not in [f.configs for f in fitting]:
             fitting.append(choice)
         if len(fitting) > _RUNNERS_UP:
@@ -300,8 +331,9 @@ def search(
         raise PyadmmError(
             _does_not_fit(model.name, board, _move_out_of_luts(smallest, budget), budget)
         )
+    fitting.sort(key=lambda choice: choice.interval)
     best = _spend_luts_on_latency(
-        fitting[0], options, budget, lambda choice: _relinked(choice, model, board)
+        fitting[0], options, budget, price, lambda choice: _relinked(choice, model, board)
     )
     return SearchResult(board.name, best, tuple(fitting[1:]), budget)
 
@@ -312,6 +344,8 @@ def _cheapest(
     options: Mapping[str, Sequence[LayerKernel]],
     target: int,
     stream: InputStream | None,
+    *,
+    price: Price,
 ) -> Choice:
     """The cheapest kernel of every layer that is not slower than ``target``.
 
@@ -319,7 +353,10 @@ def _cheapest(
     if that is fast enough.
     """
     fast = {name: [o for o in listed if o.cycles <= target] for name, listed in options.items()}
-    chosen = {name: min(listed, key=lambda option: option.cost) for name, listed in fast.items()}
+    chosen = {
+        name: min(listed, key=lambda option: price(option.resources))
+        for name, listed in fast.items()
+    }
     while True:
         configs = {name: kernel.config for name, kernel in chosen.items()}
         plan = plan_accelerator(model, board, configs, stream=stream)
@@ -334,9 +371,44 @@ def _cheapest(
         name = next((name for name, listed in ways.items() if listed), None)
         if name is None:
             break
-        chosen[name] = min(ways[name], key=lambda option: option.cost)
+        chosen[name] = min(ways[name], key=lambda option: price(option.resources))
     streams = (input_cycles(plan), plan.logits)
-    return Choice(kernels, sum(streams), max(streams), plan_rows(model, board, target))
+    rows = plan_rows(model, board, target)
+    choice = Choice(kernels, sum(streams), max(streams), rows, _links(plan))
+    return _without_waiting(choice, fast, target, price)
+
+
+def _links(plan: AcceleratorPlan) -> tuple[tuple[str, str], ...]:
+    """Pairs of layers of which the second reads what the first writes."""
+    return tuple(
+        (writer.name, reader.name)
+        for writer in plan.stages
+        for reader, _ in plan.readers(writer.node)
+        if isinstance(reader, StagePlan)
+    )
+
+
+def _without_waiting(
+    choice: Choice, options: Mapping[str, Sequence[LayerKernel]], target: int, price: Price
+) -> Choice:
+    """``choice`` with faster loadable kernels where a frame bears no interval of ``target``.
+
+    Where there are none, the frame sets the interval.
+    """
+    while True:
+        slow = next((link for link, wait in choice.waits.items() if wait > target), None)
+        if slow is None:
+            return choice
+        ways = [
+            choice.exchanged(name, option)
+            for name in slow
+            for option in options[name]
+            if option.cycles < choice.kernels[name].cycles and option.stage.constants is None
+        ]
+        ways = [way for way in ways if way.waits.get(slow, 0) <= target]
+        if not ways:
+            return choice
+        choice = min(ways, key=lambda way: price(way.resources))
 
 
 def _linked(kernels: Mapping[str, LayerKernel], plan: AcceleratorPlan) -> dict[str, LayerKernel]:
@@ -384,6 +456,7 @@ def _spend_luts_on_latency(
     choice: Choice,
     options: Mapping[str, Sequence[LayerKernel]],
     budget: Resources,
+    price: Price,
     relinked: Callable[[Choice], Choice],
 ) -> Choice:
     """Spend LUTs on latency: take faster kernels where they fit, most cycles per LUT first."""
@@ -397,7 +470,7 @@ def _spend_luts_on_latency(
                 if other.resources.dsp > budget.dsp or other.resources.bram18 > budget.bram18:
                     continue  # Moving lanes and frames only adds to them.
                 other = _move_out_of_luts(other, budget)
-                cost = max(_price(other.resources) - _price(choice.resources), 1)
+                cost = max(price(other.resources) - price(choice.resources), 1)
                 gain = (kernel.cycles - other.kernels[name].cycles) / cost
                 if other.interval > choice.interval:
                     continue
@@ -413,6 +486,10 @@ def _row_resources(row: ElementwisePlan) -> Resources:
     return row_resources(row)
 
 
+def _luts(resources: Resources) -> float:
+    return resources.lut
+
+
 def _price(resources: Resources) -> float:
     """LUTs, and block RAM and DSP blocks at their rates of LUTs."""
     blocks = _LUTS_PER_BRAM18 * resources.bram18 + _LUTS_PER_DSP * resources.dsp
@@ -420,18 +497,18 @@ def _price(resources: Resources) -> float:
 
 
 def _options(
-    model: CompressedModel, link: ChainLink, family: str | None, unrolled: bool
+    model: CompressedModel, link: ChainLink, family: str | None, unrolled: bool, price: Price
 ) -> list[LayerKernel]:
-    """Every kernel of one layer that no other of its kind beats in both cycles and cost."""
-    loadable = _front(_kernels(model, link, family))
+    """Every kernel of one layer that no other of its kind beats in both cycles and price."""
+    loadable = _front(_kernels(model, link, family), price)
     if not unrolled or link.layer.nnz > _MOST_CONSTANTS:
         return loadable
     # A dearer unrolled kernel may let the one before it be faster.
-    return [*loadable, *_front(_unrolled_kernels(model, link))]
+    return [*loadable, *_front(_unrolled_kernels(model, link), price)]
 
 
-def _front(kernels: Iterable[LayerKernel]) -> list[LayerKernel]:
-    return pareto(kernels, lambda kernel: kernel.cycles, lambda kernel: kernel.cost)
+def _front(kernels: Iterable[LayerKernel], price: Price) -> list[LayerKernel]:
+    return pareto(kernels, lambda kernel: kernel.cycles, lambda kernel: price(kernel.resources))
 
 
 def _sizes(count: int) -> list[int]:

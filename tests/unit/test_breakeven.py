@@ -12,7 +12,14 @@ import numpy as np
 import openpyxl
 import pytest
 
-from experiments.breakeven_families import WithinArea, candidates, measured_like, row_of
+from experiments import breakeven_families
+from experiments.breakeven_families import (
+    Comparison,
+    WithinArea,
+    candidates,
+    measured_like,
+    row_of,
+)
 from pyadmm.breakeven import (
     BreakEven,
     LayerCase,
@@ -126,18 +133,65 @@ def test_memories_become_deeper_where_that_fits_the_area() -> None:
 
 
 def test_kernels_are_compared_with_the_dense_one_that_is_named() -> None:
-    found = measured_like(CASE, BOARD, "shared", ["1x3"], by_lanes(0))  # type: ignore[arg-type]
-    (record,) = found.results
+    def compared(family: str, *kernels: str, case: LayerCase = CASE) -> BreakEven:
+        what = Comparison(BOARD.name, case.label, family, "1x3", kernels)  # type: ignore[arg-type]
+        return measured_like(case, BOARD, what, by_lanes(0))  # type: ignore[arg-type]
+
+    record = compared("shared")
     assert (record.dense.config.tile_rows, record.dense.config.groups) == (1, 3)
     row = row_of(record)
     assert (row["dense_groups"], row["family"], row["layer"]) == (3, "shared", "c")
     assert row["curve"].split()[-1] == f"0.9:{record.speedup_at(0.9):.3f}"
-    kernels = ["1x3", "1x2x1"]
-    found = measured_like(CASE, BOARD, "shared", kernels, by_lanes(0))  # type: ignore[arg-type]
-    assert {p.sparse.config.groups for p in found.results[0].curve if p.sparse} == {2}
+    groups = {p.sparse.config.groups for p in compared("shared", "1x2x1").curve if p.sparse}
+    assert groups == {2}
+    sparse = [p.sparse for p in compared("sparse", "1x2x1").curve if p.sparse]
+    assert {(p.config.family, p.config.index_bits) for p in sparse} == {("sparse", 1)}
     wide = replace(CASE, spec=LayerSpec("c", "conv", (8, 4, 3, 3), (4, 9, 9), stride=2))
-    gap = measured_like(wide, BOARD, "balanced", ["1x3"], by_lanes(0))  # type: ignore[arg-type]
-    assert gap.missing[0].reason == "c: windows of several places need stride 1"
+    with pytest.raises(PyadmmError, match="c: windows of several places need stride 1"):
+        compared("balanced", case=wide)
+
+
+def test_every_portion_has_the_fastest_of_the_named_kernels() -> None:
+    def compared(*kernels: str) -> BreakEven:
+        what = Comparison(BOARD.name, "c", "shared", "1x3", kernels)
+        return measured_like(CASE, BOARD, what, by_lanes(0))  # type: ignore[arg-type]
+
+    slow, fast, both = compared("1x2x1"), compared("1x3x1"), compared("1x2x1", "1x3x1")
+    assert both.ratio == min(slow.ratio or 9, fast.ratio or 9)
+    for portion in (0.5, 0.9):
+        assert both.speedup_at(portion) == fast.speedup_at(portion)
+        assert (fast.speedup_at(portion) or 0) > (slow.speedup_at(portion) or 0)
+
+
+def test_the_table_of_kernels_is_measured_line_by_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(breakeven_families, "OpenFlow", lambda jobs: by_lanes(0))
+    monkeypatch.setattr(breakeven_families, "layer_case", lambda label: CASE)
+    kernels, out = tmp_path / "kernels.csv", tmp_path / "out.csv"
+    arguments = ["--kernels", str(kernels), "--out", str(out)]
+    head = "board,layer,family,dense,kernels\n"
+    kernels.write_text(f"{head}pynq-z2,c,shared,1x3,1x3x1\nkv260,c,sparse,1x3,1x2x1\n")
+    assert breakeven_families.main([*arguments, "--board", "pynq-z2"]) == 0
+    assert [row["board"] for row in breakeven_families.rows_of(out)] == ["pynq-z2"]
+    capsys.readouterr()
+    assert breakeven_families.main(arguments) == 0
+    assert capsys.readouterr().out.split()[0] == "kv260"
+    assert [row["family"] for row in breakeven_families.rows_of(out)] == ["sparse", "shared"]
+    assert breakeven_families.main([*arguments, "--layer", "d"]) == 2
+    kernels.write_text(f"{head}pynq-z2,c,round,1x3,\n")
+    assert breakeven_families.main(arguments) == 2
+    assert "unknown family 'round'" in capsys.readouterr().err
+
+
+def test_every_line_of_the_table_of_kernels_can_be_built() -> None:
+    lines = breakeven_families.comparisons(breakeven_families.KERNELS)
+    assert len({line.key for line in lines}) == len(lines)
+    for line in lines:
+        load_board(line.board)
+        case = layer_case(line.layer)
+        for config in breakeven_families.named(case, line.family, line.kernels):
+            assert kernel_stage(case, config, 1).groups == config.groups
 
 
 def test_strides_have_windows_of_one_place() -> None:

@@ -63,6 +63,20 @@ def test_break_even_records_are_a_row_a_layer_and_a_column_a_board(hooks: Module
     ]
 
 
+def test_break_even_families_are_a_row_a_layer_and_board(hooks: ModuleType) -> None:
+    dense = {"dense_groups": "3", "dense_rows": "2", "dense_lut": "1234", "board": "b"}
+    speedups = {"speedup_50": "2.0", "speedup_70": "", "speedup_80": "5.0", "speedup_90": "10.0"}
+    rows = [
+        {**dense, **speedups, "layer": "n.a", "family": "shared", "ratio": "1.1"},
+        {**dense, **speedups, "layer": "n.a", "family": "balanced", "ratio": ""},
+        {**dense, **speedups, "layer": "n.b", "family": "sparse", "ratio": "2.5"},
+    ]
+    assert hooks.breakeven_families(rows).splitlines()[2:] == [
+        "| b | n.a | 2 × 3, 1,234 | – | none | 1.10× | 2.00 / – / 5.00 / 10.00 |",
+        "| b | n.b | 2 × 3, 1,234 | 2.50× | – | – | 2.00 / – / 5.00 / 10.00 |",
+    ]
+
+
 def test_a_role_becomes_the_last_part_of_its_name(hooks: ModuleType) -> None:
     html = "<p>:class:<code>~pyadmm.model.Requant</code> and :meth:<code>Images.of</code></p>"
     assert hooks.on_page_content(html) == "<p><code>Requant</code> and <code>Images.of</code></p>"

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
+from pyadmm import container
 from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.boards import load_board
-from pyadmm.hardware.design_space import SearchResult, search
-from pyadmm.hardware.mapping import plan_accelerator
+from pyadmm.hardware.cost import sparse_engine_cycles
+from pyadmm.hardware.design_space import LayerKernel, SearchResult, search
+from pyadmm.hardware.lowering import hardware_form
+from pyadmm.hardware.mapping import layer_links, plan_accelerator, plan_stage
+from pyadmm.hardware.plan import InputStream, KernelConfig
 from tests.unit.models import random_lenet5
 
 pytestmark = pytest.mark.slow
 
 BOARD = load_board("pynq-z2")
+RECORD = Path(__file__).parents[2] / "models" / "lenet5-record-352-seed31.admm"
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +83,30 @@ def test_balanced_kernels_are_taken_only_when_asked() -> None:
         chosen = balanced.best.kernels[stage.name]
         assert chosen.stage.entry_capacity == stage.entry_capacity
     assert search(model, BOARD, family="any").best.interval <= plain.best.interval
+
+
+def test_a_frame_is_written_and_read_in_turn() -> None:
+    """Simulation counts 105 cycles with 5 groups for fc1, 98 with 6 (unrolled.csv)."""
+    model = hardware_form(container.load(RECORD))
+    best = search(model, BOARD, unrolled=True, stream=InputStream(True, 32), luts_alone=True).best
+    assert best.interval == 98
+    assert max(best.waits.values()) <= 98
+    for groups, interval in ((5, 105), (6, 98)):
+        config = KernelConfig("sparse", 1, groups, 2)
+        stage = plan_stage(model, layer_links(model)[2], config)
+        cycles = sparse_engine_cycles(model.layer("fc1"), stage)
+        other = best.exchanged("fc1", LayerKernel.of(stage, cycles))
+        assert other.kernels["fc1"].cycles <= 101
+        assert (other.interval, other.slowest) == (interval, "the frame of fc1")
+
+
+def test_luts_alone_find_a_smaller_accelerator() -> None:
+    model = hardware_form(container.load(RECORD))
+    stream = InputStream(True, 32)
+    usual = search(model, BOARD, unrolled=True, stream=stream)
+    found = search(model, BOARD, unrolled=True, stream=stream, luts_alone=True)
+    assert found.best.interval == usual.best.interval
+    by_luts = [
+        min(r.best.resources.lut, *(c.resources.lut for c in r.runners_up)) for r in (found, usual)
+    ]
+    assert by_luts[0] <= by_luts[1]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic
-from pyadmm.hardware.adder_graph import LEVELS_PER_STAGE, adder_graph, full_codes
+from pyadmm.hardware.adder_graph import LEVELS_PER_STAGE, adder_graph, block_codes, full_codes
 from pyadmm.hardware.cost import stage_cycles, stage_resources
 from pyadmm.hardware.mapping import layer_links, plan_accelerator, plan_stage
 from pyadmm.hardware.plan import KernelConfig
@@ -44,6 +44,22 @@ def test_a_graph_is_its_weights_and_keeps_its_ranges(seed: int, bits: int, signe
         assert found.stage == (found.level - 1) // LEVELS_PER_STAGE
         for value in (found.left, found.right):
             assert graph.stage_of(value) <= found.stage
+
+
+def test_one_graph_computes_the_pixels_of_a_block_with_fewer_sums() -> None:
+    layer, source = small_lenet().model.layers[0], QFormat(4, False)
+    graph, single = adder_graph(layer, source, (2, 4)), adder_graph(layer, source)
+    assert (len(graph.outputs), len(single.outputs)) == (8 * 4, 4)
+    assert graph.luts < 8 * single.luts
+    window = np.random.default_rng(0).integers(0, 16, (1, 4, 6, 1))
+    acc = graph.evaluate(np.array([window[tap] for tap in graph.taps]))
+    codes = full_codes(layer)
+    for row in range(2):
+        for pixel in range(4):
+            part = window[:, row : row + 3, pixel : pixel + 3, 0]
+            found = acc[(4 * row + pixel) * 4 :][:4, 0]
+            np.testing.assert_array_equal(found, (codes * part).sum((1, 2, 3)))
+    assert block_codes(codes, 2, (1, 2)).shape == (8, 1, 3, 5)
 
 
 def test_convolution_groups_are_zeros_elsewhere() -> None:
