@@ -400,7 +400,7 @@ def _without_waiting(
         if slow is None:
             return choice
         ways = [
-            choice.exchanged(name, option)
+            choice.with_kernel(name, option)
             for name in slow
             for option in options[name]
             if option.cycles < choice.kernels[name].cycles and option.stage.constants is None

@@ -95,7 +95,7 @@ def test_a_frame_is_written_and_read_in_turn() -> None:
         config = KernelConfig("sparse", 1, groups, 2)
         stage = plan_stage(model, layer_links(model)[2], config)
         cycles = sparse_engine_cycles(model.layer("fc1"), stage)
-        other = best.exchanged("fc1", LayerKernel.of(stage, cycles))
+        other = best.with_kernel("fc1", LayerKernel.of(stage, cycles))
         assert other.kernels["fc1"].cycles <= 101
         assert (other.interval, other.slowest) == (interval, "the frame of fc1")
 
