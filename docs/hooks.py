@@ -15,6 +15,7 @@ from typing import Any
 from pyadmm.breakeven.store import SHIPPED_FILE
 from pyadmm.cli.main import COMMANDS, command, usage
 
+_KERNELS = {"sparse": "unstructured", "balanced": "windows", "shared": "shared"}
 _FAMILIES = Path(__file__).parents[1] / "experiments" / "results" / "breakeven.csv"
 _ROLE = re.compile(r":(?:mod|class|meth|func|attr|data|exc):<code>(?:~[\w.]*\.)?([^<]*)</code>")
 
@@ -47,16 +48,17 @@ def breakeven_records(lines: Iterable[str] | None = None) -> str:
         lines = SHIPPED_FILE.read_text(encoding="utf-8").splitlines()
     records = [json.loads(line)["record"] for line in lines]
     boards = sorted({record["board"] for record in records})
-    found: dict[tuple[str, str, str], dict[str, str]] = {}
+    found: dict[tuple[str, str, str, str], dict[str, str]] = {}
     for record in records:
         bits = f"{record['weight_bits']} / {record['activation_bits']}"
         place = {"resident": "on chip", "streamed": "in DDR"}[record["storage"]]
-        row = found.setdefault((record["layer"], bits, place), {})
+        kernels = _KERNELS[record.get("family", "sparse")]
+        row = found.setdefault((record["layer"], bits, place, kernels), {})
         row[record["board"]] = "none" if record["ratio"] is None else f"{record['ratio']:.2f}×"
     rows = [
         [*key, *(row.get(board, "–") for board in boards)] for key, row in sorted(found.items())
     ]
-    return _table(["layer", "weight / activation bits", "weights", *boards], rows)
+    return _table(["layer", "weight / activation bits", "weights", "kernels", *boards], rows)
 
 
 def breakeven_families(rows: Iterable[Mapping[str, str]] | None = None) -> str:

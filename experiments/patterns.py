@@ -11,10 +11,11 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,11 @@ FIELDS = (
 def patterns_of(text: str) -> dict[str, BalancedPattern]:
     """The pattern called ``text``, by layer; those that are not named are unstructured.
 
-    :param text: ``free``, or places of a window and rows in lock step, for all layers or for some.
+    :param text: ``free``, or places of a window and rows in lock step, for all layers or for some;
+        the share of places that hold a weight comes last, if it is not 1.
 
-    >>> patterns_of("conv2:3x2+fc1:4x2")
-    {'conv2': BalancedPattern(window=3, lockstep=2), 'fc1': BalancedPattern(window=4, lockstep=2)}
+    >>> patterns_of("conv2:3x2@0.9")
+    {'conv2': BalancedPattern(window=3, lockstep=2, fill=0.9)}
     >>> len(patterns_of("3x2")), patterns_of("free")
     (4, {})
     """
@@ -72,10 +74,13 @@ def patterns_of(text: str) -> dict[str, BalancedPattern]:
     found = {}
     for part in text.split("+"):
         layer, _, shape = part.partition(":")
-        window, _, rows = shape.partition("x")
-        if layer not in LAYERS or not (window.isdecimal() and rows.isdecimal()):
-            raise PyadmmError(f"pattern {part!r}: must be {FREE}, 3x2, or by layer, conv2:3x2")
-        found[layer] = BalancedPattern(int(window), int(rows))
+        match = re.fullmatch(r"(\d+)x(\d+)(?:@(0\.\d+))?", shape)
+        if layer not in LAYERS or match is None:
+            raise PyadmmError(
+                f"pattern {part!r}: must be {FREE}, 3x2, 3x2@0.9, or by layer, conv2:3x2"
+            )
+        window, rows, fill = match.groups(default="1")
+        found[layer] = BalancedPattern(int(window), int(rows), float(fill))
     return found
 
 
@@ -83,7 +88,7 @@ def settings_for(name: str, ratio: float, seed: int) -> CompressSettings:
     """The recipe of one run with the pattern called ``name``."""
     base = replace(SUBJECTS["lenet5"].base, pruning_ratio=ratio, weight_bits=WEIGHT_BITS, seed=seed)
     targets = (
-        LayerTarget(layer, sparsity="balanced", window=pattern.window, lockstep=pattern.lockstep)
+        LayerTarget(layer, sparsity="balanced", **asdict(pattern))
         for layer, pattern in patterns_of(name).items()
     )
     return replace(base, layers=(*base.layers, *targets))

@@ -2,7 +2,8 @@
 
 The layers are those of the networks that pyadmm ships, with the bits of their presets or recipes.
 Records that are at hand (package or cache) are taken, so an interrupted run goes on. What
-``--network`` and ``--board`` leave out is not measured, but its records at hand are kept.
+``--network``, ``--board`` and ``--family`` leave out is not measured, but its records at hand are
+kept.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 from pyadmm.breakeven import BreakEven, LayerCase, Settings, measurements
+from pyadmm.breakeven.settings import PrunedFamily
 from pyadmm.breakeven.store import SHIPPED_FILE, known, ship
 from pyadmm.cli.command import guarded
 from pyadmm.flow.config import FlowConfig, read_config
@@ -28,6 +31,7 @@ NETWORKS = {
 }
 """Networks with a shipped file, as their runs are configured."""
 
+FAMILIES: tuple[PrunedFamily, ...] = get_args(PrunedFamily)
 _Record = tuple[LayerCase, Board, BreakEven]
 
 
@@ -45,36 +49,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--network", nargs="*", choices=NETWORKS, default=list(NETWORKS), help="default: all"
     )
+    parser.add_argument(
+        "--family", nargs="*", choices=FAMILIES, default=FAMILIES[:1], help="default: sparse"
+    )
     options = parser.parse_args(arguments)
-    return guarded(lambda: _make(options.board, options.network))
+    return guarded(lambda: _make(options.board, options.network, options.family))
 
 
-def _make(boards: Sequence[str], networks: Sequence[str]) -> int:
+def _make(boards: Sequence[str], networks: Sequence[str], families: Sequence[PrunedFamily]) -> int:
     records: list[_Record] = []
     for network in NETWORKS:
         for name in board_names():
-            wanted = network in networks and name in boards
-            take = _measured if wanted else _at_hand
-            records += take(*cases(network, name))
+            layers, board = cases(network, name)
+            for family in FAMILIES:
+                wanted = network in networks and name in boards and family in families
+                take = _measured if wanted else _at_hand
+                records += take(layers, board, family)
     ship(records, Settings())
     print(f"wrote {SHIPPED_FILE.name}: {SHIPPED_FILE.stat().st_size:,} bytes")
     return 0
 
 
-def _measured(layers: Sequence[LayerCase], board: Board) -> Iterator[_Record]:
+def _measured(layers: Sequence[LayerCase], board: Board, family: PrunedFamily) -> Iterator[_Record]:
     for case in layers:
-        found = measurements([case], board)
+        found = measurements([case], board, family=family)
         for result, source in zip(found.results, found.sources, strict=True):
             ratio = "none" if result.ratio is None else f"{result.ratio:.2f}x"
-            print(f"{case.label} on {board.name}: {ratio} ({source})", flush=True)
+            print(f"{case.label} on {board.name}, {family}: {ratio} ({source})", flush=True)
             yield case, board, result
         for gap in found.missing:
             print(gap.text, flush=True)
 
 
-def _at_hand(layers: Sequence[LayerCase], board: Board) -> Iterator[_Record]:
+def _at_hand(layers: Sequence[LayerCase], board: Board, family: PrunedFamily) -> Iterator[_Record]:
     for case in layers:
-        if (found := known(case, board, Settings())) is not None:
+        if (found := known(case, board, Settings(), family)) is not None:
             yield case, board, found[0]
 
 

@@ -37,10 +37,13 @@ class BalancedPattern:
 
     :param window: places of a window, at least 1; 1 makes the rows of a block share all positions.
     :param lockstep: rows that keep equally many weights in each window, at least 1.
+    :param fill: share of the places of all steps that a bounded number of weights fills, in (0, 1];
+        below 1 rows may keep fewer weights than their block's number, for more steps.
     """
 
     window: int
     lockstep: int
+    fill: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("window", "lockstep"):
@@ -48,6 +51,8 @@ class BalancedPattern:
                 raise PyadmmError(
                     f"balanced pattern: {name} must be at least 1, not {getattr(self, name)}"
                 )
+        if not 0 < self.fill <= 1:
+            raise PyadmmError(f"balanced pattern: fill must be in (0, 1], not {self.fill}")
 
     def windows(self, tensor: Tensor) -> Tensor:
         """``(O, C, KH, KW)`` as ``(O, windows, places)``, padded with zeros to whole windows.
@@ -92,7 +97,8 @@ def balanced_mask(
     :param gain: ``(O, C, KH, KW)``: what each weight adds if it is kept.
     :param steps: bound of the steps; the mask is the best one within it.
     :param weights: instead, a bound of the kept weights: the mask is the best one of as many steps
-        as keep within it, or a part of the best step where that alone exceeds the bound.
+        as have ``weights / fill`` places, or a part of the best step where that alone exceeds the
+        bound. With ``fill`` below 1 the largest gains of these places are kept.
     """
     ranked, order = pattern.windows(gain).clamp(min=0).sort(dim=2, descending=True, stable=True)
     totals = pattern.blocks(ranked)
@@ -100,7 +106,7 @@ def balanced_mask(
     useful = int((sums > 0).sum())
     if weights is not None:
         costs = pattern.blocks((ranked > 0).float()).flatten()[places]
-        useful = min(useful, int((costs.double().cumsum(0) <= weights).sum()))
+        useful = min(useful, int((costs.double().cumsum(0) <= weights / pattern.fill).sum()))
         useful = max(useful, 1)
     if steps is not None:
         useful = min(useful, steps)
@@ -110,7 +116,7 @@ def balanced_mask(
     rank = torch.arange(pattern.window, device=gain.device)
     chosen = (rank < allowed[: len(gain), :, None]) & (ranked > 0)
     mask = pattern.unwindowed(torch.zeros_like(chosen).scatter_(2, order, chosen), gain.shape)
-    if weights is not None and int(mask.sum()) > weights:  # not even one step of all rows
+    if weights is not None and int(mask.sum()) > weights:  # fill, or not even one whole step
         mask = mask & top_mask(torch.where(mask, gain, -torch.ones_like(gain)), weights)
     return mask
 

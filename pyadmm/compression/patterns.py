@@ -19,11 +19,14 @@ from pyadmm.settings import CompressSettings, LayerTarget
 from pyadmm.training.checkpoint import Progress
 from pyadmm.training.data import Data
 
+_Candidate = tuple[float, int, CompressSettings]
+
 
 @dataclass(frozen=True)
 class PatternTrial:
     """The effect of making one more layer balanced.
 
+    :param lockstep: output channels with equally many weights in each window.
     :param cycles: between two images of the accelerator (modelled).
     :param accuracy: on the validation images after a short compression; ``None``: not tried, as the
         accelerator is not faster.
@@ -31,6 +34,7 @@ class PatternTrial:
     """
 
     layer: str
+    lockstep: int
     cycles: float
     accuracy: float | None
     balanced: bool
@@ -42,7 +46,8 @@ class Patterns:
 
     :param settings: the given ones, with the chosen layers' ``sparsity``.
     :param cycles: of the accelerator without balanced layers; ``accuracy`` of its trial.
-    :param trials: one per layer, in the order in which they were judged.
+    :param trials: of every layer those up to the chosen one, fastest first; layers in the order in
+        which they were judged.
     """
 
     settings: CompressSettings
@@ -64,9 +69,11 @@ def choose_patterns(
     """Make those layers balanced that make the accelerator faster, as far as the accuracy allows.
 
     Layers are judged one after the other, those with the most operations first, each with the
-    layers balanced that were chosen before. Layers with convolution groups stay unstructured.
+    layers balanced that were chosen before. More channels in lock step share more of the hardware
+    and lose more accuracy; how many is chosen by the same cycles, which are those of the best
+    kernel for the pattern. Layers with convolution groups stay unstructured.
 
-    :param settings: with the ``window`` and ``lockstep`` of balanced layers.
+    :param settings: with the ``window`` of balanced layers and their largest ``lockstep``.
     :param loss: share of the validation images that all balanced layers together may lose, against
         a trial without any.
     :param speed: cycles between two images that a model's accelerator takes.
@@ -79,6 +86,15 @@ def choose_patterns(
         folder = None if checkpoint_dir is None else checkpoint_dir / f"pattern-{name}"
         return trial_accuracy(network, candidate, data, folder, progress)
 
+    def candidates(current: CompressSettings, name: str) -> list[_Candidate]:
+        """Cycles, lock step and settings of all patterns of a layer, the fastest first."""
+        found = []
+        for rows in _locksteps(settings.lockstep):
+            target = LayerTarget(name, sparsity="balanced", lockstep=rows)
+            candidate = replace(current, layers=(*current.layers, target))
+            found.append((judged(candidate), rows, candidate))
+        return sorted(found, key=lambda option: option[:2])
+
     current = replace(settings, sparsity="unstructured")
     first, cycles = tried(current, "none"), judged(current)
     at_first = cycles
@@ -87,12 +103,24 @@ def choose_patterns(
     for spec in sorted(specs, key=lambda spec: -spec.macs):
         if spec.groups > 1:
             continue
-        target = LayerTarget(spec.name, sparsity="balanced")
-        candidate = replace(current, layers=(*current.layers, target))
-        found = judged(candidate)
-        accuracy = tried(candidate, spec.name) if found < cycles else None
-        taken = accuracy is not None and accuracy >= first - loss
-        trials.append(PatternTrial(spec.name, found, accuracy, taken))
-        if taken:
-            current, cycles = candidate, found
+        for found, rows, candidate in candidates(current, spec.name):
+            accuracy = tried(candidate, f"{spec.name}-{rows}") if found < cycles else None
+            taken = accuracy is not None and accuracy >= first - loss
+            trials.append(PatternTrial(spec.name, rows, found, accuracy, taken))
+            if taken:
+                current, cycles = candidate, found
+            if taken or accuracy is None:
+                break
     return Patterns(current, at_first, first, tuple(trials))
+
+
+def _locksteps(most: int) -> list[int]:
+    """Halves of ``most`` down to 2; ``most`` alone where it is less.
+
+    >>> _locksteps(8), _locksteps(3), _locksteps(1)
+    ([8, 4, 2], [3], [1])
+    """
+    found = [most]
+    while found[-1] >= 4:
+        found.append(found[-1] // 2)
+    return found

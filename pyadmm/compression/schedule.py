@@ -27,7 +27,8 @@ class Target:
 
     :param ratio: pruning ratio; ``None`` where the global target decides.
     :param least: least pruning ratio of a layer without a ``ratio``.
-    :param sparsity: pattern of the remaining weights; ``window`` and ``lockstep`` are its parameters.
+    :param sparsity: pattern of the remaining weights; ``window``, ``lockstep`` and ``fill`` are its
+        parameters.
     """
 
     ratio: float | None
@@ -38,6 +39,7 @@ class Target:
     sparsity: str = "unstructured"
     window: int = 1
     lockstep: int = 1
+    fill: float = 1.0
     least: float = 1.0
 
     @property
@@ -45,7 +47,7 @@ class Target:
         """The layer's window-balanced set; ``None`` where it is unstructured."""
         if self.sparsity == "unstructured":
             return None
-        return BalancedPattern(self.window, self.lockstep)
+        return BalancedPattern(self.window, self.lockstep, self.fill)
 
 
 def layer_targets(specs: Sequence[LayerSpec], settings: CompressSettings) -> dict[str, Target]:
@@ -93,6 +95,7 @@ def _target(spec: LayerSpec, settings: CompressSettings, last: bool) -> Target:
         "sparsity": settings.sparsity,
         "window": settings.window,
         "lockstep": settings.lockstep,
+        "fill": settings.fill,
     }
     for entry in settings.layers:
         if fnmatchcase(spec.name, entry.pattern):

@@ -149,7 +149,11 @@ def _prune(session: Session) -> Outcome:
         )
     if session.patterns is not None:
         facts["patterns"] = [asdict(trial) for trial in session.patterns.trials]
-        balanced = [trial.layer for trial in session.patterns.trials if trial.balanced]
+        balanced = [
+            f"{trial.layer} in {trial.lockstep} rows"
+            for trial in session.patterns.trials
+            if trial.balanced
+        ]
         trials += f"; balanced: {', '.join(balanced) or 'no layer'}"
     if session.config.hardware_aware is not None:
         facts["trials"] = list(session.ratio_plan.trials)

@@ -118,7 +118,7 @@ _IDLE = (
         "",
         _nothing_balanced,
         "no layer is balanced; set sparsity: balanced too",
-        fields=("window", "lockstep"),
+        fields=("window", "lockstep", "fill"),
     ),
 )
 

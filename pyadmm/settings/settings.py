@@ -49,6 +49,7 @@ class LayerTarget:
     :param sparsity: pattern of the remaining weights, ``unstructured`` or ``balanced``.
     :param window: positions of a window of a balanced pattern.
     :param lockstep: output channels with equally many weights in each window.
+    :param fill: share of a balanced pattern's places that hold a weight.
     """
 
     pattern: str
@@ -60,6 +61,7 @@ class LayerTarget:
     sparsity: str | None = None
     window: int | None = None
     lockstep: int | None = None
+    fill: float | None = None
 
     def __post_init__(self) -> None:
         where = f"settings, layer {self.pattern!r}"
@@ -69,7 +71,7 @@ class LayerTarget:
         _check_bits(where, "weight_bits", self.weight_bits)
         _check_bits(where, "activation_bits", self.activation_bits)
         _check_fraction(where, self.bias_fraction_bits)
-        _check_sparsity(where, self.sparsity, self.window, self.lockstep)
+        _check_sparsity(where, self)
 
 
 @dataclass(frozen=True)
@@ -443,7 +445,7 @@ ADAPTABLE = (
 class CompressSettings:
     """All settings of a compression.
 
-    A setting of a layer (``weight_bits`` to ``lockstep`` below) holds for all layers for which
+    A setting of a layer (``weight_bits`` to ``fill`` below) holds for all layers for which
     ``layers`` has no other value.
 
     :param pruning_ratio: global target; layers without their own ratio share it.
@@ -455,6 +457,8 @@ class CompressSettings:
         array in lock step runs without gaps (:mod:`pyadmm.admm.balanced`).
     :param window: positions of a window of a balanced pattern.
     :param lockstep: output channels with equally many weights in each window.
+    :param fill: share of a balanced pattern's places that hold a weight; below 1 it takes more steps
+        for as many weights, and loses less accuracy.
     :param filters_kept: largest share of a hidden convolution's filters that may keep weights;
         fewer active filters train faster and make positions cheaper to store.
     :param neurons_kept: the same for a hidden linear layer.
@@ -495,6 +499,7 @@ class CompressSettings:
     sparsity: str = "unstructured"
     window: int = 3
     lockstep: int = 8
+    fill: float = 1.0
     seed: int = 0
     input: InputSettings = field(default_factory=InputSettings)
     layers: tuple[LayerTarget, ...] = ()
@@ -545,7 +550,7 @@ class CompressSettings:
 
     def _check_balanced(self) -> None:
         """Who may be balanced, and which phases do not know such patterns."""
-        _check_sparsity("settings", self.sparsity, self.window, self.lockstep)
+        _check_sparsity("settings", self)
         if "balanced" not in (self.sparsity, *(layer.sparsity for layer in self.layers)):
             return
         _require(
@@ -575,18 +580,17 @@ class CompressSettings:
         return asdict(self)
 
 
-def _check_sparsity(
-    where: str, sparsity: str | None, window: int | None, lockstep: int | None
-) -> None:
+def _check_sparsity(where: str, given: LayerTarget | CompressSettings) -> None:
     known = None, "unstructured", "balanced"
     _require(
-        sparsity in known,
-        f"{where}: sparsity must be unstructured or balanced, not {sparsity!r}",
+        given.sparsity in known,
+        f"{where}: sparsity must be unstructured or balanced, not {given.sparsity!r}",
     )
-    _require(window is None or window >= 1, f"{where}: window must be at least 1, not {window}")
-    _require(
-        lockstep is None or lockstep >= 1, f"{where}: lockstep must be at least 1, not {lockstep}"
-    )
+    for name in ("window", "lockstep"):
+        value = getattr(given, name)
+        _require(value is None or value >= 1, f"{where}: {name} must be at least 1, not {value}")
+    fill = given.fill
+    _require(fill is None or 0 < fill <= 1, f"{where}: fill must be in (0, 1], not {fill}")
 
 
 def _check_fraction(where: str, bits: int | None) -> None:

@@ -95,6 +95,18 @@ def test_bound_of_weights_is_the_best_pattern_of_its_steps(count: int) -> None:
         assert int(more.sum()) > count
 
 
+@pytest.mark.parametrize("fill", [0.8, 0.5])
+def test_as_many_weights_in_more_steps_keep_more(fill: float) -> None:
+    full, pattern = BalancedPattern(3, 2), BalancedPattern(3, 2, fill)
+    for w in _weights((6, 4, 1, 6), 5):
+        kept = keep_balanced(w, 40, pattern)
+        whole = keep_balanced(w, 40, full)
+        assert int(kept.mask.sum()) == int(whole.mask.sum()) == 40
+        assert steps_of(whole.mask, full) == 20
+        assert 20 < steps_of(kept.mask, full) <= 20 / fill
+        assert float(kept.values.square().sum()) > float(whole.values.square().sum())
+
+
 def test_single_rows_and_places_are_unstructured() -> None:
     pattern = BalancedPattern(1, 1)
     for w in _weights((3, 2, 2, 3), 5):
@@ -239,6 +251,7 @@ def test_a_compressed_network_is_balanced(kept: float, fuller: float) -> None:
         ),
         ({"sparsity": "blocked"}, "sparsity must be unstructured or balanced, not 'blocked'"),
         ({"window": 0}, "window must be at least 1, not 0"),
+        ({"fill": 0}, r"fill must be in \(0, 1\], not 0"),
     ],
 )
 def test_settings_that_balanced_patterns_exclude(values: dict[str, object], message: str) -> None:

@@ -52,14 +52,15 @@ def test_the_page_of_the_command_line_has_every_command(hooks: ModuleType) -> No
 
 def test_break_even_records_are_a_row_a_layer_and_a_column_a_board(hooks: ModuleType) -> None:
     record = {"layer": "net.fc", "weight_bits": 3, "activation_bits": 4, "storage": "resident"}
+    shared = {"layer": "net.conv", "family": "shared"}
     lines = [
         json.dumps({"record": {**record, "board": "b", "ratio": 2.5}}),
         json.dumps({"record": {**record, "board": "a", "ratio": None}}),
-        json.dumps({"record": {**record, "layer": "net.conv", "board": "b", "ratio": 1.0}}),
+        json.dumps({"record": {**record, **shared, "board": "b", "ratio": 1.0}}),
     ]
     assert hooks.breakeven_records(lines).splitlines()[2:] == [
-        "| net.conv | 3 / 4 | on chip | – | 1.00× |",
-        "| net.fc | 3 / 4 | on chip | none | 2.50× |",
+        "| net.conv | 3 / 4 | on chip | shared | – | 1.00× |",
+        "| net.fc | 3 / 4 | on chip | unstructured | none | 2.50× |",
     ]
 
 

@@ -187,6 +187,7 @@ BASES = {
         ({"distill": {"temperature": 3.0}, "preset": "admm-nn"}, "distill, temperature"),
         ({"window": 9}, "window"),
         ({"lockstep": 9}, "lockstep"),
+        ({"fill": 0.9}, "fill"),
     ],
     ids=str,
 )
