@@ -1,4 +1,4 @@
-"""Whether a traced network computes what its module does, step by step."""
+"""Comparison of a traced network with its module, step by step."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _random_codes(form: QFormat, shape: tuple[int, int, int], count: int) -> Ten
 
 
 def _results(listed: Listing, images: Tensor, wanted: set[fx.Node]) -> dict[fx.Node, Tensor]:
-    """What some of the module's operations give; values that nobody reads any more are dropped."""
+    """Results of some of the module's operations; values without further readers are freed."""
     dtype = listed.example.dtype
     last_use = {read: node for node in listed.graph.nodes for read in node.all_input_nodes}
     values: dict[fx.Node, Any] = {}

@@ -1,4 +1,4 @@
-"""Pointwise activations that are no clamp: their names, how they compute, what they give.
+"""Pointwise activations other than clamps: names, real functions and signs of their results.
 
 A quantised network computes them by a table with one entry for every integer that they read
 (:class:`pyadmm.model.Lookup`). The real function is evaluated once for each of these integers.

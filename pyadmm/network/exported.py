@@ -1,7 +1,7 @@
-"""A module as the list of tensor operations that it does, by ``torch.export``.
+"""A module as the list of its tensor operations, by ``torch.export``.
 
 The module runs on an example, so that Python code on shapes is evaluated: loops over ``x.size()``,
-assertions, ``if x.dim() == 3``. What is left are operations of PyTorch's ``aten`` library, alike for
+assertions, ``if x.dim() == 3``. The list holds operations of PyTorch's ``aten`` library, the same for
 modules and functions, with arguments that the schema of each operation names.
 """
 
@@ -31,7 +31,7 @@ _CALL = re.compile(r"@\d+")
 
 @dataclass
 class Arguments:
-    """Arguments of one operation by name; those that nobody takes must have their default."""
+    """Arguments of one operation by name; those that are not read must have their default."""
 
     values: dict[str, Any]
     defaults: dict[str, Any]
@@ -132,7 +132,7 @@ def _require_open(subject: str, module: nn.Module) -> None:
 
 
 def unwrapped(model: Any) -> nn.Module:
-    """``model`` without what compiling and parallel training put around it."""
+    """``model`` without the wrappers of ``torch.compile`` and of parallel training."""
     if isinstance(model, torch.export.ExportedProgram):
         model = model.module()
     if not isinstance(model, nn.Module):

@@ -1,4 +1,4 @@
-"""What is fixed about each step of a network."""
+"""The facts of each step of a network, which training does not change."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Activation:
     """What is applied to a step's result: nothing, a ReLU or a clamp.
 
     :param relu: negative values become 0.
-    :param ceiling: values are clamped to ``0 … ceiling`` with ``relu``, else to ``±ceiling``; a
-        quantised step keeps its scale so small that no code means more.
+    :param ceiling: values are clamped to ``0 … ceiling`` with ``relu``, otherwise to ``±ceiling``. The
+        scale of a quantised step is limited so that no code exceeds it.
     """
 
     relu: bool = False
@@ -230,7 +230,7 @@ class ShortcutFacts:
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """What is fixed about a weighted layer: full shape, and what follows it.
+    """Facts of a weighted layer: its full shape, and the pool and activation after it.
 
     :param activation: what follows (before or after ``pool``: both orders give the same).
     :param pool: max-pool that follows.

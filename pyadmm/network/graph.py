@@ -2,7 +2,7 @@
 
 One :class:`Network` goes through the whole pipeline. Its
 :class:`~pyadmm.network.execution.Numerics` say with which numbers it computes. With floats, batch
-norms train on; they are folded into their layers before the network is quantised
+norms keep learning; they are folded into their layers before the network is quantised
 (:meth:`Network.fold_norms`). With integers, activations are codes and every step does in floats
 what :mod:`pyadmm.model` does in integers. Inactive channels can be cut off
 (:meth:`Network.shrink`), which makes later epochs cheaper; index buffers remember where the active
@@ -252,9 +252,9 @@ class Network(nn.Module):
     def shrink(self) -> Network:
         """An equal network without inactive channels: constant outputs and unread inputs.
 
-        An output without weights is a constant; it moves into the next bias (where the next layer
-        pads, only if it is 0). An output that no later weight reads goes too, with the weights that
-        made it, so ``nnz`` can fall. Outputs that reach several layers, a sum or a grouped
+        An output without weights is a constant: it moves into the next bias. Where the next layer pads,
+        this is possible only for a constant of 0. An output that no later weight reads is removed with
+        its weights, so ``nnz`` can fall. Outputs that reach several layers, a sum or a grouped
         convolution stay.
         """
         steps = {step.name: step for step in self.chain}
@@ -367,7 +367,7 @@ def input_bits(network: Network) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class _NormState:
-    """A batch norm but for its tensors; ``kind`` is that of its layer."""
+    """A batch norm without its tensors; ``kind`` is that of its layer."""
 
     kind: Literal["conv", "linear"]
     eps: float
@@ -376,7 +376,7 @@ class _NormState:
 
 @dataclass(frozen=True)
 class _StepState:
-    """A step but for its tensors.
+    """A step without its tensors.
 
     :param facts: plain data of the class that ``kind`` says.
     """
@@ -409,7 +409,7 @@ class _StepState:
 
 @dataclass(frozen=True)
 class _Structure:
-    """A network but for its tensors."""
+    """A network without its tensors."""
 
     numerics: Numerics
     input: InputSpec

@@ -56,7 +56,7 @@ def _require_channels(settings: InputSettings, shape: tuple[int, int, int]) -> N
 
 
 def channel_gain(settings: InputSettings) -> Tensor:
-    """What is left of the normalisation per channel, ``(C, 1, 1)``, once all share one scale."""
+    """The part of the normalisation that differs between channels, ``(C, 1, 1)``."""
     std = torch.tensor(settings.std or (1.0,))
     return (std.reciprocal() * std.mean()).reshape(-1, 1, 1)
 
@@ -87,8 +87,8 @@ _LARGEST_INPUT = 4.0
 def condition_input(network: Network) -> None:
     """Move the scale of large inputs into the weights that read them, in place.
 
-    The network stays the same, but Adam's steps do not know how small a weight is: with pixels of
-    0 to 255 every step of a usual learning rate would change the first layer altogether.
+    The network computes the same. Adam's steps have the same size for small and large weights, so with
+    pixels of 0 to 255, whose weights are small, a usual learning rate would destroy the first layer.
     """
     form = network.input.format
     largest = form.scale * form.max_magnitude

@@ -112,7 +112,7 @@ class WeightedStep(nn.Module):
     def pooled_product(
         self, x: Tensor, weight: Tensor, bias: Tensor, *, nonzeros: bool = False
     ) -> Tensor:
-        """Accumulators behind the pool, by the non-zeros where that is wanted and possible."""
+        """Accumulators after the pool, by sparse products where they are wanted and possible."""
         if not nonzeros or not self._plainly_pooled(x):
             return self.pooled(self.product(x, weight, bias))
         size = tuple(x.shape[1:])
@@ -128,7 +128,7 @@ class WeightedStep(nn.Module):
         return self._places(find, tuple(x.shape[1:4]))
 
     def _places(self, find: Callable[[Tensor, Any], Any], size: tuple[int, ...]) -> Any:
-        """Of the weights, found anew when the mask or the size of the input has changed."""
+        """Positions of the weights; they are updated when the mask or the size of the input changes."""
         state = self.mask._version, size
         known = self._nonzeros
         if known is None or known[0] is not self.mask or known[1] != state:
@@ -204,7 +204,7 @@ class WeightedStep(nn.Module):
         return quantize_weight(self.weight, self.row_q, self.facts.weight_bits, self.mask)
 
     def ratio(self, scale: Tensor) -> Tensor:
-        """What accumulators are multiplied with to become output codes, per channel or for all.
+        """Ratio of accumulators to output codes, per channel or for all.
 
         :param scale: of the input codes.
         """

@@ -24,7 +24,7 @@ def cut(steps: dict[str, Step], first: str, pools: list[str], second: str) -> bo
 
 
 def _constants(producer: WeightedStep, pools: list[Step]) -> Tensor:
-    """What the consumer would read of an output that has no weights."""
+    """The constant that the consumer reads from an output without weights."""
     _, bias = producer.folded()
     constants = producer.facts.activation(bias)
     for pool in pools:

@@ -1,4 +1,4 @@
-"""The steps of a network without weights to compress: pools, sums, concatenation, affine maps, moves."""
+"""Steps without weights to compress: pools, sums, concatenation, affine maps, rearrangements."""
 
 from __future__ import annotations
 
@@ -330,7 +330,7 @@ Step = (
 
 
 def _beside(factor: Tensor, x: Tensor) -> Tensor:
-    """``factor`` with as many dimensions as ``x``, a vector as maps of one value."""
+    """``factor`` with as many dimensions as ``x``: a vector becomes maps of one value."""
     return (
         factor.reshape(*factor.shape[:2], *[1] * (x.ndim - 2)) if factor.ndim < x.ndim else factor
     )

@@ -1,4 +1,4 @@
-"""What activation tables read, once a network is quantised."""
+"""The widths of the inputs of activation tables in a quantised network."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pyadmm.network.steps import CurveStep
 
 
 def widen_into_tables(network: Network) -> None:
-    """Give what activation tables read all the bits that they take, in place.
+    """Give the inputs of activation tables the widest format that a table takes, in place.
 
-    The fewer bits of ``activation_bits`` are those of their results, which other layers read.
+    ``activation_bits`` applies to the results of the tables, which other layers read.
 
     :raises PyadmmError: where a table would read an input of more bits.
     """

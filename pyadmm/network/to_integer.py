@@ -76,10 +76,10 @@ def requant_of(ratio: float, bits: int = 16) -> Requant:
 def snap_scales(network: Network, mult_bits: int = 16) -> None:
     """Move each layer's activation scale to where its requantiser is exactly ``mult / 2**shift``.
 
-    The shift is at most ``2**-mult_bits`` of the scale; afterwards network and integer model agree
-    but for exact ties, of which few bits make more and which a float may round the other way.
-    (Sums, averages and layers with a multiplier per channel need no move: theirs are integers
-    already.)
+    A scale changes by at most a factor of ``1 ± 2**-mult_bits``. Afterwards network and integer model
+    agree except at exact ties, which a float may round the other way and which are more frequent with
+    few bits. Sums, averages and layers with a multiplier per channel are left out, because their ratios
+    are exact already.
     """
     for step, scale in with_input_scales(network):
         if isinstance(step, WeightedStep) and not step.facts.last and step.log_q.ndim == 0:
@@ -106,10 +106,10 @@ def with_input_scales(network: Network) -> Iterator[tuple[Step, float]]:
 def to_compressed(network: Network, name: str) -> CompressedModel:
     """The integer model that computes what the quantised ``network`` computes.
 
-    Cut-off channels come back as zeros, so the layers have their original shapes; what has become
-    constant or unread by quantisation is folded (:mod:`pyadmm.model.folding`). The integers agree with
-    :meth:`Network.forward` after :func:`snap_scales`, as far as floats hold them. A shortcut
-    without weights becomes a 1x1 convolution of ones, which counts as weights there.
+    Removed channels come back as zeros, so the layers have their original shapes. Channels that
+    quantisation made constant or unread are folded (:mod:`pyadmm.model.folding`). The integers equal
+    those of :meth:`Network.forward` after :func:`snap_scales`, within the precision of floats. A
+    shortcut without weights becomes a 1x1 convolution of ones, which counts as weights.
     """
     if not network.quantized:
         raise PyadmmError(f"model {name}: must be quantised before it becomes integers")

@@ -1,9 +1,9 @@
 """From a torch module to a :class:`~pyadmm.network.graph.Network`.
 
-The module's operations (:mod:`pyadmm.network.exported`) become steps one by one. What is affine
-per channel (batch norms, ``(x - mean) / std``) and zeros around a map wait until the operation that
-reads them can take them up; where it cannot, they become steps of their own. The network is then
-compared with the module, step by step (:mod:`pyadmm.network.comparison`).
+The module's operations (:mod:`pyadmm.network.exported`) become steps one by one. Affine operations per
+channel (batch norms, ``(x - mean) / std``) and padding are merged into the operation that reads them;
+where this is not possible, they become steps of their own. The network is then compared with the
+module, step by step (:mod:`pyadmm.network.comparison`).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _BOX_BITS = 16
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Which random augmentations images get, as in ``TrainSettings``.
+    """The random augmentations of a phase, as in ``TrainSettings``.
 
     :param native: images are distorted by compiled code, on the CPU, which may round otherwise.
     """
@@ -118,12 +118,12 @@ class Patches:
 class AugmentationSample:
     """The augmentation of every training image in one epoch: shift, mirror, distortion, patch.
 
-    :param how: what of the following is done.
+    :param how: which of the following augmentations are applied.
     :param shift: int64 ``(N,)``, as in :func:`shifted`.
     :param mirrored: boolean ``(N,)``.
     :param maps: float32 ``(N, 2, 2)``, as in :func:`distorted`.
     :param patches: what covers a part of them; ``None``: nothing does.
-    :param key: what the images are known by, where epochs see the very same again.
+    :param key: identifies the sample, where several epochs use the same one.
     """
 
     how: Augmentation
@@ -220,7 +220,7 @@ def shifted(images: Tensor, pixels: int, shift: Tensor) -> Tensor:
 
 
 def distorted(images: Tensor, maps: Tensor) -> Tensor:
-    """Byte images seen through linear maps about their centre; zeros lie outside.
+    """Byte images under linear maps about their centre, with zeros outside.
 
     :param maps: ``(N, 2, 2)``, from a place in the result to the place in the image that is shown
         there, interpolated between its four neighbours.

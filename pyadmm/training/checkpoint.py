@@ -54,7 +54,7 @@ Progress = Callable[[EpochRecord, int], None]
 
 
 class Stateful(Protocol):
-    """What a checkpoint can hold: modules, optimizers, :class:`~pyadmm.admm.solver.Admm`."""
+    """An object that a checkpoint can hold: module, optimizer, :class:`~pyadmm.admm.solver.Admm`."""
 
     def state_dict(self) -> dict[str, Any]:
         """The whole state, as plain data and tensors."""
@@ -76,7 +76,7 @@ class Checkpoint:
         self.fingerprint = fingerprint
 
     def load(self) -> dict[str, Any] | None:
-        """What was saved last for this very phase, if anything."""
+        """The state that was saved last for this phase and fingerprint; ``None`` if there is none."""
         if self.path is None or not self.path.exists():
             return None
         try:
@@ -102,7 +102,7 @@ class Checkpoint:
 
 
 def _on_cpu(state: Any) -> Any:
-    """``state`` with its tensors on the CPU, so that a machine without a GPU can go on from it."""
+    """``state`` with its tensors on the CPU, so that a machine without a GPU can continue from it."""
     if isinstance(state, Tensor):
         return state.cpu()
     if isinstance(state, Mapping):

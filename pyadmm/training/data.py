@@ -143,7 +143,7 @@ class Images:
 
 
 def _pairs(loader: Any) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of bytes and labels from foreign code, which may do anything."""
+    """Batches of bytes and labels from a user's loader, which may raise anything."""
     try:
         items: Any = loader
         if not hasattr(loader, "__iter__") and hasattr(loader, "__len__"):

@@ -1,8 +1,8 @@
 """Where networks train: on the CPU, or on a GPU with CUDA.
 
-Networks carry their device: data go to it batch by batch, and everything made from a network stays
-there. Random numbers are drawn on the CPU, so order, shifts and flips are the same everywhere;
-sums in another order are not, so a GPU gives other weights than a CPU.
+A network determines the device: data are copied to it batch by batch, and everything made from the
+network is on the same device. Random numbers are drawn on the CPU, so order, shifts and flips are the
+same on all devices. Sums are computed in another order on a GPU, so its weights differ from a CPU's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 def choose(name: str, environment: Mapping[str, str] = os.environ) -> torch.device:
     """The device called ``name``; each process of a machine takes its own GPU.
 
-    On a GPU products of float32 stay that: cuDNN would round to fewer bits (TF32) by default.
+    Products of float32 on a GPU are computed in float32; by default cuDNN would use fewer bits (TF32).
 
     :raises PyadmmError: for an unknown name or ``LOCAL_RANK``, or where there is no such GPU.
     """

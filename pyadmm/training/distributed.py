@@ -1,8 +1,8 @@
 """Several processes that train one network: a thin layer over ``torch.distributed``.
 
 Every process holds the whole network and the whole ADMM state. Each takes its share of every batch;
-gradients are summed with the shares' weights, so all take the step that one process would take on
-the whole batch, and project the same weights. Nothing here does anything in a single process.
+gradients are summed with the shares' weights. So all processes take the step that one process would
+take on the whole batch, and project the same weights. In a single process these functions do nothing.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def _guarded(action: Callable[[], Any]) -> None:
 
 
 def _leave() -> None:
-    """End without the interpreter's own end, which a thread that holds a collective may abort."""
+    """End the process at once: the interpreter's shutdown may abort in a thread that holds a collective."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(2)

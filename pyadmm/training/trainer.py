@@ -28,8 +28,8 @@ from pyadmm.training.seeds import digest_of
 def compiled(*functions: Callable[[Tensor], Tensor]) -> list[Callable[[Tensor], Tensor]]:
     """The functions through ``torch.compile``, for one shape of their input.
 
-    Only one list at a time: what was compiled before is forgotten, as torch would count every new
-    network of a run against a limit and then go on uncompiled without a word.
+    Functions compiled before are dropped. Otherwise torch would count every new network of a run
+    against a limit, and after that run uncompiled without a warning.
     """
     torch.compiler.reset()
     return [_with_clear_errors(torch.compile(f, dynamic=False, fullgraph=True)) for f in functions]
@@ -154,7 +154,7 @@ class EpochTrainer:
         return float(distributed.total(total)) / len(data)
 
     def batches(self, data: Images, seed: int) -> Iterator[Batch]:
-        """The images of an epoch, once the teacher knows what it can know of them before."""
+        """The batches of an epoch; the teacher's logits are computed before, where they can be cached."""
         sample = self._cached_sample(data, seed) if self.cached_seeds else None
         how = self.augmentation
         if self.teacher is not None and sample is not None:

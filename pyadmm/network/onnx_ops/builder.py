@@ -22,7 +22,7 @@ _MAP_LIMIT = 1 << 28
 
 
 class GraphBuilder:
-    """What is known of an ONNX graph, and the ``fx`` graph that is built of it.
+    """Facts of an ONNX graph, and the ``fx`` graph that is built from it.
 
     :param onnx: the package.
     :param proto: the model, external data loaded.

@@ -1,4 +1,4 @@
-"""One node of an ONNX graph, as the handlers of operators see it."""
+"""One node of an ONNX graph, with the interface that the handlers of operators use."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Which steps the operations of a traced module become, by kind of operation."""
+"""Handlers that turn the operations of a traced module into steps, by kind of operation."""

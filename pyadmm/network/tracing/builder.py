@@ -60,7 +60,7 @@ _ACTIVATIONS = ("rrelu", "log_sigmoid", "hardshrink", "softshrink", "tanhshrink"
 
 
 class Builder:
-    """Collects steps while the operations go by."""
+    """Collects the steps of a network while its operations are read."""
 
     def __init__(self, input_spec: InputSpec, listed: Listing) -> None:
         self.input = input_spec
@@ -197,7 +197,7 @@ class Builder:
         return name
 
     def settled(self, value: Value, node: fx.Node, name: str = "") -> Value:
-        """``value`` as a step's very output: what waits becomes steps of its own."""
+        """``value`` as the output of a step: pending gains, shifts and padding become steps."""
         if value.places is not None or value.resample is not None:
             raise self.refused(node, "moves or averages values as only a Linear can take them up")
         value = self.settled_affine(value, node, name)

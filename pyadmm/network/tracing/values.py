@@ -1,4 +1,4 @@
-"""What the nodes of a traced graph give, while its steps are collected."""
+"""Values of the nodes of a traced graph, in terms of the steps collected so far."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_PADDING: Sides = (0, 0, 0, 0)
 
 @dataclass(frozen=True)
 class Value:
-    """What a node of the graph gives: ``resample(pad(gain * output + shift))`` of a step.
+    """The value of a node of the graph: ``resample(pad(gain * output + shift))`` of a step.
 
     :param shape: of the tensor, without the batch; values are in the order of the step's map.
     :param gain: by channel of the map, or by value of a flattened map.
