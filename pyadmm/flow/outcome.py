@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from pyadmm.core.errors import CheckError
 from pyadmm.eda.reports import SynthesisReport
 from pyadmm.eda.route_model import ROUTE_MODEL
+from pyadmm.flow.facts import SynthFacts
 from pyadmm.hardware.boards import Board
 from pyadmm.hardware.design_space import CHIP_SHARE
 
@@ -21,16 +21,19 @@ class Outcome:
     """What a step found.
 
     :param text: one line for the user.
-    :param facts: JSON-able, for the report.
+    :param facts: a data class of :mod:`pyadmm.flow.facts` for the report, the one of the step;
+        ``None``: it has nothing to report.
     :param files: what later steps read, under the run directory.
     :param failure: what ends the flow with an error, but only after all other steps; nothing of the
         step is stored then.
+    :param warning: what the user and the report are told.
     """
 
     text: str
-    facts: Mapping[str, Any]
+    facts: Any = None
     files: tuple[Path, ...] = ()
     failure: str | None = None
+    warning: str | None = None
 
 
 def require_equal(check: str, what: str, found: np.ndarray, golden: np.ndarray) -> None:
@@ -48,7 +51,7 @@ def require_equal(check: str, what: str, found: np.ndarray, golden: np.ndarray) 
 
 def synthesis_facts(
     report: SynthesisReport, board: Board, share: float = CHIP_SHARE
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, SynthFacts]:
     """What a synthesis found: a line for the user, and facts for the report.
 
     :param share: of the chip's LUTs that the design may take.
@@ -59,15 +62,15 @@ def synthesis_facts(
         for name, value in used.items()
         if (most := getattr(board.resources, name))
     )
-    facts = {
-        "resources": used,
-        "clock_ns": report.clock_estimate_ns,
-        "share": share,
-        "tool": report.version or report.tool,
-        "notes": list(report.notes),
-    }
     assert report.clock_estimate_ns is not None
     assert report.resources.lut is not None
+    facts = SynthFacts(
+        resources=used,
+        clock_ns=report.clock_estimate_ns,
+        share=share,
+        tool=report.version or report.tool,
+        notes=tuple(report.notes),
+    )
     routed = ROUTE_MODEL.period_ns(report.clock_estimate_ns, report.resources.lut)
     clock = f"clock estimate {report.clock_estimate_ns:.1f} ns, about {routed:.1f} ns when routed"
-    return f"{facts['tool']}: {parts}; {clock}", facts
+    return f"{facts.tool}: {parts}; {clock}", facts

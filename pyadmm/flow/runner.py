@@ -17,7 +17,7 @@ from pyadmm.flow.estimate import Estimate, works
 from pyadmm.flow.sequential import ABSENT
 from pyadmm.flow.session import Session
 from pyadmm.flow.steps import BREAK_EVEN, SIMULATE, STEPS, SYNTH, TAKE, TRAINING, Step
-from pyadmm.flow.store import StepResult, StepStore
+from pyadmm.flow.store import StepResult, StepStore, result_of
 from pyadmm.flow.summary import Progress, needs_vendor_tools, run_record
 from pyadmm.report import ReportPaths, write_report
 from pyadmm.training import distributed
@@ -192,12 +192,12 @@ class _Runner:
             return
         upstream = [self.results[name] for name in step.needs]
         digest = self.store.digest(step.name, step.settings(self.session), upstream)
-        stored = self.store.load(step.name, digest)
+        stored = self.store.load(step.name, digest, step.facts)
         if stored is not None:
             self.estimate.skip()
             self.results[step.name] = stored
             self.reused.add(step.name)
-            self.reporter.step(position, step.name, f"{stored.facts['text']} (stored)")
+            self.reporter.step(position, step.name, f"{stored.text} (stored)")
             self._warn(stored)
         else:
             self._run(position, step, digest)
@@ -212,11 +212,10 @@ class _Runner:
             return
         self.estimate.finish()
         seconds = time.perf_counter() - begin
-        facts = {**outcome.facts, "text": outcome.text}
         if outcome.failure is None:
-            result = self.store.save(step.name, digest, seconds, facts, list(outcome.files))
+            result = self.store.save(step.name, digest, seconds, outcome)
         else:
-            result = StepResult(step.name, digest, seconds, facts, {})
+            result = result_of(step.name, digest, seconds, outcome, {})
             self.failed[step.name] = outcome.failure
         self.results[step.name] = result
         self.reporter.step(position, step.name, f"{outcome.text} ({seconds:.1f} s)")
@@ -225,9 +224,8 @@ class _Runner:
         self._warn(result)
 
     def _warn(self, result: StepResult) -> None:
-        warning = result.facts.get("warning")
-        if warning:
-            self.reporter.warn(f"{result.name}: {warning}")
+        if result.warning:
+            self.reporter.warn(f"{result.name}: {result.warning}")
 
     def _skip(self, position: str, step: Step, reason: str) -> None:
         self.estimate.skip()
@@ -242,8 +240,8 @@ def _closing_words(result: FlowResult, reporter: Reporter) -> None:
         reporter.line(f"Report: {result.report.html} and {result.report.xlsx}")
     reporter.line(f"Everything else: {result.run_dir}")
     for done in result.results.values():
-        if done.facts.get("warning"):
-            reporter.warn(f"Warning: {done.facts['warning']}")
+        if done.warning:
+            reporter.warn(f"Warning: {done.warning}")
     for name, reason in result.skipped.items():
         reporter.warn(f"Not done: step {name}: {reason}")
     if result.report is not None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import cast, get_args
 
 from pyadmm.codegen.sequential import generate_sequential, sequential_context
 from pyadmm.codegen.sequential_rtl import generate_array
@@ -25,6 +25,14 @@ from pyadmm.eda.sequential_cosim import run_csim, simulate, whole_starts
 from pyadmm.eda.sequential_simulation import MemoryModel, build_sequential, pass_cycles
 from pyadmm.eda.sequential_synthesis import require_fit
 from pyadmm.eda.verilator import verilator_version
+from pyadmm.flow.facts import (
+    ArrayFacts,
+    CodegenFacts,
+    CosimFacts,
+    CsimFacts,
+    MemoryFacts,
+    PassFacts,
+)
 from pyadmm.flow.outcome import Outcome, require_equal, synthesis_facts
 from pyadmm.flow.session import Session
 from pyadmm.hardware.sequential.compiler import Compiled
@@ -33,6 +41,7 @@ from pyadmm.hardware.sequential.roofline import (
     cycles_per_image,
     table,
 )
+from pyadmm.report.record import Bound
 
 MOST_CYCLES = 300_000
 """Modelled cycles that are simulated, at most, where one start of the program does not take more."""
@@ -73,20 +82,23 @@ def codegen(session: Session) -> Outcome:
     write_atomic(passes, table(compiled, rate) + "\n")
     files = [image, about, passes, *_write_design(compiled, folder), *_write_hls(session, folder)]
     array = compiled.program.array
-    facts = {
-        "images_per_start": compiled.images,
-        "array": asdict(array),
-        "bytes_per_cycle": rate,
-        "program_bytes": len(compiled.program.image),
-        "passes": [{**asdict(one), "bound": one.bound} for one in bounds(compiled, rate)],
-        "modelled_cycles": cycles_per_image(compiled, rate),
-    }
+    facts = ArrayFacts(
+        images_per_start=compiled.images,
+        array=array,
+        bytes_per_cycle=rate,
+        program_bytes=len(compiled.program.image),
+        passes=tuple(
+            PassFacts(one.name, one.runs, one.cycles, cast(Bound, one.bound))
+            for one in bounds(compiled, rate)
+        ),
+        modelled_cycles=cycles_per_image(compiled, rate),
+    )
     text = (
         f"layer-sequential array, {array.groups}x{array.lanes}: program of "
         f"{len(compiled.program.image):,} bytes, {compiled.images} images per start, in {folder}; "
-        f"at least {facts['modelled_cycles']:,.0f} cycles an image (modelled)"
+        f"at least {facts.modelled_cycles:,.0f} cycles an image (modelled)"
     )
-    return Outcome(text + _why(session), facts, tuple(files))
+    return Outcome(text + _why(session), CodegenFacts(array=facts), tuple(files))
 
 
 def _why(session: Session) -> str:
@@ -121,7 +133,7 @@ def synth(session: Session) -> Outcome:
     except MissingToolError:
         raise
     except ToolError as error:
-        return Outcome("no result", {}, failure=str(error))
+        return Outcome("no result", failure=str(error))
     write_atomic(session.synthesis_file, report.to_json() + "\n")
     text, facts = synthesis_facts(report, session.board)
     try:
@@ -165,7 +177,7 @@ def csim(session: Session) -> Outcome:
         f"g++ of the array's C++ equals the integer model on {count:,} of {available:,} test images, "
         f"{min(len(order), count):,} of them at hardware widths"
     )
-    return Outcome(text, {"images": count, "exact_images": min(len(order), count)})
+    return Outcome(text, CsimFacts(images=count, exact_images=min(len(order), count)))
 
 
 def cosim(session: Session) -> Outcome:
@@ -185,17 +197,17 @@ def cosim(session: Session) -> Outcome:
     logits, _ = simulate(compiled, data[: compiled.images], bumpy)
     require_equal("cosim with stalls", "logits", logits, golden[: compiled.images])
     cycles = sum(result.cycles for result in results) / len(order)
-    facts: dict[str, Any] = {
-        "images": count,
-        "stalled_images": stalled,
-        "interval_cycles": cycles,
-        "latency_cycles": max(result.cycles for result in results),
-        "busy_cycles": {
+    facts = CosimFacts(
+        images=count,
+        stalled_images=stalled,
+        latency_cycles=max(result.cycles for result in results),
+        interval_cycles=cycles,
+        busy_cycles={
             name: one / compiled.images for name, one in pass_cycles(compiled, results[-1]).items()
         },
-        "memory": {"latency": memory.latency, "bytes_per_cycle": rate},
-        "version": verilator_version(),
-    }
+        version=verilator_version(),
+        memory=MemoryFacts(memory.latency, rate),
+    )
     clock = session.board.clock_mhz
     text = (
         f"RTL of the array equals the integer model on {count:,} of {available:,} test images, "
@@ -217,7 +229,7 @@ def deploy(session: Session, pack: ModelPack) -> Outcome:
         write_deploy(folder, bundle)
         files += [folder / name for name in bundle.files]
     text = "wheels for the board in deploy/sequential-hls and deploy/sequential-rtl"
-    return Outcome(f"{text}; 'pyadmm deploy' adds networks", {}, tuple(files))
+    return Outcome(f"{text}; 'pyadmm deploy' adds networks", files=tuple(files))
 
 
 def simulator(session: Session) -> Path:

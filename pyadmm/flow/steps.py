@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 from pyadmm import breakeven, container
 from pyadmm.codegen.hls import vendor_context
@@ -16,15 +18,30 @@ from pyadmm.core.files import write_atomic
 from pyadmm.deploy import simulated_board as simboard
 from pyadmm.deploy.bundle import Design, ModelPack, plan_deploy, write_deploy
 from pyadmm.eda import gxx, rtl_simulation, verilator
-from pyadmm.eda.dense_baseline import compare
+from pyadmm.eda.dense_baseline import Comparison, compare
 from pyadmm.flow import sequential
 from pyadmm.flow.config import DATAFLOW, SEQUENTIAL
+from pyadmm.flow.facts import (
+    AccuracyFacts,
+    BreakEvenFacts,
+    CodegenFacts,
+    CosimFacts,
+    CsimFacts,
+    DataFacts,
+    DataflowFacts,
+    DenseFacts,
+    Floor,
+    PruneFacts,
+    QuantizeFacts,
+    RetrainFacts,
+    SynthFacts,
+)
 from pyadmm.flow.outcome import Outcome, require_equal, synthesis_facts
 from pyadmm.flow.session import Session
 from pyadmm.flow.vendor_reports import set_aside
 from pyadmm.hardware.weight_image import weight_image
 from pyadmm.model.compact import compact_shapes
-from pyadmm.training.checkpoint import EpochRecord
+from pyadmm.report.record import Basis, SpeedupCurve
 
 FRAME_IMAGES = 200
 """Test images on which the integers of every stage are compared, not the logits alone."""
@@ -47,6 +64,7 @@ class Step:
     :param needs: the steps whose results it reads.
     :param settings: the part of the session's settings that its result depends on.
     :param run: does it. :class:`~pyadmm.core.errors.ToolError` for a missing tool skips the step.
+    :param facts: class of what it leaves for the report; ``None``: it leaves nothing.
     """
 
     name: str
@@ -54,15 +72,12 @@ class Step:
     needs: tuple[str, ...]
     settings: Callable[[Session], Any]
     run: Callable[[Session], Outcome]
+    facts: type | None = None
 
 
 def _settings_of(session: Session, *names: str) -> list[Any]:
     facts = session.settings.to_dict()
     return [facts[name] for name in names]
-
-
-def _epochs(records: list[EpochRecord]) -> list[dict[str, Any]]:
-    return [asdict(record) for record in records]
 
 
 def _percent(share: float) -> str:
@@ -71,17 +86,17 @@ def _percent(share: float) -> str:
 
 def _data(session: Session) -> Outcome:
     found = session.dataset
-    facts = {
-        "name": found.name,
-        "notes": list(found.notes),
-        "source": found.source,
-        "complete": found.complete,
-        "test_images": len(found.test_images),
-    }
+    facts = DataFacts(
+        name=found.name,
+        source=found.source,
+        complete=found.complete,
+        notes=tuple(found.notes),
+        test_images=len(found.test_images),
+    )
     counts = f"{len(found.test_images):,} to test"
     if session.target.given is None:
         data = session.data
-        facts.update(train_images=len(data.train), validation_images=len(data.validation))
+        facts = replace(facts, train_images=len(data.train), validation_images=len(data.validation))
         counts = f"{len(data.train):,} images to train on, {len(data.validation):,} to validate, {counts}"
     text = f"{counts}; {found.source}" + "".join(f"; {note}" for note in found.notes)
     return Outcome(text, facts)
@@ -90,65 +105,57 @@ def _data(session: Session) -> Outcome:
 def _dense(session: Session) -> Outcome:
     _, records = session.dense
     validation = session.dense_validation_accuracy()
-    facts = {"epochs": _epochs(records), "validation_accuracy": validation}
     given = ""
     if session.target.is_trained:
         given = f"weights of {session.target.weights or session.config.model}; "
-    return Outcome(f"{given}validation accuracy {_percent(validation)}", facts)
+    text = f"{given}validation accuracy {_percent(validation)}"
+    return Outcome(text, DenseFacts(tuple(records), validation))
 
 
 def _break_even(session: Session) -> Outcome:
     found = session.measured_break_even
     if not found.results:
-        return Outcome("no layer has one: " + "; ".join(gap.text for gap in found.missing), {})
+        return Outcome("no layer has one: " + "; ".join(gap.text for gap in found.missing))
     files = breakeven.write_outputs(
         found.results, session.run_dir / "breakeven", missing=found.missing
     )
-    layers = {
-        result.name: {"ratio": result.ratio, "basis": result.basis} for result in found.results
-    }
+    layers = {result.name: Floor(result.ratio, result.basis) for result in found.results}
     ratios = ", ".join(
-        f"{name} " + ("none" if facts["ratio"] is None else f"{facts['ratio']:.2f}x")
-        for name, facts in layers.items()
+        f"{name} " + ("none" if floor.ratio is None else f"{floor.ratio:.2f}x")
+        for name, floor in layers.items()
     )
     first = found.results[0]
     text = f"by {first.tool} {first.version} ({first.basis}; {found.origin}): {ratios}"
     text += "".join(f"; {gap.text}" for gap in found.missing)
-    curves: dict[str, list[dict[str, Any]]] = {}
+    curves: dict[str, tuple[SpeedupCurve, ...]] = {}
     for record in session.family_records:
-        curves.setdefault(record.name, []).append(_curve(record))
-    facts = {"layers": layers, "origin": found.origin, "curves": curves}
-    return Outcome(text, facts, tuple(files))
+        curves[record.name] = (*curves.get(record.name, ()), _curve(record))
+    return Outcome(text, BreakEvenFacts(layers, found.origin, curves), tuple(files))
 
 
-def _curve(record: breakeven.BreakEven) -> dict[str, Any]:
-    """What the report's :class:`~pyadmm.report.record.SpeedupCurve` holds."""
+def _curve(record: breakeven.BreakEven) -> SpeedupCurve:
     points = [(p.pruned, p.speedup) for p in record.curve if p.speedup is not None]
-    return {
-        "family": record.family,
-        "basis": record.basis,
-        "pruned": [pruned for pruned, _ in points],
-        "speedups": [speedup for _, speedup in points],
-    }
+    return SpeedupCurve(
+        family=record.family,
+        basis=cast(Basis, record.basis),
+        pruned=tuple(pruned for pruned, _ in points),
+        speedups=tuple(speedup for _, speedup in points),
+    )
 
 
 def _prune(session: Session) -> Outcome:
     result = session.pruned
     network = result.network
-    facts = {
-        "epochs": _epochs(result.records),
-        "status": list(result.status),
-        "decisions": [asdict(decision) for decision in result.decisions],
-    }
+    facts = PruneFacts(tuple(result.records), tuple(result.status), tuple(result.decisions))
     trials = ""
     chosen = session.ratio_choice
     if chosen.trials:
-        facts["ratio_trials"] = list(chosen.trials)
+        facts = replace(facts, ratio_trials=chosen.trials)
         trials += (
             f"; pruning ratio {chosen.settings.pruning_ratio:g} by {len(chosen.trials)} trials"
         )
     if session.patterns is not None:
-        facts["patterns"] = [asdict(trial) for trial in session.patterns.trials]
+        facts = replace(facts, patterns=session.patterns.trials)
         balanced = [
             f"{trial.layer} in {trial.lockstep} rows"
             for trial in session.patterns.trials
@@ -156,7 +163,7 @@ def _prune(session: Session) -> Outcome:
         ]
         trials += f"; balanced: {', '.join(balanced) or 'no layer'}"
     if session.config.hardware_aware is not None:
-        facts["trials"] = list(session.ratio_plan.trials)
+        facts = replace(facts, trials=session.ratio_plan.trials)
         trials += f"; {len(session.ratio_plan.trials)} trials of pushing further"
     left = sum(layer.nnz for layer in network.layers.values())
     text = f"{left:,} of {session.network.weights:,} weights left; ADMM: " + ", ".join(
@@ -168,7 +175,7 @@ def _prune(session: Session) -> Outcome:
 def _retrain(session: Session) -> Outcome:
     records = session.retrained.records
     validation = records[-1].val_accuracy if records else None
-    facts = {"epochs": _epochs(records), "validation_accuracy": validation}
+    facts = RetrainFacts(tuple(records), validation)
     text = "no epochs" if validation is None else f"validation accuracy {_percent(validation)}"
     return Outcome(text, facts)
 
@@ -178,12 +185,9 @@ def _quantize(session: Session) -> Outcome:
     integer = session.integer
     container.save(integer.model, session.admm_file)
     size = session.admm_file.stat().st_size
-    facts = {
-        "epochs": _epochs(records),
-        "status": list(session.quantized.status),
-        "validation_accuracy": integer.validation_accuracy,
-        "bytes": size,
-    }
+    facts = QuantizeFacts(
+        tuple(records), tuple(session.quantized.status), integer.validation_accuracy, size
+    )
     text = (
         f"{integer.model.nnz:,} weights, {integer.model.pruning_ratio:.1f}x pruned, "
         f"{size:,} bytes; integer validation accuracy {_percent(integer.validation_accuracy)}"
@@ -201,7 +205,8 @@ def _take(session: Session) -> Outcome:
         f"nothing is trained: {session.config.model} has {model.nnz:,} weights, "
         f"{model.pruning_ratio:.1f}x pruned, {len(content):,} bytes"
     )
-    return Outcome(text, {"bytes": len(content)}, (session.admm_file,))
+    facts = QuantizeFacts((), (), None, len(content))
+    return Outcome(text, facts, (session.admm_file,))
 
 
 def _test(session: Session) -> Outcome:
@@ -210,15 +215,14 @@ def _test(session: Session) -> Outcome:
     images = len(found.test_images)
     text = f"integer accuracy {_percent(accuracy)} on {images:,} test images"
     if session.target.given is not None:
-        facts = {"accuracy": accuracy, "images": images}
-        return Outcome(text, {**facts, "warning": strange_data(accuracy, found.test_labels)})
+        facts = AccuracyFacts(accuracy, images)
+        return Outcome(text, facts, warning=strange_data(accuracy, found.test_labels))
     dense = session.dense_test_accuracy()
     text += f" (dense float network {_percent(dense)})"
-    facts = {"accuracy": accuracy, "dense_accuracy": dense, "images": images}
     warning = collapse(
         dense, accuracy, found.test_labels, session.validation_stages()
     ) or untrained(dense, found.test_labels, given=session.target.is_trained)
-    return Outcome(text, {**facts, "warning": warning})
+    return Outcome(text, AccuracyFacts(accuracy, images, dense), warning=warning)
 
 
 def _codegen(session: Session) -> Outcome:
@@ -249,14 +253,9 @@ def _codegen(session: Session) -> Outcome:
     sizes = [f"{name}: weight {old} made compact, {new}" for name, (old, new) in shapes.items()]
     write_atomic(choices, "\n".join([*sizes, session.kernels.table(), ""]))
     files.append(choices)
-    stages = {stage.name: asdict(stage.config) for stage in plan.stages}
+    stages = {stage.name: stage.config for stage in plan.stages}
     chosen = ", ".join(f"{s.name} {s.config.family} {s.groups}x{s.lanes}" for s in plan.stages)
-    facts = {
-        "hls_digest": hls.digest,
-        "rtl_digest": rtl.digest,
-        "stages": stages,
-        "compact_shapes": shapes,
-    }
+    facts = CodegenFacts(dataflow=DataflowFacts(hls.digest, rtl.digest, stages, shapes))
     text = f"HLS C++ and SystemVerilog; groups x lanes: {chosen}; runners-up in {choices.name}"
     return Outcome(text, facts, tuple(files))
 
@@ -270,7 +269,7 @@ def _synth(session: Session) -> Outcome:
     except MissingToolError:
         raise
     except ToolError as error:
-        return Outcome("no result", {}, failure=str(error))
+        return Outcome("no result", failure=str(error))
     write_atomic(session.synthesis_file, report.to_json() + "\n")
     share = session.chip_limit.lut / session.board.resources.lut
     text, facts = synthesis_facts(report, session.board, share)
@@ -299,12 +298,12 @@ def _csim(session: Session) -> Outcome:
     narrow = images[:EXACT_IMAGES]
     logits = exact.infer(narrow, weights).logits
     require_equal("csim at hardware widths", "logits", logits, golden_logits[: len(narrow)])
-    facts = {
-        "images": len(images),
-        "frame_images": len(sample),
-        "exact_images": len(narrow),
-        "frames": list(frames),
-    }
+    facts = CsimFacts(
+        images=len(images),
+        exact_images=len(narrow),
+        frames=tuple(frames),
+        frame_images=len(sample),
+    )
     text = (
         f"g++ equals the integer model: logits of {len(images):,} images, every stage's integers "
         f"of {len(sample)}, hardware widths on {len(narrow)}"
@@ -315,9 +314,11 @@ def _csim(session: Session) -> Outcome:
 def _cosim(session: Session) -> Outcome:
     if session.architecture == SEQUENTIAL:
         return sequential.cosim(session)
-    images = session.dataset.test_images[:COSIM_IMAGES]
+    count = min(len(session.test_images), COSIM_IMAGES)
+    order = np.resize(np.arange(count), max(count, 2))  # one image has no distance to the next
+    images = session.dataset.test_images[order]
     weights = weight_image(session.compact, session.plan)
-    golden = session.model.run(session.test_images[:COSIM_IMAGES])
+    golden = session.model.run(session.test_images[:count])[order]
     simulator = session.rtl_simulator
     result = rtl_simulation.cosim(simulator, weights, images)
     require_equal("cosim", "logits", result.logits, golden)
@@ -326,16 +327,17 @@ def _cosim(session: Session) -> Outcome:
         simulator, weights, stalled, stalls=(session.config.seed, 0.3, 0.3)
     )
     require_equal("cosim with stalls", "logits", bumpy.logits, golden[: len(stalled)])
-    facts = {
-        "images": len(images),
-        "stalled_images": len(stalled),
-        "latency_cycles": result.latency_cycles,
-        "interval_cycles": result.interval_cycles,
-        "busy_cycles": result.busy_cycles,
-        "version": verilator.verilator_version(),
-    }
+    assert result.interval_cycles is not None
+    facts = CosimFacts(
+        images=count,
+        stalled_images=min(len(stalled), count),
+        latency_cycles=result.latency_cycles,
+        interval_cycles=result.interval_cycles,
+        busy_cycles=result.busy_cycles,
+        version=verilator.verilator_version(),
+    )
     text = (
-        f"RTL equals the integer model on {len(images):,} images, {len(stalled)} more times with "
+        f"RTL equals the integer model on {count:,} images, {facts.stalled_images} more times with "
         f"stalling streams; {result.interval_cycles:.0f} cycles an image, "
         f"latency {result.latency_cycles:,} cycles"
     )
@@ -353,13 +355,13 @@ def _compare(session: Session) -> Outcome:
     except ToolError:
         raise
     except PyadmmError as error:
-        return Outcome(f"none: {error}", {}, failure=str(error) if session.config.compare else None)
+        return Outcome(f"none: {error}", failure=str(error) if session.config.compare else None)
     speedups = found.speedup(), found.speedup(found.dense_compact)
     text = (
         f"{found.basis}: {speedups[0]:.1f}x the images per second of the all-dense network on the "
         f"same LUTs, {speedups[1]:.1f}x those of its compact shapes"
     )
-    return Outcome(text, found.facts())
+    return Outcome(text, found)
 
 
 def _deploy(session: Session) -> Outcome:
@@ -374,7 +376,7 @@ def _deploy(session: Session) -> Outcome:
         bundle = plan_deploy(Design.of(session.plan, build), [pack], curves)
         write_deploy(session.deploy_dir / flavour, bundle)
         files += [session.deploy_dir / flavour / name for name in bundle.files]
-    return Outcome("wheels for the board in deploy/hls and deploy/rtl", {}, tuple(files))
+    return Outcome("wheels for the board in deploy/hls and deploy/rtl", files=tuple(files))
 
 
 def _simulate(session: Session) -> Outcome:
@@ -403,7 +405,7 @@ def _simulate(session: Session) -> Outcome:
         f"{measured.basis}: {measured.images} images through the board's driver equal the integer "
         f"model; {measured.cycles_per_image:.0f} cycles an image"
     )
-    return Outcome(text, measured.to_dict())
+    return Outcome(text, measured)
 
 
 def _sees_hardware(session: Session) -> bool:
@@ -436,6 +438,7 @@ STEPS: tuple[Step, ...] = (
         (),
         lambda session: [session.dataset.name, session.dataset.digest],
         _data,
+        DataFacts,
     ),
     Step(
         "dense",
@@ -447,6 +450,7 @@ STEPS: tuple[Step, ...] = (
             *_settings_of(session, "seed", "input", "dense"),
         ],
         _dense,
+        DenseFacts,
     ),
     Step(
         BREAK_EVEN,
@@ -458,6 +462,7 @@ STEPS: tuple[Step, ...] = (
             session.config.measure,
         ],
         _break_even,
+        BreakEvenFacts,
     ),
     Step(
         "prune",
@@ -472,9 +477,15 @@ STEPS: tuple[Step, ...] = (
             [asdict(session.board), *_choices(session)] if _sees_hardware(session) else [],
         ],
         _prune,
+        PruneFacts,
     ),
     Step(
-        "retrain", "retrain the remaining weights under their mask", ("prune",), _nothing, _retrain
+        "retrain",
+        "retrain the remaining weights under their mask",
+        ("prune",),
+        _nothing,
+        _retrain,
+        RetrainFacts,
     ),
     Step(
         "quantize",
@@ -482,6 +493,7 @@ STEPS: tuple[Step, ...] = (
         ("retrain",),
         _nothing,
         _quantize,
+        QuantizeFacts,
     ),
     Step(
         "test",
@@ -489,6 +501,7 @@ STEPS: tuple[Step, ...] = (
         ("quantize",),
         _nothing,
         _test,
+        AccuracyFacts,
     ),
     Step(
         "codegen",
@@ -501,6 +514,7 @@ STEPS: tuple[Step, ...] = (
             *_architecture(session),
         ],
         _codegen,
+        CodegenFacts,
     ),
     Step(
         SYNTH,
@@ -508,6 +522,7 @@ STEPS: tuple[Step, ...] = (
         ("codegen",),
         _nothing,
         _synth,
+        SynthFacts,
     ),
     Step(
         "csim",
@@ -515,6 +530,7 @@ STEPS: tuple[Step, ...] = (
         ("codegen",),
         _nothing,
         _csim,
+        CsimFacts,
     ),
     Step(
         "cosim",
@@ -522,6 +538,7 @@ STEPS: tuple[Step, ...] = (
         ("codegen",),
         _nothing,
         _cosim,
+        CosimFacts,
     ),
     Step(
         "compare",
@@ -529,6 +546,7 @@ STEPS: tuple[Step, ...] = (
         ("codegen",),
         lambda session: [session.config.compare],
         _compare,
+        Comparison,
     ),
     Step(
         "deploy",
@@ -543,6 +561,7 @@ STEPS: tuple[Step, ...] = (
         ("deploy",),
         _nothing,
         _simulate,
+        simboard.SimulatedMeasurement,
     ),
 )
 """All steps, in order; the report is written after the last."""
@@ -554,5 +573,6 @@ TAKE = Step(
     ("data",),
     lambda session: [session.model_digest],
     _take,
+    QuantizeFacts,
 )
 """What takes the place of the training of a compressed model."""

@@ -7,14 +7,15 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pyadmm import __version__
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import make_folder, unwritable, write_atomic
-from pyadmm.core.schema import from_plain, to_plain
+from pyadmm.core.schema import from_json, from_plain, to_json
+from pyadmm.flow.outcome import Outcome
 
 
 def digest_of(value: Any) -> str:
@@ -38,14 +39,26 @@ class StepResult:
     """What a finished step left: facts for the report, files for the steps after it.
 
     :param digest: of everything that went in; the step runs again when it changes.
+    :param text: one line for the user, and a ``warning`` if there is one.
+    :param facts: the step's data class of :mod:`pyadmm.flow.facts`; ``None``: it has none.
     :param files: path relative to the run directory -> SHA-256.
     """
 
     name: str
     digest: str
     seconds: float
-    facts: Mapping[str, Any]
+    text: str
+    facts: Any
     files: Mapping[str, str]
+    warning: str | None = None
+
+
+def result_of(
+    name: str, digest: str, seconds: float, outcome: Outcome, files: Mapping[str, str]
+) -> StepResult:
+    """The result of a step that took ``seconds``, with the digests of its ``files``."""
+    facts = outcome.facts
+    return StepResult(name, digest, seconds, outcome.text, facts, files, outcome.warning)
 
 
 class StepStore:
@@ -59,11 +72,17 @@ class StepStore:
         inputs = {result.name: result.digest for result in upstream}
         return digest_of([__version__, name, settings, inputs])
 
-    def load(self, name: str, digest: str) -> StepResult | None:
-        """The stored result of step ``name`` if its inputs and its files are unchanged."""
+    def load(self, name: str, digest: str, kind: type | None) -> StepResult | None:
+        """The stored result of step ``name`` if its inputs and its files are unchanged.
+
+        :param kind: class of its facts.
+        """
+        subject = f"step {name}"
         try:
-            stored = json.loads(self._path(name).read_text(encoding="utf-8"))
-            result = from_plain(StepResult, stored, f"step {name}")
+            result = from_json(StepResult, self._path(name).read_text(encoding="utf-8"), subject)
+            if kind is not None and result.facts is not None:
+                facts: Any = from_plain(kind, result.facts, subject)
+                result = replace(result, facts=facts)
             intact = result.digest == digest and all(
                 file_digest(self.run_dir / path) == expected
                 for path, expected in result.files.items()
@@ -72,13 +91,11 @@ class StepStore:
             return None
         return result if intact else None
 
-    def save(
-        self, name: str, digest: str, seconds: float, facts: Mapping[str, Any], files: list[Path]
-    ) -> StepResult:
-        """Record a finished step; ``files`` lie under the run directory."""
-        digests = {str(path.relative_to(self.run_dir)): file_digest(path) for path in files}
-        result = StepResult(name, digest, seconds, facts, digests)
-        write_atomic(self._path(name), json.dumps(to_plain(result), indent=1) + "\n")
+    def save(self, name: str, digest: str, seconds: float, outcome: Outcome) -> StepResult:
+        """Record a finished step."""
+        files = {str(path.relative_to(self.run_dir)): file_digest(path) for path in outcome.files}
+        result = result_of(name, digest, seconds, outcome, files)
+        write_atomic(self._path(name), to_json(result) + "\n")
         return result
 
     def _path(self, name: str) -> Path:

@@ -8,19 +8,36 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import TypeVar, cast, get_args
 
 import numpy as np
 import torch
 
 from pyadmm import __version__, container
 from pyadmm.codegen.hls import TOP
+from pyadmm.compression.schedule import Decision
+from pyadmm.deploy.simulated_board import SimulatedMeasurement
 from pyadmm.eda import reports as synthesis
+from pyadmm.eda.dense_baseline import Comparison
 from pyadmm.eda.reports import SynthesisReport
 from pyadmm.flow import sequential
 from pyadmm.flow.config import DATAFLOW, SEQUENTIAL
+from pyadmm.flow.facts import (
+    AccuracyFacts,
+    BreakEvenFacts,
+    CodegenFacts,
+    CosimFacts,
+    CsimFacts,
+    DataFacts,
+    DenseFacts,
+    Floor,
+    PruneFacts,
+    QuantizeFacts,
+    SynthFacts,
+    TrainingFacts,
+)
 from pyadmm.flow.session import Session
-from pyadmm.flow.steps import BREAK_EVEN, SIMULATE, SYNTH
+from pyadmm.flow.steps import SYNTH
 from pyadmm.flow.store import StepResult, file_digest
 from pyadmm.flow.vendor_reports import calibration_lines, find_reports, nearest_report
 from pyadmm.hardware.cost import initiation_interval, stage_cycles
@@ -51,10 +68,10 @@ from pyadmm.report.record import (
     Trial,
 )
 
+Facts = TypeVar("Facts")
 _DENSE_BYTES_PER_PARAMETER = 4
 _LISTED = 12
 """Most stages that a sentence names."""
-_TRAINING_STEPS = ("dense", "prune", "retrain", "quantize")
 _SUBSET_NOTICE = (
     "Trained and tested on the 5,000-image subset of MNIST: the figures compare with nobody's. "
     "Give the full data with --data-dir."
@@ -76,28 +93,31 @@ class Progress:
     skipped: Mapping[str, str]
     failed: Mapping[str, str] = field(default_factory=dict)
 
-    def facts(self, name: str) -> Mapping[str, Any]:
-        """Facts of step ``name``; empty where it did not run."""
-        return self.results[name].facts if name in self.results else {}
+    def facts(self, kind: type[Facts]) -> Facts | None:
+        """The facts of class ``kind``, which belongs to one step; ``None`` where it has none."""
+        found = (result.facts for result in self.results.values())
+        return next((facts for facts in found if isinstance(facts, kind)), None)
 
 
 def run_record(session: Session, progress: Progress, command: str, date: str) -> RunRecord:
     """Everything that the report shows."""
+    pruned = progress.facts(PruneFacts)
     return RunRecord(
         run=_run_facts(session, command, date),
-        dataset=dataset_record(progress.facts("data")),
+        dataset=dataset_record(progress.facts(DataFacts)),
         accuracies=_accuracies(progress),
         layers=_layers(session, progress),
         history=tuple(_history(progress)),
         file=_file(session),
         hardware=_hardware(session, progress),
         passes=tuple(_passes(progress)),
-        designs=tuple(_designs(progress.facts("compare"))),
-        trials=tuple(Trial(*trial) for trial in progress.facts("prune").get("trials", ())),
+        designs=tuple(_designs(progress.facts(Comparison))),
+        trials=tuple(Trial(*trial) for trial in pruned.trials) if pruned else (),
         admm=tuple(
             ended
-            for step in ("prune", "quantize")
-            for ended in progress.facts(step).get("status", ())
+            for facts in (pruned, progress.facts(QuantizeFacts))
+            if facts is not None
+            for ended in facts.status
             if ended != "magnitude"
         ),
         checks=tuple(_checks(progress)),
@@ -111,22 +131,29 @@ def run_record(session: Session, progress: Progress, command: str, date: str) ->
     )
 
 
-def dataset_record(facts: Mapping[str, Any]) -> Dataset:
+def dataset_record(facts: DataFacts | None) -> Dataset:
     """The data set of a run, from the facts of its step ``data``."""
-    names = ("name", "complete", "source", "train_images", "validation_images", "test_images")
-    return Dataset(*(facts.get(name) for name in names))
+    if facts is None:
+        return Dataset()
+    return Dataset(
+        name=facts.name,
+        complete=facts.complete,
+        source=facts.source,
+        train_images=facts.train_images,
+        validation_images=facts.validation_images,
+        test_images=facts.test_images,
+    )
 
 
 def _notes(session: Session, progress: Progress) -> Iterable[str]:
     """What belongs at the top of the report."""
-    for name in progress.results:
-        warning = progress.facts(name).get("warning")
-        if warning:
-            yield f"Warning: {warning}."
-    data = progress.facts("data")
-    if not data.get("complete"):
+    for result in progress.results.values():
+        if result.warning:
+            yield f"Warning: {result.warning}."
+    data = progress.facts(DataFacts)
+    if data is None or not data.complete:
         yield _SUBSET_NOTICE
-    for note in data.get("notes", ()):
+    for note in () if data is None else data.notes:
         yield f"Data: {note}."
     report = nearest_report(_build_dirs(session))
     if report is not None and report.timing_met is False:
@@ -175,24 +202,26 @@ def _run_facts(session: Session, command: str, date: str) -> RunFacts:
 
 
 def _accuracies(progress: Progress) -> Accuracies:
-    data = progress.facts("data")
+    tested, dense = progress.facts(AccuracyFacts), progress.facts(DenseFacts)
+    quantized, data = progress.facts(QuantizeFacts), progress.facts(DataFacts)
 
-    def share(step: str, key: str, images: str) -> Accuracy | None:
-        value = progress.facts(step).get(key)
-        return None if value is None else Accuracy(value, data[images])
+    def share(value: float | None, images: int | None) -> Accuracy | None:
+        return None if value is None or images is None else Accuracy(value, images)
 
+    validated = None if data is None else data.validation_images
     return Accuracies(
-        dense_test=share("test", "dense_accuracy", "test_images"),
-        integer_test=share("test", "accuracy", "test_images"),
-        dense_validation=share("dense", "validation_accuracy", "validation_images"),
-        integer_validation=share("quantize", "validation_accuracy", "validation_images"),
+        dense_test=share(tested.dense_accuracy, tested.images) if tested else None,
+        integer_test=share(tested.accuracy, tested.images) if tested else None,
+        dense_validation=share(dense.validation_accuracy, validated) if dense else None,
+        integer_validation=share(quantized.validation_accuracy, validated) if quantized else None,
     )
 
 
 def _history(progress: Progress) -> Iterable[Epoch]:
-    for step in _TRAINING_STEPS:
-        for record in progress.facts(step).get("epochs", []):
-            yield Epoch(**{**record, "step": step})
+    for name, result in progress.results.items():
+        if isinstance(result.facts, TrainingFacts):
+            for record in result.facts.epochs:
+                yield Epoch(**{**vars(record), "step": name})
 
 
 def whole_bytes(parts: Sequence[tuple[str, float]]) -> list[BytePart]:
@@ -231,17 +260,17 @@ def _file(session: Session) -> FileRecord:
 
 def _layers(session: Session, progress: Progress) -> tuple[LayerRecord, ...]:
     parts = _parts(session)
-    decisions = {d["layer"]: d for d in progress.facts("prune").get("decisions", [])}
-    floors, curves = (progress.facts(BREAK_EVEN).get(name, {}) for name in ("layers", "curves"))
+    pruned, floors = progress.facts(PruneFacts), progress.facts(BreakEvenFacts)
+    decisions = {} if pruned is None else {found.layer: found for found in pruned.decisions}
     return tuple(
         _layer(
             session,
             layer,
             parts,
-            decisions.get(layer.name, {}),
-            floors.get(layer.name),
+            decisions.get(layer.name),
+            None if floors is None else floors.layers.get(layer.name),
             kernel=_kernel(session, progress, layer.name),
-            curves=curves.get(layer.name, []),
+            curves=() if floors is None else floors.curves.get(layer.name, ()),
         )
         for layer in session.model.layers
     )
@@ -251,11 +280,11 @@ def _layer(
     session: Session,
     layer: CompressedLayer,
     parts: Sequence[BytePart],
-    decision: Mapping[str, Any],
-    floor: Mapping[str, Any] | None,
+    decision: Decision | None,
+    floor: Floor | None,
     *,
     kernel: Kernel | None,
-    curves: Sequence[Mapping[str, Any]],
+    curves: tuple[SpeedupCurve, ...],
 ) -> LayerRecord:
     own = [part for part in parts if part.name.rpartition(".")[0] == layer.name]
     return LayerRecord(
@@ -269,14 +298,11 @@ def _layer(
         scales=tuple(float(scale) for scale in layer.weight_scale),
         parts=tuple(BytePart(part.name.rpartition(".")[2], part.bytes) for part in own),
         break_even=_floor(floor),
-        curves=tuple(
-            SpeedupCurve(c["family"], c["basis"], tuple(c["pruned"]), tuple(c["speedups"]))
-            for c in curves
-        ),
-        planned=decision.get("before"),
+        curves=curves,
+        planned=decision.before if decision else None,
         active_weights=_active_weights(session, layer.name),
-        decision=None if not decision else _decided(decision),
-        why=decision.get("reason"),
+        decision=_decided(decision) if decision else None,
+        why=decision.reason if decision else None,
         kernel=kernel,
     )
 
@@ -298,78 +324,93 @@ def _kernel(session: Session, progress: Progress, layer: str) -> Kernel | None:
 
 def _cycles(session: Session, progress: Progress, layer: str) -> Quantity:
     """Cycles per image in which a layer's kernel works."""
-    counted = progress.facts("cosim").get("busy_cycles", {})
-    if layer in counted:
-        return Quantity(counted[layer], "cosim")
+    simulated = progress.facts(CosimFacts)
+    if simulated is not None and layer in simulated.busy_cycles:
+        return Quantity(simulated.busy_cycles[layer], "cosim")
     cycles = stage_cycles(session.compact.layer(layer), session.plan.stage(layer))
     return Quantity(cycles.initiation_interval, "modelled")
 
 
-def _floor(facts: Mapping[str, Any] | None) -> Quantity | None:
-    if not facts or facts["ratio"] is None:
+def _floor(found: Floor | None) -> Quantity | None:
+    if found is None or found.ratio is None:
         return None
-    return Quantity(facts["ratio"], facts["basis"])
+    return Quantity(found.ratio, cast(Basis, found.basis))
 
 
-def _decided(decision: Mapping[str, Any]) -> str:
-    if not decision["dense"]:
-        return "raised to its break-even" if decision["fixed"] else "pruned"
-    return "kept dense" if decision["ratio"] == 1 else "kept dense in its active outputs"
+def _decided(decision: Decision) -> str:
+    if not decision.dense:
+        return "raised to its break-even" if decision.fixed else "pruned"
+    return "kept dense" if decision.ratio == 1 else "kept dense in its active outputs"
 
 
-def _designs(facts: Mapping[str, Any]) -> Iterable[DesignRecord]:
+def _designs(found: Comparison | None) -> Iterable[DesignRecord]:
     """What step ``compare`` found."""
-    for name in ("sparse", "dense", "dense_compact") if "basis" in facts else ():
-        design, basis = facts[name], cast(Basis, facts["basis"])
+    if found is None:
+        return
+    basis = cast(Basis, found.basis)
+    for design in found.designs:
         yield DesignRecord(
-            design["name"],
-            Quantity(design["interval_cycles"], basis),
-            Quantity(design["latency_cycles"], basis),
+            design.name,
+            Quantity(design.interval_cycles, basis),
+            Quantity(design.latency_cycles, basis),
             tuple(
                 ResourceUse(resource.upper(), Quantity(used, "modelled"))
-                for resource, used in design["resources"].items()
+                for resource, used in vars(design.resources).items()
             ),
             tuple(
-                LayerCycles(layer, cycles, design["kernels"][layer])
-                for layer, cycles in design["busy_cycles"].items()
+                LayerCycles(layer, cycles, design.kernels[layer])
+                for layer, cycles in design.busy_cycles.items()
             ),
         )
 
 
 def _passes(progress: Progress) -> Iterable[PassRecord]:
     """The passes of the layer-sequential array, per image."""
-    facts, counted = progress.facts("codegen"), progress.facts("cosim").get("busy_cycles", {})
-    board = progress.facts(SIMULATE)
-    read = {layer["name"]: layer for layer in board.get("layers", ())}
-    for one in facts.get("passes", ()):
-        name, least = one["name"], one["cycles"] / facts["images_per_start"]
-        cycles = Quantity(counted[name], "cosim") if name in counted else None
-        driver = [
-            Quantity(read[name][key] / board["run_images"], "cosim") if name in read else None
-            for key in ("cycles", "waiting")
-        ]
-        least_cycles = Quantity(least, "modelled")
-        yield PassRecord(name, one["runs"], least_cycles, one["bound"], cycles, *driver)
+    made, simulated = progress.facts(CodegenFacts), progress.facts(CosimFacts)
+    counted = {} if simulated is None else simulated.busy_cycles
+    read = _driver_cycles(progress.facts(SimulatedMeasurement))
+    if made is None or made.array is None:
+        return
+    for one in made.array.passes:
+        cycles = Quantity(counted[one.name], "cosim") if one.name in counted else None
+        least = Quantity(one.cycles / made.array.images_per_start, "modelled")
+        driver = read.get(one.name, (None, None))
+        yield PassRecord(one.name, one.runs, least, one.bound, cycles, *driver)
+
+
+def _driver_cycles(board: SimulatedMeasurement | None) -> dict[str, tuple[Quantity, Quantity]]:
+    """Cycles and cycles of waiting per image that the driver read, by pass."""
+    if board is None:
+        return {}
+    return {
+        layer.name: (
+            Quantity(layer.cycles / board.run_images, "cosim"),
+            Quantity(layer.waiting / board.run_images, "cosim"),
+        )
+        for layer in board.layers
+    }
 
 
 def _hardware(session: Session, progress: Progress) -> Hardware:
     if session.architecture == SEQUENTIAL:
         return _array_hardware(session, progress)
-    return _dataflow_hardware(session, progress.facts("cosim"), progress.facts(SYNTH))
+    return _dataflow_hardware(session, progress.facts(CosimFacts), progress.facts(SynthFacts))
 
 
 def _array_hardware(session: Session, progress: Progress) -> Hardware:
     """Cycles and resources of the layer-sequential array."""
-    cosim, modelled = progress.facts("cosim"), progress.facts("codegen")["modelled_cycles"]
-    report = _open_report(progress.facts(SYNTH))
+    cosim, made = progress.facts(CosimFacts), progress.facts(CodegenFacts)
+    assert made is not None
+    assert made.array is not None
+    report = _open_report(progress.facts(SynthFacts))
     area = modelled_area(session.array.groups, session.array.lanes)
     return Hardware(
         target_clock_mhz=session.board.clock_mhz,
         clock_mhz=None if report is None else _clock(report),
-        cycles_per_image=Quantity(cosim["interval_cycles"], "cosim")
+        cycles_per_image=Quantity(cosim.interval_cycles, "cosim")
         if cosim
-        else Quantity(modelled, "modelled"),
-        latency_cycles=Quantity(cosim["latency_cycles"], "cosim") if cosim else None,
+        else Quantity(made.array.modelled_cycles, "modelled"),
+        latency_cycles=Quantity(cosim.latency_cycles, "cosim") if cosim else None,
         resources=_resources(session, report, area),
         architecture=SEQUENTIAL,
     )
@@ -389,12 +430,12 @@ def _resources(
 
 
 def _dataflow_hardware(
-    session: Session, cosim: Mapping[str, Any], synth: Mapping[str, Any]
+    session: Session, cosim: CosimFacts | None, synth: SynthFacts | None
 ) -> Hardware:
     plan, board = session.plan, session.board
     if cosim:
-        interval = Quantity(cosim["interval_cycles"], "cosim")
-        latency = Quantity(cosim["latency_cycles"], "cosim")
+        interval = Quantity(cosim.interval_cycles, "cosim")
+        latency = Quantity(cosim.latency_cycles, "cosim")
     else:
         model = session.compact
         cycles = {s.name: stage_cycles(model.layer(s.name), s) for s in plan.stages}
@@ -410,16 +451,16 @@ def _dataflow_hardware(
     )
 
 
-def _open_report(synth: Mapping[str, Any]) -> SynthesisReport | None:
+def _open_report(synth: SynthFacts | None) -> SynthesisReport | None:
     """What step ``synth`` found, where it came to a result."""
-    if "resources" not in synth:
+    if synth is None:
         return None
     return SynthesisReport(
         design=TOP,
-        tool=synth["tool"],
+        tool=synth.tool,
         stage="post-synthesis",
-        clock_estimate_ns=synth["clock_ns"],
-        resources=synthesis.ResourceUse(**synth["resources"]),
+        clock_estimate_ns=synth.clock_ns,
+        resources=synthesis.ResourceUse(**synth.resources),
     )
 
 
@@ -452,31 +493,29 @@ def _some(names: Sequence[str]) -> str:
 
 def _checks(progress: Progress) -> Iterable[Check]:
     golden = "CompressedModel.run"
-    csim, cosim, board = (progress.facts(name) for name in ("csim", "cosim", SIMULATE))
+    csim, cosim = progress.facts(CsimFacts), progress.facts(CosimFacts)
+    board, synth = progress.facts(SimulatedMeasurement), progress.facts(SynthFacts)
     if csim:
-        yield Check("csim", f"logits of g++ csim and {golden}", "pass", csim["images"])
-        if "frames" in csim:
-            frames = f"integers of {_some(csim['frames'])} in g++ csim and CompressedModel"
-            yield Check("csim, every stage", frames, "pass", csim["frame_images"])
+        yield Check("csim", f"logits of g++ csim and {golden}", "pass", csim.images)
+        if csim.frames:
+            frames = f"integers of {_some(csim.frames)} in g++ csim and CompressedModel"
+            yield Check("csim, every stage", frames, "pass", csim.frame_images)
         widths = f"logits of g++ csim with hardware widths (ap_int) and {golden}"
-        yield Check("csim, exact widths", widths, "pass", csim["exact_images"])
-    synth = progress.facts(SYNTH)
-    if "resources" in synth and SYNTH not in progress.failed:
-        compared = (
-            f"resources after synthesis ({synth['tool']}) and {synth['share']:.0%} of the chip"
-        )
+        yield Check("csim, exact widths", widths, "pass", csim.exact_images)
+    if synth and SYNTH not in progress.failed:
+        compared = f"resources after synthesis ({synth.tool}) and {synth.share:.0%} of the chip"
         yield Check("synthesis", compared, "pass")
     for name, reason in progress.failed.items():
         yield Check(name, f"step {name} of the flow", "fail", reason=reason)
     if cosim:
         compared = f"logits of the RTL in Verilator and {golden}"
-        yield Check("cosim", compared, "pass", cosim["images"])
-        stalls = "of memory" if "memory" in cosim else "on both streams"
+        yield Check("cosim", compared, "pass", cosim.images)
+        stalls = "of memory" if cosim.memory else "on both streams"
         stalled = f"{compared}, with random stalls {stalls}"
-        yield Check("cosim with stalls", stalled, "pass", cosim["stalled_images"])
+        yield Check("cosim with stalls", stalled, "pass", cosim.stalled_images)
     if board:
-        compared = f"logits of the board's driver ({board['basis']}) and {golden}"
-        yield Check("simulated board", compared, "pass", board["images"])
+        compared = f"logits of the board's driver ({board.basis}) and {golden}"
+        yield Check("simulated board", compared, "pass", board.images)
     for name, reason in progress.skipped.items():
         yield Check(name, f"step {name} of the flow", "skipped", reason=reason)
 

@@ -43,6 +43,7 @@ Basis = Literal[
 ]
 """How a figure was found, from an analytic model to the board itself."""
 CheckResult = Literal["pass", "fail", "skipped"]
+Bound = Literal["compute", "drain", "memory"]
 
 
 Count = Annotated[int, Range(0, INTEGER_LIMIT)]
@@ -408,7 +409,7 @@ class PassRecord:
     name: str
     runs: Count
     least: Quantity
-    bound: Literal["compute", "drain", "memory"]
+    bound: Bound
     cycles: Quantity | None = None
     driver: Quantity | None = None
     waiting: Quantity | None = None

@@ -20,11 +20,11 @@ def test_a_failure_waits_for_the_other_steps(
 
     def too_large(_: Session) -> Outcome:
         ran.append("too large")
-        return Outcome("much", {"resources": {"lut": 9}}, failure="lut: needs 9, limit 8")
+        return Outcome("much", failure="lut: needs 9, limit 8")
 
     def after(_: Session) -> Outcome:
         ran.append("after")
-        return Outcome("done", {})
+        return Outcome("done")
 
     steps = (
         Step("large", "does not fit", (), lambda _: None, too_large),

@@ -17,6 +17,8 @@ import yaml
 
 from pyadmm import container
 from pyadmm.cli.main import main
+from pyadmm.core.schema import from_plain
+from pyadmm.flow.facts import DataFacts
 from pyadmm.flow.summary import dataset_record
 from pyadmm.report.html import render_html
 from pyadmm.report.reference import comparison
@@ -98,9 +100,9 @@ def test_signed_data_become_signed_integers_and_are_named(here: Path) -> None:
     x, y = draw(60, 2)
     pixels = (x.astype(int) + 128).astype(np.uint8)
     np.testing.assert_array_equal(model.input.quantize(pixels), x)
-    facts = json.loads((here / "r" / "steps" / "test.json").read_text())["facts"]
-    assert facts["accuracy"] == model.accuracy(pixels, y) > 0.9
-    assert facts["warning"] is None
+    step = json.loads((here / "r" / "steps" / "test.json").read_text())
+    assert step["facts"]["accuracy"] == model.accuracy(pixels, y) > 0.9
+    assert step["warning"] is None
     data = json.loads((here / "r" / "steps" / "data.json").read_text())["facts"]
     assert data["name"] == "ecg"
 
@@ -298,7 +300,7 @@ def test_the_report_names_the_data_and_compares_only_with_its_own_kind(
     assert main(line) == 0
     assert "IDX files Fashion-MNIST" in capsys.readouterr().out
     facts = json.loads((here / "r" / "steps" / "data.json").read_text())["facts"]
-    assert dataset_record(facts).name == "Fashion-MNIST"
+    assert dataset_record(from_plain(DataFacts, facts, "data")).name == "Fashion-MNIST"
     record = lenet_record()
     assert len(comparison(record)) > 1
     own = replace(record, dataset=replace(record.dataset, name="Fashion-MNIST"))
