@@ -218,6 +218,11 @@ def test_a_compressed_file_goes_straight_to_another_board(
     assert "preset" not in (here / "r" / "report.html").read_text().split("Done in this run")[0]
     assert record["accuracies"]["integer_test"]["value"] == 1
     assert record["accuracies"]["dense_test"] is None
+    np.savez(here / "one.npz", x_test=x[:1], y_test=right[:1])
+    one = ["--data", "one.npz", "--no-synthesis", "--until", "cosim"]
+    assert main([*line[:3], *one, "--board", "kv260", "--out", "r"]) == 0
+    assert facts("cosim")["images"] == facts("cosim")["stalled_images"] == 1
+    assert facts("cosim")["interval_cycles"] > 0
     np.savez(here / "signed.npz", x_test=x, y_test=(right + 1) % 4)  # may begin with 1
     assert main([*line, "--no-synthesis", "--until", "test"]) == 0
     assert "the model knows nothing of these data: 0.00 %" in capsys.readouterr().out
