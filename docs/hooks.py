@@ -6,13 +6,13 @@ A page holds one of :data:`MARKS` where such a part belongs.
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pyadmm.breakeven.store import SHIPPED_FILE
+from pyadmm.breakeven import BreakEven
+from pyadmm.breakeven.store import shipped_records
 from pyadmm.cli.main import COMMANDS, command, usage
 
 _KERNELS = {"sparse": "unstructured", "balanced": "windows", "shared": "shared"}
@@ -42,19 +42,16 @@ def commands() -> str:
     return "\n\n".join(parts)
 
 
-def breakeven_records(lines: Iterable[str] | None = None) -> str:
+def breakeven_records(records: Iterable[BreakEven] | None = None) -> str:
     """A table of the break-even records of the package: a row for a layer, a column for a board."""
-    if lines is None:
-        lines = SHIPPED_FILE.read_text(encoding="utf-8").splitlines()
-    records = [json.loads(line)["record"] for line in lines]
-    boards = sorted({record["board"] for record in records})
+    records = list(shipped_records().values() if records is None else records)
+    boards = sorted({record.board for record in records})
     found: dict[tuple[str, str, str, str], dict[str, str]] = {}
     for record in records:
-        bits = f"{record['weight_bits']} / {record['activation_bits']}"
-        place = {"resident": "on chip", "streamed": "in DDR"}[record["storage"]]
-        kernels = _KERNELS[record.get("family", "sparse")]
-        row = found.setdefault((record["layer"], bits, place, kernels), {})
-        row[record["board"]] = "none" if record["ratio"] is None else f"{record['ratio']:.2f}×"
+        bits = f"{record.weight_bits} / {record.activation_bits}"
+        place = {"resident": "on chip", "streamed": "in DDR"}[record.storage]
+        row = found.setdefault((record.layer, bits, place, _KERNELS[record.family]), {})
+        row[record.board] = "none" if record.ratio is None else f"{record.ratio:.2f}×"
     rows = [
         [*key, *(row.get(board, "–") for board in boards)] for key, row in sorted(found.items())
     ]

@@ -123,7 +123,7 @@ def known(
     """The record at hand for ``case`` on ``board``, under its own name, and where it is from."""
     for version in _versions():
         digest = digest_of(case, board, settings, version, family)
-        if (record := _shipped().get(digest)) is not None:
+        if (record := shipped_records().get(digest)) is not None:
             return _named(record, case, board), "package"
         if (record := _cached(digest)) is not None:
             return _named(record, case, board), "cache"
@@ -171,7 +171,7 @@ def ship(records: Sequence[tuple[LayerCase, Board, BreakEven]], settings: Settin
     shipped = (_Shipped(digest, record) for digest, record in sorted(lines.items()))
     text = "".join(to_json(one, lines=False) + "\n" for one in shipped)
     write_atomic(SHIPPED_FILE, text)
-    _shipped.cache_clear()
+    shipped_records.cache_clear()
 
 
 def remember(case: LayerCase, board: Board, settings: Settings, record: BreakEven) -> None:
@@ -199,7 +199,11 @@ def _named(record: BreakEven, case: LayerCase, board: Board) -> BreakEven:
 
 
 @cache
-def _shipped() -> dict[str, BreakEven]:
+def shipped_records() -> dict[str, BreakEven]:
+    """The records that come with the package, by their digest.
+
+    :raises PyadmmError: for a damaged table; it names the line and the field.
+    """
     if not SHIPPED_FILE.is_file():
         return {}
     found: dict[str, BreakEven] = {}
@@ -212,7 +216,7 @@ def _shipped() -> dict[str, BreakEven]:
 
 def _versions() -> list[str]:
     """Versions of Yosys whose records may be taken: the installed one first."""
-    versions = {record.version: None for record in _shipped().values()}
+    versions = {record.version: None for record in shipped_records().values()}
     try:
         return list({yosys.tool_version(): None, **versions})
     except MissingToolError:

@@ -71,7 +71,7 @@ class BreakEvenFacts:
 
 @dataclass(frozen=True)
 class PruneFacts(TrainingFacts):
-    """Step ``prune``.
+    """Step ``prune``: training, decisions and trials of the pruning.
 
     :param status: how each run of ADMM ended.
     :param decisions: the schedule's decision about each layer.
@@ -165,7 +165,7 @@ class CodegenFacts:
 
 @dataclass(frozen=True)
 class SynthFacts:
-    """Step ``synth``.
+    """Step ``synth``: resources and clock after synthesis.
 
     :param resources: by name.
     :param share: of the chip's LUTs that the design may take.

@@ -8,7 +8,6 @@ import doctest
 import importlib
 import importlib.util
 import inspect
-import json
 import pydoc
 import re
 from collections.abc import Iterator
@@ -17,6 +16,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
+from pyadmm.breakeven.store import shipped_records
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -51,14 +52,17 @@ def test_the_page_of_the_command_line_has_every_command(hooks: ModuleType) -> No
 
 
 def test_break_even_records_are_a_row_a_layer_and_a_column_a_board(hooks: ModuleType) -> None:
-    record = {"layer": "net.fc", "weight_bits": 3, "activation_bits": 4, "storage": "resident"}
-    shared = {"layer": "net.conv", "family": "shared"}
-    lines = [
-        json.dumps({"record": {**record, "board": "b", "ratio": 2.5}}),
-        json.dumps({"record": {**record, "board": "a", "ratio": None}}),
-        json.dumps({"record": {**record, **shared, "board": "b", "ratio": 1.0}}),
+    one = dataclasses.replace(
+        next(iter(shipped_records().values())),
+        **{"layer": "net.fc", "weight_bits": 3, "activation_bits": 4, "storage": "resident"},
+        family="sparse",
+    )
+    records = [
+        dataclasses.replace(one, board="b", ratio=2.5),
+        dataclasses.replace(one, board="a", ratio=None),
+        dataclasses.replace(one, layer="net.conv", board="b", ratio=1.0, family="shared"),
     ]
-    assert hooks.breakeven_records(lines).splitlines()[2:] == [
+    assert hooks.breakeven_records(records).splitlines()[2:] == [
         "| net.conv | 3 / 4 | on chip | shared | – | 1.00× |",
         "| net.fc | 3 / 4 | on chip | unstructured | none | 2.50× |",
     ]
