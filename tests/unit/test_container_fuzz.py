@@ -6,6 +6,7 @@ import contextlib
 import time
 import tracemalloc
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -132,11 +133,16 @@ def balanced(number: int) -> CompressedModel:
     return CompressedModel("m", InputSpec((256, 1, 1), QFormat(8, False)), (layer,))
 
 
+@cache
+def balanced_file_of(number: int) -> bytes:
+    """The file of :func:`balanced`."""
+    return container.encode(balanced(number))
+
+
 @settings(relaxed, max_examples=30)
 @given(st.integers(1, 8), st.data())
 def test_changed_files_of_balanced_layers(number: int, data: st.DataObject) -> None:
-    good = container.encode(balanced(number))
-    content = bytearray(good[HEAD:])
+    content = bytearray(balanced_file_of(number)[HEAD:])
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     del content[data.draw(st.integers(0, len(content))) :]

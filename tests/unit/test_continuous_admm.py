@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from pyadmm.compression.phase import PhaseResult
 from pyadmm.compression.pipeline import admm_phase, to_network, train_dense
 from pyadmm.settings import CompressSettings, from_dict
 from pyadmm.training.checkpoint import Checkpoint
+from pyadmm.training.data import Data
 from pyadmm.training.seeds import digest_of
 from tests.unit.quarters import quarter_data, quarter_model
 
@@ -40,9 +43,17 @@ def _settings(**continuous: Any) -> CompressSettings:
     )
 
 
-def _pruned(settings: CompressSettings, folder: Path | None = None) -> PhaseResult:
+@cache
+def _trained() -> tuple[nn.Module, Data]:
+    """The dense network, which all settings of these tests train alike, and its data."""
     model, data = quarter_model(), quarter_data()
-    train_dense(model, settings, data)
+    train_dense(model, _settings(), data)
+    return model, data
+
+
+def _pruned(settings: CompressSettings, folder: Path | None = None) -> PhaseResult:
+    assert settings.dense == _settings().dense
+    model, data = _trained()
     return admm_phase(to_network(model, settings, _SHAPE), settings, data, checkpoint_dir=folder)
 
 
@@ -89,10 +100,8 @@ def test_levels_are_part_of_the_constraint(levels_from: float) -> None:
         save(self, state)
 
     with pytest.MonkeyPatch.context() as patch:
-        model, data = quarter_model(), quarter_data()
-        train_dense(model, settings, data)
         patch.setattr(Checkpoint, "save", look)
-        admm_phase(to_network(model, settings, _SHAPE), settings, data)
+        _pruned(settings)
     most = 1 << settings.weight_bits
     on_levels = [max(values) <= most for values in seen]
     assert on_levels == [number >= levels_from * 6 for number in range(6)]

@@ -264,8 +264,8 @@ def test_a_run_without_end_is_ended_with_advice(
     advice: str,
 ) -> None:
     standin(tmp_path, monkeypatch, f"print('{printed}', flush=True); time.sleep(60)")
-    with pytest.raises(ToolError, match=f"took longer than 2 s(.|\n)*{advice}"):
-        place_and_route(job(tmp_path, netlist(tmp_path, **cells), timeout_s=2.0), [1])
+    with pytest.raises(ToolError, match=f"took longer than 1 s(.|\n)*{advice}"):
+        place_and_route(job(tmp_path, netlist(tmp_path, **cells), timeout_s=1.0), [1])
 
 
 def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

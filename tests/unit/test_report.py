@@ -289,7 +289,7 @@ def test_hostile_names_stay_text_in_the_workbook() -> None:
 def test_extreme_numbers_are_drawn() -> None:
     layers = tuple(LayerRecord(f"layer{i}", "conv", 2**53, 1) for i in range(300))
     history = tuple(
-        Epoch("s", f"p{i}", i, 1e15, i % 2, 2**53, 1e15, 1e-300, 0.0) for i in range(3_000)
+        Epoch("s", f"p{i}", i, 1e15, i % 2, 2**53, 1e15, 1e-300, 0.0) for i in range(600)
     )
     parts = tuple(BytePart(f"s{i}", 2**40) for i in range(300))
     resources = tuple(ResourceUse(f"r{i}", Quantity(1e15, "csynth"), 1) for i in range(100))
@@ -302,7 +302,7 @@ def test_extreme_numbers_are_drawn() -> None:
     html = render_html(record)
     assert Page(html).tags["svg"] == len(CHARTS) - 1  # No curves of break-evens.
     assert "report.xlsx holds them all" in html
-    assert sheets(record)["History"].max_row == 3_001
+    assert sheets(record)["History"].max_row == 601
 
 
 def test_the_workbook_holds_the_numbers() -> None:
