@@ -73,16 +73,7 @@ def at_routed_clocks(
 
     :raises PyadmmError: for a record of another layer or board, or of another family than sparse.
     """
-    if record.family != "sparse":
-        raise PyadmmError(
-            f"break-even {record.title}: only sparse and dense kernels are routed; use the basis "
-            "post-synthesis"
-        )
-    if (record.name, record.board) != (case.spec.name, board.name):
-        raise PyadmmError(
-            f"break-even {record.layer} on {record.board}: not a record of {case.label} on "
-            f"{board.name}"
-        )
+    _require_sparse(record, case, board)
     kernels = [record.dense, *(p.sparse for p in record.curve if p.sparse is not None)]
     results: dict[Shape, RouteResult] = {}
     for kernel in kernels:
@@ -116,6 +107,20 @@ def at_routed_clocks(
             f"{seeds}; {listed}",
         ),
     )
+
+
+def _require_sparse(record: BreakEven, case: LayerCase, board: Board) -> None:
+    """Refuse records of other layers, boards and families."""
+    if record.family != "sparse":
+        raise PyadmmError(
+            f"break-even {record.title}: only sparse and dense kernels are routed; use the basis "
+            "post-synthesis"
+        )
+    if (record.name, record.board) != (case.spec.name, board.name):
+        raise PyadmmError(
+            f"break-even {record.layer} on {record.board}: not a record of {case.label} on "
+            f"{board.name}"
+        )
 
 
 def _shape(kernel: KernelPoint) -> Shape:

@@ -83,6 +83,20 @@ def _add_options(parser: ArgumentParser) -> None:
         "--finetune", type=int, default=0, metavar="EPOCHS",
         help="then distil from the dense network on the calibration images (default 0 epochs)",
     )  # fmt: skip
+    _add_input_options(parser)
+    add(
+        "--test",
+        type=Path,
+        metavar="FILE.npz",
+        help="labelled images to measure the loss of accuracy",
+    )
+    add("--seed", type=int, default=0, help="seed of the sampled positions (default 0)")
+    add("--out", type=Path, metavar="FILE", help="the .admm file to write (default NET.admm)")
+
+
+def _add_input_options(parser: ArgumentParser) -> None:
+    """How images become inputs of the network."""
+    add = parser.add_argument
     add("--mean", default="0", metavar="M[,M,M]", help="mean of the pixels, 0 to 255 (default 0)")
     add(
         "--std", default="255", metavar="S[,S,S]",
@@ -96,14 +110,6 @@ def _add_options(parser: ArgumentParser) -> None:
         help="how pictures of a folder are brought to the input size (default stretch)",
     )
     add("--input-shape", metavar="C,H,W", help="input shape, if the file leaves it open")
-    add(
-        "--test",
-        type=Path,
-        metavar="FILE.npz",
-        help="labelled images to measure the loss of accuracy",
-    )
-    add("--seed", type=int, default=0, help="seed of the sampled positions (default 0)")
-    add("--out", type=Path, metavar="FILE", help="the .admm file to write (default NET.admm)")
 
 
 def _execute(options: Namespace) -> int:

@@ -55,6 +55,7 @@ def _add_options(parser: ArgumentParser) -> None:
     _add_run_options(parser)
     _add_pruning_options(parser)
     _add_hardware_options(parser)
+    _add_result_options(parser)
 
 
 def _add_network_options(parser: ArgumentParser) -> None:
@@ -142,6 +143,7 @@ def _add_pruning_options(parser: ArgumentParser) -> None:
 
 
 def _add_hardware_options(parser: ArgumentParser) -> None:
+    """The choice of the accelerator."""
     add = parser.add_argument
     add(
         "--synthesis",
@@ -167,12 +169,6 @@ def _add_hardware_options(parser: ArgumentParser) -> None:
         help="groups and lanes of the layer-sequential array (default: the largest that fits the board)",
     )
     add(
-        "--simulate-board",
-        action="store_true",
-        default=None,
-        help="end with inference through the board's driver on a simulated board",
-    )
-    add(
         "--unrolled",
         action="store_true",
         default=None,
@@ -183,6 +179,17 @@ def _add_hardware_options(parser: ArgumentParser) -> None:
         action="store_true",
         default=None,
         help="the driver packs the network's input integers, two of 4 bits to a byte",
+    )
+
+
+def _add_result_options(parser: ArgumentParser) -> None:
+    """What a run makes of the accelerator."""
+    add = parser.add_argument
+    add(
+        "--simulate-board",
+        action="store_true",
+        default=None,
+        help="end with inference through the board's driver on a simulated board",
     )
     add(
         "--compare",

@@ -14,7 +14,7 @@ from pyadmm.codegen.sequential_rtl import MASTERS
 from pyadmm.core.errors import PyadmmError, ToolError
 from pyadmm.core.schema import to_json
 from pyadmm.deploy.bundle import read_bundle
-from pyadmm.deploy.manifest import SequentialManifest
+from pyadmm.deploy.manifest import Manifest, SequentialManifest
 from pyadmm.deploy.simulated_board.environment import host_python
 from pyadmm.deploy.simulated_board.messages import BoardConfig
 from pyadmm.hardware.boards import Board, load_board
@@ -115,25 +115,14 @@ def prepare(
         archive.extractall(site)
     (site / "pyadmm").symlink_to(Path(pyadmm.__file__).resolve().parent)
     _, manifest = read_bundle(deploy)
-    board, design = board or load_board(manifest.board), manifest.design
+    board = board or load_board(manifest.board)
     sequential = isinstance(manifest, SequentialManifest)
     if sequential and simulator is None:
         raise PyadmmError(
             f"simulated board: {deploy} is of the layer-sequential array, which has no stand-in; "
             "give the program of its simulator"
         )
-    hwh = BlockDesign(
-        board.family,
-        design.ip,
-        design.vlnv,
-        design.dma,
-        length_bits,
-        manifest.clock.mhz,
-        masters=MASTERS if sequential else (),
-    )
-    bitfile = folder / "simulated.bit"
-    bitfile.write_text("no bitstream: this is the simulated board\n", encoding="utf-8")
-    bitfile.with_suffix(".hwh").write_text(hwh.to_hwh(), encoding="utf-8")
+    bitfile = _write_bitfile(folder, manifest, board, length_bits)
     config = folder / "board.json"
     facts = BoardConfig(
         family=board.family,
@@ -145,6 +134,26 @@ def prepare(
     config.write_text(to_json(facts), encoding="utf-8")
     _add_ipython_startup(folder)
     return Stage(folder, python, site, bitfile, config, timeout_s)
+
+
+def _write_bitfile(
+    folder: Path, manifest: Manifest | SequentialManifest, board: Board, length_bits: int
+) -> Path:
+    """A file in place of the bitstream, and the ``.hwh`` of the design."""
+    design = manifest.design
+    hwh = BlockDesign(
+        board.family,
+        design.ip,
+        design.vlnv,
+        design.dma,
+        length_bits,
+        manifest.clock.mhz,
+        masters=MASTERS if isinstance(manifest, SequentialManifest) else (),
+    )
+    bitfile = folder / "simulated.bit"
+    bitfile.write_text("no bitstream: this is the simulated board\n", encoding="utf-8")
+    bitfile.with_suffix(".hwh").write_text(hwh.to_hwh(), encoding="utf-8")
+    return bitfile
 
 
 def _add_ipython_startup(folder: Path) -> None:
