@@ -4,8 +4,8 @@
 
 reads ``experiments/results/routed.csv``. The state ``before`` is left out: its nets over whole kernels
 are gone. Rows from before LUTs of synthesis were kept have those that were placed, some per cent more.
-An error is that of the fit to all other designs. A factor that depends on the number of LUTs and one that
-does not are both fitted; the one with the smaller error is ``ROUTE_MODEL`` of
+An error is that of the fit to all other designs. A scale of the estimate and an addition that grows with
+the square root of the LUTs are both fitted; the one with the smaller error is ``ROUTE_MODEL`` of
 ``pyadmm/eda/route_model.py``.
 """
 
@@ -82,7 +82,7 @@ def main() -> int:
         )
     for each in (best, other):
         print(
-            f"{len(rows)} rows: base {each.model.base:.3f}, per octave {each.model.per_octave:.3f}: "
+            f"{len(rows)} rows: scale {each.model.scale:.3f}, per side {each.model.per_side:.4f} ns: "
             f"leave-one-out error {each.rms:.0%} root mean square, "
             f"{max(map(abs, each.errors)):.0%} at most"
         )

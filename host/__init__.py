@@ -2,7 +2,8 @@
 
 ``Accelerator(bitfile, manifest)`` loads the design and its weights and classifies images;
 ``python -m host.selftest`` compares the board with the golden vectors, bit for bit;
-``python -m host.benchmark`` measures. See ``docs/guide/on-the-board.md``.
+``python -m host.benchmark`` measures, ``python -m host.report`` puts both into one file to send. See
+``docs/guide/on-the-board.md``.
 """
 
 from __future__ import annotations

@@ -158,8 +158,8 @@ def place_and_route(
     """Results for ``seeds``, in order, from the cache or by running the tool.
 
     :param jobs: runs at once; each takes a core and 1 to 2 GiB.
-    :param keep: folder for FASM, routed netlist and log, ``seed<N>.fasm``, ``.json`` and ``.log``; with
-        it the cache is not read.
+    :param keep: folder for FASM, routed netlist, wire delays and log, ``seed<N>.fasm``, ``.json``,
+        ``.sdf`` and ``.log``; with it the cache is not read.
     :raises ToolError: where the tool is missing, fails or runs out of time, with what to try.
     """
     tool = find_openxc7(job.part)
@@ -249,6 +249,7 @@ def _run(job: RouteJob, tool: OpenXc7, seed: int, digest: str, keep: Path | None
                 ("design.fasm", "fasm"),
                 ("log.txt", "log"),
                 ("routed.json", "json"),
+                ("wires.sdf", "sdf"),
             ):
                 shutil.copyfile(folder / file, keep / f"seed{seed}.{kept}")
         routed = read_netlist(folder / "routed.json")

@@ -193,26 +193,83 @@ def estimate_clock(
     :param wires: delay of the routed wire to each pin, ns; ``None``: by the fan-out model.
     :raises PyadmmError: for a cell of unknown timing, a combinational loop or a pin without wire.
     """
-    graph = _Builder(module, delays, wires).build()
-    arrival, via = _propagate(graph)
-    timed = [end for end in graph.captures if end.bit in arrival]
-    if not timed:
+    timing = _Timing(module, delays, wires)
+    if not timing.ends:
         return ClockEstimate(delays.margin, delays.margin, 0.0, ())
+    total, worst = timing.ends[0]
+    start, arcs = timing.back(worst)
+    wire = worst.wire + sum(arc.wire for arc in arcs)
+    steps = [_step(worst, wires), *(_step(arc, wires) for arc in arcs if arc.source >= 0)]
+    path = (start.cell, *reversed(steps))
+    return ClockEstimate(total, total - wire, wire, path, tuple(time for time, _ in timing.ends))
 
-    def needs(end: _End) -> float:
-        return arrival[end.bit] + end.wire + end.logic + delays.margin
 
-    worst = max(timed, key=needs)
-    wire, path, bit = worst.wire, [_step(worst, wires)], worst.bit
-    while (arc := via.get(bit)) is not None:
-        wire += arc.wire
-        if arc.source >= 0:
-            path.append(_step(arc, wires))
-        bit = arc.source
-    path.append(next(launch.cell for launch in graph.launches if launch.bit == bit))
-    total = needs(worst)
-    ends = tuple(sorted(map(needs, timed), reverse=True))
-    return ClockEstimate(total, total - wire, wire, tuple(reversed(path)), ends)
+@dataclass(frozen=True)
+class LatePath:
+    """The slowest path to one register input.
+
+    :param period_ns: that it asks for.
+    :param start: the launching cell, with its name if wires are routed.
+    :param end: the capturing cell.
+    :param levels: cells between them.
+    :param longest_wire_ns: of the wires on it.
+    """
+
+    period_ns: float
+    start: str
+    end: str
+    levels: int
+    longest_wire_ns: float
+
+
+def late_paths(
+    module: Mapping[str, Any],
+    delays: DelayModel,
+    limit_ns: float,
+    wires: Mapping[Pin, float] | None = None,
+) -> list[LatePath]:
+    """The slowest path to every register input that asks for more than ``limit_ns``, latest first.
+
+    Arguments and errors as :func:`estimate_clock`.
+    """
+    timing = _Timing(module, delays, wires)
+    found = []
+    for time, end in timing.ends:
+        if time <= limit_ns:
+            break
+        start, arcs = timing.back(end)
+        longest = max([end.wire, *(arc.wire for arc in arcs)])
+        levels = sum(arc.source >= 0 for arc in arcs)
+        found.append(LatePath(time, start.cell, end.cell, levels, longest))
+    return found
+
+
+class _Timing:
+    """Arrival times of one netlist.
+
+    :ivar ends: capturing inputs with the period that each asks for, ns, longest first.
+    """
+
+    def __init__(
+        self, module: Mapping[str, Any], delays: DelayModel, wires: Mapping[Pin, float] | None
+    ) -> None:
+        graph = _Builder(module, delays, wires).build()
+        arrival, self._via = _propagate(graph)
+        self._launches = {launch.bit: launch for launch in reversed(graph.launches)}
+        ends = [
+            (arrival[end.bit] + end.wire + end.logic + delays.margin, end)
+            for end in graph.captures
+            if end.bit in arrival
+        ]
+        self.ends = sorted(ends, key=lambda timed: -timed[0])
+
+    def back(self, end: _End) -> tuple[_End, list[_Arc]]:
+        """Where the slowest path to ``end`` starts, and its arcs, the last one first."""
+        bit, arcs = end.bit, []
+        while (arc := self._via.get(bit)) is not None:
+            arcs.append(arc)
+            bit = arc.source
+        return self._launches[bit], arcs
 
 
 def _step(part: _Arc | _End, wires: Mapping[Pin, float] | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from host import Accelerator, HostError, selftest
+from host import Accelerator, HostError, report, selftest
 from host.accelerator import load_vectors
 from host.benchmark import measure
 from host.board import find_board
@@ -101,6 +101,46 @@ def test_the_self_tests_command_runs_without_pynq(
     machine.model.ident = 0xDEADBEEF
     assert selftest.main(arguments) == 2
     assert "the design says it is 0xdeadbeef" in capsys.readouterr().err
+
+
+def test_a_report_holds_all_that_is_asked_for(
+    machine: Machine, deploy: Path, bitfile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYADMM_BACKEND", "linux")
+    monkeypatch.setattr("host.linux.board.LinuxBoard", lambda: machine)
+    put(
+        machine.root,
+        {"sys/kernel/debug/clk/clk_summary": "   fclk0  1  1  99999999\n   uart  0  0  5"},
+    )
+    arguments = [str(tmp_path / "report.txt"), "--repeats", "1", "--batch", "3"]
+    arguments += ["--bundle", str(deploy / "bundle"), "--bitfile", str(bitfile)]
+    assert report.main(arguments, machine.root) == 0
+    text = (tmp_path / "report.txt").read_text()
+    assert text.count("pass second: 12 golden images, 0 differ on the board") == 3
+    assert "/sys/class/fpga_manager/fpga0/state: operating" in text
+    assert "fclk0  1  1  99999999" in text
+    assert "uart" not in text
+    assert "PYADMM_BACKEND=linux" in text
+    assert f"made.bit: {len(BIT)} bytes, sha256 " in text
+    assert '"digest": "' in text
+    assert "== benchmark: exit status 0" in text
+    assert "== kernel log: exit status 0" in text
+
+
+def test_a_report_of_a_failure_goes_on_to_its_end(
+    machine: Machine, deploy: Path, bitfile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYADMM_BACKEND", "linux")
+    monkeypatch.setattr("host.linux.board.LinuxBoard", lambda: machine)
+    machine.model.ident = 0xDEADBEEF
+    arguments = [str(tmp_path / "report.txt"), "--bitfile", str(bitfile)]
+    arguments += ["--bundle", str(deploy / "bundle")]
+    assert report.main(arguments, tmp_path / "nothing") == 2
+    text = (tmp_path / "report.txt").read_text()
+    assert text.count("the design says it is 0xdeadbeef") == 4
+    assert "/proc/device-tree/model: not readable" in text
+    assert text.rstrip().splitlines()[-1] != ""
+    assert report.captured(lambda: 1 // 0)[0] == 2
 
 
 def test_the_benchmark_runs(start: Callable[..., Any]) -> None:

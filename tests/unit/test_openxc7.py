@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from experiments import routed_paths
 from pyadmm.cli import route
 from pyadmm.codegen.hls import TOP
 from pyadmm.core.errors import MissingToolError, PyadmmError, ToolError
@@ -207,6 +208,19 @@ def test_kept_files_come_from_a_run_of_their_own(
     place_and_route(job(tmp_path), [7], keep=tmp_path / "kept")
     assert (tmp_path / "kept" / "seed7.fasm").read_text().startswith("CLBLL_L_X2Y50")
     assert len((tmp_path / "count").read_text().split()) == 2
+
+
+def test_late_endpoints_of_kept_files_are_listed_by_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    standin(tmp_path, monkeypatch, REPLAY.format(count=str(tmp_path / "count")))
+    place_and_route(job(tmp_path), [7], keep=tmp_path / "kept")
+    assert routed_paths.main([str(tmp_path / "kept"), "--seed", "7", "--limit", "6"]) == 0
+    head, latest, *_ = capsys.readouterr().out.splitlines()
+    assert head.endswith("endpoints later than 6 ns")
+    assert latest.startswith("6.68 ns, ")
+    assert routed_paths.main([str(tmp_path / "kept"), "--seed", "7", "--limit", "7"]) == 0
+    assert capsys.readouterr().out == "0 endpoints later than 7 ns\n"
 
 
 def test_another_netlist_clock_or_database_is_another_run(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pyadmm.core.errors import PyadmmError
-from pyadmm.eda.sta import SERIES7, estimate_clock
+from pyadmm.eda.sta import SERIES7, estimate_clock, late_paths
 
 OUTPUTS = {"O", "Q", "CO", "P", "DOADO"}
 
@@ -57,6 +57,10 @@ def test_register_to_register_through_one_lut() -> None:
     assert estimate.period_ns == pytest.approx(expected)
     assert estimate.wire_ns == pytest.approx(0.55)
     assert estimate.path == ("FDRE", "LUT2", "FDRE.D")
+    (late,) = late_paths(netlist, SERIES7, 1.0)
+    assert (late.start, late.end, late.levels) == ("FDRE", "FDRE.D", 1)
+    assert (late.period_ns, late.longest_wire_ns) == pytest.approx((expected, 0.55))
+    assert late_paths(netlist, SERIES7, expected) == []
 
 
 def test_fan_out_makes_a_net_slower() -> None:
