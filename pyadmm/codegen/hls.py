@@ -322,7 +322,7 @@ def _port(unit: Unit, names: Mapping[str, str], place: int) -> _Frame:
         shape = f"{name}_input"
         return _Frame(f"frame_{name}", shape, shape_type, unit.frame_depth, storage=storage)
     letter, prefix = "AB"[place], ("frame", "second")[place]
-    shape_type = f"pyadmm::RowStage<cfg_{name}>::Input{letter}"
+    shape_type = f"pyadmm::ElementwiseStage<cfg_{name}>::Input{letter}"
     shape = f"{name}_{('input', 'second')[place]}"
     storage, count = ("uram" if unit.storage == "uram" else None), unit.frames[place]
     return _Frame(f"{prefix}_{name}", shape, shape_type, unit.frame_depth, count, storage)
@@ -339,7 +339,7 @@ def _plain_shape(
     elif isinstance(unit, StagePlan):
         shape_type = f"pyadmm::LogitFrame<cfg_{names[unit.name]}>"
     else:
-        shape_type = f"pyadmm::RowStage<cfg_{names[unit.name]}>::Output"
+        shape_type = f"pyadmm::ElementwiseStage<cfg_{names[unit.name]}>::Output"
     return shape_type, channels * height
 
 

@@ -3,7 +3,7 @@
 #ifndef PYADMM_CONFIG_HPP
 #define PYADMM_CONFIG_HPP
 
-#include "pyadmm_rows.hpp"
+#include "pyadmm_elementwise.hpp"
 #include "pyadmm_stage.hpp"
 
 // How a pixel of the input stream becomes an activation.

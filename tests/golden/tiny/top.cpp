@@ -5,7 +5,7 @@
 #include "ident.hpp"
 #include "pyadmm_balanced.hpp"
 #include "pyadmm_dense.hpp"
-#include "pyadmm_rows.hpp"
+#include "pyadmm_elementwise.hpp"
 #include "pyadmm_sparse.hpp"
 #include "pyadmm_weights.hpp"
 

@@ -2,8 +2,8 @@
 //
 // They walk the output in the order C, H, W, LANES columns at a time, and take one cycle per value of
 // a window; a sum is a window of one value. Frames lie in one bank, row words in the order C, H.
-#ifndef PYADMM_ROWS_HPP
-#define PYADMM_ROWS_HPP
+#ifndef PYADMM_ELEMENTWISE_HPP
+#define PYADMM_ELEMENTWISE_HPP
 
 #include "pyadmm_frame.hpp"
 #include "pyadmm_stage.hpp"
@@ -16,7 +16,7 @@ using RowFrame = FrameShape<Number<BITS, SIGNED>, C, H, W, 0, 1, 1>;
 
 // Everything that follows from the numbers of a configuration `Cfg`.
 template <class Cfg>
-struct RowStage {
+struct ElementwiseStage {
     static constexpr int H_OUT = (Cfg::H - Cfg::KERNEL) / Cfg::STRIDE + 1;
     static constexpr int W_OUT = (Cfg::W - Cfg::KERNEL) / Cfg::STRIDE + 1;
     static constexpr int CHUNKS = W_OUT / Cfg::LANES;
@@ -35,21 +35,21 @@ struct RowStage {
 
 // y = clamp((total + (1 << (shift - 1))) >> shift, lo, hi)
 template <class Cfg>
-typename RowStage<Cfg>::Output::Act scale_down(typename RowStage<Cfg>::Work total,
+typename ElementwiseStage<Cfg>::Output::Act scale_down(typename ElementwiseStage<Cfg>::Work total,
                                                const UInt<6>& shift) {
 #pragma HLS INLINE
-    typedef typename RowStage<Cfg>::Work Work;
+    typedef typename ElementwiseStage<Cfg>::Work Work;
     typedef NumberOf<Cfg::OUT_BITS, Cfg::OUT_SIGNED> Range;
     const Work half = Work(1) << (int(shift) - 1);
     const Work y = (total + half) >> int(shift);
     const Work lo = Range::LO, hi = Range::HI;
-    return typename RowStage<Cfg>::Output::Act(y < lo ? lo : y > hi ? hi : y);
+    return typename ElementwiseStage<Cfg>::Output::Act(y < lo ? lo : y > hi ? hi : y);
 }
 
 // Collects a row, LANES columns at a time, and writes the complete row to the next frame.
 template <class Cfg, class Next>
 struct RowWriter {
-    typedef RowStage<Cfg> St;
+    typedef ElementwiseStage<Cfg> St;
     Count<St::CHUNKS> chunk;
     Count<St::H_OUT> row;
     Count<Cfg::C> channel;
@@ -72,7 +72,7 @@ struct RowWriter {
                       "the next stage takes what this one gives");
     SHIFT:
         for (int w = 0; w + Cfg::LANES < St::W_OUT; ++w) {
-            PYADMM_UNROLL(RowStage<Cfg>::W_OUT)
+            PYADMM_UNROLL(ElementwiseStage<Cfg>::W_OUT)
             collected[w] = collected[w + Cfg::LANES];
         }
     LANE:
@@ -101,10 +101,10 @@ struct RowWriter {
 // Residual sum: y = clamp((a*mult[0] + b*mult[1] + (1 << (shift - 1))) >> shift, lo, hi).
 template <class Cfg, class Next>
 void add_stage(const Scale scale[1],
-               const typename RowStage<Cfg>::InputA::Row a[1][1][RowStage<Cfg>::InputA::DEPTH],
-               const typename RowStage<Cfg>::InputB::Row b[1][1][RowStage<Cfg>::InputB::DEPTH],
+               const typename ElementwiseStage<Cfg>::InputA::Row a[1][1][ElementwiseStage<Cfg>::InputA::DEPTH],
+               const typename ElementwiseStage<Cfg>::InputB::Row b[1][1][ElementwiseStage<Cfg>::InputB::DEPTH],
                typename Next::Row output[Next::COPIES][Next::BANKS][Next::DEPTH]) {
-    typedef RowStage<Cfg> St;
+    typedef ElementwiseStage<Cfg> St;
     static_assert(Cfg::KERNEL == 1 && Cfg::STRIDE == 1, "a sum has no window");
     typename Next::Act collected[St::W_OUT];
 #pragma HLS ARRAY_PARTITION variable=collected type=complete dim=0
@@ -140,12 +140,12 @@ STEP:
 // Average pool: the sum of a window, scaled as an accumulator is.
 template <class Cfg>
 struct Average {
-    typedef typename RowStage<Cfg>::Sum State;
-    static State join(State before, typename RowStage<Cfg>::InputA::Act x) {
+    typedef typename ElementwiseStage<Cfg>::Sum State;
+    static State join(State before, typename ElementwiseStage<Cfg>::InputA::Act x) {
 #pragma HLS INLINE
         return State(before + x);
     }
-    static typename RowStage<Cfg>::Output::Act result(State sum, const Scale& scale) {
+    static typename ElementwiseStage<Cfg>::Output::Act result(State sum, const Scale& scale) {
 #pragma HLS INLINE
         return scale_down<Cfg>(multiply<Cfg::SUM_BITS, 16>(sum, scale.mult[0]), scale.shift);
     }
@@ -154,12 +154,12 @@ struct Average {
 // Max-pool; it scales nothing.
 template <class Cfg>
 struct Maximum {
-    typedef typename RowStage<Cfg>::InputA::Act State;
+    typedef typename ElementwiseStage<Cfg>::InputA::Act State;
     static State join(State before, State x) {
 #pragma HLS INLINE
         return x > before ? x : before;
     }
-    static typename RowStage<Cfg>::Output::Act result(State best, const Scale&) {
+    static typename ElementwiseStage<Cfg>::Output::Act result(State best, const Scale&) {
 #pragma HLS INLINE
         return best;
     }
@@ -168,10 +168,10 @@ struct Maximum {
 // KERNEL x KERNEL windows at distance STRIDE, one value of LANES windows per cycle.
 template <class Cfg, class Next, class Pool>
 void pool_windows(const Scale& scale,
-                  const typename RowStage<Cfg>::InputA::Row a[1][1][RowStage<Cfg>::InputA::DEPTH],
+                  const typename ElementwiseStage<Cfg>::InputA::Row a[1][1][ElementwiseStage<Cfg>::InputA::DEPTH],
                   typename Next::Row output[Next::COPIES][Next::BANKS][Next::DEPTH]) {
 #pragma HLS INLINE
-    typedef RowStage<Cfg> St;
+    typedef ElementwiseStage<Cfg> St;
     typename Next::Act collected[St::W_OUT];
 #pragma HLS ARRAY_PARTITION variable=collected type=complete dim=0
     typename Pool::State state[Cfg::LANES];
@@ -224,13 +224,13 @@ STEP:
 
 template <class Cfg, class Next>
 void avgpool_stage(const Scale scale[1],
-                   const typename RowStage<Cfg>::InputA::Row a[1][1][RowStage<Cfg>::InputA::DEPTH],
+                   const typename ElementwiseStage<Cfg>::InputA::Row a[1][1][ElementwiseStage<Cfg>::InputA::DEPTH],
                    typename Next::Row output[Next::COPIES][Next::BANKS][Next::DEPTH]) {
     pool_windows<Cfg, Next, Average<Cfg> >(scale[0], a, output);
 }
 
 template <class Cfg, class Next>
-void maxpool_stage(const typename RowStage<Cfg>::InputA::Row a[1][1][RowStage<Cfg>::InputA::DEPTH],
+void maxpool_stage(const typename ElementwiseStage<Cfg>::InputA::Row a[1][1][ElementwiseStage<Cfg>::InputA::DEPTH],
                    typename Next::Row output[Next::COPIES][Next::BANKS][Next::DEPTH]) {
     pool_windows<Cfg, Next, Maximum<Cfg> >(Scale(), a, output);
 }
