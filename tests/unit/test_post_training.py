@@ -30,6 +30,7 @@ from pyadmm.compression.post_training.pipeline import (
     compress_post_training,
     measure_sensitivity,
 )
+from pyadmm.compression.post_training.prior import metric, places_within, within_images
 from pyadmm.compression.post_training.problem import (
     Levels,
     Problem,
@@ -59,7 +60,9 @@ from pyadmm.core.errors import PyadmmError
 from pyadmm.model import InputSpec
 from pyadmm.model.onnx import export_onnx, run_onnx
 from pyadmm.model.types import LayerSpec, QFormat
+from pyadmm.network.facts import LayerFacts
 from pyadmm.network.graph import Network
+from pyadmm.network.layers import WeightedStep
 from pyadmm.network.onnx_import import import_onnx
 from pyadmm.network.to_integer import to_compressed
 from pyadmm.network.trace import trace
@@ -86,7 +89,8 @@ def random_problem(
     x = mixed.relu()
     dense = torch.randn(groups, inputs, outputs, generator=generator, dtype=torch.float64)
     hessian = x.transpose(1, 2) @ x / x.shape[1]
-    damping = torch.full((groups, inputs), 0.01 * float(hessian.diagonal(dim1=1, dim2=2).mean()))
+    size = 0.01 * hessian.diagonal(dim1=1, dim2=2).mean()
+    damping = (size * torch.eye(inputs)).expand(groups, -1, -1)
     count = round((1 - sparsity) * dense.numel())
     moments = hessian, hessian @ dense
     rows = torch.rand(groups, 1, outputs, generator=generator, dtype=torch.float64) + 0.5
@@ -160,23 +164,22 @@ def test_moments_of_inputs_with_large_means_keep_their_digits() -> None:
 def test_an_indefinite_covariance_is_damped_and_no_number_is_refused() -> None:
     _, dense = random_problem()
     hessian = torch.eye(24).double()[None] - 0.05
-    made = make_problem(
-        (hessian, hessian @ dense), dense, torch.full((1, 24), 1e-3), count=9, bits=4
-    )
+    weak = 1e-3 * torch.eye(24).double()[None]
+    made = make_problem((hessian, hessian @ dense), dense, weak, count=9, bits=4)
     assert bool(made.target.isfinite().all())
     with pytest.raises(PyadmmError, match="finite"):
-        make_problem(
-            (hessian * torch.nan, hessian @ dense), dense, torch.ones(1, 24), count=9, bits=4
-        )
+        make_problem((hessian * torch.nan, hessian @ dense), dense, weak, count=9, bits=4)
 
 
 def test_the_target_minimises_the_damped_error() -> None:
     """Against a dense solve of the normal equations."""
     problem, dense = random_problem(2)
     torch.testing.assert_close(problem.target, dense)  # outputs that the weights can give exactly
-    hessian, cross, damping = problem.hessian, torch.randn(2, 24, 5).double(), torch.ones(2, 24)
-    made = make_problem((hessian, cross), dense, damping.double(), count=9, bits=4)
-    wanted = torch.linalg.solve(hessian + torch.eye(24).double(), cross + dense)
+    hessian, cross = problem.hessian, torch.randn(2, 24, 5).double()
+    root = torch.randn(2, 24, 24).double()
+    damping = root @ root.transpose(1, 2)
+    made = make_problem((hessian, cross), dense, damping, count=9, bits=4)
+    wanted = torch.linalg.solve(hessian + damping, cross + damping @ dense)
     torch.testing.assert_close(made.target, wanted)
 
 
@@ -332,6 +335,44 @@ def test_damping_is_strong_where_images_say_little_and_weak_where_they_say_enoug
     assert chosen[8000] == SHARES[0]
 
 
+def last_layer(outputs: int = 5, inputs: int = 6) -> WeightedStep:
+    spec = LayerSpec("last", "linear", (outputs, inputs), (inputs, 1, 1))
+    return WeightedStep(LayerFacts(spec, last=True), torch.zeros(outputs, inputs), torch.zeros(1))
+
+
+def test_differences_within_images_are_their_covariance() -> None:
+    x = torch.randn(4, 6, 3, 5, generator=torch.Generator().manual_seed(1))
+    x = x + torch.arange(6)[:, None, None]
+    places = places_within(6, 15, 4)
+    assert len(places.unique()) == 12
+    assert places.max() < 15
+    found = within_images(x, torch.arange(15))
+    wanted = sum(14 * np.cov(image.flatten(1).numpy()) for image in x)
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-4, atol=1e-3)
+    assert len(places_within(6, 15, 10_000)) == 2
+    assert len(places_within(600, 15, 3)) == 15
+
+
+def test_the_metric_of_the_last_layer_has_the_covariance_of_its_class_weights() -> None:
+    """It is positive definite, with a mean diagonal of 1; other layers have none."""
+    generator = torch.Generator().manual_seed(1)
+    dense = torch.randn(1, 6, 5, generator=generator)
+    root = torch.randn(6, 6, generator=generator)
+    for within in (None, root @ root.T, torch.zeros(6, 6)):
+        made = metric(last_layer(), dense, within)
+        assert made is not None
+        assert float(made.diagonal(dim1=1, dim2=2).mean()) == pytest.approx(1)
+        assert float(torch.linalg.eigvalsh(made).min()) > 0
+    apart = (dense[0] - dense[0].mean(1, keepdim=True)).double()
+    plain = metric(last_layer(), dense, None)
+    assert plain is not None
+    along = torch.linalg.svd(apart)[0]
+    costs = (along * (plain[0] @ along)).sum(0)
+    assert costs[0] > 1.2 * costs[-1]
+    hidden = replace(last_layer().facts, last=False)
+    assert metric(WeightedStep(hidden, dense[0].T, torch.zeros(5)), dense, None) is None
+
+
 # --- allocation ----------------------------------------------------------------------------------
 
 
@@ -446,13 +487,14 @@ def test_a_layer_with_break_even_is_dense_or_sparse_enough() -> None:
     assert all(r.sparsity == 0 or 1 / (1 - r.sparsity) >= 3 - 1e-6 for r in reports)
 
 
-def test_an_interrupted_run_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [40, 12])
+def test_an_interrupted_run_goes_on_with_the_same_bits(tmp_path: Path, count: int) -> None:
     settings = PostTraining(sparsity=0.5, weight_bits=4)
-    calibration = calibrated()
+    calibration = calibrated(count)
     whole, _ = compress_post_training(calibration, settings)
 
-    def interrupt(report: Any, count: int) -> None:
-        assert count == 4
+    def interrupt(report: Any, layers: int) -> None:
+        assert layers == 4
         if report.name == "3":
             raise KeyboardInterrupt
 
@@ -550,6 +592,19 @@ def test_finetuning_brings_the_outputs_closer_and_keeps_zeros() -> None:
     assert to_compressed(after, "small").nnz <= before.nnz
 
 
+def test_finetuning_is_never_worse_on_images_held_out_and_keeps_levels_and_zeros() -> None:
+    """Of what is learned and what there was, and of networks in between, the best is taken."""
+    calibration = calibrated(40)
+    before, _ = compress_post_training(calibration, PostTraining(sparsity=0.85, weight_bits=4))
+    judges = Calibration.of(calibration.network, calibration.images[::8])
+    after = finetune(before, calibration, 3)
+    assert divergence(after, judges) <= divergence(before, judges)
+    for layer, old in zip(after.layers.values(), before.layers.values(), strict=True):
+        codes = layer.weight_codes()
+        assert torch.equal(codes, codes.round())
+        assert not codes[old.mask == 0].any()
+
+
 def test_interrupted_finetuning_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     calibration = calibrated(60)
     before, _ = compress_post_training(calibration, PostTraining(sparsity=0.85, weight_bits=4))
@@ -595,6 +650,24 @@ def test_augmented_images_are_bytes_that_repeat_and_stay_within_what_there_was()
         assert not torch.equal(found, part)
         assert part.min() <= found.min()
         assert found.max() <= part.max()
+
+
+def test_images_are_moved_one_by_one_and_mixed_with_others() -> None:
+    """Images of one shade stay so unless they are mixed; few columns are neither shifted nor cut."""
+    shades = (20 * torch.arange(12, dtype=torch.uint8)).reshape(-1, 1, 1, 1)
+    shown = shades.expand(12, 1, 40, 10).contiguous()
+    plain = augmented(shown, torch.Generator().manual_seed(1), mix=False)
+    assert torch.equal(plain, shown)
+    mixed = augmented(shown, torch.Generator().manual_seed(1))
+    assert torch.equal(mixed, mixed[..., :1].expand_as(mixed))
+    kinds = [len(image.unique()) for image in mixed]
+    assert 1 in kinds
+    assert 2 in kinds
+    rows = torch.arange(40, dtype=torch.uint8).reshape(-1, 1).expand(12, 1, 40, 10).contiguous()
+    moved = augmented(rows, torch.Generator().manual_seed(1), mix=False)
+    shifts = {int(image[0, 20, 0]) - 20 for image in moved}
+    assert len(shifts) > 3
+    assert max(map(abs, shifts)) <= 4
 
 
 @pytest.mark.parametrize("count", [1, 6, 7])

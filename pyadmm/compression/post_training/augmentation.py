@@ -10,14 +10,18 @@ from torch import Tensor
 
 from pyadmm.training.seeds import seed_of
 
-_SHIFT = 16
-"""Other images are moved by at most this fraction of their size."""
+_SHIFT = 10
+"""Images that are not cropped are shifted by at most this fraction of their size."""
+_FEW_PIXELS = 16
+"""Axes with fewer pixels are neither shifted nor cut: they may be coefficients, not a direction."""
 _CROPPED_FROM = 64
 """Rows and columns of the smallest colour images that are cropped: smaller ones would be blurred."""
 _LEAST_AREA = 0.36
 """Share of an image that a crop shows at least."""
 _BLENDED = 0.5
-"""Share of the cropped images that are blended with another one."""
+"""Share of the images that are blended with another one."""
+_PASTED = 0.5
+"""Share of the images that contain a rectangle of another one."""
 
 
 def widened(images: Tensor, views: int, seed: int) -> Tensor:
@@ -28,23 +32,25 @@ def widened(images: Tensor, views: int, seed: int) -> Tensor:
     """
     generator = torch.Generator().manual_seed(seed_of(seed, "post-training-views"))
     shown = images[len(images) % 2 :] if len(images) > 1 else images
-    versions = [augmented(shown, generator, blend=False) for _ in range(views - 1)]
+    versions = [augmented(shown, generator, mix=False) for _ in range(views - 1)]
     return torch.cat([images, *versions])
 
 
-def augmented(images: Tensor, generator: torch.Generator, *, blend: bool = True) -> Tensor:
+def augmented(images: Tensor, generator: torch.Generator, *, mix: bool = True) -> Tensor:
     """Augmented versions of byte images ``(N, C, H, W)``, one of each.
 
-    :param blend: whether some of the large colour images are mixed with another one.
+    :param mix: whether some are blended with another image (mixup) or contain a part of one (CutMix).
+        They need no labels, because the dense network classifies them.
     """
-    if images.shape[1] != 3:
-        return _moved(images, generator)
-    mirrored = torch.rand(len(images), generator=generator) < 0.5
-    turned = torch.where(mirrored.reshape(-1, 1, 1, 1), images.flip(3), images)
-    if not can_be_cropped(images):
-        return _moved(turned, generator)
-    found = _cropped(turned, generator)
-    return (_blended(found, generator) if blend else found).round().to(images.dtype)
+    found = images
+    if images.shape[1] == 3:
+        mirrored = torch.rand(len(images), generator=generator) < 0.5
+        found = torch.where(mirrored.reshape(-1, 1, 1, 1), images.flip(3), images)
+    moved = _cropped if can_be_cropped(images) else _moved
+    found = moved(found, generator)
+    if mix:
+        found = _pasted(_blended(found.float(), generator), generator)
+    return found.round().to(images.dtype) if found.is_floating_point() else found
 
 
 def can_be_cropped(images: Tensor) -> bool:
@@ -69,7 +75,7 @@ def _cropped(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _blended(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Some of the images mixed with another one."""
+    """Some of the images mixed with another one (mixup)."""
     chosen = torch.rand(len(images), generator=generator) < _BLENDED
     share = torch.where(chosen, torch.rand(len(images), generator=generator), 1.0)
     share = share.reshape(-1, 1, 1, 1)
@@ -77,10 +83,28 @@ def _blended(images: Tensor, generator: torch.Generator) -> Tensor:
     return share * images + (1 - share) * others
 
 
+def _pasted(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Some of the images with a rectangle of another one (CutMix); axes of few pixels are not cut."""
+    count, _, *sides = images.shape
+    share = torch.rand(count, generator=generator)
+    chosen = torch.rand(count, generator=generator) < _PASTED
+    inside = chosen.reshape(-1, 1, 1, 1)
+    for axis, side in enumerate(sides):
+        length = side * (share.sqrt() if side >= _FEW_PIXELS else torch.ones(count))
+        first = ((side - length) * torch.rand(count, generator=generator)).unsqueeze(1)
+        places = torch.arange(side).expand(count, -1)
+        within = (places >= first) & (places < first + length.unsqueeze(1))
+        inside = inside & (within[:, None, :, None] if axis == 0 else within[:, None, None, :])
+    return torch.where(inside, images[torch.randperm(count, generator=generator)], images)
+
+
 def _moved(images: Tensor, generator: torch.Generator) -> Tensor:
-    """All images shifted by the same offset, edges repeated; an axis of few pixels is not shifted."""
-    most = [size // _SHIFT for size in images.shape[2:]]
-    down, right = (int(torch.randint(-m, m + 1, (1,), generator=generator)) for m in most)
-    rows = (torch.arange(images.shape[2]) + down).clamp(0, images.shape[2] - 1)
-    columns = (torch.arange(images.shape[3]) + right).clamp(0, images.shape[3] - 1)
-    return images[:, :, rows][:, :, :, columns]
+    """Each image shifted by its own offset, edges repeated; an axis of few pixels is not shifted."""
+    places = []
+    for size in images.shape[2:]:
+        most = size // _SHIFT if size >= _FEW_PIXELS else 0
+        by = torch.randint(-most, most + 1, (len(images), 1), generator=generator)
+        places.append((torch.arange(size) + by).clamp(0, size - 1))
+    rows, columns = places[0][:, None, :, None], places[1][:, None, None, :]
+    every = torch.arange(len(images))[:, None, None, None]
+    return images[every, torch.arange(images.shape[1])[:, None, None], rows, columns]

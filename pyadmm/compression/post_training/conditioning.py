@@ -28,16 +28,21 @@ _DOUBLE_UP_TO = 700
 """Inputs of a layer whose problem is solved in float64; larger ones in float32."""
 
 
-def problem_of(moments: Moments, dense: Tensor, share: float, bits: int) -> Problem:
+def problem_of(
+    moments: Moments, dense: Tensor, share: float, bits: int, metric: Tensor | None = None
+) -> Problem:
     """The problem of a layer with all its weights.
 
     :param dense: ``w0``, ``(g, K, O)``.
     :param share: damping, relative to the mean variance of a group's inputs.
+    :param metric: of the damping, ``(g, K, K)`` of mean diagonal 1; ``None``: the identity.
     """
     hessian, cross = moments.centred()
     kind = torch.float64 if hessian.shape[1] <= _DOUBLE_UP_TO else torch.float32
     variance = hessian.diagonal(dim1=1, dim2=2).mean(1, keepdim=True)
-    damping = (share * variance).clamp(min=_LEAST_VARIANCE).expand(hessian.shape[:2])
+    size = (share * variance).clamp(min=_LEAST_VARIANCE)
+    plain = torch.diag_embed(size.expand(hessian.shape[:2]))
+    damping = plain if metric is None else size.unsqueeze(2) * metric
     return make_problem(
         (hessian.to(kind), cross.to(kind)),
         dense.to(kind),
@@ -47,10 +52,11 @@ def problem_of(moments: Moments, dense: Tensor, share: float, bits: int) -> Prob
     )
 
 
-def choose_damping(folds: Folds, dense: Tensor, kept: float) -> float:
-    """The share of :data:`SHARES` whose pruned weights have the least error on the other half of the images.
+def choose_damping(folds: Folds, dense: Tensor, kept: float, metric: Tensor | None = None) -> float:
+    """The share of :data:`SHARES` whose pruned weights have the least error on the other half.
 
     :param kept: share of the weights that stay.
+    :param metric: as in :func:`problem_of`.
     """
     inputs = dense.shape[1]
     if min(folds.first.count, folds.second.count) == 0:
@@ -62,7 +68,9 @@ def choose_damping(folds: Folds, dense: Tensor, kept: float) -> float:
     part = dense[:, :, :_OUTPUTS]
 
     def error(share: float) -> float:
-        return sum(_error(fit, test, part, share, kept) for fit, test in shown)
+        return sum(
+            _error(problem_of(fit, part, share, 8, metric), test, kept) for fit, test in shown
+        )
 
     return min(SHARES, key=error)
 
@@ -76,10 +84,9 @@ def _some_outputs(moments: Moments) -> Moments:
     )
 
 
-def _error(fit: Moments, test: Moments, dense: Tensor, share: float, kept: float) -> float:
+def _error(problem: Problem, test: Moments, kept: float) -> float:
     """Squared error of weights fitted to one half on the other, but for a constant."""
-    problem = problem_of(fit, dense, share, 8)
-    count = max(1, round(kept * dense.numel()))
+    count = max(1, round(kept * problem.target.numel()))
     mask = top_mask(problem.diagonal * problem.target.square(), count)
     weights = least_squares(problem, mask, problem.target, _TOLERANCE)
     hessian, cross = (part.to(weights) for part in test.centred())

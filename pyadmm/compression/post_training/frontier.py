@@ -7,6 +7,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from pyadmm.compression.post_training.prior import (
+    averages_whole_map,
+    places_within,
+    within_images,
+)
 from pyadmm.model import INPUT
 from pyadmm.network.graph import Network
 from pyadmm.network.layers import Coded
@@ -35,6 +40,8 @@ class Frontier:
         chain = [step.name for step in network.chain]
         self.last_use = {s: name for name in chain for s in self.sources[name]}
         self.count = len(images)
+        self.within: dict[str, Tensor] = {}
+        """Covariance within the maps, for each step that averages whole maps."""
 
     def batches(self, name: str) -> Iterator[slice]:
         """Batches of the images for step ``name``; each begins at an even index."""
@@ -68,6 +75,7 @@ class Frontier:
         codes: list[Tensor] = []
         scale = 1.0
         for part in self.batches(name):
+            self._see_within(compressed, part)
             made.append(_kept(dense(*self.dense_inputs(name, part)), self.count))
             found, step = compressed.forward_codes(*self.coded_inputs(name, part))
             codes.append(found.to(torch.int16))
@@ -78,6 +86,14 @@ class Frontier:
             if self.last_use[source] == name:
                 self.dense.pop(source, None)
                 self.codes.pop(source, None)
+
+    def _see_within(self, step: Step, part: slice) -> None:
+        size = self.codes[self.sources[step.name][0]][0].shape[2:]
+        if averages_whole_map(step, size):
+            x = self.real_inputs(step.name, part)[0]
+            places = places_within(x.shape[1], size.numel(), self.count)
+            known = self.within.get(step.name, x.new_zeros(()))
+            self.within[step.name] = known + within_images(x, places)
 
 
 def _kept(values: Tensor, count: int) -> Tensor:

@@ -34,6 +34,12 @@ from pyadmm.compression.post_training.moments import (
     samples_per_image,
     ungrouped,
 )
+from pyadmm.compression.post_training.prior import (
+    averages_whole_map,
+    metric,
+    places_within,
+    within_images,
+)
 from pyadmm.compression.post_training.problem import Levels
 from pyadmm.compression.post_training.sensitivity import (
     GRID,
@@ -54,7 +60,7 @@ from pyadmm.network.activation_scales import clip_scale
 from pyadmm.network.execution import Numerics
 from pyadmm.network.graph import Network
 from pyadmm.network.layers import WeightedStep
-from pyadmm.network.steps import ShortcutStep, Step
+from pyadmm.network.steps import PoolStep, ShortcutStep, Step
 from pyadmm.network.table_inputs import widen_into_tables
 from pyadmm.training.seeds import seed_of
 
@@ -137,10 +143,12 @@ class Sensitivity:
 
     :param curves: of the layers that may be pruned; none where no weight has to become 0.
     :param rows: per layer, how much each output matters, ``(g, 1, O/g)``, mean 1.
+    :param few_images: whether there are too few images per class for these importances.
     """
 
     curves: dict[str, Curve]
     rows: dict[str, Tensor]
+    few_images: bool
 
     def shares(self, network: Network, settings: PostTraining) -> dict[str, float]:
         """Sparsity of every layer of ``network``."""
@@ -159,14 +167,18 @@ def measure_sensitivity(calibration: Calibration, settings: PostTraining) -> Sen
     each layer and sparsity the part of a pass that follows the layer.
     """
     network, images = calibration.network, calibration.images
-    rows = _output_weights(calibration, settings.seed)
+    few = not show_classes(network, images)
+    rows = _output_weights(calibration, few, settings.seed)
     if settings.sparsity <= 0:
-        return Sensitivity({}, rows)
-    moments = _dense_moments(calibration.widened(settings), settings.seed)
+        return Sensitivity({}, rows, few)
+    moments, within = _dense_moments(calibration.widened(settings), settings.seed)
     weights = {name: step.facts.spec.weights for name, step in network.layers.items()}
 
     def pruned(name: str) -> list[tuple[Tensor, Tensor]]:
-        return _pruned_versions(network.layers[name], moments.pop(name), rows[name])
+        step = network.layers[name]
+        weight = grouped(step.facts.spec, step.weight.detach())
+        held = metric(step, weight, within.get(network.sources[name][0])) if few else None
+        return _pruned_versions(step, moments.pop(name), rows[name], held)
 
     others = images[1::2] if len(images) > 1 else images
     chosen = layers_to_prune(weights)
@@ -174,29 +186,31 @@ def measure_sensitivity(calibration: Calibration, settings: PostTraining) -> Sen
     stride = -(-len(others) // images_measured(macs, len(chosen)))
     measured = divergences(network, others[::stride], pruned, chosen)
     curves = {name: Curve(weights[name], (0.0, *costs)) for name, costs in measured.items()}
-    return Sensitivity(curves, rows)
+    return Sensitivity(curves, rows, few)
 
 
-def _output_weights(calibration: Calibration, seed: int) -> dict[str, Tensor]:
+def _output_weights(calibration: Calibration, few: bool, seed: int) -> dict[str, Tensor]:
     """The importance of each output of each layer; equal where there are few images per class."""
     network, images = calibration.network, calibration.images
-    if show_classes(network, images):
-        gradients = output_gradients(network, images, seed)
-    else:
+    if few:
         gradients = {
             name: torch.ones(step.facts.spec.outputs) for name, step in network.layers.items()
         }
+    else:
+        gradients = output_gradients(network, images, seed)
     return {
         name: output_weights(gradients[name], step.facts.spec.groups)
         for name, step in network.layers.items()
     }
 
 
-def _pruned_versions(step: WeightedStep, folds: Folds, rows: Tensor) -> list[tuple[Tensor, Tensor]]:
+def _pruned_versions(
+    step: WeightedStep, folds: Folds, rows: Tensor, held: Tensor | None
+) -> list[tuple[Tensor, Tensor]]:
     """Weights and biases of a layer at the sparsities of the grid, fitted to half of the images."""
     spec = step.facts.spec
     dense, bias = grouped(spec, step.weight.detach()), step.bias.detach()
-    problem = problem_of(folds.first, dense, choose_damping(folds, dense, 0.5), 8)
+    problem = problem_of(folds.first, dense, choose_damping(folds, dense, 0.5, held), 8, held)
     found = []
     for sparsity in GRID[1:]:
         count = max(1, round((1 - sparsity) * spec.weights))
@@ -206,9 +220,12 @@ def _pruned_versions(step: WeightedStep, folds: Folds, rows: Tensor) -> list[tup
     return found
 
 
-def _dense_moments(calibration: Calibration, seed: int) -> dict[str, Folds]:
-    """Moments of all layers' inputs in the dense network."""
+def _dense_moments(
+    calibration: Calibration, seed: int
+) -> tuple[dict[str, Folds], dict[str, Tensor]]:
+    """Moments of all layers' inputs in the dense network, and :func:`within_images` by pool."""
     network, images = calibration.network, calibration.images
+    within: dict[str, Tensor] = {}
     moments = {name: Folds.none(step.facts.spec) for name, step in network.layers.items()}
 
     def see(step: WeightedStep, inputs: tuple[Tensor, ...]) -> None:
@@ -217,7 +234,15 @@ def _dense_moments(calibration: Calibration, seed: int) -> dict[str, Folds]:
         weight = grouped(spec, step.weight.detach())
         accumulate(moments[step.name], spec, weight, (inputs[0], inputs[0]), places)
 
+    def see_within(step: PoolStep, inputs: tuple[Tensor, ...]) -> None:
+        x = inputs[0]
+        if averages_whole_map(step, x.shape[2:]):
+            places = places_within(x.shape[1], x[0, 0].numel(), len(images))
+            within[step.name] = within.get(step.name, 0) + within_images(x, places)
+
     hooks = [step.register_forward_pre_hook(see) for step in network.layers.values()]
+    pools = [step for step in network.chain if isinstance(step, PoolStep)]
+    hooks += [step.register_forward_pre_hook(see_within) for step in pools]
     size = _images_at_once(network)
     try:
         with torch.no_grad():
@@ -226,7 +251,7 @@ def _dense_moments(calibration: Calibration, seed: int) -> dict[str, Folds]:
     finally:
         for hook in hooks:
             hook.remove()
-    return moments
+    return moments, within
 
 
 def _images_at_once(network: Network) -> int:
@@ -278,8 +303,8 @@ def compress_post_training(
         if found is None:
             error = 0.0
             if isinstance(step, WeightedStep) and isinstance(original, WeightedStep):
-                rows = sensitivity.rows[step.name]
-                error = _solve((original, step), frontier, settings, shares[step.name], rows)
+                share = shares[step.name]
+                error = _solve((original, step), frontier, settings, share, sensitivity)
             if not isinstance(step, ShortcutStep) and step.output is not None:
                 _choose_scale(step, step.output, frontier)
             found = error
@@ -318,7 +343,7 @@ def _solve(
     frontier: Frontier,
     settings: PostTraining,
     sparsity: float,
-    rows: Tensor,
+    sensitivity: Sensitivity,
 ) -> float:
     """Set weights, scales and bias of one layer; gives the relative error of its outputs.
 
@@ -333,12 +358,14 @@ def _solve(
         inputs = frontier.real_inputs(name, part)[0], frontier.dense_inputs(name, part)[0]
         accumulate(folds, spec, weight, inputs, places)
     moments = folds.together()
-    share = settings.damping or choose_damping(folds, weight, 1 - sparsity)
-    problem = problem_of(moments, weight, share, settings.weight_bits)
+    within = frontier.within.get(frontier.sources[name][0])
+    held = metric(step, weight, within) if sensitivity.few_images else None
+    share = settings.damping or choose_damping(folds, weight, 1 - sparsity, held)
+    problem = problem_of(moments, weight, share, settings.weight_bits, held)
     problem = replace(
         problem,
         count=max(1, round((1 - sparsity) * spec.weights)),
-        rows=rows.to(problem.target),
+        rows=sensitivity.rows[name].to(problem.target),
         shared=step.facts.last,
     )
     levels = METHODS[settings.method](problem, weight.to(problem.target))

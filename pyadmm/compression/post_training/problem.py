@@ -110,7 +110,7 @@ def make_problem(
 
     :param moments: ``G`` of shape ``(g, K, K)`` and ``C`` of shape ``(g, K, O)``, per sample.
     :param dense: ``w0``, ``(g, K, O)``.
-    :param damping: diagonal of ``L``, ``(g, K)``; larger where ``H`` could not be factorised.
+    :param damping: ``L``, ``(g, K, K)``; more is taken where ``H`` could not be factorised.
     :raises PyadmmError: where the moments are no numbers.
     """
     if not all(bool(part.isfinite().all()) for part in (*moments, damping)):
@@ -119,13 +119,13 @@ def make_problem(
             "the scale of its input"
         )
     covariance, cross = moments
-    hessian = covariance + torch.diag_embed(damping)
+    hessian = covariance + damping
     factor, failed = torch.linalg.cholesky_ex(hessian)
     while bool(failed.any()):  # rounding made a covariance indefinite
-        damping = torch.where((failed > 0).unsqueeze(1), 4 * damping, damping)
-        hessian = covariance + torch.diag_embed(damping)
+        damping = torch.where((failed > 0)[:, None, None], 4 * damping, damping)
+        hessian = covariance + damping
         factor, failed = torch.linalg.cholesky_ex(hessian)
-    target = torch.cholesky_solve(cross + damping.unsqueeze(2) * dense, factor)
+    target = torch.cholesky_solve(cross + damping @ dense, factor)
     if rows is None:
         rows = dense.new_ones(dense.shape[0], 1, dense.shape[2])
     return Problem(hessian, target, count, bits, rows, shared)
