@@ -33,7 +33,8 @@ def compact(model: CompressedModel) -> CompressedModel:
     """``model`` folded and without the channels that no logit depends on; the same logits.
 
     The input and the network's outputs keep all channels, and so do the input and the output of a
-    convolution with groups, whose channels must divide evenly. Every node keeps at least one.
+    convolution with groups, whose channels must divide evenly, unless it is depthwise. Every node
+    keeps at least one.
     """
     folded = fold_inactive(model)
     kept = {name: np.flatnonzero(flags) for name, flags in _kept(folded).items()}
@@ -64,7 +65,8 @@ def widen(model: CompressedModel, outputs: Mapping[str, int]) -> CompressedModel
             sizes[node.name] = has
             nodes.append(node)
             continue
-        wants = outputs.get(node.name, has) if isinstance(node, CompressedLayer) else inputs
+        own_width = isinstance(node, CompressedLayer) and not node.spec.depthwise
+        wants = outputs.get(node.name, has) if own_width else inputs
         if wants < has or (node is model.nodes[-1] and wants != has):
             raise PyadmmError(
                 f"{node.name}: {has} channels of model {model.name} do not fit {wants}; "
@@ -95,7 +97,7 @@ def _kept(model: CompressedModel) -> dict[str, Flags]:
     kept = {name: flags.copy() for name, flags in read_channels(model).items()}
     kept[INPUT][:] = True
     for node in model.nodes:
-        if isinstance(node, CompressedLayer) and node.spec.groups > 1:
+        if isinstance(node, CompressedLayer) and node.spec.groups > 1 and not node.spec.depthwise:
             kept[node.name][:] = True
             kept[node.source][:] = True
     for flags in kept.values():
@@ -112,7 +114,7 @@ def _share(model: CompressedModel, kept: Mapping[str, Flags]) -> bool:
     """
     changed = False
     for node in model.nodes:
-        if not isinstance(node, CompressedLayer):
+        if not isinstance(node, CompressedLayer) or node.spec.depthwise:
             own, sources = kept[node.name], [kept[name] for name in node.sources]
             for group in _same_channels(node, own, sources):
                 union = np.logical_or.reduce(group)
@@ -168,7 +170,8 @@ def _resized(spec: LayerSpec, outputs: int, inputs: int) -> LayerSpec:
         rest = (int(np.prod(channels)),)
     elif spec.groups == 1:
         rest = (inputs, *rest[1:])
-    return replace(spec, weight_shape=(outputs, *rest), input_shape=channels)
+    groups = outputs if spec.depthwise else spec.groups
+    return replace(spec, weight_shape=(outputs, *rest), input_shape=channels, groups=groups)
 
 
 def _widened(node: Node, outputs: int, inputs: int) -> Node:
@@ -183,13 +186,14 @@ def _widen_layer(layer: CompressedLayer, outputs: int, inputs: int) -> Compresse
     spec = layer.spec
     if (outputs, inputs) == (spec.outputs, spec.input_shape[0]):
         return layer
-    if spec.groups > 1:
+    if spec.groups > 1 and not spec.depthwise:
         raise PyadmmError(
             f"{layer.name}: a convolution with groups keeps its channels; "
             "generate an accelerator for this model"
         )
     more = outputs - spec.outputs
-    extra = ((0, more), (0, inputs - spec.input_shape[0]), (0, 0), (0, 0))
+    more_inputs = 0 if spec.depthwise else inputs - spec.input_shape[0]
+    extra = ((0, more), (0, more_inputs), (0, 0), (0, 0))
     wide, scale = _resized(spec, outputs, inputs), layer.weight_scale
     return replace(
         layer,

@@ -158,6 +158,11 @@ class LayerSpec:
         return self.input_shape[0] // self.groups
 
     @property
+    def depthwise(self) -> bool:
+        """Whether output channel ``o`` sees input channel ``o`` alone, of several."""
+        return self.kernel_channels == 1 and self.outputs == self.groups > 1
+
+    @property
     def window_shape(self) -> tuple[int, int, int, int]:
         """The weight as ``(O, C // groups, KH, KW)``, for both kinds."""
         return (self.outputs, self.kernel_channels, *self.kernel)

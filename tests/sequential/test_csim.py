@@ -36,6 +36,7 @@ from pyadmm.model.integer import INPUT, CompressedModel, InputSpec
 from pyadmm.model.types import LayerSpec, QFormat
 from tests.sequential.conftest import SMALL
 from tests.sequential.networks import images_of, networks, weighted
+from tests.sequential.test_placement import chains, force_chains
 from tests.sequential.test_rtl import patched, small_model, status_of
 
 
@@ -118,6 +119,16 @@ def test_a_slot_that_exceeds_the_ring_comes_in_pieces(twin: SequentialCsim) -> N
     layer = weighted(np.random.default_rng(1), spec, INPUT, 1.0, output=QFormat(16, True))
     model = CompressedModel("m", InputSpec((9, 7, 7), QFormat(8, False)), (layer,))
     assert compile_model(model, SMALL).steps[0].step.slot_words > SMALL.entry_words
+    compare(twin, model, 1, 3)
+
+
+@pytest.mark.parametrize("name", chains())
+def test_passes_take_turns_stripe_by_stripe(
+    twin: SequentialCsim, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    force_chains(monkeypatch)
+    model = chains()[name]
+    assert compile_model(model, SMALL).steps[0].output.in_buffer
     compare(twin, model, 1, 3)
 
 

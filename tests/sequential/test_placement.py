@@ -246,6 +246,95 @@ def test_what_a_sum_adds_is_loaded_some_channels_at_a_time() -> None:
     assert sum(lengths[-len(sums) :]) == 32
 
 
+def in_place_sum() -> CompressedModel:
+    """A sum behind two layers, and another one whose output is stored with its phases apart."""
+    shape = (4, 16, 16)
+    nodes: list[object] = [_conv("first", INPUT, (3, 16, 16), 4, padding=1)]
+    for source, name in (("first", "add"), ("add", "total")):
+        nodes.append(_conv(f"{name}.a", source, shape, 4, padding=1))
+        nodes.append(_conv(f"{name}.b", f"{name}.a", shape, 4, padding=1))
+        nodes.append(Add(name, (f"{name}.b", source), (3, 5), 3, _BYTE))
+    last = _conv("last", "total", shape, 5, stride=2, padding=1)
+    return _model((3, 16, 16), *nodes, last)
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_a_sum_takes_the_place_of_what_is_added(images: int) -> None:
+    compiled = _exact(in_place_sum(), replace(TINY, lines=128, masks=512, lists=1024), images)
+    places = {step.step.lowered.name: step.output for step in compiled.steps}
+    assert places["first"].base == places["add"].base == places["total"].base
+    assert places["first"].in_buffer
+
+
+def test_a_sum_stays_beside_what_its_layer_reads() -> None:
+    conv = _conv("conv", INPUT, (3, 16, 16), 4, padding=1)
+    other = _conv("other", "conv", (4, 16, 16), 4, padding=1)
+    add = Add("add", ("other", "conv"), (3, 5), 3, _BYTE)
+    last = Add("last", ("add", "conv"), (1, 1), 1, _BYTE)
+    compiled = _exact(_model((3, 16, 16), conv, other, add, last), replace(TINY, lines=128))
+    places = {step.step.lowered.name: step.output for step in compiled.steps}
+    # The map is read again, by a sum that no layer makes.
+    assert places["conv"] != places["add"]
+
+
+def chains() -> dict[str, CompressedModel]:
+    """Networks whose maps are larger than 256 lines of 32 bytes, and passes that suit chains."""
+    shape, half, narrow = (24, 48, 32), (24, 24, 16), (4, 48, 32)
+    first = _conv("first", INPUT, (3, 48, 32), 24, padding=1)
+    second = _conv("second", "first", shape, 24, size=1)
+    down = _conv("down", INPUT, (2, 96, 64), 24, stride=2, padding=1)
+    low, wide = _conv("low", INPUT, shape, 12, size=1), _conv("wide", "mid", narrow, 24, size=1)
+    mid = _conv("mid", "low", (12, 48, 32), 4, padding=1)
+    return {
+        "pool": _model((3, 48, 32), first, MaxPool("pool", "first", 2, 2)),
+        "halo": _model((3, 48, 32), first, MaxPool("pool", "first", 3, 2, 1)),
+        "phases": _model((2, 96, 64), down, MaxPool("pool", "down", 2, 2)),
+        "three": _model((3, 48, 32), first, second, MaxPool("pool", "second", 2, 2)),
+        "sum": _model(shape, low, mid, wide, Add("add", ("wide", INPUT), (3, 5), 3, _BYTE)),
+        "behind": _model(
+            (3, 48, 32),
+            first,
+            MaxPool("pool", "first", 2, 2),
+            _conv("last", "pool", half, 3, padding=1),
+        ),
+    }
+
+
+def force_chains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chains wherever they are possible: on small maps they do not pay."""
+    monkeypatch.setattr("pyadmm.hardware.sequential.fusion._GAIN", 100.0)
+
+
+@pytest.mark.parametrize("name", chains())
+@pytest.mark.parametrize("images", [1, 2])
+def test_passes_take_turns_stripe_by_stripe(
+    name: str, images: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    force_chains(monkeypatch)
+    array = SequentialArray(2, 32, 256, 64, 512, 1024, 16)
+    compiled = _exact(chains()[name], array, images)
+    first, second, *_ = compiled.steps
+    assert first.rolling > 0
+    assert first.output == second.sources[0]
+    assert first.output.in_buffer
+    made = [planned.step.lowered.name for planned, _ in compiled.runs]
+    last = len(made) - 1 - made[::-1].index(first.step.lowered.name)
+    assert made.index(second.step.lowered.name) < last
+    assert sum(len(planned.runs) for planned in compiled.steps) == len(made)
+
+
+def test_a_chain_is_taken_where_memory_binds() -> None:
+    """A sparse layer before a pool waits for memory; a dense one does not."""
+    shape = (64, 96, 96)
+    rng, size = np.random.default_rng(3), SequentialArray()
+    spec = LayerSpec("conv", "conv", (64, 64, 3, 3), shape, 1, 1)
+    pool = MaxPool("pool", "conv", 2, 2)
+    for density, chained in ((0.01, True), (1.0, False)):
+        model = _model(shape, weighted(rng, spec, INPUT, density), pool)
+        compiled = compile_model(model, size)
+        assert compiled.steps[0].output.in_buffer == chained
+
+
 def test_pools_of_many_rows() -> None:
     """More kernel elements than an entry can name: rows are advances; two images, and one that memory feeds."""
     conv = _conv("conv", INPUT, (3, 15, 14), 5, padding=1)

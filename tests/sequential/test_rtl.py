@@ -31,7 +31,7 @@ from pyadmm.model import INPUT, Add, CompressedModel, InputSpec, MaxPool
 from pyadmm.model.types import LayerSpec, QFormat
 from tests.sequential.conftest import SMALL
 from tests.sequential.networks import images_of, networks, weighted
-from tests.sequential.test_placement import wide_sum
+from tests.sequential.test_placement import chains, force_chains, in_place_sum, wide_sum
 
 pytestmark = pytest.mark.slow
 
@@ -126,6 +126,37 @@ def test_the_first_layers_take_fewer_images_than_the_others(small_top: Sequentia
     data = images_of(rng, model, 6)
     logits, _ = infer(small_top, compiled, data)
     np.testing.assert_array_equal(logits, model.run(data))
+
+
+@pytest.mark.parametrize("memory", _MEMORIES)
+@pytest.mark.parametrize("name", chains())
+def test_passes_take_turns_stripe_by_stripe(
+    small_top: SequentialTop, name: str, memory: MemoryModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    force_chains(monkeypatch)
+    model = chains()[name]
+    compiled = compile_model(model, SMALL)
+    assert compiled.steps[0].output.in_buffer
+    _equal(small_top, compiled, memory)
+
+
+@pytest.mark.parametrize("memory", _MEMORIES)
+def test_a_sum_takes_the_place_of_what_is_added(
+    small_top: SequentialTop, memory: MemoryModel
+) -> None:
+    for images in (1, 2):
+        _equal(small_top, compile_model(in_place_sum(), SMALL, images), memory)
+
+
+def _equal(top: SequentialTop, compiled: Compiled, memory: MemoryModel) -> None:
+    """Two runs of a program, each equal to the golden model."""
+    top.reset(compiled.program.memory_bytes)
+    top.memory(memory)
+    place(top, compiled)
+    data = images_of(np.random.default_rng(0), compiled.model, compiled.images)
+    for _ in range(2):
+        logits, _ = infer(top, compiled, data)
+        np.testing.assert_array_equal(logits, compiled.model.run(data))
 
 
 @pytest.mark.parametrize("memory", _MEMORIES)

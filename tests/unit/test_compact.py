@@ -13,8 +13,9 @@ from pyadmm import container
 from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.fit import fitted
 from pyadmm.hardware.weight_image import weight_image
-from pyadmm.model import CompressedLayer, CompressedModel
+from pyadmm.model import INPUT, CompressedLayer, CompressedModel, InputSpec, Requant
 from pyadmm.model.compact import compact, compact_shapes, widen
+from pyadmm.model.types import LayerSpec, QFormat
 from tests.unit.arbitrary_models import assert_same, models
 from tests.unit.models import planned, random_data, random_images, random_lenet5, shipped_models
 
@@ -75,6 +76,44 @@ def test_a_smaller_model_loads_into_wider_hardware() -> None:
     images = random_images(np.random.default_rng(1), 5, large.input.shape)
     np.testing.assert_array_equal(loaded.run(images), small.run(images))
     assert fitted(large, plan) is large
+
+
+def depthwise_network(live: int) -> CompressedModel:
+    """Pointwise, depthwise and pointwise layer; ``live`` of the 8 channels between them have weights."""
+    rng = np.random.default_rng(0)
+    byte, size = QFormat(8, False), (6, 6)
+    specs = [
+        LayerSpec("expand", "conv", (8, 3, 1, 1), (3, *size)),
+        LayerSpec("depthwise", "conv", (8, 1, 3, 3), (8, *size), 1, 1, 8),
+        LayerSpec("project", "conv", (5, 8, 1, 1), (8, *size)),
+    ]
+    nodes, source = [], INPUT
+    for spec in specs:
+        codes = rng.choice([-2, -1, 1, 2], spec.weight_shape).astype(np.int16)
+        bias = np.full(spec.outputs, 1000)
+        if spec.name == "expand":
+            codes[live:], bias[live:] = 0, 0
+        nodes.append(CompressedLayer(spec, source, codes, 3, bias, Requant((3,), 4), byte))
+        source = spec.name
+    return CompressedModel("depthwise", InputSpec((3, *size), byte), tuple(nodes))
+
+
+def test_depthwise_layers_lose_dead_channels() -> None:
+    model = depthwise_network(5)
+    small = compact(model)
+    shapes = [layer.spec.window_shape for layer in small.layers]
+    assert shapes == [(5, 3, 1, 1), (5, 1, 3, 3), (5, 5, 1, 1)]
+    assert small.layers[1].spec.groups == 5
+    images = random_data(np.random.default_rng(1), 4, model.input)
+    np.testing.assert_array_equal(small.run(images), model.run(images))
+
+
+def test_depthwise_layers_become_as_wide_as_their_input() -> None:
+    small = compact(depthwise_network(5))
+    wide = widen(small, {"expand": 7})
+    assert [layer.spec.outputs for layer in wide.layers] == [7, 7, 5]
+    images = random_data(np.random.default_rng(1), 4, small.input)
+    np.testing.assert_array_equal(wide.run(images), small.run(images))
 
 
 def test_a_larger_model_is_refused() -> None:

@@ -25,6 +25,7 @@ from pyadmm.hardware.sequential.array import (
 )
 from pyadmm.hardware.sequential.lists import (
     list_words,
+    made_slices,
     pieces,
 )
 from pyadmm.hardware.sequential.maps import (
@@ -34,6 +35,7 @@ from pyadmm.hardware.sequential.maps import (
 )
 from pyadmm.hardware.sequential.placement import (
     PAGE,
+    Chained,
     Place,
     PlannedStep,
     plan,
@@ -72,10 +74,11 @@ class _Emitter:
     tables: dict[tuple[str, int], bytes] = field(default_factory=dict)
     streamed: dict[tuple[object, ...], tuple[int, list[int]]] = field(default_factory=dict)
     masked: dict[tuple[object, ...], NDArray[np.uint64]] = field(default_factory=dict)
-    half: int = 0
+    part: int = 0
+    parts: int = 2
+    settles: bool = False
     layers: dict[str, int] = field(default_factory=dict)
-    layer: int = 0
-    first: bool = True
+    runs: list[tuple[PlannedStep, range]] = field(default_factory=list)
 
     def _put(self, content: bytes) -> int:
         """Offset of ``content`` in the data; equal contents are stored once."""
@@ -87,27 +90,65 @@ class _Emitter:
     def _table(self, target: str, words: NDArray[np.integer], base: int) -> None:
         """Load a table unless it holds these words already."""
         content = np.asarray(words, "<u8").tobytes()
-        held = self.tables.get((target, self.half), b"")
+        held = self.tables.get((target, self.part), b"")
         if held[: len(content)] == content:
             return
-        self.tables[target, self.half] = content
-        load = Load(self._put(content), 1, len(words), 0, target, base, wait_run=False)  # type: ignore[arg-type]
+        self.tables[target, self.part] = content
+        load = Load(self._put(content), 1, len(words), 0, target, base, wait_run=self.settles)  # type: ignore[arg-type]
+        self.settles = False
         self.order.append(("data", load))
+
+    def _divide_tables(self, parts: int) -> None:
+        """Tables in ``parts`` parts from now on; the first one to be loaded waits for the RUN that uses the others."""
+        if parts != self.parts:
+            self.parts, self.settles = parts, True
+            self.tables.clear()
 
     def step(self, planned: PlannedStep) -> None:
         """Loads and RUNs of one step."""
-        self.streams, self.words = self._streams(planned)
-        name = planned.step.lowered.name
-        self.first = name not in self.layers
-        self.layer = self.layers.setdefault(name, min(len(self.layers), COUNTED_LAYERS - 1))
-        follows = self.before is not None and planned.follows(self.before)
-        self.waits = self.before is None or self._meets(self.before, planned)
-        self.before, self.turn = planned, self.turn if follows else 0
+        self._begin(planned)
+        self._divide_tables(2)
         for which, line in enumerate(planned.loads):
             if line is not None:
                 self._load_whole(planned, which, line)
-        for number, tiles in enumerate(planned.runs):
-            self._run(planned, number, tiles)
+        for number in range(len(planned.runs)):
+            self.part ^= 1
+            bases = self._load_stripe(planned, number) if planned.stripes else None
+            self.order.append(self._run(planned, number, bases))
+
+    def chain(self, chained: Chained) -> None:
+        """Loads and RUNs of passes that take turns, each with a part of the tables of its own.
+
+        What the first pass reads in the next turn is loaded behind all tables of a turn, so the RUNs of the other
+        passes need not wait for it.
+        """
+        first, last = chained.passes[0], chained.passes[-1]
+        self._begin(first)
+        self._divide_tables(len(chained.passes))
+        bases: list[int] | None = None
+        for turn in chained.turns:
+            number, rest = turn[0], []
+            for self.part, planned in enumerate(chained.passes):
+                own = turn[self.part]
+                if own is None:
+                    continue
+                if planned is first:
+                    bases = bases or self._load_stripe(first, own)
+                    self.order.append(self._run(first, own, bases))
+                else:
+                    rest.append(self._run(planned, own, None))
+            before, bases = len(self.order), None
+            if rest and number is not None and number + 1 < len(first.runs):
+                bases = self._load_stripe(first, number + 1)
+            ahead = len(self.order) > before
+            self.order += [replace(run, wait_load=not ahead) for run in rest]
+        self.before, self.part = last, 0
+
+    def _begin(self, planned: PlannedStep) -> None:
+        """``planned`` comes next: whether its first load waits for the RUN before."""
+        follows = self.before is not None and planned.follows(self.before)
+        self.waits = self.before is None or self._meets(self.before, planned)
+        self.before, self.turn = planned, self.turn if follows else 0
 
     def _meets(self, before: PlannedStep, planned: PlannedStep) -> bool:
         """Whether ``planned`` reads what ``before`` writes, or loads lines that ``before`` uses."""
@@ -203,15 +244,17 @@ class _Emitter:
             words.append((len(content) - before) // BEAT)
         return self._put(bytes(content)), words
 
-    def _run(self, planned: PlannedStep, number: int, tiles: range) -> None:
-        step, lanes = planned.step, self.array.lanes
-        self.half ^= 1
+    def _run(self, planned: PlannedStep, number: int, bases: list[int] | None) -> Run:
+        """Load the tables of RUN ``number`` into their part.
+
+        :param bases: first bytes in the buffer of what a stripe buffer holds.
+        """
+        step, lanes, tiles = planned.step, self.array.lanes, planned.runs[number]
         span, channel = self._planes(planned)
-        bases = [place.base for place in planned.sources]
         skipped = 0
-        if planned.stripes:
-            skipped = 0 if planned.rolling else step.lines(tiles).start * lanes
-            bases = self._load_stripe(planned, number)
+        if planned.stripes and not planned.rolling:
+            skipped = step.lines(tiles).start * lanes
+        bases = bases or [place.base for place in planned.sources]
         offsets = step.taps.offsets(step.sources[0].format.pitch, span)
         if step.lowered.digits:
             offsets = np.array([0, bases[1] - bases[0]])
@@ -220,40 +263,47 @@ class _Emitter:
         plane = span if step.taps.fold > 1 else channel
         if step.taps.by_rows:
             plane = step.sources[0].format.pitch
-        mask_base = self.half * (self.array.masks // 2)
-        tap_base = self.half * (TAPS // 2)
-        list_base = self.half * (self.array.lists // 2)
-        self._table("taps", self._tap_words(step, offsets), tap_base)
-        self._table("masks", self._mask_words(step, tiles), mask_base)
-        stored, piece, target = self._stored(planned, tiles, list_base)
-        self.order.append(
-            Run(
-                base=(bases[0] + tiles.start * lanes - skipped) % self.array.buffer_bytes,
-                plane=plane,
-                tiles=len(tiles),
-                taps=step.taps.count,
-                tap_bits=step.taps.bits,
-                maximum=step.lowered.maximum,
-                to_buffer=planned.output.in_buffer,
-                listed=step.output.listed,
-                wide=step.output.wide,
-                low=step.lowered.requantised.lo,
-                high=step.lowered.requantised.hi,
-                stored=stored,
-                last_slices=self._last_slices(step, tiles),
-                piece_stride=piece,
-                destination=planned.output.base + target,
-                mask_base=mask_base,
-                tap_base=tap_base,
-                list_base=list_base,
-                streams=self.streams,
-                words=tuple(self.words),
-                added=step.lowered.added,
-                layer=self.layer,
-                first=self.first,
-            )
+        mask_base, tap_base, list_base = (
+            self.part * (size // self.parts) for size in (self.array.masks, TAPS, self.array.lists)
         )
-        self.first = False
+        self._table("taps", self._tap_words(step, offsets), tap_base)
+        stored, piece, target, made = self._stored(planned, tiles, list_base)
+        count = -(-made // self.array.line_slices)
+        self._table(
+            "masks", self._mask_words(step, range(tiles.start, tiles.start + count)), mask_base
+        )
+        name = step.lowered.name
+        first = name not in self.layers
+        layer = self.layers.setdefault(name, min(len(self.layers), COUNTED_LAYERS - 1))
+        destination, (streams, words) = planned.output.base + target, self._streams(planned)
+        if planned.output.in_buffer:
+            destination %= self.array.buffer_bytes
+        self.runs.append((planned, tiles))
+        return Run(
+            base=(bases[0] + tiles.start * lanes - skipped) % self.array.buffer_bytes,
+            plane=plane,
+            tiles=count,
+            taps=step.taps.count,
+            tap_bits=step.taps.bits,
+            maximum=step.lowered.maximum,
+            to_buffer=planned.output.in_buffer,
+            listed=step.output.listed,
+            wide=step.output.wide,
+            low=step.lowered.requantised.lo,
+            high=step.lowered.requantised.hi,
+            stored=stored,
+            last_slices=made - (count - 1) * self.array.line_slices,
+            piece_stride=piece,
+            destination=destination,
+            mask_base=mask_base,
+            tap_base=tap_base,
+            list_base=list_base,
+            streams=streams,
+            words=tuple(words),
+            added=step.lowered.added,
+            layer=layer,
+            first=first,
+        )
 
     def _load_stripe(self, planned: PlannedStep, number: int) -> list[int]:
         """Load what RUN ``number`` reads; returns the byte in the buffer that each source begins at."""
@@ -296,23 +346,19 @@ class _Emitter:
         self.masked[key] = np.asarray(words, np.uint64)
         return self.masked[key]
 
-    def _last_slices(self, step: Step, tiles: range) -> int:
-        pixels = min(tiles.stop * step.lanes, step.output.pixels)
-        return slices(pixels - (tiles.stop - 1) * step.lanes)
-
-    def _stored(self, planned: PlannedStep, tiles: range, base: int) -> tuple[int, int, int]:
-        """Words or transfers stored per channel, bytes between pieces, bytes before the first."""
+    def _stored(self, planned: PlannedStep, tiles: range, base: int) -> tuple[int, int, int, int]:
+        """Words or transfers stored per channel, bytes between pieces, bytes before the first, slices to be made."""
         step = planned.step
         if step.output.listed:
             words = list_words(step, tiles)
             self._table("list", words, base)
             first, _ = pieces(step, tiles)
-            return len(words), step.output.format.span, first
+            return len(words), step.output.format.span, first, made_slices(words)
+        pixels = min(tiles.stop * step.lanes, step.output.pixels) - tiles.start * step.lanes
         if step.output.wide:
             size = len(tiles) * self.array.line_slices
-            return 4 * size, 0, 4 * tiles.start * self.array.lanes
-        pixels = min(tiles.stop * step.lanes, step.output.pixels) - tiles.start * step.lanes
-        return slices(pixels), 0, tiles.start * step.lanes
+            return 4 * size, 0, 4 * tiles.start * self.array.lanes, slices(pixels)
+        return slices(pixels), 0, tiles.start * step.lanes, slices(pixels)
 
     def finish(self, map_bytes: int) -> Program:
         """Bind all addresses."""
@@ -337,8 +383,6 @@ class _Emitter:
     before: PlannedStep | None = None
     turn: int = 0
     waits: bool = True
-    streams: int = 0
-    words: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -348,6 +392,7 @@ class Compiled:
     :param images: that one start of the program computes.
     :param entry: the map that the input makes.
     :param split: first layers that take fewer images at a time.
+    :param runs: step and tiles of every RUN, in order.
     """
 
     program: Program
@@ -358,11 +403,12 @@ class Compiled:
     model: CompressedModel
     entry: Map
     split: Split | None = None
+    runs: tuple[tuple[PlannedStep, range], ...] = ()
 
     @property
     def layers(self) -> tuple[str, ...]:
         """Names of the layers whose cycles the hardware counts, in the order of its counters."""
-        return tuple(dict.fromkeys(one.step.lowered.name for one in self.steps))
+        return tuple(dict.fromkeys(planned.step.lowered.name for planned, _ in self.runs))
 
     def place_input(
         self, memory: NDArray[np.uint8], images: NDArray[np.uint8] | NDArray[np.int8]
@@ -435,8 +481,14 @@ def compile_compact(
         raise PyadmmError(f"sequential: images per run must be at least 1, not {images}")
     planner, planned = plan(small, images, array, split)
     emitter = _Emitter(array, memory=planner.memory)
-    for step in planned:
-        emitter.step(step)
+    steps: list[PlannedStep] = []
+    for one in planned:
+        if isinstance(one, Chained):
+            emitter.chain(one)
+            steps += one.passes
+        else:
+            emitter.step(one)
+            steps.append(one)
     program = emitter.finish(planner.memory_end)
     places = planner.memory
     shifted = {
@@ -444,13 +496,14 @@ def compile_compact(
     }
     return Compiled(
         program,
-        tuple(planned),
+        tuple(steps),
         images,
         shifted[INPUT],
-        shifted[planned[-1].step.output.name],
+        shifted[steps[-1].step.output.name],
         model,
         planner.network.entry,
         split,
+        tuple(emitter.runs),
     )
 
 

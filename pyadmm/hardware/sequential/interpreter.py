@@ -160,6 +160,9 @@ class Interpreter:
         target = self.buffer if run.to_buffer else self.memory
         unit = self.array.lanes if run.to_buffer else SLICE
         padded = np.concatenate([data, np.zeros(-len(data) % unit, np.uint8)])
+        if run.to_buffer:
+            target[(start + np.arange(len(padded))) % len(target)] = padded
+            return
         if start % unit or start + len(padded) > len(target):
             raise PyadmmError(f"sequential program: writes {len(padded)} bytes to byte {start}")
         target[start : start + len(padded)] = padded

@@ -72,6 +72,11 @@ def list_words(step: Step, tiles: range) -> NDArray[np.uint64]:
     return np.concatenate(spaced[:-1])
 
 
+def made_slices(words: NDArray[np.uint64]) -> int:
+    """Transfers of a channel up to the last one that a list takes bytes of; the others need not be made."""
+    return int((words & np.uint64(0xFFFF)).max()) + 1
+
+
 def _piece_words(pixel: NDArray[np.int64], zero: NDArray[np.bool_]) -> NDArray[np.uint64]:
     """List of one piece: runs of zeros, and bytes of one transfer in rising order."""
     count = len(pixel)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.sequential.array import (
     BEAT,
     SLICE,
     SequentialArray,
+)
+from pyadmm.hardware.sequential.fusion import (
+    LONGEST_CHAIN,
+    Chain,
+    Turn,
+    best_chain,
+    saved_cycles,
 )
 from pyadmm.hardware.sequential.lists import cut_into_runs, list_words, possible_cuts
 from pyadmm.hardware.sequential.maps import (
@@ -125,6 +134,17 @@ class PlannedStep:
         return sum(len(self.loaded(number)) for number in range(len(self.runs)))
 
 
+@dataclass(frozen=True)
+class Chained:
+    """Passes that take turns, so that the maps between them never leave the buffer.
+
+    :param turns: number of the RUN that each pass computes in a turn, or None; in order.
+    """
+
+    passes: tuple[PlannedStep, ...]
+    turns: tuple[tuple[int | None, ...], ...]
+
+
 class _FullError(Exception):
     """The buffer cannot take what a step needs; carries its name."""
 
@@ -182,8 +202,11 @@ class _Planner:
         # A part of a map in the buffer must begin at a line.
         self.spilled |= {step.output.name for step in steps if step.offset % array.lanes}
         self.memory: dict[str, Place] = {}
+        self.replaced = ""
+        self.readers = Counter(held.name for step in steps for held in step.sources)
+        self.chains: dict[tuple[object, ...], list[Chain] | None] = {}
 
-    def plan(self) -> list[PlannedStep]:
+    def plan(self) -> list[PlannedStep | Chained]:
         """Plan all steps; spill one more map as long as one does not fit."""
         while True:
             try:
@@ -228,7 +251,7 @@ class _Planner:
             if step.lowered.added and len(step.reads) + len(step.block) > self.array.lines
         ]
 
-    def _attempt(self) -> list[PlannedStep]:
+    def _attempt(self) -> list[PlannedStep | Chained]:
         self.lines = _Lines(self.array.lines)
         self.places: dict[str, Place] = {}
         self.memory = {}
@@ -237,14 +260,87 @@ class _Planner:
         for name, offset in self.network.parts.items():
             span = self.network.entry.format.span
             self.memory[name] = Place(False, entry.base + offset, entry.stride, span)
-        planned = []
+        planned: list[PlannedStep | Chained] = []
+        chained = 0
         for number, step in enumerate(self.steps):
-            planned += self._step(step)
+            if number < chained:
+                continue
+            chain = self._chained(number)
+            if chain:
+                chained = number + len(chain[0].passes)
+                planned += chain
+                continue
+            planned += self._step(step, number)
             for held in {held.name: held for held in (*step.sources, step.output)}.values():
                 if held.name not in self.spilled and self.last.get(held.name, 0) <= number:
                     place = self.places.pop(held.name)
-                    self.lines.give(place.base // self.array.lanes, self._lines_of(held))
+                    if held.name != self.replaced:
+                        self.lines.give(place.base // self.array.lanes, self._lines_of(held))
         return planned
+
+    def _chained(self, number: int) -> list[Chained]:
+        """A chain that begins with step ``number``, one for each block of channels, or nothing."""
+        if self.lines.free != [(0, self.array.lines)]:
+            return []
+        found: tuple[int, list[Chain], list[Step]] | None = None
+        for length in range(2, LONGEST_CHAIN + 1):
+            steps = list(self.steps[number : number + length])
+            if len(steps) < length or not self._may_chain(steps):
+                continue
+            key = tuple((id(step.made), step.output.format, step.tiles) for step in steps)
+            if key not in self.chains:
+                self.chains[key] = best_chain(steps, self.array)
+            chains = self.chains[key]
+            saved = saved_cycles(chains, steps, self.array) if chains else 0
+            if chains and (found is None or saved > found[0]):
+                found = saved, chains, steps
+        if found is None:
+            return []
+        output = self._output(found[2][-1])
+        return [self._placed_chain(one, found[2], output) for one in found[1]]
+
+    def _may_chain(self, steps: Sequence[Step]) -> bool:
+        """Whether each of ``steps`` reads what the one before makes and nobody else reads, and all is in memory."""
+        first, last = steps[0], steps[-1]
+        entry = first.sources[0]
+        if len(first.sources) > 1 or entry.name not in self.memory:
+            return False
+        if entry.format.span % BEAT and entry.format.phases > 1:
+            return False
+        if any(step.whole.name not in self.spilled for step in steps) or last.output.wide:
+            return False
+        for before, step in pairwise(steps):
+            made, (source, *others) = before.output, step.sources
+            inner = not before.joint and not before.lowered.target
+            inner = inner and not (made.listed or made.wide) and made.format.phases == 1
+            if not inner or source.name != made.name or self.readers[made.name] > 1:
+                return False
+            adds_entry = step is last and step.lowered.added and others[0].name == entry.name
+            if others and not (adds_entry and entry.format.phases == 1):
+                return False
+        return True
+
+    def _placed_chain(self, chain: Chain, steps: Sequence[Step], output: Place) -> Chained:
+        """``chain`` for ``steps``, which may be those of other images than it was made for."""
+        lanes, size = self.array.lanes, self.array.buffer_bytes
+        parts = [
+            replace(step, block=made.block) for step, made in zip(steps, chain.steps, strict=True)
+        ]
+        entry = self.memory[parts[0].sources[0].name]
+        between = [
+            Place(True, (first - part.block.start * apart) * lanes % size, apart * lanes)
+            for first, apart, part in zip(chain.firsts[1:], chain.aparts[1:], parts, strict=False)
+        ]
+        passes = []
+        for number, part in enumerate(parts):
+            places = [entry, *between][number], Place(True, 0, chain.aparts[0] * lanes)
+            sources = places[: len(part.sources)]
+            runs = tuple(one.tiles[number] for one in chain.turns if one.tiles[number])
+            target = [*between, output][number]
+            none = (None,) * len(sources)
+            rolling = ((0,), chain.aparts[0]) if number == 0 else ((), 0)
+            passes.append(PlannedStep(part, sources, none, target, runs, *rolling))
+        return Chained(tuple(passes), _numbered(chain.turns))
 
     def _in_memory(self, held: Map) -> Place:
         channels = held.shape[0]
@@ -256,10 +352,11 @@ class _Planner:
         self.memory_end = aligned(self.memory_end + channels * stride, PAGE)
         return place
 
-    def _step(self, step: Step) -> list[PlannedStep]:
+    def _step(self, step: Step, number: int) -> list[PlannedStep]:
         self.wanted, self.output = step.lowered.map, step.output
         self.copying = step.lowered.node is None
         self.adding = step.lowered.added is not None
+        self.replaced = self._replaceable(step, number)
         output = self._output(step)
         compact = self._compact(step, output)
         if compact:
@@ -354,8 +451,28 @@ class _Planner:
         there = Place(True, base * self.array.lanes, place.stride)
         return PlannedStep(step, (there,), (base,), output, runs)
 
+    def _replaceable(self, step: Step, number: int) -> str:
+        """What a layer adds, if its sum may take the place of that in the buffer; otherwise an empty name.
+
+        A tile's results are stored behind the reading of what is added to them, and a list stores when all tiles of
+        a channel have been read, if one RUN computes them all.
+        """
+        if not self.adding or step.joint or step.output.name in self.spilled:
+            return ""
+        first, other = step.sources
+        read_later = first.name == other.name or self.last[other.name] > number
+        if read_later or other.name not in self.places:
+            return ""
+        if self._lines_of(other) != self._lines_of(step.output):
+            return ""
+        runs = self._runs(step, self.places[other.name], self.array.tiles)
+        whole = not step.output.listed or (runs is not None and len(runs) == 1)
+        return other.name if whole else ""
+
     def _output(self, step: Step) -> Place:
         held = step.whole
+        if self.replaced:
+            self.places[held.name] = self.places[self.replaced]
         begun = self.places.get(held.name) or self.memory.get(held.name)
         if begun is None:
             begun = self._in_memory(held) if held.name in self.spilled else self._in_buffer(held)
@@ -489,9 +606,19 @@ class _Planner:
         return None
 
 
+def _numbered(turns: Sequence[Turn]) -> tuple[tuple[int | None, ...], ...]:
+    """Numbers of the RUNs that passes compute in ``turns``."""
+    made = [0] * len(turns[0].tiles)
+    found = []
+    for turn in turns:
+        found.append(tuple(made[p] if tiles else None for p, tiles in enumerate(turn.tiles)))
+        made = [count + bool(tiles) for count, tiles in zip(made, turn.tiles, strict=True)]
+    return tuple(found)
+
+
 def plan(
     model: CompressedModel, images: int, array: SequentialArray, split: Split | None = None
-) -> tuple[_Planner, list[PlannedStep]]:
+) -> tuple[_Planner, list[PlannedStep | Chained]]:
     """A plan in which every map has a place and a format that its pass can make."""
     plain: set[str] = set()
     apart: set[str] = set()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pyadmm.core.errors import PyadmmError
@@ -18,15 +19,15 @@ from pyadmm.hardware.sequential.compiler import Compiled, compile_compact, descr
 from pyadmm.hardware.sequential.lists import pieces
 from pyadmm.hardware.sequential.maps import Split, Step
 from pyadmm.hardware.sequential.program import Load, Run, aligned, decode
-from pyadmm.model import CompressedModel
+from pyadmm.model import INPUT, CompressedModel
 from pyadmm.model.compact import compact
 
 BASIS = "modelled"
 _BATCHES = (1, 2, 3, 4, 6, 8, 12, 16)
 LARGE = 100e6
 """Multiplications of a dense network from which on compiling it takes seconds."""
-_SHARE = 0.9
-"""Of the buffer, that the inputs of a linear layer may take."""
+_SHARES = (0.96, 0.9)
+"""Of the buffer, that the inputs of a linear layer may take; the second where the first is too much."""
 _FILL_CYCLES = 150
 """That a RUN takes to fill and empty the pipeline, about."""
 _LEAST_SLOT_CYCLES = 5
@@ -91,19 +92,20 @@ class _RunBound:
     memory: int
     macs: int
     serial: int
+    hidden: int
 
     @property
     def cycles(self) -> int:
-        return max(self.compute, self.drain, self.memory - self.serial) + self.serial
+        waits = self.memory - self.serial - self.hidden
+        return max(self.compute, self.drain, waits) + self.serial
 
 
 def bounds(compiled: Compiled, bytes_per_cycle: float) -> list[PassBound]:
     """The passes of a program, parts of one pass as one, in order."""
     found: dict[str, list[_RunBound]] = {}
     runs = _run_bounds(compiled, bytes_per_cycle)
-    for planned in compiled.steps:
-        own = found.setdefault(planned.step.lowered.name, [])
-        own += [next(runs) for _ in planned.runs]
+    for planned, _ in compiled.runs:
+        found.setdefault(planned.step.lowered.name, []).append(next(runs))
     return [_summed(name, own) for name, own in found.items()]
 
 
@@ -121,9 +123,10 @@ def _summed(name: str, runs: list[_RunBound]) -> PassBound:
 
 def _run_bounds(compiled: Compiled, bytes_per_cycle: float) -> Iterator[_RunBound]:
     image, array = compiled.program.image, compiled.program.array
-    loaded = serial = 0
+    loaded = serial = hidden = 0
+    ahead = False
     known: dict[int, list[list[int]]] = {}
-    ranges = iter([(one.step, tiles) for one in compiled.steps for tiles in one.runs])
+    ranges = iter(compiled.runs)
     for data in descriptors(image):
         item = decode(data)
         if isinstance(item, Load):
@@ -136,14 +139,15 @@ def _run_bounds(compiled: Compiled, bytes_per_cycle: float) -> Iterator[_RunBoun
         counts = known[item.streams]
         slots = sum(len(group) for group in counts)
         made = (item.tiles - 1) * array.line_slices + item.last_slices
-        step, tiles = next(ranges)
-        stored = 0 if item.to_buffer else slots * _stored_bytes(step, tiles, item)
+        planned, tiles = next(ranges)
+        stored = 0 if item.to_buffer else slots * _stored_bytes(planned.step, tiles, item)
         entries = sum(item.words) * BEAT
+        # What a RUN does not wait for loads until the next one that waits.
+        fetched = loaded if item.wait_load else 0
         # Three channels of a transfer per cycle each: entries in, maps in, maps out.
-        busiest = max(loaded, entries, stored) / BEAT
-        moved = max((loaded + entries + stored) / bytes_per_cycle, busiest)
-        waited, loaded, serial = serial, 0, 0
-        yield _RunBound(
+        busiest = max(fetched, entries, stored) / BEAT
+        moved = max((fetched + entries + stored) / bytes_per_cycle, busiest)
+        bound = _RunBound(
             max(
                 sum(max(count * item.tiles, _LEAST_SLOT_CYCLES) for count in group)
                 for group in counts
@@ -151,8 +155,17 @@ def _run_bounds(compiled: Compiled, bytes_per_cycle: float) -> Iterator[_RunBoun
             slots * max(made * _passes(item), item.stored if item.listed else 0),
             round(moved),
             sum(map(sum, counts)) * item.tiles * array.lanes,
-            waited,
+            serial if item.wait_load else 0,
+            hidden if item.wait_load and ahead else 0,
         )
+        yield bound
+        ahead = not item.wait_load
+        # Loads of the next RUN that waits begin while the RUN before this one computes.
+        if item.wait_load:
+            loaded = serial = 0
+            hidden = bound.cycles
+        else:
+            hidden += bound.cycles
 
 
 def _stored_bytes(step: Step, tiles: range, run: Run) -> int:
@@ -205,15 +218,15 @@ def best_images(
     """``model`` compiled for the images per run of fewest modelled cycles an image: up to ``most``, or somewhat more.
 
     More images share entries and fill the lanes of small maps, until maps leave the buffer. So the first layers may
-    take one image at a time and the others several. A network of more than ``large`` multiplications takes one
-    image, or is split so before its linear layers where they hold most weights.
+    take one image at a time and the others several. A network of more than ``large`` multiplications is split so
+    before its linear layers, or before the layers on the last maps that are larger, where the linear layers hold most
+    weights.
 
     :raises PyadmmError: where the array cannot compute the network.
     """
     small = compact(model)
     if sum(layer.spec.macs for layer in model.layers) > large:
-        images, split = _before_linear(small, array, 2 * most)
-        return compile_compact(model, small, array, images, split)
+        return _best_split(model, small, array, most, bytes_per_cycle)
     cuts = [Split(node.name, 1) for node in small.nodes[:-1]] if most > 1 else []
     tried: list[tuple[int, Split | None]] = [(most, cut) for cut in cuts]
     tried += [(images, None) for images in _BATCHES[1:] if images <= most]
@@ -226,16 +239,39 @@ def best_images(
     return best
 
 
-def _before_linear(
-    small: CompressedModel, array: SequentialArray, most: int
-) -> tuple[int, Split | None]:
-    """Images, and the split before the first linear layer, whose inputs of all images must fit into the buffer."""
-    linear = [layer for layer in small.layers if layer.spec.kind == "linear"]
-    if 2 * sum(layer.nnz for layer in linear) <= small.nnz:
-        return 1, None
-    room = _SHARE * array.buffer_bytes / math.prod(linear[0].spec.input_shape)
-    images = min(most, int(room))
-    return (images, Split(linear[0].source, 1)) if images > 1 else (1, None)
+def _best_split(
+    model: CompressedModel,
+    small: CompressedModel,
+    array: SequentialArray,
+    most: int,
+    bytes_per_cycle: float,
+) -> Compiled:
+    """The program in which one image at a time comes up to the linear layers, or up to the layers before them."""
+    linear = next((layer for layer in small.layers if layer.spec.kind == "linear"), None)
+    if linear is None or linear.source == INPUT:
+        return compile_compact(model, small, array, 1)
+    weights = sum(layer.nnz for layer in small.layers if layer.spec.kind == "linear")
+    heavy = 2 * weights > small.nnz
+    room = array.buffer_bytes / math.prod(linear.spec.input_shape)
+    splits = [linear.source, *([_shrunk(small, linear.source)] if heavy else [])]
+    found: list[Compiled] = []
+    wanted = 2 * most if heavy else most // 2
+    for images in dict.fromkeys(min(wanted, int(share * room)) for share in _SHARES):
+        for split in splits if images > 1 else []:
+            with suppress(PyadmmError):
+                found.append(compile_compact(model, small, array, images, Split(split, 1)))
+        if found:
+            return min(found, key=lambda one: _estimate(one, bytes_per_cycle))
+    return compile_compact(model, small, array, 1)
+
+
+def _shrunk(small: CompressedModel, source: str) -> str:
+    """The map that the layers before ``source`` begin with, whose rows are more than those of ``source``."""
+    heights = {node.name: small.shape_of(node.name)[1] for node in small.nodes}
+    before = [name for name, height in heights.items() if height > heights[source]]
+    return (
+        next(name for name in before if heights[name] == heights[before[-1]]) if before else source
+    )
 
 
 def _better(
@@ -251,7 +287,7 @@ def _better(
 
 
 def _estimate(compiled: Compiled, bytes_per_cycle: float) -> float:
-    runs = sum(len(planned.runs) for planned in compiled.steps)
+    runs = len(compiled.runs)
     return cycles_per_image(compiled, bytes_per_cycle) + _FILL_CYCLES * runs / compiled.images
 
 
