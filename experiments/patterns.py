@@ -1,15 +1,17 @@
-"""``python -m experiments.patterns``: LeNet-5's accuracy, unstructured against window-balanced.
+"""``python -m experiments.patterns``: accuracy of unstructured against window-balanced patterns.
 
-Every run prunes the dense network of its seed to one ratio by the ADMM of ``experiments/
-admm_ablation.py``: the same epochs, images, bits and number of weights for all patterns. Read are
-the 5,000 validation images and, for a smaller error, the training images on which nothing but the
-dense network has been trained. A finished run is a row; a run that has one is not repeated.
+Every run prunes a dense network (LeNet-5: of its seed; ResNet-20: the published one) to one ratio by
+the ADMM of ``experiments/admm_ablation.py``: the same epochs, images, bits and number of weights for
+all patterns. Read are the 5,000 validation images and, for a smaller error, the training images on
+which nothing but the dense network has been trained. A finished run is a row; a run that has one is
+not repeated.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import fnmatch
 import io
 import re
 import sys
@@ -37,7 +39,7 @@ from pyadmm.compression.pipeline import (
 from pyadmm.container import codec as container
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic
-from pyadmm.datasets import mnist
+from pyadmm.datasets import cifar10, mnist
 from pyadmm.model import CompressedModel
 from pyadmm.model.compact import compact
 from pyadmm.network.graph import Network
@@ -47,65 +49,70 @@ from pyadmm.training.distillation import Teacher
 
 RATIOS = (85.0, 172.0, 300.0)
 FREE = "free"
-LAYERS = ("conv1", "conv2", "fc1", "fc2")
 WEIGHT_BITS = 4
 FIELDS = (
-    "pattern", "ratio_goal", "seed", "weights", "steps", "filled", "bytes", "balanced_file",
+    "network", "pattern", "ratio_goal", "seed", "weights", "steps", "filled", "bytes", "balanced_file",
     "validation_accuracy", "validation_loss", "spare_accuracy", "spare_loss", "images", "epochs",
     "cpu_seconds",
 )  # fmt: skip
 
 
-def patterns_of(text: str) -> dict[str, BalancedPattern]:
+def patterns_of(text: str, layers: Sequence[str]) -> dict[str, BalancedPattern]:
     """The pattern called ``text``, by layer; those that are not named are unstructured.
 
     :param text: ``free``, or places of a window and rows in lock step, for all layers or for some;
         the share of places that hold a weight comes last, if it is not 1.
+    :param layers: of the network; a name in ``text`` may be a pattern of several, such as
+        ``layer3*``.
 
-    >>> patterns_of("conv2:3x2@0.9")
+    >>> patterns_of("c*2:3x2@0.9", ["conv1", "conv2"])
     {'conv2': BalancedPattern(window=3, lockstep=2, fill=0.9)}
-    >>> len(patterns_of("3x2")), patterns_of("free")
-    (4, {})
+    >>> len(patterns_of("3x2", ["conv1", "conv2"])), patterns_of("free", ["conv1"])
+    (2, {})
     """
     if text == FREE:
         return {}
     if ":" not in text:
-        text = "+".join(f"{layer}:{text}" for layer in LAYERS)
+        text = f"*:{text}"
     found = {}
     for part in text.split("+"):
         layer, _, shape = part.partition(":")
         match = re.fullmatch(r"(\d+)x(\d+)(?:@(0\.\d+))?", shape)
-        if layer not in LAYERS or match is None:
+        named = fnmatch.filter(layers, layer)
+        if not named or match is None:
             raise PyadmmError(
                 f"pattern {part!r}: must be {FREE}, 3x2, 3x2@0.9, or by layer, conv2:3x2"
             )
         window, rows, fill = match.groups(default="1")
-        found[layer] = BalancedPattern(int(window), int(rows), float(fill))
+        found |= dict.fromkeys(named, BalancedPattern(int(window), int(rows), float(fill)))
     return found
 
 
-def settings_for(name: str, ratio: float, seed: int) -> CompressSettings:
-    """The recipe of one run with the pattern called ``name``."""
-    base = replace(SUBJECTS["lenet5"].base, pruning_ratio=ratio, weight_bits=WEIGHT_BITS, seed=seed)
+def settings_for(
+    network: str, patterns: Mapping[str, BalancedPattern], ratio: float, seed: int
+) -> CompressSettings:
+    """The recipe of one run with the patterns of some layers."""
+    base = replace(SUBJECTS[network].base, pruning_ratio=ratio, weight_bits=WEIGHT_BITS, seed=seed)
     targets = (
         LayerTarget(layer, sparsity="balanced", **asdict(pattern))
-        for layer, pattern in patterns_of(name).items()
+        for layer, pattern in patterns.items()
     )
     return replace(base, layers=(*base.layers, *targets))
 
 
 def run(
-    dense: Network, teacher: Teacher, materials: Materials, name: str, settings: CompressSettings
+    dense: Network, teacher: Teacher, materials: Materials, case: tuple[str, float, int]
 ) -> dict[str, Any]:
     """One run from the dense network to its integers; its row.
 
-    :param name: of the pattern that ``settings`` have.
+    :param case: name of the pattern, pruning ratio and seed.
     """
+    (name, ratio, seed), subject = case, materials.network
+    patterns = patterns_of(name, list(dense.layers))
+    settings = settings_for(subject, patterns, ratio, seed)
     began, data = time.process_time(), materials.data
-    place = (
-        materials.folder
-        / f"{name.replace(':', '-')}-{settings.pruning_ratio:g}x-seed{settings.seed}"
-    )
+    stem = re.sub(r"[^\w.@+-]", "-", name)
+    place = materials.folder / f"{stem}-{ratio:g}x-seed{seed}"
     common: dict[str, Any] = {"checkpoint_dir": place, "teacher": teacher}
     network = dense.copy()
     set_widths(network, settings)
@@ -113,24 +120,25 @@ def run(
     tuned = retrain(pruned.network, settings, data, **common).network
     final = quantize(tuned, settings, data, **common)
     seconds = round(time.process_time() - began)
-    model = smallest(to_integer(final.network, data, "lenet5").model)
+    model = smallest(to_integer(final.network, data, subject).model)
     content = container.encode(model)
     write_atomic(place / "model.admm", content)
     loss, accuracy = cross_entropy(final.network, data.validation)
     row: dict[str, Any] = {
+        "network": subject,
         "pattern": name,
-        "ratio_goal": settings.pruning_ratio,
-        "seed": settings.seed,
+        "ratio_goal": ratio,
+        "seed": seed,
         "weights": model.nnz,
         "bytes": len(content),
         "balanced_file": int(content[:1] == container.BALANCED),
         "validation_accuracy": accuracy,
         "validation_loss": loss,
         "images": len(data.train),
-        "epochs": settings.continuous.epochs + settings.quantize.epochs,
+        "epochs": SUBJECTS[subject].pruning + SUBJECTS[subject].levels,
         "cpu_seconds": seconds,
     }
-    row |= lockstep_facts(compact(model), patterns_of(name))
+    row |= lockstep_facts(compact(model), patterns)
     if materials.spare is not None:
         row["spare_loss"], row["spare_accuracy"] = cross_entropy(final.network, materials.spare)
     return row
@@ -164,8 +172,8 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
         return list(csv.DictReader(stream))
 
 
-def _key(row: dict[str, Any]) -> tuple[str, float, int]:
-    return row["pattern"], float(row["ratio_goal"]), int(row["seed"])
+def _key(row: Mapping[str, Any]) -> tuple[str, str, float, int]:
+    return row["network"], row["pattern"], float(row["ratio_goal"]), int(row["seed"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -180,25 +188,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="PATTERN",
         help="free, window x rows such as 3x2, or by layer such as conv2:3x2+fc1:4x2",
     )
+    parser.add_argument("--network", default="lenet5", choices=SUBJECTS, help="(%(default)s)")
+    parser.add_argument("--weights", type=Path, help="of the dense network, if not to be trained")
     parser.add_argument("--images", type=int, default=20_000, help="trained on after the dense one")
-    parser.add_argument("--data-dir", type=Path, help="folder with the MNIST files")
+    parser.add_argument("--data-dir", type=Path, help="folder with the data set")
     parser.add_argument("--work", type=Path, default=Path("runs/patterns"), help="checkpoints")
     parser.add_argument("--out", type=Path, default=Path("experiments/results/patterns.csv"))
     options = parser.parse_args(arguments)
     try:
-        loaded = mnist.load(options.data_dir)
+        network = options.network
+        loaded = (mnist if network == "lenet5" else cifar10).load(options.data_dir)
         data = Data.split(Images.from_numpy(loaded.train_images, loaded.train_labels))
-        materials = Materials.of("lenet5", data, options.images, None, options.work)
+        materials = Materials.of(network, data, options.images, options.weights, options.work)
         for seed in options.seeds:
             done = {_key(row) for row in rows_of(options.out)}
             cases = [(name, ratio) for name in options.patterns for ratio in options.ratios]
-            cases = [case for case in cases if (*case, seed) not in done]
+            cases = [case for case in cases if (network, *case, seed) not in done]
             if not cases:
                 continue
             dense = materials.dense(seed)
-            teacher = shared_teacher(dense, SUBJECTS["lenet5"].base)
+            teacher = shared_teacher(dense, SUBJECTS[network].base)
             for name, ratio in cases:
-                row = run(dense, teacher, materials, name, settings_for(name, ratio, seed))
+                row = run(dense, teacher, materials, (name, ratio, seed))
                 print(row, flush=True)
                 append(options.out, row)
     except PyadmmError as error:
