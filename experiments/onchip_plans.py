@@ -37,6 +37,7 @@ from pyadmm.hardware.cost import (
     row_resources,
     stage_resources,
 )
+from pyadmm.hardware.group_balance import group_loads
 from pyadmm.hardware.kernel_space import intervals, pareto, splits_evenly, tilings
 from pyadmm.hardware.mapping import (
     ChainLink,
@@ -46,7 +47,6 @@ from pyadmm.hardware.mapping import (
     plan_stage,
 )
 from pyadmm.hardware.plan import KernelConfig, KernelFamily, StagePlan, index_width
-from pyadmm.hardware.weight_image import group_loads
 from pyadmm.model import Add, AvgPool, CompressedLayer, CompressedModel, MaxPool, Node, Requant
 from pyadmm.model.types import LayerSpec, QFormat, Resources
 from pyadmm.network.graph import Network

@@ -1,6 +1,8 @@
-// Balanced engine: all groups walk the same windows in lock step, each entry chooses a place in one.
+// Balanced engine: the groups of a walker walk the same windows in lock step, each entry chooses a place in
+// one.
 //
-// The words of group 0 also carry the program: which window a step is for, and where a channel ends.
+// The words of a walker's first group also carry the program: which window a step is for, and where a channel
+// ends.
 #ifndef PYADMM_BALANCED_HPP
 #define PYADMM_BALANCED_HPP
 
@@ -17,7 +19,7 @@ namespace pyadmm {
 template <class Cfg>
 void read_places(
     const typename Stage<Cfg>::Input::Row
-        input[Stage<Cfg>::Input::COPIES][Stage<Cfg>::BANKS][Stage<Cfg>::Input::DEPTH],
+        input[Cfg::FOLD][Stage<Cfg>::BANKS][Stage<Cfg>::Input::DEPTH],
     int c, typename Stage<Cfg>::Tile t, int kh, int sub,
     typename Stage<Cfg>::Act x[Cfg::WINDOW][Cfg::R][Cfg::W_OUT]) {
 #pragma HLS INLINE
@@ -56,19 +58,23 @@ typename Stage<Cfg>::Weight balanced_weight(uint32_t word) {
     return choice == Cfg::WINDOW ? 0 : negative ? -magnitude : magnitude;
 }
 
+// One walker: its groups, and its copies of the frame.
 template <class Cfg>
-void balanced_engine(
-    const typename Stage<Cfg>::Word words[Cfg::G][Cfg::ENTRY_CAPACITY],
-    const Slot<Cfg> slots[Cfg::G][Cfg::SLOT_CAPACITY], const Fill<Cfg> fills[Cfg::G][1],
+void balanced_walker(
+    const typename Stage<Cfg>::Word words[Cfg::G / Cfg::WALKERS][Cfg::ENTRY_CAPACITY],
+    const Slot<Cfg> slots[Cfg::G / Cfg::WALKERS][Cfg::SLOT_CAPACITY],
+    const Fill<Cfg> fills[Cfg::G / Cfg::WALKERS][1],
     const typename Stage<Cfg>::Input::Row
-        input[Stage<Cfg>::Input::COPIES][Stage<Cfg>::BANKS][Stage<Cfg>::Input::DEPTH],
-    hls::stream<TileOf<Cfg> > tiles[Cfg::G]) {
+        input[Cfg::FOLD][Stage<Cfg>::BANKS][Stage<Cfg>::Input::DEPTH],
+    hls::stream<TileOf<Cfg> > tiles[Cfg::G / Cfg::WALKERS]) {
     typedef Stage<Cfg> St;
+    static constexpr int GROUPS = Cfg::G / Cfg::WALKERS;
+    static_assert(Cfg::G % Cfg::WALKERS == 0, "walkers have as many groups each");
     static_assert(Cfg::CONV_GROUPS == 1, "a balanced kernel takes no convolution groups");
     static_assert(Cfg::WINDOW == 1 || Cfg::STRIDE == 1, "windows of several places need stride 1");
     static_assert(Cfg::FOLD == 1 || (Cfg::FOLD == Cfg::WINDOW && Cfg::H == 1 && Cfg::W == 1),
                   "folded channels have one pixel");
-    typename St::Acc acc[Cfg::G][Cfg::R][Cfg::W_OUT];
+    typename St::Acc acc[GROUPS][Cfg::R][Cfg::W_OUT];
 #pragma HLS ARRAY_PARTITION variable=acc type=complete dim=0
     typename St::SlotCount slot = 0;
     typename St::Tile tile = 0;
@@ -93,8 +99,8 @@ STEP:
                          int(field<St::ENTRY_BITS, St::SUB_BITS>(program)), x);
         const bool ends = left == 1;
     GROUP:
-        for (int g = 0; g < Cfg::G; ++g) {
-            PYADMM_UNROLL(Cfg::G)
+        for (int g = 0; g < GROUPS; ++g) {
+            PYADMM_UNROLL(GROUPS)
             const Slot<Cfg> record = slots[g][slot];
             const uint32_t word = to_word(words[g][address]);
             const typename St::Weight weight = balanced_weight<Cfg>(word);
@@ -134,7 +140,7 @@ STEP:
     }
 }
 
-// One balanced stage: the engine and its drain, for one image.
+// One balanced stage: its walkers and the drain, for one image.
 template <class Cfg, class Next>
 void balanced_stage(
     const typename Stage<Cfg>::Word words[Cfg::G][Cfg::ENTRY_CAPACITY],
@@ -146,7 +152,13 @@ void balanced_stage(
 #pragma HLS DATAFLOW
     hls::stream<TileOf<Cfg> > tiles[Cfg::G];
 #pragma HLS STREAM variable=tiles depth=2
-    balanced_engine<Cfg>(words, slots, fills, input, tiles);
+    static constexpr int GROUPS = Cfg::G / Cfg::WALKERS;
+WALKER:
+    for (int v = 0; v < Cfg::WALKERS; ++v) {
+        PYADMM_UNROLL(Cfg::WALKERS)
+        balanced_walker<Cfg>(words + v * GROUPS, slots + v * GROUPS, fills + v * GROUPS,
+                             input + v * Cfg::FOLD, tiles + v * GROUPS);
+    }
     drain_tiles<Cfg, Next>(tiles, output);
 }
 

@@ -64,7 +64,7 @@ struct Stage {
     static constexpr int KH_LSB = KW_LSB + KW_BITS;
     static constexpr int DC_LSB = KH_LSB + KH_BITS;
     static constexpr int MAC_BIT = DC_LSB + Cfg::INDEX_BITS;
-    // Balanced entry: code, choice; in group 0 then sub-window, kh, dc, last.
+    // Balanced entry: code, choice; in a walker's first group then sub-window, kh, dc, last.
     static constexpr int CHOICE_BITS = index_width(Cfg::WINDOW + 1);
     static constexpr int ENTRY_BITS = Cfg::WEIGHT_BITS + CHOICE_BITS;
     static constexpr int SUB_BITS = Cfg::FOLD > 1 ? 0 : index_width(ceil_div(Cfg::KW, Cfg::WINDOW));
@@ -94,7 +94,7 @@ struct Stage {
     static constexpr int MAX_STEPS = Cfg::ENTRY_CAPACITY * TILES;
 
     typedef FrameShape<Act, Cfg::C, Cfg::H, Cfg::W, Cfg::PADDING, BANKS,
-                       Cfg::SPARSE ? Cfg::G : Cfg::FOLD>
+                       Cfg::SPARSE ? Cfg::G : Cfg::FOLD * Cfg::WALKERS>
         Input;
 };
 
@@ -115,7 +115,8 @@ struct Scale {
     UInt<6> shift;
 };
 
-// A group's record of one output channel. `entries` (sparse; of group 0, balanced) is counted while loading.
+// A group's record of one output channel. `entries` (sparse; balanced: of a walker's first group) is counted
+// while loading.
 template <class Cfg>
 struct Slot {
     typename Stage<Cfg>::OutChannel channel;

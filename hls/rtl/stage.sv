@@ -1,7 +1,8 @@
 // One weighted layer: input frame, engine, drain (docs/kernels.md, "Stage").
 //
-// SPARSE = 1: GROUPS sparse engines, each with its own frame copy. BALANCED = 1: one balanced engine, which
-// reads FOLD channels of one pixel as a row of FOLD columns. Neither: one dense engine.
+// SPARSE = 1: GROUPS sparse engines, each with its own frame copy. BALANCED = 1: WALKERS balanced engines, each
+// with its share of the groups and its own frame copy, which read FOLD channels of one pixel as a row of FOLD
+// columns. Neither: one dense engine.
 // The first DSP_GROUPS groups multiply in DSP blocks (two lanes per block where they fit), the others in LUTs.
 // ACC_MUX (sparse, stride 1) places the column multiplexer of the latter behind their multipliers.
 // BLOCK_FRAME keeps the input frame in block RAM, ULTRA_FRAME builds it of UltraRAM.
@@ -12,6 +13,7 @@ module stage #(
     parameter bit SPARSE = 1,
     parameter bit BALANCED = 0,
     parameter int WINDOW = 1,
+    parameter int WALKERS = 1,
     parameter int FOLD = 1,
     parameter int X_BITS = 8,
     parameter bit X_SIGNED = 0,
@@ -106,7 +108,7 @@ module stage #(
   localparam int FRAME_ROW_BITS = $clog2(FRAME_HEIGHT + FRAME_ROW_OFFSET + FRAME_ROWS + 1);
   localparam int BANK_HEIGHT = (IN_HEIGHT + BANKS - 1) / BANKS;
   localparam int FRAME_ADDR_BITS = $clog2(2 * CHANNELS * BANK_HEIGHT);
-  localparam int COPIES = SPARSE ? GROUPS : 1;
+  localparam int COPIES = SPARSE ? GROUPS : WALKERS;
   localparam int LANES = TILE_ROWS * OUT_WIDTH;
   localparam int TILES = (OUT_HEIGHT + TILE_ROWS - 1) / TILE_ROWS;
   localparam int TILE_BITS = TILES > 1 ? $clog2(TILES) : 1;
@@ -129,6 +131,9 @@ module stage #(
     $error("stage: DSP_GROUPS must be 0 to GROUPS");
   end
 
+  if (WALKERS < 1 || (WALKERS > 1 && !BALANCED) || GROUPS % WALKERS != 0) begin : gen_bad_walkers
+    $error("stage: WALKERS must divide GROUPS, and be 1 where BALANCED is 0");
+  end
   if ((SPARSE && BALANCED) || (FOLD > 1 && (!BALANCED || IN_HEIGHT > 1 || IN_WIDTH > 1))) begin : gen_bad_fold
     $error("stage: SPARSE and BALANCED exclude each other, FOLD needs BALANCED and maps of one pixel");
   end
@@ -208,7 +213,10 @@ module stage #(
   // The banks of a folded row are read together.
   logic [COPIES*FRAME_BANKS*FRAME_ADDR_BITS-1:0] frame_read_addr;
   if (FOLD > 1) begin : gen_one_address
-    assign frame_read_addr = {FOLD{frame_addr}};
+    for (genvar c = 0; c < COPIES; c++) begin : gen_copy
+      assign frame_read_addr[c*FOLD*FRAME_ADDR_BITS+:FOLD*FRAME_ADDR_BITS]
+          = {FOLD{frame_addr[c*FRAME_ADDR_BITS+:FRAME_ADDR_BITS]}};
+    end
   end else begin : gen_addresses
     assign frame_read_addr = frame_addr;
   end
@@ -307,53 +315,74 @@ module stage #(
       for (int g = 0; g < GROUPS; g++) engine_rdata |= group_rdata[g*32+:32];
     end
   end else if (BALANCED) begin : gen_balanced
-    balanced_engine #(
-        .X_BITS(X_BITS),
-        .X_SIGNED(X_SIGNED),
-        .CODE_BITS(CODE_BITS),
-        .ACC_BITS(ACC_BITS),
-        .IN_CHANNELS(CHANNELS),
-        .IN_HEIGHT(IN_HEIGHT),
-        .IN_WIDTH(ROW_WIDTH),
-        .KERNEL_H(KERNEL_H),
-        .KERNEL_W(FOLD > 1 ? FOLD : KERNEL_W),
-        .STRIDE(STRIDE),
-        .PADDING(PADDING),
-        .OUT_HEIGHT(OUT_HEIGHT),
-        .OUT_WIDTH(OUT_WIDTH),
-        .TILE_ROWS(TILE_ROWS),
-        .GROUPS(GROUPS),
-        .WINDOW(WINDOW),
-        .INDEX_BITS(INDEX_BITS),
-        .ENTRY_CAPACITY(ENTRY_CAPACITY),
-        .SLOT_CAPACITY(SLOT_CAPACITY),
-        .FIFO_DEPTH(FIFO_DEPTH),
-        .SPACING(SPACING),
-        .DSP_GROUPS(DSP_GROUPS),
-        .PAIRED(PAIRED),
-        .ACC_MUX(ACC_MUX),
-        .GROUP_BITS(CFG_GROUP_BITS),
-        .CFG_ADDR_BITS(CFG_ADDR_BITS)
-    ) engine (
-        .clk(clk),
-        .rst(rst_reg),
-        .start(start),
-        .out_ready(~claim_reg),
-        .frame_half(frame_half),
-        .busy(engines_busy),
-        .frame_addr(frame_addr),
-        .frame_data(frame_data),
-        .tile_valid(tile_valid),
-        .tile_payload(tile_payload),
-        .tile_pop(tile_pop),
-        .cfg_write(bus_write_reg),
-        .cfg_read(bus_read_reg),
-        .cfg_kind(bus_kind_reg),
-        .cfg_group(bus_group_reg),
-        .cfg_addr(bus_addr_reg),
-        .cfg_wdata(bus_wdata_reg),
-        .cfg_rdata(engine_rdata)
-    );
+    localparam int SHARE = GROUPS / WALKERS;
+    logic [WALKERS-1:0] walker_busy;
+    logic [WALKERS*32-1:0] walker_rdata;
+    for (genvar w = 0; w < WALKERS; w++) begin : gen_walker
+      localparam int FIRST = w * SHARE;
+      localparam int DSP_SHARE = DSP_GROUPS > FIRST ? DSP_GROUPS - FIRST : 0;
+      // The walker's part of the weight bus.
+      logic walker_write_reg, walker_read_reg, mine;
+      logic [CFG_GROUP_BITS-1:0] walker_group_reg;
+      assign mine = int'(cfg_group) >= FIRST && int'(cfg_group) < FIRST + SHARE;
+      always_ff @(posedge clk) begin
+        walker_write_reg <= cfg_write & mine;
+        walker_read_reg <= cfg_read & mine;
+        walker_group_reg <= cfg_group - CFG_GROUP_BITS'(FIRST);
+      end
+      balanced_engine #(
+          .X_BITS(X_BITS),
+          .X_SIGNED(X_SIGNED),
+          .CODE_BITS(CODE_BITS),
+          .ACC_BITS(ACC_BITS),
+          .IN_CHANNELS(CHANNELS),
+          .IN_HEIGHT(IN_HEIGHT),
+          .IN_WIDTH(ROW_WIDTH),
+          .KERNEL_H(KERNEL_H),
+          .KERNEL_W(FOLD > 1 ? FOLD : KERNEL_W),
+          .STRIDE(STRIDE),
+          .PADDING(PADDING),
+          .OUT_HEIGHT(OUT_HEIGHT),
+          .OUT_WIDTH(OUT_WIDTH),
+          .TILE_ROWS(TILE_ROWS),
+          .GROUPS(SHARE),
+          .WINDOW(WINDOW),
+          .INDEX_BITS(INDEX_BITS),
+          .ENTRY_CAPACITY(ENTRY_CAPACITY),
+          .SLOT_CAPACITY(SLOT_CAPACITY),
+          .FIFO_DEPTH(FIFO_DEPTH),
+          .SPACING(SPACING),
+          .DSP_GROUPS(DSP_SHARE > SHARE ? SHARE : DSP_SHARE),
+          .PAIRED(PAIRED),
+          .ACC_MUX(ACC_MUX),
+          .GROUP_BITS(CFG_GROUP_BITS),
+          .CFG_ADDR_BITS(CFG_ADDR_BITS)
+      ) engine (
+          .clk(clk),
+          .rst(rst_reg),
+          .start(start),
+          .out_ready(~claim_reg),
+          .frame_half(frame_half),
+          .busy(walker_busy[w]),
+          .frame_addr(frame_addr[w*BANKS*FRAME_ADDR_BITS+:BANKS*FRAME_ADDR_BITS]),
+          .frame_data(frame_data[w*BANK_BITS+:BANK_BITS]),
+          .tile_valid(tile_valid[FIRST+:SHARE]),
+          .tile_payload(tile_payload[FIRST*PAYLOAD_BITS+:SHARE*PAYLOAD_BITS]),
+          .tile_pop(tile_pop[FIRST+:SHARE]),
+          .cfg_write(walker_write_reg),
+          .cfg_read(walker_read_reg),
+          .cfg_kind(bus_kind_reg),
+          .cfg_group(walker_group_reg),
+          .cfg_addr(bus_addr_reg),
+          .cfg_wdata(bus_wdata_reg),
+          .cfg_rdata(walker_rdata[w*32+:32])
+      );
+    end
+    assign engines_busy = |walker_busy;
+    always_comb begin
+      engine_rdata = '0;
+      for (int w = 0; w < WALKERS; w++) engine_rdata |= walker_rdata[w*32+:32];
+    end
   end else begin : gen_dense
     dense_engine #(
         .X_BITS(X_BITS),

@@ -6,8 +6,8 @@ import math
 from dataclasses import replace
 
 from pyadmm.breakeven.cases import LayerCase
+from pyadmm.hardware.group_balance import assign_groups
 from pyadmm.hardware.plan import KernelConfig, StagePlan
-from pyadmm.hardware.weight_image import assign_groups
 from pyadmm.model.types import IntArray, LayerSpec
 
 

@@ -125,7 +125,7 @@ class _Pieces:
     def of(cls, stage: StagePlan, board: Board) -> _Pieces:
         family = stage.config.family
         engine = engine_design(stage, board)
-        copies = stage.groups if family == "sparse" else 1
+        copies = stage.groups if family == "sparse" else stage.config.walkers
         banks, words, bits = stage.frame_banks
         parts = [(engine, copies), (_memory(board, words, bits), banks * stage.frame_copies)]
         if stage.fold > 1:
@@ -156,8 +156,9 @@ def _weight_memories(stage: StagePlan) -> list[tuple[int, int]]:
     """Widths of the weight memories, and how many have each."""
     if stage.config.family != "balanced":
         return [(stage.weight_word_bits, stage.groups)]
-    form = stage.balanced_format
-    return [(form.bits, 1), *([(form.entry_bits, stage.groups - 1)] if stage.groups > 1 else [])]
+    form, programs = stage.balanced_format, stage.config.walkers
+    others = stage.groups - programs
+    return [(form.bits, programs), *([(form.entry_bits, others)] if others else [])]
 
 
 def _splitter(stage: StagePlan, board: Board) -> Design:
@@ -196,8 +197,8 @@ def _balanced_engine(stage: StagePlan, board: Board) -> Design:
         shape |= {"IN_CHANNELS": stage.window_channels, **row}
     parameters = {
         **shape,
-        "GROUPS": stage.groups,
-        "GROUP_BITS": max((stage.groups - 1).bit_length(), 1),
+        "GROUPS": stage.lockstep,
+        "GROUP_BITS": max((stage.lockstep - 1).bit_length(), 1),
         "WINDOW": stage.config.window,
         "INDEX_BITS": stage.config.index_bits,
         "ENTRY_CAPACITY": _LOGIC_CAPACITY,

@@ -410,6 +410,7 @@ def _stage_values(stage: StagePlan) -> dict[str, bool | int]:
         "SPARSE": stage.config.family == "sparse",
         "BALANCED": stage.config.family == "balanced",
         "WINDOW": stage.config.window,
+        "WALKERS": stage.config.walkers,
         "FOLD": stage.fold,
         "C": channels,
         "H": height,

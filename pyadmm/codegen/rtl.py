@@ -234,6 +234,7 @@ def stage_parameters(
         "GROUPS": stage.groups,
         "BALANCED": int(stage.config.family == "balanced"),
         "WINDOW": stage.config.window,
+        "WALKERS": stage.config.walkers,
         "FOLD": stage.fold,
         "INDEX_BITS": 0 if stage.config.family == "dense" else stage.config.index_bits,
         "ENTRY_CAPACITY": stage.entry_capacity,

@@ -1,7 +1,7 @@
 """Entries and programs of the balanced kernel (``docs/kernels.md``, "Balanced").
 
-Groups run in lock step: in each step, every group takes one place of the same window. A slot's
-program names the windows; group 0's entries carry it.
+The groups of a walker run in lock step: in each step, every group takes one place of the same
+window. A slot's program names the windows; the entries of the walker's first group carry it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyadmm.core.errors import PyadmmError
+from pyadmm.hardware.group_balance import assign_groups
 from pyadmm.hardware.plan import BalancedFormat, StagePlan
 from pyadmm.model import CompressedLayer
 from pyadmm.model.types import IntArray
@@ -72,6 +73,34 @@ def steps_of_slots(counts: IntArray, slots: Sequence[Sequence[int]], stage: Stag
     )
 
 
+def walker_slots(counts: IntArray, stage: StagePlan) -> list[list[list[int]]]:
+    """The slots of every walker, each the output channels of its groups, by balanced steps.
+
+    A slot with fewer channels than groups is its walker's last one.
+
+    :param counts: weights of every channel in every window.
+    """
+    slots = similar_rows(counts, stage.lockstep)
+    shares = assign_groups(steps_of_slots(counts, slots, stage), stage.config.walkers)
+    return [
+        sorted((slots[slot] for slot in share), key=len, reverse=True)
+        if stage.config.walkers > 1
+        else slots
+        for share in shares
+    ]
+
+
+def needed_steps(codes: IntArray, stage: StagePlan) -> tuple[int, int]:
+    """Steps of the busiest walker, and slots of the one that has most.
+
+    :param codes: ``(O, C, KH, KW)``.
+    """
+    counts = np.count_nonzero(windows_of(codes, stage), axis=2)
+    walkers = walker_slots(counts, stage)
+    steps = max(int(steps_of_slots(counts, slots, stage).sum()) for slots in walkers)
+    return steps, max(map(len, walkers))
+
+
 def entries_of(windows: Ints, step_windows: Ints, form: BalancedFormat) -> Ints:
     """A channel's entry in every step: the next weight of the step's window, or none.
 
@@ -92,17 +121,30 @@ def entries_of(windows: Ints, step_windows: Ints, form: BalancedFormat) -> Ints:
 
 
 def group_words(layer: CompressedLayer, stage: StagePlan) -> list[tuple[Ints, list[int]]]:
-    """Memory words and output channels of every group; group 0's words carry the program."""
-    form = stage.balanced_format
+    """Memory words and output channels of every group.
+
+    Groups of a walker are neighbours; the words of its first one carry the program.
+    """
     windows = windows_of(layer.window_codes, stage)
     counts = np.count_nonzero(windows, axis=2)
-    slots = similar_rows(counts, stage.groups)
-    words: list[list[Ints]] = [[] for _ in range(stage.groups)]
-    channels: list[list[int]] = [[] for _ in range(stage.groups)]
+    return [
+        content
+        for slots in walker_slots(counts, stage)
+        for content in _walker_words(windows, counts, slots, stage)
+    ]
+
+
+def _walker_words(
+    windows: Ints, counts: IntArray, slots: Sequence[list[int]], stage: StagePlan
+) -> list[tuple[Ints, list[int]]]:
+    """Memory words and output channels of the groups of a walker."""
+    form = stage.balanced_format
+    words: list[list[Ints]] = [[] for _ in range(stage.lockstep)]
+    channels: list[list[int]] = [[] for _ in range(stage.lockstep)]
     empty = np.zeros(windows.shape[1:], np.int64)
     for members in slots:
         fields, step_windows = program_of(counts[members].max(0), stage)
-        for group in range(stage.groups):
+        for group in range(stage.lockstep):
             here = group < len(members)
             part = entries_of(windows[members[group]] if here else empty, step_windows, form)
             words[group].append(part | fields if group == 0 else part)
@@ -113,7 +155,7 @@ def group_words(layer: CompressedLayer, stage: StagePlan) -> list[tuple[Ints, li
 def decode_group(words: Ints, program: Ints, stage: StagePlan) -> Ints:
     """Codes ``(slots, C, KH, KW)`` of one group's words; walks them as the hardware does.
 
-    :param program: group 0's words.
+    :param program: the words of its walker's first group.
     :raises PyadmmError: where the words break the format.
     """
     form, window = stage.balanced_format, stage.config.window

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pyadmm.hardware.elementwise_stage import ElementwisePlan
+from pyadmm.hardware.group_balance import group_loads
 from pyadmm.hardware.plan import AcceleratorPlan, Constants, StagePlan, index_width
 from pyadmm.hardware.unrolled import Blocks
-from pyadmm.hardware.weight_image import Positions, group_loads, needed_capacities
+from pyadmm.hardware.weight_image import Positions, needed_capacities
 from pyadmm.model import CompressedLayer
 from pyadmm.model.types import Resources
 
@@ -215,7 +216,7 @@ def _engines(stage: StagePlan) -> Resources:
     if balanced:
         choice = stage.lanes * stage.input.bits * _mux_luts(stage.config.window)
         bits = stage.balanced_format.bits - stage.balanced_format.entry_bits
-        program = memory_resources(stage.entry_capacity, bits)
+        program = memory_resources(stage.entry_capacity, bits).scaled(stage.config.walkers)
         tiles += Resources(lut=choice).scaled(stage.groups) + program
     blocks = Resources(dsp=stage.group_dsps * dsp_groups)
     return fetch.scaled(stage.frame_copies) + group.scaled(stage.groups) + tiles + fabric + blocks

@@ -23,6 +23,7 @@ from pyadmm.hardware.cost import (
     stage_resources,
 )
 from pyadmm.hardware.elementwise_stage import ElementwisePlan
+from pyadmm.hardware.group_balance import group_loads
 from pyadmm.hardware.kernel_space import (
     balanced_windows,
     intervals,
@@ -49,9 +50,9 @@ from pyadmm.hardware.plan import (
     selects_products,
 )
 from pyadmm.hardware.unrolled import Blocks, blocks_of
-from pyadmm.hardware.weight_image import group_loads
-from pyadmm.model import CompressedModel
+from pyadmm.model import CompressedLayer, CompressedModel
 from pyadmm.model.types import Resources
+from pyadmm.model.windows import find_groups
 
 BASIS = "modelled"
 Price = Callable[[Resources], float]
@@ -249,6 +250,7 @@ def _line(name: str, kernel: LayerKernel) -> str:
     config, use = kernel.config, kernel.resources
     extra = f", {config.dsp_groups} groups in DSP blocks" if config.dsp_groups else ""
     extra += f", {config.pixels} pixels" if config.family == "unrolled" else ""
+    extra += f", {config.walkers} walkers" if config.walkers > 1 else ""
     extra += ", frame in block RAM" if config.block_frame else ""
     return (
         f"  {name}: {config.family}, {config.tile_rows} rows x {config.groups} groups, index "
@@ -538,19 +540,39 @@ def _kernels(model: CompressedModel, link: ChainLink, family: str | None) -> Ite
 
 
 def _balanced_kernels(model: CompressedModel, link: ChainLink) -> Iterator[LayerKernel]:
-    """Useful windows, numbers of groups and tile heights of one layer on the balanced kernel."""
+    """Useful windows, groups, walkers and tile heights of one layer on the balanced kernel.
+
+    All groups run in lock step, or as many as the layer's pattern is balanced for.
+    """
     spec = link.layer.spec
     if spec.groups > 1:
         return
-    rows = _sizes(spec.output_shape[1])
+    rows, lockstep = _sizes(spec.output_shape[1]), _pattern_rows(link.layer)
     for window, channels in balanced_windows(spec, _WINDOWS):
-        for groups in _sizes(spec.outputs):
-            config = KernelConfig("balanced", 1, groups, index_width(channels), window=window)
+        walkers = [(groups, 1) for groups in _sizes(spec.outputs)]
+        if lockstep:
+            most = spec.outputs // lockstep
+            walkers += [(lockstep * count, count) for count in _sizes(most) if count > 1]
+        for groups, count in walkers:
+            config = KernelConfig(
+                "balanced", 1, groups, index_width(channels), window=window, walkers=count
+            )
             first = plan_stage(model, link, config)
             for tile_rows, _ in tilings(spec, rows, [groups]):
                 stage = replace(first, config=replace(config, tile_rows=tile_rows))
                 cycles = stage.entry_capacity + stage.slot_capacity * selects_products(stage)
                 yield LayerKernel.of(stage, stage.tiles * cycles)
+
+
+def _pattern_rows(layer: CompressedLayer) -> int | None:
+    """Rows of a group in which the layer's pattern is balanced; ``None`` where it is not.
+
+    Rows without weights are left out: the planner cuts them off.
+    """
+    occupied = layer.window_codes != 0
+    occupied = occupied[occupied.any((1, 2, 3))]
+    found = find_groups(occupied.reshape(len(occupied), -1), occupied.shape)
+    return None if found is None else len(found[0])
 
 
 def _unrolled_kernels(model: CompressedModel, link: ChainLink) -> Iterator[LayerKernel]:

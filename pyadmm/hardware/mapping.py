@@ -12,6 +12,7 @@ from pyadmm.hardware.adder_graph import constants
 from pyadmm.hardware.boards import Board
 from pyadmm.hardware.cost import row_resources
 from pyadmm.hardware.elementwise_stage import ElementwisePlan, RowKind, fewest_lanes
+from pyadmm.hardware.group_balance import group_loads
 from pyadmm.hardware.plan import (
     AcceleratorPlan,
     InputStream,
@@ -23,7 +24,6 @@ from pyadmm.hardware.plan import (
 )
 from pyadmm.hardware.weight_image import (
     Positions,
-    group_loads,
     hardware_output,
     needed_capacities,
 )

@@ -8,7 +8,6 @@ each (as the padding zeros of EIE, Han et al. 2016, section 3.2).
 from __future__ import annotations
 
 import hashlib
-import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware import balanced
 from pyadmm.hardware.elementwise_stage import ElementwisePlan
+from pyadmm.hardware.group_balance import assign_groups
 from pyadmm.hardware.plan import (
     HEADER_WORDS,
     SLOT_WORDS,
@@ -29,7 +29,6 @@ from pyadmm.hardware.plan import (
 )
 from pyadmm.model import Add, AvgPool, CompressedLayer, CompressedModel, InputSpec, MaxPool
 from pyadmm.model.types import IntArray, LayerSpec, QFormat
-from pyadmm.model.windows import similar_rows
 
 Words = NDArray[np.uint32]
 
@@ -153,29 +152,6 @@ def decode_entries(entries: Words, form: EntryFormat, channels: int) -> NDArray[
     return np.array(outputs, np.int64).reshape(len(outputs), *block.shape)
 
 
-def assign_groups(loads: IntArray, groups: int) -> list[list[int]]:
-    """Output channels of every group: longest first, each to the least loaded group.
-
-    Ties go to the lower channel and the lower group (Graham's LPT rule: the largest load is within
-    4/3 of the best possible).
-
-    >>> assign_groups(np.array([3, 5, 4, 2]), 2)
-    [[1, 3], [2, 0]]
-    """
-    assigned: list[list[int]] = [[] for _ in range(groups)]
-    heap = [(0, group) for group in range(groups)]
-    for channel in np.argsort(-loads, kind="stable").tolist():
-        load, group = heap[0]
-        assigned[group].append(channel)
-        heapq.heapreplace(heap, (load + int(loads[channel]), group))
-    return assigned
-
-
-def group_loads(loads: IntArray, groups: int) -> NDArray[np.int64]:
-    """Entries of every group under :func:`assign_groups`: its cycles per tile."""
-    return np.array([int(loads[members].sum()) for members in assign_groups(loads, groups)])
-
-
 def dense_groups(outputs: int, groups: int) -> list[list[int]]:
     """Output channels of every dense group: channel ``o`` is slot ``o // G`` of group ``o % G``."""
     return [list(range(group, outputs, groups)) for group in range(groups)]
@@ -215,9 +191,7 @@ def needed_capacities(layer: CompressedLayer, stage: StagePlan) -> tuple[int, in
         slots = -(-stage.spec.outputs // stage.groups)
         return slots * stage.window, slots
     if stage.config.family == "balanced":
-        counts = np.count_nonzero(balanced.windows_of(layer.window_codes, stage), axis=2)
-        members = similar_rows(counts, stage.groups)
-        return int(balanced.steps_of_slots(counts, members, stage).sum()), len(members)
+        return balanced.needed_steps(layer.window_codes, stage)
     loads = Positions.of(layer).entries_per_output(stage.config.index_bits)
     return sparse_capacities(loads, stage.groups)
 
@@ -417,7 +391,7 @@ def _decode_stage(rows: Words, stage: StagePlan) -> StageParameters:
     window = np.zeros((outputs, *stage.spec.window_shape[1:]), np.int64)
     records = np.zeros((outputs, SLOT_WORDS), np.int64)
     seen = np.zeros(outputs, np.int64)
-    for row in rows:
+    for place, row in enumerate(rows):
         entries, slots = row[:HEADER_WORDS].tolist()
         if entries > stage.entry_capacity or slots > stage.slot_capacity:
             raise PyadmmError(f"{stage.name}: header {entries}, {slots} exceeds the capacities")
@@ -427,7 +401,8 @@ def _decode_stage(rows: Words, stage: StagePlan) -> StageParameters:
         channels = table[:, 0].astype(np.int64)
         if slots and channels.max() >= outputs:
             raise PyadmmError(f"{stage.name}: slot for channel {channels.max()} of {outputs}")
-        steps = rows[0][HEADER_WORDS : HEADER_WORDS + entries]
+        program = rows[place - place % stage.lockstep]  # of the walker's first group
+        steps = program[HEADER_WORDS : HEADER_WORDS + entries]
         window[channels] = _decode_group(body[:entries], channels, stage, steps)
         records[channels] = table
         seen += np.bincount(channels, minlength=outputs)

@@ -229,4 +229,5 @@ def random_balanced(
     window = int(rng.integers(1, most + 1)) if spec.square_stride == 1 else 1
     limit = index_width(-(-channels // window) if single else channels)
     bits = int(rng.integers(min(1, limit), limit + 1))
-    return KernelConfig("balanced", rows, groups, bits, window=window)
+    walkers = int(rng.choice([n for n in range(1, groups + 1) if groups % n == 0]))
+    return KernelConfig("balanced", rows, groups, bits, window=window, walkers=walkers)

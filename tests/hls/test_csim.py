@@ -48,8 +48,8 @@ def dense(rows: int, groups: int) -> KernelConfig:
     return KernelConfig("dense", rows, groups)
 
 
-def balanced(rows: int, groups: int, bits: int, window: int) -> KernelConfig:
-    return KernelConfig("balanced", rows, groups, bits, window=window)
+def balanced(rows: int, groups: int, bits: int, window: int, walkers: int = 1) -> KernelConfig:
+    return KernelConfig("balanced", rows, groups, bits, window=window, walkers=walkers)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ DESIGNS = {
         ),
     ),
     # Windows of whole rows, of parts of them and of one place; strides; folded channels that the
-    # window does not divide; more groups than channels are left for; rows without weights.
+    # window does not divide; more groups than channels are left for; rows without weights; walkers.
     "balanced": Design(
         InputSpec((3, 12, 11), S5, offset=(100, 128, 140), shift=3),
         (
@@ -112,8 +112,14 @@ DESIGNS = {
                 Recipe(7, (3, 5), 1, 2, density=0.3, weight_bits=5, pool=(2, 2)),
                 balanced(3, 3, 1, 3),
             ),
-            (Recipe(5, (2, 2), 2, 1, density=0.2, weight_bits=1, output=S5), balanced(2, 4, 3, 1)),
-            (Recipe(11, density=0.3, weight_bits=8, per_channel=True), balanced(1, 4, 1, 2)),
+            (
+                Recipe(5, (2, 2), 2, 1, density=0.2, weight_bits=1, output=S5),
+                balanced(2, 4, 3, 1, walkers=2),
+            ),
+            (
+                Recipe(11, density=0.3, weight_bits=8, per_channel=True),
+                balanced(1, 6, 1, 2, walkers=3),
+            ),
             (Recipe(6, density=0.1, weight_bits=3), balanced(1, 5, 1, 3)),
             (Recipe(3, density=0.5, weight_bits=2, output=None), balanced(1, 2, 3, 1)),
         ),

@@ -44,9 +44,11 @@ def dense(rows: int, groups: int) -> KernelConfig:
     return KernelConfig("dense", rows, groups)
 
 
-def balanced(rows: int, groups: int, index_bits: int, window: int) -> KernelConfig:
+def balanced(
+    rows: int, groups: int, index_bits: int, window: int, walkers: int = 1
+) -> KernelConfig:
     """A balanced kernel."""
-    return KernelConfig("balanced", rows, groups, index_bits, window=window)
+    return KernelConfig("balanced", rows, groups, index_bits, window=window, walkers=walkers)
 
 
 def design(

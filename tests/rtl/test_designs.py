@@ -88,7 +88,7 @@ def two_lanes_in_a_dsp_block() -> Case:
 
 
 def windows_in_lock_step() -> Case:
-    """Whole rows and parts of them chosen before and behind multipliers; bridged gaps."""
+    """Whole rows and parts of them chosen before and behind multipliers; bridged gaps; walkers."""
     recipes = [
         Recipe(7, (3, 5), padding=2, density=0.3, weight_bits=5, output=U8, pool=(2, 2)),
         Recipe(6, (3, 3), padding=1, density=0.1, weight_bits=4, output=QFormat(6, True)),
@@ -98,9 +98,12 @@ def windows_in_lock_step() -> Case:
     ]
     spec = InputSpec((3, 10, 12), QFormat(8, True), offset=(128, 100, 90))
     configs = [
-        balanced(3, 3, 2, 3), balanced(5, 4, 1, 3), balanced(1, 4, 1, 4), balanced(1, 2, 1, 4),
-        balanced(1, 3, 1, 2),
-    ]  # fmt: skip
+        balanced(3, 3, 2, 3),
+        balanced(5, 4, 1, 3, walkers=2),
+        balanced(1, 4, 1, 4, walkers=2),
+        balanced(1, 2, 1, 4),
+        balanced(1, 3, 1, 2, walkers=3),
+    ]
     options = {
         "layer0": RtlOptions(acc_mux=True, drain_beats=3),
         "layer1": RtlOptions(acc_mux=False, fifo_depth=2),
@@ -118,7 +121,7 @@ def windows_in_dsp_blocks() -> Case:
     spec = InputSpec((2, 13, 11), QFormat(4, False), shift=4)
     configs = [
         replace(balanced(2, 2, 1, 1), dsp_groups=1),
-        replace(balanced(1, 3, 3, 2), dsp_groups=2, block_frame=True),
+        replace(balanced(1, 4, 3, 2, walkers=2), dsp_groups=3, block_frame=True),
         replace(balanced(1, 2, 3, 1), ultra_frame=True),
     ]
     return design("lockstepdsp", spec, recipes, configs), {"layer1": RtlOptions(acc_mux=True)}

@@ -64,6 +64,7 @@ def test_the_folded_stage_is_lint_clean(simulators: Path) -> None:
         ("balanced_engine", "STRIDE=2", "1 where STRIDE is above 1"),
         ("balanced_engine", "INDEX_BITS=0", "INDEX_BITS = 0 needs IN_CHANNELS = 1"),
         ("stage", "BALANCED=1", "SPARSE and BALANCED exclude each other"),
+        ("stage", "WALKERS=2", "WALKERS must divide GROUPS, and be 1 where BALANCED is 0"),
         ("tile_fifo", "DEPTH=3", "power of two"),
         ("max_pool", "KERNEL=9", "KERNEL must be at most HEIGHT"),
         ("requantize", "SHIFT_MIN=0", "1 <= SHIFT_MIN"),

@@ -60,13 +60,17 @@ def test_a_hand_worked_program() -> None:
         weight_bits=st.integers(1, 8),
         output=st.just(None),
     ),
-    groups=st.integers(1, 9),
+    groups=st.tuples(st.integers(1, 9), st.integers(1, 9)),
     window=st.integers(1, 6),
     seed=st.integers(0, 9),
 )
 @settings(max_examples=150, deadline=None)
 def test_images_decode_to_their_weights(
-    shape: tuple[int, int, int], recipe: Recipe, groups: int, window: int, seed: int
+    shape: tuple[int, int, int],
+    recipe: Recipe,
+    groups: tuple[int, int],
+    window: int,
+    seed: int,
 ) -> None:
     kernel = recipe.kernel or shape[1:]
     recipe = replace(recipe, kernel=recipe.kernel and (min(kernel[0], shape[1]), kernel[1]))
@@ -77,7 +81,9 @@ def test_images_decode_to_their_weights(
     window = min(window, shape[0] if single else columns)
     channels = -(-shape[0] // window) if single and window > 1 else shape[0]
     index_bits = min(1, (channels - 1).bit_length())
-    config = KernelConfig("balanced", 1, min(groups, recipe.outputs), index_bits, window=window)
+    count = min(groups[0], recipe.outputs)
+    walkers = max(n for n in range(1, min(count, groups[1]) + 1) if count % n == 0)
+    config = KernelConfig("balanced", 1, count, index_bits, window=window, walkers=walkers)
     model, plan = _planned(shape, recipe, config, seed)
     decoded = decode_image(weight_image(model, plan), plan)["layer0"]
     np.testing.assert_array_equal(decoded.codes, model.layers[0].codes)
@@ -123,6 +129,35 @@ def test_a_program_without_an_end_is_refused() -> None:
         decode_image(image, plan)
 
 
-def test_other_families_have_no_window() -> None:
+def test_walkers_share_the_steps_of_a_pattern() -> None:
+    """Two rows in lock step: three walkers of two groups take a third of the steps of one."""
+    rng = np.random.default_rng(2)
+    codes = np.zeros((12, 6, 3, 3), np.int16)
+    codes[::2] = rng.integers(1, 3, codes[::2].shape) * (rng.random(codes[::2].shape) < 0.4)
+    codes[1::2] = codes[::2]
+    model, plan = _planned((6, 9, 9), Recipe(12, (3, 3), output=None), KernelConfig("dense", 1, 1))
+    layer = replace(model.layers[0], codes=codes)
+    steps = {}
+    for groups, walkers in ((2, 1), (6, 3), (6, 1)):
+        config = KernelConfig("balanced", 1, groups, 3, window=3, walkers=walkers)
+        stage = replace(plan.stages[0], config=config)
+        steps[groups, walkers] = balanced.needed_steps(layer.window_codes, stage)
+        words = balanced.group_words(layer, stage)
+        assert sorted(o for _, channels in words for o in channels) == list(range(12))
+        assert [len(content) for content, _ in words[:2]] == [len(words[0][0])] * 2
+    assert steps[2, 1][1] == 6
+    assert steps[6, 3][1] == steps[6, 1][1] == 2
+    assert steps[6, 3][0] <= 1.2 * steps[2, 1][0] / 3
+    assert steps[6, 3][0] < steps[6, 1][0]
+
+
+def test_walkers_divide_the_groups() -> None:
+    with pytest.raises(PyadmmError, match="walkers must divide the 4 groups, not 3"):
+        KernelConfig("balanced", 1, 4, 2, walkers=3)
+
+
+def test_other_families_have_no_window_and_no_walkers() -> None:
     with pytest.raises(PyadmmError, match="only a balanced kernel has a window of 3"):
         _planned((3, 6, 6), Recipe(3, (3, 3)), KernelConfig("sparse", 1, 1, 2, window=3))
+    with pytest.raises(PyadmmError, match="only a balanced kernel has 2 walkers"):
+        _planned((3, 6, 6), Recipe(3, (3, 3)), KernelConfig("sparse", 1, 2, 2, walkers=2))

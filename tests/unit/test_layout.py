@@ -11,16 +11,15 @@ from hypothesis import strategies as st
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.group_balance import assign_groups, group_loads
 from pyadmm.hardware.mapping import plan_accelerator
 from pyadmm.hardware.plan import AcceleratorPlan, EntryFormat, KernelConfig
 from pyadmm.hardware.weight_image import (
     Positions,
-    assign_groups,
     decode_code,
     decode_image,
     encode_code,
     encode_entries,
-    group_loads,
     weight_image,
 )
 from pyadmm.model import CompressedModel, InputSpec

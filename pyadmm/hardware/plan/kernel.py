@@ -48,6 +48,8 @@ class KernelConfig:
     :param groups: ``G``, output channels computed at once; all of them by ``unrolled``.
     :param index_bits: ``D``, width of an entry's channel advance; unused (0) by ``dense``.
     :param window: ``M``, places of a window of a ``balanced`` kernel; 1 elsewhere.
+    :param walkers: parts of a ``balanced`` kernel's groups that each run in lock step, with a program
+        and a copy of the input frame of its own; 1 elsewhere.
     :param entry_capacity: entries (sparse), steps (balanced) or weights (dense) a group can hold;
         ``None``: as many as the model at hand needs.
     :param slot_capacity: output channels a group can hold; ``None``: as many as needed.
@@ -68,6 +70,7 @@ class KernelConfig:
     ultra_frame: bool = False
     pixels: int = 1
     window: int = 1
+    walkers: int = 1
 
     def __post_init__(self) -> None:
         if self.family not in get_args(KernelFamily):
@@ -81,6 +84,7 @@ class KernelConfig:
             "slot_capacity": self.slot_capacity,
             "pixels": self.pixels,
             "window": self.window,
+            "walkers": self.walkers,
         }
         for what, size in sizes.items():
             if size is not None and size < 1:
@@ -89,6 +93,10 @@ class KernelConfig:
             raise PyadmmError(f"kernel: index_bits must be at least 0, not {self.index_bits}")
         if self.block_frame and self.ultra_frame:
             raise PyadmmError("kernel: a frame is block_frame or ultra_frame, not both; choose one")
+        if self.groups % self.walkers:
+            raise PyadmmError(
+                f"kernel: walkers must divide the {self.groups} groups, not {self.walkers}"
+            )
         if not 0 <= self.dsp_groups <= self.groups:
             raise PyadmmError(
                 f"kernel: dsp_groups must be 0 to the {self.groups} groups, not {self.dsp_groups}"

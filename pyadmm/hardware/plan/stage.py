@@ -110,6 +110,8 @@ class StagePlan:
             raise PyadmmError(f"{name}: only an unrolled kernel takes {config.pixels} pixels")
         if config.family != "balanced" and config.window != 1:
             raise PyadmmError(f"{name}: only a balanced kernel has a window of {config.window}")
+        if config.family != "balanced" and config.walkers != 1:
+            raise PyadmmError(f"{name}: only a balanced kernel has {config.walkers} walkers")
         checks = {
             "dense": self._check_dense,
             "sparse": self._check_sparse,
@@ -242,8 +244,14 @@ class StagePlan:
 
     @property
     def frame_copies(self) -> int:
-        """Copies of the input frame: one read port per sparse group, one for all dense groups."""
-        return self.groups if self.config.family == "sparse" else 1
+        """Copies of the input frame: one read port per sparse group or balanced walker, one for all
+        dense groups."""
+        return self.groups if self.config.family == "sparse" else self.config.walkers
+
+    @property
+    def lockstep(self) -> int:
+        """Groups of a balanced kernel that run in lock step."""
+        return self.groups // self.config.walkers
 
     @property
     def row_bits(self) -> int:
