@@ -139,23 +139,33 @@ _OURS = re.compile(
 """How the generated code's own names begin."""
 
 
+_LONGEST = 100
+"""Letters of an identifier, which names files as well."""
+
+
 def identifiers(names: Iterable[str]) -> dict[str, str]:
     """A C++, SystemVerilog and Tcl identifier for every name, all different.
+
+    They differ in more than upper and lower case, as they name files, too.
 
     >>> identifiers(["conv1", "features.0", "features_0"])
     {'conv1': 'conv1', 'features.0': 'features_0', 'features_0': 'features_0_2'}
     >>> identifiers(["0", "class", "größe"])
     {'0': 'layer_0', 'class': 'layer_class', 'größe': 'gr_e'}
+    >>> identifiers(["conv", "Conv"])
+    {'conv': 'conv', 'Conv': 'Conv_2'}
     """
     result: dict[str, str] = {}
+    taken: set[str] = set()
     for name in names:
-        base = re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_") or "layer"
+        base = re.sub(r"[^0-9A-Za-z]+", "_", name)[:_LONGEST].strip("_") or "layer"
         if base[0].isdigit() or base in _RESERVED or _OURS.match(base):
             base = f"layer_{base}"
         candidate, number = base, 2
-        while candidate in result.values():
+        while candidate.lower() in taken:
             candidate, number = f"{base}_{number}", number + 1
         result[name] = candidate
+        taken.add(candidate.lower())
     return result
 
 

@@ -8,7 +8,7 @@ resumable through ``checkpoint_dir``. :func:`compress` runs all of them for a tr
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,9 +40,10 @@ from pyadmm.compression.training_phases import (
     QuantizedTraining,
     WeightScales,
 )
+from pyadmm.container.fields import NAME_LIMIT
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model import CompressedModel
-from pyadmm.network.exported import first_line, require_open, unwrapped
+from pyadmm.network.exported import first_line, logits_among, require_open, unwrapped
 from pyadmm.network.graph import Network
 from pyadmm.network.input_encoding import (
     channel_gain,
@@ -190,14 +191,13 @@ _UNDONE: dict[str, Callable[[Tensor], Tensor]] = {
 def logits_of(model: nn.Module, inputs: Tensor, ending: str = "") -> Tensor:
     """Logits ``(N, classes)`` that the user's ``model`` gives, whatever it wraps them in.
 
-    Of several results, as networks with auxiliary classifiers give in training, the first counts.
+    Of several results, as networks with auxiliary classifiers give in training, those of
+    :func:`~pyadmm.network.exported.logits_among` count.
 
     :raises PyadmmError: where it fails; any exception of it becomes ours.
     """
     try:
-        given = model(inputs)
-        while not isinstance(given, Tensor):
-            given = next(iter(given.values() if isinstance(given, Mapping) else given))
+        given = logits_among(model(inputs))
         return _UNDONE.get(ending, lambda y: y)(given.flatten(1))
     except PyadmmError:
         raise
@@ -262,13 +262,51 @@ def to_teacher(
     model = unwrapped(model)
     _require_finite(model)
     network = trace(model, input_spec(settings.input, shape))
+    _require_weights(network)
     merge_normalisation(network, settings.input)
     condition_input(network)
     return network
 
 
+_EXTREME = 1e18
+
+
+def _require_weights(network: Network) -> None:
+    """Refuse what no file and no scale can be made of."""
+    for step in network.chain:
+        length = len(step.name.encode("utf-8", "surrogatepass"))
+        if length > NAME_LIMIT:
+            raise PyadmmError(
+                f"layer {step.name[:40]}…: its name must have at most {NAME_LIMIT} bytes, not "
+                f"{length}; give it a shorter one"
+            )
+    for name, layer in network.layers.items():
+        if layer.weight.is_meta:
+            continue
+        largest = float(layer.weight.detach().abs().max())
+        if largest == 0:
+            raise PyadmmError(
+                f"layer {name}: all of its weights are 0, so it computes nothing; train it, or "
+                "leave it out of the model"
+            )
+        if not 1 / _EXTREME < largest < _EXTREME:
+            raise PyadmmError(
+                f"layer {name}: the largest of its weights is {largest:.3g}; it must be between "
+                f"{1 / _EXTREME:g} and {_EXTREME:g}, as squares of weights are computed in float32; "
+                "train it anew, or move its scale into the layer behind it"
+            )
+
+
 def _require_finite(model: nn.Module) -> None:
+    """Refuse weights and statistics that are no numbers, and variances that have no root."""
     require_open(model)
+    for path, module in model.named_modules():
+        variance, eps = getattr(module, "running_var", None), getattr(module, "eps", 0.0)
+        if isinstance(variance, Tensor) and not variance.is_meta and bool((variance < -eps).any()):
+            raise PyadmmError(
+                f"layer {path}: its running_var holds {float(variance.min()):.3g}, but a variance "
+                "is never negative; load other weights"
+            )
     for name, tensor in model.state_dict().items():
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or tensor.is_meta:
             continue

@@ -71,7 +71,7 @@ def _results(listed: Listing, images: Tensor, wanted: set[fx.Node]) -> dict[fx.N
 
 
 def _require_alike(name: str, found: Tensor, expected: Tensor) -> None:
-    found, expected = found.flatten(1).float(), expected.flatten(1).float()
+    found, expected = (t.reshape(len(t), -1).float() for t in (found, expected))
     scale = float(expected.abs().max()) or 1.0
     worst = float((found - expected).abs().max()) if found.shape == expected.shape else scale
     if not worst <= _TOLERANCE * scale:

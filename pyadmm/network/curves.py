@@ -28,10 +28,19 @@ _FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {
     "selu": F.selu,
     "celu": F.celu,
     "erf": torch.erf,
+    "log_sigmoid": F.logsigmoid,
+    "softshrink": F.softshrink,
+    "hardshrink": F.hardshrink,
+    "abs": torch.abs,
+    "exp": torch.exp,
+    "sin": torch.sin,
+    "cos": torch.cos,
+    "square": torch.square,
+    "pow": torch.pow,
 }
 CURVES = tuple(_FUNCTIONS)
 """Names of the activations, those of PyTorch; ``gelu_tanh`` is its approximation of ``gelu``."""
-_NEVER_NEGATIVE = ("sigmoid", "hardsigmoid", "softplus")
+_NEVER_NEGATIVE = ("sigmoid", "hardsigmoid", "softplus", "abs", "exp", "square")
 
 
 @dataclass(frozen=True)

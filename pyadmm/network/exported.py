@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import io
 import logging
 import re
@@ -63,6 +64,7 @@ class Listing:
     :param owners: the module's own names of parameters and buffers, by the node's name.
     :param input: name of the input's placeholder.
     :param example: the input ``(N, C, H, W)``, in the shape that the module takes.
+    :param note: which of several results the graph gives; empty where there is one.
     """
 
     graph: fx.Graph
@@ -70,6 +72,7 @@ class Listing:
     owners: Mapping[str, str]
     input: str
     example: Tensor
+    note: str = ""
 
 
 def listing(model: nn.Module, example: Tensor) -> Listing:
@@ -83,7 +86,10 @@ def listing(model: nn.Module, example: Tensor) -> Listing:
     if example.dtype in (torch.float16, torch.bfloat16):
         model, example = copy.deepcopy(model).float(), example.float()
     with _in_evaluation_mode(model), _quiet():
-        example = _shaped_example(model, example)
+        example, given = _shaped_example(model, example)
+        note = _which_result(given)
+        if not isinstance(given, Tensor):
+            model = _with_one_result(model)
         try:
             program = torch.export.export(model, (example,))
         except Exception as error:  # torch.export raises what it likes, and so does a forward
@@ -97,7 +103,53 @@ def listing(model: nn.Module, example: Tensor) -> Listing:
                 f"model {type(model).__name__}: cannot be traced on an input of shape "
                 f"{tuple(example.shape[1:])}: {reason}"
             ) from error
-    return _listed(program, example)
+    return _listed(program, example, note)
+
+
+def logits_among(given: Any) -> Any:
+    """What counts as the logits of all that a model gives: the one called so, else the first.
+
+    Models give a tensor, a tuple or list of them (auxiliary classifiers, features), a mapping, or a
+    dataclass (as those of Hugging Face do).
+
+    >>> logits_among({"loss": None, "features": 1, "logits": 2}), logits_among((3, 4))
+    (2, 3)
+    """
+    while not isinstance(given, Tensor):
+        named = _results(given)
+        if not named:
+            return given
+        given = dict(named).get("logits", named[0][1])
+    return given
+
+
+def _results(given: Any) -> list[tuple[str, Any]]:
+    """The results in a container, by name or place; none where it is no container."""
+    if isinstance(given, Mapping):
+        pairs = [(str(key), value) for key, value in given.items()]
+    elif dataclasses.is_dataclass(given) and not isinstance(given, type):
+        pairs = [(f.name, getattr(given, f.name)) for f in dataclasses.fields(given)]
+    elif isinstance(given, tuple | list):
+        names = getattr(given, "_fields", range(len(given)))
+        pairs = [(str(name), value) for name, value in zip(names, given, strict=True)]
+    else:
+        pairs = []
+    return [(name, value) for name, value in pairs if value is not None]
+
+
+def _which_result(given: Any) -> str:
+    named = _results(given)
+    if len(named) < 2:
+        return ""
+    counts = "the one called logits" if "logits" in dict(named) else "the first"
+    return f"gives {len(named)} results; {counts} counts as the logits, the others are left out"
+
+
+def _with_one_result(model: nn.Module) -> nn.Module:
+    """A module of the same layers that gives the logits alone."""
+    inner, one = model.forward, copy.copy(model)
+    one.forward = lambda x: logits_among(inner(x))
+    return one
 
 
 def require_open(model: nn.Module) -> None:
@@ -114,6 +166,13 @@ def _require_open(subject: str, module: nn.Module) -> None:
         raise PyadmmError(
             f"{subject}: a scripted or traced module (torch.jit) does not show its layers; pass "
             "the nn.Module from which it was made"
+        )
+    if isinstance(
+        module, torch.ao.quantization.FakeQuantizeBase | torch.ao.quantization.ObserverBase
+    ):
+        raise PyadmmError(
+            f"{subject}: PyTorch prepared it for quantisation; pass the float module from which it "
+            "was made, with the trained weights, or export it to ONNX (--model net.onnx)"
         )
     if ".quantized." in type(module).__module__ and type(module).__module__.startswith("torch."):
         raise PyadmmError(
@@ -179,7 +238,7 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def _listed(program: torch.export.ExportedProgram, example: Tensor) -> Listing:
+def _listed(program: torch.export.ExportedProgram, example: Tensor, note: str) -> Listing:
     _inline_regions(program)
     signature = program.graph_signature
     owners = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
@@ -187,7 +246,7 @@ def _listed(program: torch.export.ExportedProgram, example: Tensor) -> Listing:
     tensors = {**program.state_dict, **program.constants}
     constants = {name: tensors[own] for name, own in {**owners, **lifted}.items()}
     inputs = signature.user_inputs
-    return Listing(program.graph, constants, owners, str(inputs[0]), example)
+    return Listing(program.graph, constants, owners, str(inputs[0]), example, note)
 
 
 def _inline_regions(program: torch.export.ExportedProgram) -> None:
@@ -239,8 +298,11 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _shaped_example(model: nn.Module, example: Tensor) -> Tensor:
-    """``example`` in the first shape that the model takes: without axes of one row or column."""
+def _shaped_example(model: nn.Module, example: Tensor) -> tuple[Tensor, Any]:
+    """``example`` in the first shape that the model takes, and what it gives for it.
+
+    Axes of one row or column may be left out.
+    """
     channels, height, width = example.shape[1:]
     inner: list[tuple[int, ...]] = [(channels, height, width)]
     if height == 1:
@@ -251,18 +313,17 @@ def _shaped_example(model: nn.Module, example: Tensor) -> Tensor:
     shapes = [(count, *shape) for count in (len(example), 1) for shape in inner]
     failure: PyadmmError | None = None
     for shape in shapes:
+        shaped = example[: shape[0]].reshape(shape)
         try:
-            _run(model, example[: shape[0]].reshape(shape))
+            return shaped, _run(model, shaped)
         except PyadmmError as error:
             failure = failure or error
-        else:
-            return example[: shape[0]].reshape(shape)
     assert failure is not None
     raise failure
 
 
-def _run(model: nn.Module, example: Tensor) -> None:
-    """Run the model; a failure names the innermost layer that was computing."""
+def _run(model: nn.Module, example: Tensor) -> Any:
+    """What the model gives; a failure names the innermost layer that was computing."""
     running: list[str] = []
     failed: list[str] = []
     hooks = []
@@ -280,7 +341,7 @@ def _run(model: nn.Module, example: Tensor) -> None:
                 module.register_forward_hook(leave),
             ]
     try:
-        model(example)
+        return model(example)
     except Exception as error:  # whatever a forward raises
         failed = running[-1:]
         where = f"layer {failed[0]}: " if failed and failed[0] else ""

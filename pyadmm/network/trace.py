@@ -25,6 +25,7 @@ from pyadmm.network.steps import PoolStep, ShortcutStep
 from pyadmm.network.tracing import (
     curves,
     elementwise,
+    joins,
     normalisation,
     permutations,
     pools,
@@ -42,6 +43,7 @@ _OPERATIONS: dict[str, Handler] = {
     **elementwise.OPERATIONS,
     **pools.OPERATIONS,
     **views.OPERATIONS,
+    **joins.OPERATIONS,
     **permutations.OPERATIONS,
     **curves.OPERATIONS,
 }
@@ -57,6 +59,7 @@ def trace(model: nn.Module, input_spec: InputSpec) -> Network:
     """
     listed = listing(model, example_of(model, input_spec.shape))
     builder = Builder(input_spec, listed)
+    builder.notes += [listed.note] if listed.note else []
     network = _build(builder)
     compare(network, listed, builder.nodes_of_steps, builder.logits)
     return network
@@ -105,7 +108,7 @@ def _operation(builder: Builder, node: fx.Node) -> None:
         arguments = Arguments({"list": node.args[0], "place": node.args[1]}, {})
     else:
         arguments = bound(node)
-    made = handler(builder, node, arguments)
+    made = permutations.keeping_order(builder, node, arguments, handler)
     unread = arguments.unread()
     if unread:
         listed = ", ".join(f"{key}={value}" for key, value in unread.items())
@@ -131,7 +134,7 @@ def _finish(builder: Builder, output: fx.Node) -> None:
         raise PyadmmError("model: must give one tensor of logits that depends on its input")
     value, node = values[0], results[0]
     shape = tuple(node.meta["val"].shape[1:])
-    if len(shape) != 1 and not (shape and math.prod(shape) == shape[0]):
+    if not shape or math.prod(shape) != max(shape):
         raise PyadmmError(
             f"model: gives values of shape {shape} for an image; it must give one vector, a number "
             "for each class"

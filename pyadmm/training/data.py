@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -106,7 +106,10 @@ class Images:
             return loader
         pairs = list(_pairs(loader))
         if not pairs:
-            raise PyadmmError("data: the loader gives no batches")
+            raise PyadmmError(
+                "data: the loader gives no batches; a generator can be read once only, so give a "
+                "list or a DataLoader with images in it"
+            )
         shapes = {tuple(images.shape[1:]) for images, _ in pairs}
         if len(shapes) > 1:
             raise PyadmmError(f"data: images must have one shape, not {sorted(shapes)[:3]}")
@@ -154,34 +157,82 @@ def _pairs(loader: Any) -> Iterator[tuple[Tensor, Tensor]]:
         raise
     except Exception as error:
         raise PyadmmError(
-            f"data: the loader failed ({type(error).__name__}: {error}); it must give batches "
-            "(images, labels)"
+            f"data: the loader failed ({type(error).__name__}: {_said(error)}); it must give "
+            "batches (images, labels)"
         ) from error
+
+
+def _said(error: Exception) -> str:
+    """What an exception says in a line: of one from a worker process, the line that it ended with."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no reason"]
+    return lines[-1] if lines[0].startswith("Caught ") else lines[0]
 
 
 def _batch(item: Any) -> tuple[Tensor, Tensor]:
     if not isinstance(item, tuple | list) or len(item) != 2:
+        what = type(item).__name__
+        if isinstance(item, tuple | list):
+            what = f"{what}s of {len(item)}"
+        elif isinstance(item, Mapping):
+            what = f"{what}s of {', '.join(map(str, list(item)[:4]))}"
         raise PyadmmError(
-            f"data: the loader must give pairs (images, labels), not {type(item).__name__}"
+            f"data: the loader must give pairs (images, labels), not {what}; wrap it in a "
+            "generator that gives just these"
         )
-    try:
-        images, labels = (torch.as_tensor(part) for part in item)
-    except Exception as error:
-        raise PyadmmError(
-            f"data: the loader gives {type(item[0]).__name__} and {type(item[1]).__name__}, which "
-            "are no tensors; give the data set a transform such as ToTensor"
-        ) from error
+    images, labels = _tensor(item[0], "images"), _tensor(item[1], "labels")
     if images.ndim == 3 and labels.ndim == 0:
         images, labels = images[None], labels[None]
-    if images.ndim != 4 or tuple(labels.shape) != (len(images),):
-        raise PyadmmError(
-            f"data: batches must be images (N, C, H, W) and labels (N,), not {tuple(images.shape)} "
-            f"and {tuple(labels.shape)}"
-        )
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    _require_shapes(images, labels)
     whole = labels.long()
     if labels.is_complex() or not bool((labels == whole).all()):
         raise PyadmmError(f"data: labels must be whole numbers, not {labels.dtype} with fractions")
     return _as_bytes(images), whole
+
+
+_WORDS = {
+    "images": "no numbers; give the data set a transform such as ToTensor",
+    "labels": "no numbers; give the number of the class, from 0",
+}
+
+
+def _tensor(part: Any, what: str) -> Tensor:
+    try:
+        tensor = torch.as_tensor(part)
+    except Exception as error:  # of nested lists of anything
+        raise PyadmmError(
+            f"data: the loader gives {what} of type {type(part).__name__}, which are {_WORDS[what]}"
+        ) from error
+    unsigned = tensor.dtype in (torch.uint16, torch.uint32, torch.uint64)
+    return tensor.to(torch.int64) if unsigned else tensor  # torch computes little with these
+
+
+_REMEDIES = {
+    2: "make vectors maps of one value: images[:, :, None, None]",
+    3: "give pictures a channel: images.unsqueeze(1), and lines (N, C, L) a row: unsqueeze(2)",
+}
+
+
+def _require_shapes(images: Tensor, labels: Tensor) -> None:
+    if images.ndim != 4 or tuple(labels.shape) != (len(images),):
+        remedy = _REMEDIES.get(images.ndim, "give as many labels as images")
+        if labels.ndim == 2 and len(labels) == len(images):
+            remedy = "give the numbers of the classes: labels.argmax(1)"
+        raise PyadmmError(
+            f"data: batches must be images (N, C, H, W) and labels (N,), not {tuple(images.shape)} "
+            f"and {tuple(labels.shape)}; {remedy}"
+        )
+    channels, height, width = images.shape[1:]
+    if width in _COLOURS and channels == height and channels > max(_COLOURS):
+        raise PyadmmError(
+            f"data: images of shape {tuple(images.shape[1:])} look like (H, W, C); give them as "
+            "(C, H, W): images.permute(0, 3, 1, 2)"
+        )
+
+
+_COLOURS = (1, 3, 4)
+"""Channels of pictures."""
 
 
 def _as_bytes(images: Tensor) -> Tensor:
@@ -189,20 +240,27 @@ def _as_bytes(images: Tensor) -> Tensor:
         return images
     if not images.is_floating_point():
         numbers = images.dtype != torch.bool and not images.is_complex()
-        if numbers and int(images.min()) >= 0 and int(images.max()) <= 255:
+        if numbers and images.numel() and int(images.min()) >= 0 and int(images.max()) <= 255:
             return images.to(torch.uint8)
         raise PyadmmError(
             f"data: images of {images.dtype} must be whole numbers from 0 to 255; convert them to "
             "uint8 (signed ones plus 128, with offset 128 in the settings' input)"
         )
+    odd = int((~images.isfinite()).sum())
+    if odd:
+        raise PyadmmError(
+            f"data: {odd:,} of {images.numel():,} values of images are not finite (NaN or "
+            "infinite); replace them (torch.nan_to_num) or leave these images out"
+        )
+    nearness = 0.01 if images.element_size() > 2 else 0.2  # floats of 16 bits are rounded
     scaled = images.float() * 255
     rounded = scaled.round()
-    if not bool(((scaled - rounded).abs() < 0.01).all() and (rounded >= 0).all()) or bool(
-        (rounded > 255).any()
-    ):
+    near = bool(((scaled - rounded).abs() <= nearness).all())
+    if not near or not bool(((rounded >= 0) & (rounded <= 255)).all()):
         raise PyadmmError(
-            "data: float images must be bytes / 255, in 0 to 1, not normalised; give bytes, and "
-            "describe offset and scale in the settings' input"
+            f"data: float images must be bytes / 255, in 0 to 1, not normalised; these go from "
+            f"{float(images.min()):.4g} to {float(images.max()):.4g}; give bytes, and describe "
+            "offset and scale in the settings' input"
         )
     return rounded.to(torch.uint8)
 

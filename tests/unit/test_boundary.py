@@ -101,6 +101,15 @@ def failing() -> Iterator[tuple[Tensor, Tensor]]:
     raise KeyError("worker")
 
 
+def failing_worker() -> Iterator[tuple[Tensor, Tensor]]:
+    """As a DataLoader tells what a worker process raised."""
+    yield X, Y
+    raise RuntimeError(
+        "Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback:\n  ...\n"
+        "RuntimeError: no such file"
+    )
+
+
 NAN = network()
 NAN[1].weight.data[0, 0] = float("nan")  # type: ignore[index,union-attr]
 
@@ -122,12 +131,18 @@ BAD_DATA = [
     ([(X, Y, Y)], "must give pairs"),
     ([(X, Y[:3])], r"images .N, C, H, W. and labels"),
     ([(X[:, 0], Y)], r"images .N, C, H, W. and labels"),
-    ([(X, nn.functional.one_hot(Y))], r"images .N, C, H, W. and labels"),
-    ([("a", "b")], "no tensors; give the data set a transform such as ToTensor"),
+    ([(X, nn.functional.one_hot(Y))], r"numbers of the classes: labels.argmax\(1\)"),
+    ([("a", "b")], "images of type str, which are no numbers; give the data set a transform"),
+    ([(X, ["cat"] * len(X))], "labels of type list, which are no numbers; give the number of"),
+    ([(X, None)], "labels of type NoneType"),
+    ([(X.permute(0, 2, 3, 1), Y)], r"look like \(H, W, C\); give them as \(C, H, W\)"),
+    ([(X.flatten(1), Y)], r"make vectors maps of one value: images\[:, :, None, None\]"),
+    ([(X.numpy().astype(np.uint16) * 256, Y)], "convert them to uint8"),
+    (failing_worker(), r"RuntimeError: no such file\); it must give"),
     ([(X, Y + 0.5)], "labels must be whole numbers"),
     ([(X, Y * 1j)], "labels must be whole numbers"),
     ([(X.float(), Y)], "not normalised"),
-    ([(X.float() * torch.nan, Y)], "not normalised"),
+    ([(X.float() * torch.nan, Y)], "values of images are not finite"),
     ([(X.long() - 128, Y)], "convert them to uint8"),
     ([(X > 5, Y)], "convert them to uint8"),
     ([(X.cfloat(), Y)], "convert them to uint8|not normalised|images of"),
@@ -137,16 +152,18 @@ BAD_DATA = [
     ([(X, Y - 1)], "labels must be 0 to 3, as the model has 4 outputs, not -1"),
     (failing(), r"the loader failed .KeyError"),
 ]
+"""What a loader may give, and what is said then."""
 
 
 @pytest.mark.parametrize(("bad", "words"), BAD_DATA, ids=range(len(BAD_DATA)))
 @pytest.mark.parametrize("place", ["train", "validation"])
 def test_bad_data_are_refused_before_any_training(place: str, bad: Any, words: str) -> None:
     if isinstance(bad, Iterator):
-        bad = failing()
+        bad = failing_worker() if "no such file" in words else failing()
     said, epochs = outcome(**{place: bad})
     assert not epochs
     assert re.search(words, said), said
+    assert "\n" not in said
 
 
 @pytest.mark.parametrize(

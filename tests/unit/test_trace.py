@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections import namedtuple
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -247,8 +249,11 @@ _TAILS: dict[str, Callable[[Any, Tensor, Tensor], Tensor]] = {
     "reciprocal": lambda m, x, y: m.b(1 / y),
     "broadcast": lambda m, x, y: m.b(y + m.c(x)),
     "reflected": lambda m, x, y: m.b(F.pad(y, (1, 1, 1, 1), "reflect")),
-    "ones": lambda m, x, y: m.b(F.pad(y, (1, 1, 1, 1), value=1.0)),
-    "rows": lambda m, x, y: m.b(torch.cat([x, y], 2)),
+    "infinite": lambda m, x, y: m.b(F.pad(y, (1, 1, 1, 1), value=-torch.inf)),
+    "images": lambda m, x, y: m.b(torch.cat([x, y], 0)),
+    "stacked images": lambda m, x, y: m.b(torch.stack([x, y]).amax(0)),
+    "constant map": lambda m, x, y: m.b(torch.cat([x[:, :1], torch.ones_like(y[:, :1])], 1)),
+    "constant between": lambda m, x, y: m.v(torch.cat([x, torch.zeros_like(y), y], 1)),
     "sizes": lambda m, x, y: m.b(torch.cat([x, F.max_pool2d(y, 2)[:, :, :, :4].flatten(2)], 1)),
     "view": lambda m, x, y: m.v(y.view(-1, 6, 9, 3)),
     "turned": lambda m, x, y: m.b(y.transpose(2, 3)),
@@ -257,8 +262,8 @@ _TAILS: dict[str, Callable[[Any, Tensor, Tensor], Tensor]] = {
         y.reshape(-1, 2, 9, 9).flatten(0, 1).unsqueeze(1).expand(-1, 2, 9, 9)
     ),
     "softened": lambda m, x, y: m.b(torch.softmax(y, 1)),
-    "shrunk": lambda m, x, y: m.b(F.hardshrink(y)),
-    "two results": lambda m, x, y: (m.b(x), m.b2(y)),  # type: ignore[dict-item,return-value]
+    "root": lambda m, x, y: m.b(y**0.5),
+    "no tensor": lambda m, x, y: {"loss": None},  # type: ignore[dict-item,return-value]
     "integers": lambda m, x, y: m.b(y.round().to(torch.int32).float()),
     "read": lambda m, x, y: (y, m.b(y))[0],
     "odd windows": lambda m, x, y: m.c(F.adaptive_avg_pool2d(y, 5)),
@@ -297,17 +302,20 @@ class Branching(nn.Module):
         (Joined("quotient"), "layer div: maps that depend on the input cannot be divided"),
         (Joined("reciprocal"), "layer reciprocal: reciprocal is not supported"),
         (Joined("broadcast"), r"layer add: cannot add maps of shapes \(2, 9, 9\), \(1, 9, 9\)"),
-        (Joined("reflected"), "layer pad: only zeros can be padded"),
-        (Joined("ones"), "layer pad: only zeros can be padded"),
-        (Joined("rows"), "layer cat: only channels can be concatenated, not dim 2"),
+        (Joined("reflected"), "layer pad: pads by reflect, .* only a constant can be padded"),
+        (Joined("infinite"), "layer pad: pads by -inf, which no layer can give"),
+        (Joined("images"), "layer cat: joins images; leave the batch as it is"),
+        (Joined("stacked images"), "layer stack: stacks maps as if they were images"),
+        (Joined("constant map"), "layer cat: joins a constant map that is not 0"),
+        (Joined("constant between"), "layer cat: joins a constant between two maps"),
         (Joined("sizes"), "cannot be traced"),
         (Joined("view"), r"layer v: reads a map of \(2, 9, 9\) as if it were one of \(6, 9, 3\)"),
         (Joined("turned"), "layer b: reads a map whose axes were moved"),
         (Joined("pixels"), "layer add: a constant must be one number, or one per channel"),
         (Joined("batch"), "the batch must stay the first axis"),
         (Joined("softened"), "layer b: follows softmax, which may only end the network"),
-        (Joined("shrunk"), "layer hardshrink: hardshrink is not supported; use ReLU, SiLU or"),
-        (Joined("two results"), "model: must give one tensor of logits"),
+        (Joined("root"), "layer pow: the exponent must be a whole number from 1, not 0.5"),
+        (Joined("no tensor"), "model: must give one tensor of logits"),
         (Joined("integers"), "layer round: round is not supported"),
         (Joined("odd windows"), "layer c: follows an adaptive pool whose windows differ in size"),
         (
@@ -319,7 +327,7 @@ class Branching(nn.Module):
         (nn.Sequential(nn.Conv2d(3, 3, 3)), "cannot be traced on an input of shape .*: layer 0: "),
         (nn.Sequential(nn.ConvTranspose2d(2, 3, 3)), "layer 0: ConvTranspose2d is not supported"),
         (nn.Sequential(nn.Conv2d(2, 3, 3), nn.LSTM(9, 3)), "layer 1: .*LSTM"),
-        (nn.Sequential(nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular")), "only zeros"),
+        (nn.Sequential(nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular")), "pads by circular"),
         (nn.Sequential(nn.MaxPool2d(2, dilation=2), nn.Conv2d(2, 3, 3)), "must have dilation 1"),
         (nn.Sequential(nn.Conv2d(2, 4, 3), nn.GLU(1), nn.Conv2d(2, 3, 3)), "layer 1: GLU is not"),
         (nn.Sequential(nn.Linear(9, 3)), r"layer 0: reads shape \(2, 9, 9\); flatten it"),
@@ -365,6 +373,48 @@ def test_what_is_left_out_is_said() -> None:
     assert len(network.notes) == 2
     assert "dropout is on in evaluation mode" in network.notes[0]
     assert "log_softmax at the end does not change the order" in network.notes[1]
+
+
+@dataclass
+class _Output:
+    """As of Hugging Face's models."""
+
+    loss: Tensor | None
+    logits: Tensor
+
+
+_Pair = namedtuple("_Pair", "features logits")
+
+
+@pytest.mark.parametrize(
+    ("wrap", "note"),
+    [
+        (lambda y, z: y, ""),
+        (lambda y, z: [y], ""),
+        (lambda y, z: _Output(None, y), ""),
+        (lambda y, z: (y, z), "gives 2 results; the first counts as the logits"),
+        (lambda y, z: {"features": z, "logits": y}, "gives 2 results; the one called logits"),
+        (lambda y, z: _Pair(z, y), "gives 2 results; the one called logits"),
+    ],
+)
+def test_of_several_results_the_logits_count(
+    wrap: Callable[[Tensor, Tensor], object], note: str
+) -> None:
+    class Several(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.other = nn.Linear(162, 3), nn.Linear(162, 4)
+
+        def forward(self, x: Tensor) -> object:
+            return wrap(self.fc(x.flatten(1)), self.other(x.flatten(1)))
+
+    model = Several()
+    network = trace(model, _BYTES)
+    assert list(network.layers) == ["fc"]
+    assert len(network.notes) == bool(note)
+    assert all(said.startswith(note) for said in network.notes)
+    codes = _codes(3, _BYTES)
+    torch.testing.assert_close(network(codes), model.fc((codes / 255).flatten(1)))
 
 
 def test_a_difference_names_the_first_layer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,8 +168,8 @@ def _parts(model: Model, x: Tensor) -> Tensor:
 
 def _clamps_of_all_kinds(model: Model, x: Tensor) -> Tensor:
     x = model.a(x).clip(-0.2, 0.4)
-    x = model.b(x).clamp_min(-0.1)
-    x = model.c(x).clamp_max(0.3)
+    x = F.hardtanh(model.b(x).clamp_min(-0.1), -math.inf, 0.5)
+    x = model.c(x).clamp_max(0.3).clamp(-0.5, math.inf)
     return model.f(F.threshold(x, -0.05, -0.05).flatten(1))
 
 
@@ -226,6 +226,63 @@ def _shuffle(model: Model, x: Tensor) -> Tensor:
     n, c, h, w = model.c(x).shape
     x = F.relu(model.c(x)).view(n, 2, c // 2, h, w).transpose(1, 2).contiguous()
     return model.f(model.d(x.view(n, c, h, w)).flatten(1))
+
+
+def _stacks(model: Model, x: Tensor) -> Tensor:
+    """Branches on new axes: added up, averaged, flattened, shuffled."""
+    a, b = model.a(x), F.relu(model.b(x))
+    x = torch.stack([a, b, a]).sum(0) + torch.stack([a, b], 1).mean(1)
+    y = model.c(torch.stack([x, b], 2).flatten(1, 2))
+    return model.f(torch.stack([y, F.relu(y)], 1).flatten(1))
+
+
+def _heads(model: Model, x: Tensor) -> Tensor:
+    x = x.flatten(1)
+    return torch.stack([head(x).squeeze(1) for head in (model.a, model.b, model.c)], dim=1)
+
+
+def _tokens(model: Model, x: Tensor) -> Tensor:
+    """A network of Linear layers on channels that come last, as in ConvNeXt and MLPs on words."""
+    x = model.c(x).flatten(2).transpose(1, 2)
+    x = x + model.b(F.gelu(model.a(x)))
+    return model.f(F.relu(x).mean(1)) + model.g(model.d(x).flatten(1))
+
+
+def _joined_sides(model: Model, x: Tensor) -> Tensor:
+    x = torch.cat([model.a(x), F.relu(model.b(x))], 2)
+    return model.f(model.c(torch.cat([x, x[..., :3]], -1)).flatten(1))
+
+
+def _zeros_joined(model: Model, x: Tensor) -> Tensor:
+    """Shortcuts of type A (He et al. 2016), written with zeros of their own."""
+    x = F.relu(model.a(x))
+    part = x[:, :, ::2, ::2]
+    x = model.b(x) + torch.cat([part, torch.zeros_like(part)], 1)
+    return model.f(torch.cat([x.new_zeros(len(x), 1, 4, 4), x], 1).flatten(1))
+
+
+def _extremes(model: Model, x: Tensor) -> Tensor:
+    x = torch.maximum(model.a(x), model.b(x))
+    x = torch.minimum(model.c(x), torch.tensor(0.1))
+    x = torch.min(x, model.d(x))
+    return model.f(torch.max(x, torch.full_like(x, -0.2)).flatten(1))
+
+
+def _curves_by_hand(model: Model, x: Tensor) -> Tensor:
+    x = model.a(x).abs() + torch.exp(-model.b(x))
+    x = F.logsigmoid(model.c(x)) + model.d(x) ** 2
+    return model.f((torch.sin(x) + F.hardshrink(F.softshrink(x, 0.1), 0.2)).flatten(1))
+
+
+def _padded_by_constants(model: Model, x: Tensor) -> Tensor:
+    x = model.a(F.pad(x, (1, 0, 2, 1), value=0.5))
+    return model.f(F.relu(F.pad(x, (1, 1), value=-0.25)).flatten(1))
+
+
+def _last_axis(model: Model, x: Tensor) -> Tensor:
+    """M5 of PyTorch's audio tutorial: the channels of one value come last."""
+    x = F.relu(model.c(x)).flatten(2)
+    return F.log_softmax(model.f(F.avg_pool1d(x, x.shape[-1]).permute(0, 2, 1)), dim=2)
 
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
@@ -462,6 +519,48 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "ends with a sigmoid behind a view": lambda: Model(
         lambda m, x: torch.sigmoid(m.c(x).mean((2, 3))).view(-1, 3, 1).squeeze(2), c=conv(2, 3)
     ),
+    "stacks": lambda: Model(_stacks, a=conv(), b=conv(), c=conv(8, 2), f=nn.Linear(100, 3)),
+    "stacked heads": lambda: Model(
+        _heads, a=nn.Linear(162, 1), b=nn.Linear(162, 1), c=nn.Linear(162, 1)
+    ),
+    "Linear on channels that come last": lambda: Model(
+        _tokens,
+        c=conv(),
+        a=nn.Linear(4, 6),
+        b=nn.Linear(6, 4),
+        d=nn.Linear(4, 2),
+        f=nn.Linear(4, 3),
+        g=nn.Linear(98, 3),
+    ),
+    "rows and columns joined": lambda: Model(
+        _joined_sides, a=conv(), b=conv(), c=conv(4, 2), f=nn.Linear(192, 3)
+    ),
+    "zeros joined": lambda: Model(
+        _zeros_joined, a=conv(2, 2), b=conv(2, 4, stride=2, padding=1), f=nn.Linear(80, 3)
+    ),
+    "maximum and minimum": lambda: Model(
+        _extremes,
+        a=conv(),
+        b=conv(),
+        c=conv(4, 4),
+        d=conv(4, 4, 1),
+        f=nn.Linear(100, 3),
+    ),
+    "curves by hand": lambda: Model(
+        _curves_by_hand,
+        a=conv(),
+        b=conv(),
+        c=conv(4, 4),
+        d=conv(4, 4),
+        f=nn.Linear(100, 3),
+    ),
+    "constants around": lambda: Model(_padded_by_constants, a=conv(), f=nn.Linear(400, 3)),
+    "ends with log_softmax over the last axis": lambda: Model(
+        _last_axis, c=conv(), f=nn.Linear(4, 3)
+    ),
+    "activations of random slopes, shrinkage": sequential(
+        conv(), nn.RReLU(), conv(4, 4), nn.Tanhshrink(), nn.Hardshrink(), head(100)
+    ),
     "under autocast": lambda: Model(_under_autocast, c=conv(), f=nn.Linear(196, 3)),
     "compiled": lambda: torch.compile(nn.Sequential(conv(), nn.ReLU(), head(196))),  # type: ignore[return-value]
     "exported": lambda: torch.export.export(
@@ -512,7 +611,7 @@ def test_module_network_and_integers_agree(place: int, name: str) -> None:
     with torch.no_grad():
         real = torch.cat([model(part / 255) for part in codes.contiguous().split(2)])
         if "ends with" in name and any(f in name for f in ("softmax", "sigmoid")):
-            assert torch.equal(network(codes).argsort(1), real.argsort(1))
+            assert torch.equal(network(codes).argsort(1), real.flatten(1).argsort(1))
         else:
             torch.testing.assert_close(network(codes), real.flatten(1), rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(network.copy()(codes), network(codes))

@@ -49,14 +49,17 @@ _TAKE_RESAMPLED = (
 )
 _KEEP_ENDED = tuple(name for name in _TAKE_RESAMPLED[4:] if name != "getitem")
 """Operations behind a softmax or sigmoid that leave it the end of the network."""
-_REORDER = ("permute", "transpose", "swapaxes", "swapdims", "t")
+_TAKE_MOVED = (
+    *_TAKE_RESAMPLED,
+    *("permute", "transpose", "swapaxes", "swapdims", "t", "mean", "sum", "amax"),
+)
 _REMEDIES = {
     **dict.fromkeys(("InstanceNorm1d", "InstanceNorm2d", "GroupNorm", "LayerNorm"), "BatchNorm"),
     **dict.fromkeys(("instance_norm", "group_norm", "layer_norm"), "BatchNorm"),
     **dict.fromkeys(("ConvTranspose2d", "Upsample"), "a network that only shrinks its maps"),
 }
 """What to use in place of an operation."""
-_ACTIVATIONS = ("rrelu", "log_sigmoid", "hardshrink", "softshrink", "tanhshrink", "glu")
+_ACTIVATIONS = ("glu", "softsign")
 
 
 class Builder:
@@ -100,11 +103,11 @@ class Builder:
                 "follows an adaptive pool whose windows differ in size, behind which only flatten, "
                 "dropout and Linear can come; choose a size that divides the map",
             )
-        if value.places is not None and operation(reader) not in (*_TAKE_RESAMPLED, *_REORDER):
+        if value.places is not None and operation(reader) not in _TAKE_MOVED:
             raise self.refused(
                 reader,
-                "reads a map whose axes were moved, behind which only flatten, dropout and Linear "
-                "can come; keep channels first",
+                "reads a map whose axes were moved, behind which only flatten, activations, "
+                "dropout and Linear can come; keep channels first",
             )
         return replace(value, sole=value.sole and len(node.users) == 1)
 
@@ -174,7 +177,10 @@ class Builder:
     def append(self, name: str, step: Step, *read: Value) -> Value:
         """A new step that reads plain values."""
         if name in self.steps:
-            raise PyadmmError(f"layer {name}: is used twice; a layer must be used once")
+            raise PyadmmError(
+                f"layer {name}: is used twice; a layer must be used once, so give each use a layer "
+                "of its own (copy.deepcopy)"
+            )
         self.steps[name] = step
         self.taken.add(name)
         self.sources[name] = tuple(value.step for value in read)

@@ -13,11 +13,11 @@ from pyadmm.network.steps import ProductStep
 from pyadmm.network.tracing.builder import Builder, Handler
 from pyadmm.network.tracing.values import Value
 
-_OPTIONS = ("alpha", "beta", "threshold")
+_OPTIONS = ("alpha", "beta", "threshold", "lambd", "exponent")
 """Parameters of activations, of the same names in PyTorch's functions."""
 _GATED = {"sigmoid": "silu", "hardsigmoid": "hardswish"}
 """What ``x * f(x)`` is, by ``f``."""
-LAZY = ("sigmoid", "tanh")
+LAZY = ("sigmoid", "tanh", "log_sigmoid")
 """Activations that are left out at the end of a network (:mod:`pyadmm.network.tracing.views`)."""
 
 
@@ -26,6 +26,9 @@ def _curve(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
     name = operation(node).rstrip("_")
     if arguments.get("approximate") == "tanh":
         name = f"{name}_tanh"
+    exponent = arguments.values.get("exponent", 2)
+    if not isinstance(exponent, int | float) or exponent < 1 or exponent != int(exponent):
+        raise builder.refused(node, f"the exponent must be a whole number from 1, not {exponent}")
     given = {key: float(arguments[key]) for key in _OPTIONS if key in arguments.values}
     return builder.curve(value, node, Curve(name, given))
 

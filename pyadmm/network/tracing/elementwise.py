@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -26,7 +27,7 @@ def _constant_or_sum(builder: Builder, node: fx.Node, arguments: Arguments) -> V
     if operation(node) == "rsub":
         first, second = second, first
     if builder.is_value(first) and builder.is_value(second):
-        return _sum(builder, node, builder.read(first, node), builder.read(second, node), sign)
+        return sum_of(builder, node, builder.read(first, node), builder.read(second, node), sign)
     if builder.is_value(first):
         return _with_constant(
             builder, node, first, second, lambda c: (torch.ones_like(c), sign * c)
@@ -77,6 +78,8 @@ def _by_channel(builder: Builder, node: fx.Node, value: Value, constant: Any) ->
     shape = shape_of(node)
     if shape != value.shape:
         raise builder.refused(node, f"a constant makes shape {shape} of {value.shape}")
+    if tensor.ndim == 1 + len(shape) and bool((tensor == tensor[:1]).all()):
+        tensor = tensor[:1]  # the same for all images
     try:
         rows = tensor.broadcast_to((1, *shape))[0].reshape(shape[0], -1)
     except RuntimeError as error:
@@ -88,7 +91,8 @@ def _by_channel(builder: Builder, node: fx.Node, value: Value, constant: Any) ->
     return rows[:, 0].clone()
 
 
-def _sum(builder: Builder, node: fx.Node, a: Value, b: Value, sign: float) -> Value:
+def sum_of(builder: Builder, node: fx.Node, a: Value, b: Value, sign: float) -> Value:
+    """``a + sign * b`` of two maps of one shape."""
     if a.shape != b.shape:
         raise builder.refused(node, f"cannot add maps of shapes {a.shape}, {b.shape}")
     if a.step == b.step and a.plain and b.plain:
@@ -131,6 +135,15 @@ def _clamp(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
         low, high = (arguments[key] for key in keys)
     if isinstance(low, fx.Node) or isinstance(high, fx.Node):
         raise builder.refused(node, "must clamp to numbers, not to tensors")
+    return _limited(builder, node, value, low, high)
+
+
+def _limited(
+    builder: Builder, node: fx.Node, value: Value, low: float | None, high: float | None
+) -> Value:
+    """``value`` between two ends, each of which may be open or infinite."""
+    low = None if low is None or low == -math.inf else low
+    high = None if high is None or high == math.inf else high
     if low is None and high is not None and not _negative(builder, value):
         low = 0.0
     if low == 0 and (high is None or high > 0):
@@ -192,6 +205,9 @@ def _leaky(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
         if slopes.is_meta or bool((slopes != slopes[0]).any()):
             return _leaky_by_channel(builder, node, value, slopes)
         slope = float(slopes[0])
+    elif operation(node).startswith("rrelu"):
+        arguments.taken.update(("training", "generator"))
+        slope = (float(arguments["lower"]) + float(arguments["upper"])) / 2
     else:
         slope = float(arguments["negative_slope"])
     if not 0 <= slope < 1:
@@ -229,6 +245,30 @@ def _leaky_by_channel(builder: Builder, node: fx.Node, value: Value, slopes: Ten
     return builder.shaped(builder.append(name, step, linear, rectified), node)
 
 
+def _extreme(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
+    """``max(a, b) = a + relu(b - a)``, ``min(a, b) = a - relu(a - b)``; of a constant, a clamp."""
+    if "other" not in arguments.values:
+        raise builder.refused(node, "only the larger or smaller of two maps is supported; use amax")
+    first, second = arguments["self"], arguments["other"]
+    largest = operation(node).startswith("max")
+    if not builder.is_value(first):
+        first, second = second, first
+    a = builder.read(first, node)
+    if not builder.is_value(second):
+        limits = _by_channel(builder, node, a, builder.values[second])
+        if limits.is_meta or bool((limits != limits[0]).any()):
+            raise builder.refused(node, "a limit must be one number for all channels; clamp to it")
+        limit = float(limits[0])
+        if largest:
+            return _limited(builder, node, a, limit, None)
+        return _limited(builder, node, a, None, limit)
+    a, b = (replace(v, sole=False) for v in (a, builder.read(second, node)))
+    low, high = (a, b) if largest else (b, a)
+    beyond = sum_of(builder, node, high, low, -1.0)
+    beyond = _activate(builder, node, beyond, Activation(True))
+    return sum_of(builder, node, a, beyond, 1.0 if largest else -1.0)
+
+
 def _activation(step: Any) -> Activation | None:
     """The activation of a step; ``None`` for those that take none."""
     if isinstance(step, PoolStep) and step.facts.kind == "max":
@@ -258,6 +298,9 @@ OPERATIONS: dict[str, Handler] = {
     "leaky_relu": _leaky,
     "leaky_relu_": _leaky,
     "prelu": _leaky,
+    "rrelu": _leaky,
+    "rrelu_": _leaky,
+    **dict.fromkeys(("maximum", "minimum", "max", "min"), _extreme),
     **dict.fromkeys(("add", "add_", "sub", "sub_", "rsub"), _constant_or_sum),
     "mul": _product,
     "mul_": _product,

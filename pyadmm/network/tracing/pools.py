@@ -16,6 +16,8 @@ from pyadmm.network.facts import PoolFacts
 from pyadmm.network.layers import WeightedStep
 from pyadmm.network.steps import PoolStep
 from pyadmm.network.tracing.builder import Builder, Handler, output_map
+from pyadmm.network.tracing.joins import adding_up
+from pyadmm.network.tracing.permutations import channels_last
 from pyadmm.network.tracing.values import NO_PADDING, Value, numbers, plus, positive, shifts
 
 
@@ -180,6 +182,10 @@ def _mean(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
     axes = [axes] if isinstance(axes, int) else list(axes or [])
     rank = 1 + len(value.shape)
     axes = sorted(axis % rank for axis in axes)
+    if value.places is not None:
+        if axes != list(range(1, rank - 1)) or not torch.equal(value.places, channels_last(shape)):
+            raise builder.refused(node, "averages a map whose axes were moved; average the places")
+        value, axes = replace(value, places=None, shape=shape), [2, 3]
     if value.shape == (shape[0], shape[1] * shape[2]) and axes == [2]:
         kernel = (shape[1], shape[2])
     elif value.shape == shape and axes and set(axes) <= {2, 3}:
@@ -240,7 +246,7 @@ OPERATIONS: dict[str, Handler] = {
     "adaptive_avg_pool2d": _adaptive,
     "adaptive_max_pool1d": _adaptive,
     "adaptive_max_pool2d": _adaptive,
-    "mean": _mean,
-    "sum": _mean,
+    "mean": adding_up(_mean),
+    "sum": adding_up(_mean),
     "amax": _mean,
 }

@@ -1,10 +1,13 @@
-"""Parts of maps, concatenation, padding, other shapes, and operations without effect."""
+"""Parts of maps, padding, other shapes, constants, and operations without effect."""
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import replace
 
-from torch import fx
+import torch
+from torch import Tensor, fx
 
 from pyadmm.model.types import Pair, Sides
 from pyadmm.network.exported import Arguments, calling_module, operation
@@ -12,24 +15,8 @@ from pyadmm.network.facts import ConcatFacts, ShortcutFacts
 from pyadmm.network.layers import WeightedStep
 from pyadmm.network.steps import ConcatStep, ShortcutStep
 from pyadmm.network.tracing.builder import Builder, Handler, output_map
+from pyadmm.network.tracing.normalisation import times
 from pyadmm.network.tracing.values import NO_PADDING, Value, plus, shape_of, shifts
-
-
-def _concat(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
-    read = [builder.read(part, node) for part in arguments["tensors"]]
-    rank = 1 + len(read[0].shape)
-    if arguments.get("dim", 1) % rank != 1:
-        raise builder.refused(
-            node, f"only channels can be concatenated, not dim {arguments['dim']}"
-        )
-    name = builder.name(node)
-    parts = [builder.settled(v, node, f"{name}.{i}") for i, v in enumerate(read)]
-    maps = [builder.maps[part.step] for part in parts]
-    if len({shape[1:] for shape in maps}) > 1:
-        raise builder.refused(node, f"joins maps of {', '.join(map(str, maps))}; sizes must agree")
-    signed = any(builder.signed(part.step) for part in parts)
-    step = ConcatStep(ConcatFacts(name, signed))
-    return builder.shaped(builder.append(name, step, *parts), node)
 
 
 def _repeated(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
@@ -60,7 +47,7 @@ def _slice(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
     if (start, end, step) == (0, size, 1):
         return value
     if axis == 1 and step == 1 and value.shape[0] == builder.maps[value.step][0]:
-        moved = _move(builder, node, value, before=-start, after=end - size)
+        moved = move(builder, node, value, before=-start, after=end - size)
         return builder.shaped(moved, node)
     if axis in (2, 3) and start < end:
         return builder.shaped(_cropped(builder, node, value, axis, (start, end, step)), node)
@@ -80,7 +67,7 @@ def _select(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
     else:
         if size != builder.maps[value.step][0]:
             builder.map_of(value, node)
-        made = _move(builder, node, value, before=-index, after=index + 1 - size)
+        made = move(builder, node, value, before=-index, after=index + 1 - size)
     return builder.shaped(made, node)
 
 
@@ -97,7 +84,7 @@ def _cropped(
         return replace(value, shape=builder.maps[value.step])
     stride = (1, step) if columns else (step, 1)
     top, left, bottom, right = sides
-    return _move(builder, node, value, stride=stride, padding=(-top, -left, -bottom, -right))
+    return move(builder, node, value, stride=stride, padding=(-top, -left, -bottom, -right))
 
 
 def _narrowed(builder: Builder, value: Value, cut: Sides) -> bool:
@@ -127,7 +114,7 @@ def _split(builder: Builder, node: fx.Node, arguments: Arguments) -> list[Value]
     for piece in node.meta["val"]:
         end = start + (1 if operation(node) == "unbind" else int(piece.shape[1]))
         part = replace(value, sole=False)
-        moved = _move(builder, node, part, before=-start, after=end - value.shape[0])
+        moved = move(builder, node, part, before=-start, after=end - value.shape[0])
         parts.append(replace(moved, shape=tuple(piece.shape[1:])))
         start = end
     return parts
@@ -143,7 +130,7 @@ def _getitem(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
     return part
 
 
-def _move(
+def move(
     builder: Builder,
     node: fx.Node,
     value: Value,
@@ -181,25 +168,49 @@ def _pad(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
     """Zeros around a map, or channels of zeros before and after its own."""
     value = builder.read(arguments["self"], node)
     sizes = [*arguments["pad"], *[0] * 8][:8]
-    if arguments.get("mode", "constant") != "constant" or (arguments["value"] or 0) != 0:
-        raise builder.refused(node, "only zeros can be padded")
+    mode, filling = arguments.get("mode", "constant"), float(arguments["value"] or 0)
+    if mode != "constant" or not math.isfinite(filling):
+        raise builder.refused(
+            node,
+            f"pads by {filling if mode == 'constant' else mode}, which no layer can give; only a "
+            "constant can be padded, such as zeros",
+        )
+    if filling:
+        value = builder.settled_affine(_plus(builder, node, value, -filling), node)
     if len(value.shape) == 2 and builder.maps[value.step][1] == 1:  # a line has no rows
         sizes = [*sizes[:2], 0, 0, *sizes[2:6]]
     left, right, top, bottom, before, after, *rest = sizes
+    if filling and (before or after):
+        raise builder.refused(node, f"only zeros can be padded to the channels, not {filling:g}")
     if any(rest):
         raise builder.refused(node, f"only rows, columns and channels can be padded, not {sizes}")
     if min(left, right, top, bottom) < 0:
         builder.map_of(value, node)
-        value = _move(builder, node, value, padding=(top, left, bottom, right))
+        value = move(builder, node, value, padding=(top, left, bottom, right))
         left = right = top = bottom = 0
     if before or after:
-        value = _move(builder, node, value, before=before, after=after)
+        value = move(builder, node, value, before=before, after=after)
     if any((top, left, bottom, right)):
         builder.map_of(value, node)
         if shifts(value):
             value = builder.settled_affine(value, node)
         value = replace(value, padding=plus(value.padding, (top, left, bottom, right)))
+    if filling:
+        value = _plus(builder, node, builder.settled(value, node), filling)
     return builder.shaped(value, node)
+
+
+def _plus(builder: Builder, node: fx.Node, value: Value, constant: float) -> Value:
+    one = torch.ones(builder.maps[value.step][0], device=builder.listed.example.device)
+    return times(builder, value, node, one, torch.full_like(one, constant))
+
+
+def _filled(builder: Builder, node: fx.Node, arguments: Arguments) -> Tensor:
+    """A constant of the shape of a map, as ``zeros_like`` makes it."""
+    arguments.taken.update(arguments.values)
+    fill = {"zeros": 0, "ones": 1}.get(re.split("_|new_", operation(node).removeprefix("new_"))[0])
+    fill = arguments["fill_value"] if fill is None else fill
+    return torch.full(tuple(node.meta["val"].shape), fill, device=builder.listed.example.device)
 
 
 def _same_values(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
@@ -236,15 +247,13 @@ def _ending(builder: Builder, node: fx.Node, arguments: Arguments) -> Value:
     dim = arguments.values.get("dim")
     path, kind = calling_module(node)
     what = kind.rpartition(".")[2] if kind.startswith("torch.nn.modules.") else operation(node)
-    if dim is not None and dim % (1 + len(value.shape)) != 1:
+    axis = 1 if dim is None else dim % (1 + len(value.shape))
+    if axis == 0 or (axis > 1 and value.shape[axis - 1] != math.prod(value.shape)):
         raise builder.refused(node, f"{what} must go over the classes, dim 1, not {dim}")
     return replace(value, ended=f"{what} ({path})" if path else what, ending=node)
 
 
 OPERATIONS: dict[str, Handler] = {
-    "cat": _concat,
-    "concat": _concat,
-    "hstack": _concat,
     "repeat": _repeated,
     "expand": _repeated,
     "slice": _slice,
@@ -254,6 +263,8 @@ OPERATIONS: dict[str, Handler] = {
     "split_with_sizes": _split,
     "chunk": _split,
     "getitem": _getitem,
+    **dict.fromkeys(("zeros_like", "ones_like", "full_like"), _filled),
+    **dict.fromkeys(("new_zeros", "new_ones", "new_full"), _filled),
     "pad": _pad,
     "constant_pad_nd": _pad,
     **dict.fromkeys(

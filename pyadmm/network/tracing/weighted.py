@@ -16,6 +16,7 @@ from pyadmm.network.facts import LayerFacts
 from pyadmm.network.layers import WeightedStep
 from pyadmm.network.tracing.builder import Builder, Handler
 from pyadmm.network.tracing.normalisation import spread
+from pyadmm.network.tracing.permutations import channels_last
 from pyadmm.network.tracing.values import NO_PADDING, Shape, Value, numbers, shifts
 
 
@@ -87,17 +88,38 @@ def _fully_connected(
     if value.resample is not None:
         weight = _gathered(value, weight, shape[0])
         value = replace(value, resample=None, shape=(weight.shape[1],))
+    bias = weight.new_zeros(len(weight)) if bias is None else bias
+    last = value.shape[-1] if value.shape else 0
+    if math.prod(value.shape) != math.prod(shape) or last != math.prod(shape):
+        if value.places is not None and last == shape[0]:
+            return _pointwise(builder, node, value, weight, bias)
+        raise builder.refused(
+            node,
+            f"reads shape {value.shape}; flatten it to a vector of {math.prod(shape)}, or use a "
+            "Conv2d with kernel 1",
+        )
     if value.places is not None:
         weight, value = _in_order(value.places, weight), replace(value, places=None)
-    if value.shape != (math.prod(shape),):
-        raise builder.refused(
-            node, f"reads shape {value.shape}; flatten it to a vector of {math.prod(shape)}"
-        )
-    bias = weight.new_zeros(len(weight)) if bias is None else bias
     if value.gain is not None:
         weight, bias = _taken_up(value, weight, bias, 1)
     spec = LayerSpec(builder.name(node), "linear", tuple(weight.shape), shape)
     return _weighted(builder, node, spec, weight, bias, reads=value)
+
+
+def _pointwise(
+    builder: Builder, node: fx.Node, value: Value, weight: Tensor, bias: Tensor
+) -> Value:
+    """A Linear on the channels of every place of a map whose channels come last."""
+    shape = builder.maps[value.step]
+    assert value.places is not None
+    if not torch.equal(value.places, channels_last(shape)):
+        raise builder.refused(
+            node, "reads a map whose axes were moved; move only its channels last"
+        )
+    spec = LayerSpec(builder.name(node), "conv", (*weight.shape, 1, 1), shape)
+    reads = replace(value, places=None)
+    made = _weighted(builder, node, spec, weight[:, :, None, None], bias, reads=reads)
+    return replace(made, places=channels_last((len(weight), *shape[1:])))
 
 
 def _weighted(
