@@ -89,7 +89,9 @@ def runtime_session(graph: bytes | str) -> Any:
     runtime = package("onnxruntime")
     options = runtime.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3  # its warnings, as of unused constants, are not about our work
+    options.log_severity_level = (
+        4  # what it refuses, it raises; its warnings are not about our work
+    )
     return runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 

@@ -73,7 +73,7 @@ class Imported:
             module = (
                 self.module.get_submodule(str(node.target)) if node.op == "call_module" else None
             )
-            if isinstance(module, nn.Conv2d | nn.Linear):
+            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
                 return str(node.target)
         return None
 
@@ -125,45 +125,69 @@ def _imported(onnx: Any, path: Path, input_shape: Sequence[int] | None) -> Impor
         raise PyadmmError(f"{path}: must have 1 to {_FILE_LIMIT - 1} bytes, not {size}")
     proto = onnx.load(str(path))
     builder = GraphBuilder(onnx, proto, str(path))
-    name, shape = _only_input(path, proto.graph, builder.constants, input_shape)
-    rank = len(next(v for v in proto.graph.input if v.name == name).type.tensor_type.shape.dim)
-    builder.start(name, shape, flat=rank == 2)
+    entry = _only_input(path, proto.graph)
+    name, dims = entry.name, _dims(entry)
+    last = _channels_last(proto.graph, name)
+    shape = _input_shape(path, dims, input_shape, channels_last=last)
+    builder.start(name, shape, len(dims), last)
     for node in proto.graph.node:
         read_node(builder, node)
     module = builder.finish()
     return Imported(module.eval(), shape[1:], tuple(builder.notes))
 
 
-def _only_input(
-    path: Path, graph: Any, constants: dict[str, Any], given: Sequence[int] | None
-) -> tuple[str, tuple[int, int, int, int]]:
-    """Name and shape ``(N, C, H, W)`` of the one input; an open ``N`` is 1."""
+def _only_input(path: Path | str, graph: Any) -> Any:
+    """The one input that is no constant."""
+    constants = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in constants]
     if len(inputs) != 1 or len(graph.output) != 1:
         raise PyadmmError(
             f"{path}: a network must have 1 input and 1 output, not {len(inputs)} and "
             f"{len(graph.output)}; export it with one of each"
         )
-    dims = [d.dim_value if d.dim_value > 0 else 0 for d in inputs[0].type.tensor_type.shape.dim]
-    own = [*dims[1:], *[1] * (4 - len(dims))]
+    return inputs[0]
+
+
+def _dims(entry: Any) -> tuple[int, ...]:
+    """Sizes of an input's axes, 0 where they are open."""
+    dims = entry.type.tensor_type.shape.dim
+    return tuple(d.dim_value if d.dim_value > 0 else 0 for d in dims)
+
+
+def _channels_last(graph: Any, name: str) -> bool:
+    """Whether all that reads the input moves its last axis to the channels, as exports of Keras do."""
+    readers = [node for node in graph.node if name in node.input]
+    perms = [
+        tuple(fact.ints)
+        for node in readers
+        for fact in node.attribute
+        if node.op_type == "Transpose" and fact.name == "perm"
+    ]
+    return bool(readers) and len(perms) == len(readers) and set(perms) <= {(0, 2, 1), (0, 3, 1, 2)}
+
+
+def _input_shape(
+    path: Path, dims: Sequence[int], given: Sequence[int] | None, *, channels_last: bool
+) -> tuple[int, int, int, int]:
+    """``(N, C, H, W)``; an open ``N`` is 1, a line a map of one row, a vector one of one value."""
+    inner = list(dims[1:])
+    if channels_last:
+        inner = [inner[-1], *inner[:-1]]
+    if len(inner) == 2:
+        inner.insert(1, 1)
+    own = [*inner, *[1] * (3 - len(inner))]
     wanted = list(own if given is None else map(_first_set, given, own))
-    if len(dims) == 3:
-        raise PyadmmError(
-            f"{path}: reads lines of shape {tuple(dims)}; one-dimensional networks are read as torch "
-            "modules only (--model module:callable, whose Conv1d are traced), or export it with maps "
-            "(N, C, 1, L)"
-        )
     if len(wanted) == 3 and any(a and b and a != b for a, b in zip(own, wanted, strict=False)):
         raise PyadmmError(
             f"{path}: takes inputs of shape {tuple(own)}, but the data have {tuple(wanted)}; give "
             "data of the network's shape"
         )
-    if len(dims) not in (2, 4) or len(wanted) != 3 or min(wanted) < 1:
+    if len(dims) not in (2, 3, 4) or len(wanted) != 3 or min(wanted) < 1:
         raise PyadmmError(
-            f"{path}: the input must have a shape (N, C, H, W) of which only N is open, not "
-            f"{tuple(dims)} (0 is open); give its shape C,H,W"
+            f"{path}: the input must have a shape (N, C, H, W), (N, C, L) or (N, K) of which only "
+            f"N is open, not {tuple(dims)} (0 is open); give its shape C,H,W"
         )
-    return inputs[0].name, (max(dims[0], 1), *wanted)  # type: ignore[return-value]
+    return max(dims[0], 1), *wanted  # type: ignore[return-value]
 
 
 def _code(bits: int | None) -> int | None:
@@ -190,8 +214,7 @@ def runtime_outputs(path: Path | str, inputs: NDArray[np.float32]) -> NDArray[np
                 raise
             return _reference_outputs(path, inputs)
         (entry,) = session.get_inputs()
-        shaped = inputs.reshape(len(inputs), *inputs.shape[1 : len(entry.shape)])
-        shaped = shaped.astype(_RUNTIME_TYPES.get(entry.type, np.float32))
+        shaped = _as_read(path, inputs).astype(_RUNTIME_TYPES.get(entry.type, np.float32))
         found = [session.run(None, {entry.name: part})[0] for part in _batches(shaped, entry)]
     except Exception as error:  # onnxruntime has exceptions of its own, without a common base
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -208,6 +231,16 @@ _RUNTIME_TYPES = {
 """Types of inputs besides float32."""
 
 
+def _as_read(path: Path | str, inputs: NDArray[Any]) -> NDArray[Any]:
+    """``inputs`` ``(N, C, H, W)`` in the shape that the file reads."""
+    graph = package("onnx").load(str(path), load_external_data=False).graph
+    entry = _only_input(path, graph)
+    rank = len(_dims(entry))
+    if rank < 4:
+        inputs = inputs.reshape(*inputs.shape[: rank - 1], -1)
+    return np.moveaxis(inputs, 1, -1) if _channels_last(graph, entry.name) else inputs
+
+
 def _batches(inputs: NDArray[Any], entry: Any) -> list[NDArray[Any]]:
     """``inputs`` in batches of the size that the file fixes; the last one is filled up."""
     size = entry.shape[0]
@@ -221,11 +254,9 @@ def _batches(inputs: NDArray[Any], entry: Any) -> list[NDArray[Any]]:
 def _reference_outputs(path: Path | str, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
     """What ONNX' own evaluator computes, where onnxruntime lacks an operator for some type."""
     proto = package("onnx").load(str(path))
-    constants = {tensor.name for tensor in proto.graph.initializer}
-    (entry,) = [value for value in proto.graph.input if value.name not in constants]
+    entry = _only_input(path, proto.graph)
     kind = package("onnx").helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type)
-    dims = entry.type.tensor_type.shape.dim
-    shaped = inputs.reshape(len(inputs), *inputs.shape[1 : len(dims)]).astype(kind)
+    shaped = _as_read(path, inputs).astype(kind)
     (found,) = package("onnx.reference").ReferenceEvaluator(proto).run(None, {entry.name: shaped})
     return np.asarray(found, np.float32)
 
@@ -292,22 +323,24 @@ def _held(onnx: Any, graph: Any, name: str) -> int:
     return int(onnx.numpy_helper.to_array(tensors[name]).reshape(-1)[0])
 
 
+_TRIES = 4
+"""Random inputs for networks that round: where a sum lies just between two levels, both are right."""
+
+
 @torch.no_grad()
 def check_import(path: Path | str, imported: Imported, seed: int = 0) -> float:
-    """Compare the module with onnxruntime on two random inputs.
+    """Compare the module with onnxruntime on random inputs, two at a time.
 
-    :returns: the largest difference, relative to the largest output.
+    :returns: the largest difference, relative to the largest output; of a network that rounds, that
+        of the inputs which are nearest.
     :raises PyadmmError: where it exceeds 1e-3.
     """
-    generator = torch.Generator().manual_seed(seed)
-    inputs = torch.randn(2, *imported.input_shape, generator=generator)
-    if _reads_bytes(path):
-        inputs = (inputs * 40 + 100).round().clamp(0, 127)  # of signed and of unsigned ones
-    found = imported.module(inputs)
-    wanted = torch.from_numpy(np.array(runtime_outputs(path, inputs.numpy())))
-    for tail in imported.module.meta["tail"]:
-        found = _TAILS[tail](found)
-    difference = _relative(found.reshape(wanted.shape), wanted)
+    difference = _difference(path, imported, seed)
+    tries = _TRIES if imported.quantizers else 1
+    for more in range(1, tries):
+        if difference <= _TOLERANCE:
+            break
+        difference = min(difference, _difference(path, imported, seed + more))
     if not difference <= _TOLERANCE:
         raise PyadmmError(
             f"{path}: the imported network differs from onnxruntime by {difference:.2g} of the "
@@ -316,13 +349,24 @@ def check_import(path: Path | str, imported: Imported, seed: int = 0) -> float:
     return difference
 
 
+def _difference(path: Path | str, imported: Imported, seed: int) -> float:
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(2, *imported.input_shape, generator=generator)
+    if _reads_bytes(path):
+        inputs = (inputs * 40 + 100).round().clamp(0, 127)  # of signed and of unsigned ones
+    found = imported.module(inputs)
+    wanted = torch.from_numpy(np.array(runtime_outputs(path, inputs.numpy())))
+    for tail in imported.module.meta["tail"]:
+        found = _TAILS[tail](found)
+    return _relative(found.reshape(wanted.shape), wanted)
+
+
 def _reads_bytes(path: Path | str) -> bool:
     """Whether the network reads whole numbers."""
     onnx = package("onnx")
     graph = onnx.load(str(path), load_external_data=False).graph
-    constants = {tensor.name for tensor in graph.initializer}
-    kinds = [v.type.tensor_type.elem_type for v in graph.input if v.name not in constants]
-    return kinds[0] in (onnx.TensorProto.UINT8, onnx.TensorProto.INT8)
+    kind = _only_input(path, graph).type.tensor_type.elem_type
+    return kind in (onnx.TensorProto.UINT8, onnx.TensorProto.INT8)
 
 
 _TAILS: dict[str, Any] = {

@@ -13,7 +13,10 @@ import torch
 from torch import nn
 
 from pyadmm.core.errors import PyadmmError
+from pyadmm.model import InputSpec
+from pyadmm.model.types import QFormat
 from pyadmm.network.onnx_import import Imported, check_import, import_onnx
+from pyadmm.network.trace import trace
 
 onnx = pytest.importorskip("onnx", reason="pip install 'pyadmm[export]'")
 pytest.importorskip("onnxruntime", reason="pip install 'pyadmm[export]'")
@@ -78,6 +81,9 @@ def equal(path: Path) -> Imported:
     return imported
 
 
+_MAXIMA = onnx.helper.make_node(
+    "MaxPool", ["x"], ["y", "places"], name="n_y", kernel_shape=[3, 3], pads=[1, 1, 1, 1]
+)
 CONV = {"w": floats(4, 3, 3, 3), "b": floats(4, seed=1)}
 ONE_LAYER: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "conv": ([node("Conv", "x", "w", "b", out="y", pads=[1, 1, 1, 1], strides=[2, 1])], CONV),
@@ -171,6 +177,47 @@ ONE_LAYER: dict[str, tuple[list[Any], dict[str, Any]]] = {
             "steps": np.array([1, 2]),
         },
     ),
+    "pad that cuts off": (
+        [node("Pad", "x", "p", out="y")],
+        {"p": np.array([0, 0, -1, 2, 0, 0, 3, -2])},
+    ),
+    "pad of channels": (
+        [node("Pad", "x", "p", out="y")],
+        {"p": np.array([0, 1, 0, 0, 0, 2, 0, 0])},
+    ),
+    "pad of some axes": (
+        [node("Pad", "x", "p", "v", out="y")],
+        {"p": np.array([0, 0, 1, 2, 0, 0, 3, 0]), "v": np.float32(0.5)},
+    ),
+    "rows joined": ([node("Concat", "x", "x", out="y", axis=2)], {}),
+    "curves": (
+        [
+            *(node("Abs", "x", out="a"), node("Neg", "a", out="b"), node("Exp", "b", out="c")),
+            *(node("Sin", "c", out="d"), node("Cos", "d", out="e"), node("Pow", "e", "p", out="y")),
+        ],
+        {"p": np.float32(3)},
+    ),
+    "extremes": (
+        [
+            node("Max", "x", "z", out="a"),
+            node("Min", "a", "n", "x", out="b"),
+            node("Sum", "a", "b", "x", out="y"),
+        ],
+        {"z": np.float32(0.1), "n": floats(1, 1, 1, 1)},
+    ),
+    "unread places of maxima": ([_MAXIMA], {}),
+    "mean of rows": ([node("ReduceMean", "x", out="y", axes=[-2], keepdims=0)], {}),
+    "largest": ([node("ReduceMax", "x", out="y", axes=[2, 3])], {}),
+    "sum of columns": ([node("ReduceSum", "x", "a", out="y")], {"a": np.array([3])}),
+    "matrix of the last axis": ([node("MatMul", "x", "m", out="y")], {"m": floats(8, 5)}),
+    "log_softmax before a reshape and a cast": (
+        [
+            *(node("Flatten", "x", out="f"), node("MatMul", "f", "m", out="l")),
+            *(node("LogSoftmax", "l", out="s"), node("Reshape", "s", "r", out="t")),
+            node("Identity", "t", out="y"),
+        ],
+        {"m": floats(216, 4), "r": np.array([-1, 4])},
+    ),
 }
 NEWER: dict[str, tuple[int, list[Any]]] = {
     "mish": (18, [node("Mish", "x", out="y")]),
@@ -225,10 +272,92 @@ def test_a_network_that_reads_bytes_is_compared_on_bytes(tmp_path: Path) -> None
     equal(write(tmp_path / "net.onnx", [cast, conv], constants, kind=onnx.TensorProto.UINT8))
 
 
-def test_lines_are_refused_with_the_way_that_works(tmp_path: Path) -> None:
-    path = write(tmp_path / "net.onnx", [node("Relu", "x", out="y")], shape=("N", 2, 32))
-    with pytest.raises(PyadmmError, match=r"lines of shape \(0, 2, 32\).*Conv1d are traced"):
-        import_onnx(path)
+LINES: dict[str, tuple[list[Any], dict[str, Any]]] = {
+    "a classifier of signals": (
+        [
+            node("Conv", "x", "w", "b", out="a", strides=[2], pads=[2, 1], dilations=[2]),
+            node("BatchNormalization", "a", "g", "o", "m", "v", out="n"),
+            node("Relu", "n", out="r"),
+            node("MaxPool", "r", out="p", kernel_shape=[3], strides=[2], pads=[1, 1]),
+            node("Conv", "p", "d", out="c", group=4, auto_pad="SAME_UPPER"),
+            node("AveragePool", "c", out="q", kernel_shape=[2], strides=[2], ceil_mode=1),
+            node("Flatten", "q", out="f"),
+            node("Gemm", "f", "l", out="y"),
+        ],
+        {
+            "w": floats(4, 2, 3),
+            "b": floats(4),
+            "g": floats(4, seed=1),
+            "o": floats(4, seed=2),
+            "m": floats(4, seed=3),
+            "v": np.ones(4, "f4"),
+            "d": floats(4, 1, 4),
+            "l": floats(16, 3),
+        },
+    ),
+    "a global average": (
+        [
+            node("Pad", "x", "p", out="a"),
+            node("Conv", "a", "w", out="c"),
+            node("LeakyRelu", "c", out="r"),
+            node("GlobalAveragePool", "r", out="g"),
+            node("Squeeze", "g", "last", out="s"),
+            node("Gemm", "s", "l", out="y", transB=1),
+        ],
+        {
+            "p": np.array([0, 0, 3, 0, 0, 0]),
+            "w": floats(4, 2, 5),
+            "last": np.array([2]),
+            "l": floats(3, 4),
+        },
+    ),
+    "maps made of lines": (
+        [
+            node("Unsqueeze", "x", "axis", out="u"),
+            node("Conv", "u", "w", out="c"),
+            node("Flatten", "c", out="f"),
+            node("Gemm", "f", "l", out="y"),
+        ],
+        {"axis": np.array([2]), "w": floats(2, 2, 1, 3), "l": floats(60, 3)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_networks_of_lines_equal_onnxruntime_and_their_trace(name: str, tmp_path: Path) -> None:
+    """Lines ``(N, C, L)`` are maps of one row."""
+    imported = equal(write(tmp_path / "net.onnx", *LINES[name], shape=("N", 2, 32)))
+    assert imported.input_shape == (2, 1, 32)
+    _assert_traced(imported)
+
+
+def _assert_traced(imported: Imported) -> None:
+    network = trace(imported.module, InputSpec(imported.input_shape, QFormat(8, False, 1 / 255)))
+    codes = torch.randint(0, 256, (3, *imported.input_shape)).float()
+    with torch.no_grad():
+        torch.testing.assert_close(
+            network(codes), imported.module(codes / 255), rtol=1e-3, atol=1e-4
+        )
+
+
+@pytest.mark.parametrize("lines", [False, True])
+def test_inputs_whose_channels_come_last_are_turned(tmp_path: Path, lines: bool) -> None:
+    """As exports of Keras read them: (N, H, W, C) or (N, L, C), transposed at once and at the end."""
+    there, back = ([0, 2, 1], [0, 2, 1]) if lines else ([0, 3, 1, 2], [0, 2, 3, 1])
+    kernel = floats(4, 2, 3) if lines else floats(4, 2, 3, 3)
+    nodes = [
+        node("Transpose", "x", out="t", perm=there),
+        node("Conv", "t", "w", out="c"),
+        node("Relu", "c", out="r"),
+        node("Transpose", "r", out="b", perm=back),
+        node("Flatten", "b", out="f"),
+        node("MatMul", "f", "l", out="y"),
+    ]
+    constants = {"w": kernel, "l": floats(4 * (30 if lines else 7 * 6), 3)}
+    shape = ("N", 32, 2) if lines else ("N", 9, 8, 2)
+    imported = equal(write(tmp_path / "net.onnx", nodes, constants, shape=shape))
+    assert imported.input_shape == ((2, 1, 32) if lines else (2, 9, 8))
+    _assert_traced(imported)
 
 
 def test_a_moved_batch_is_refused(tmp_path: Path) -> None:
@@ -392,7 +521,48 @@ REFUSED: dict[str, tuple[list[Any], dict[str, Any], str]] = {
         {"s": np.float32(1)},
         "n_y.*DequantizeLinear",
     ),
-    "rows joined": ([node("Concat", "x", "x", out="y", axis=2)], {}, "n_y.*channels"),
+    "reflected": (
+        [node("Pad", "x", "p", out="y", mode="reflect")],
+        {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1])},
+        "n_y.*constant is supported, not reflect",
+    ),
+    "padded batch": (
+        [node("Pad", "x", "p", out="y")],
+        {"p": np.array([1, 0, 0, 0, 0, 0, 0, 0])},
+        "n_y: pads the batch",
+    ),
+    "mean of the batch": ([node("ReduceMean", "x", out="y")], {}, "n_y.*with the batch"),
+    "places of maxima": (
+        [_MAXIMA, node("Flatten", "places", out="z")],
+        {},
+        "n_y.*places of its maxima",
+    ),
+    "norm in training mode": (
+        [node("BatchNormalization", "x", "o", "o", "o", "o", out="y", training_mode=1)],
+        {"o": np.ones(3, "f4")},
+        "n_y: is in training mode",
+    ),
+    "negative variance": (
+        [node("BatchNormalization", "x", "o", "o", "o", "v", out="y")],
+        {"o": np.ones(3, "f4"), "v": -np.ones(3, "f4")},
+        "n_y: its variance must not be negative",
+    ),
+    "layer norm": (
+        [node("LayerNormalization", "x", "o", out="y")],
+        {"o": np.ones(8, "f4")},
+        "n_y: LayerNormalization is not supported; use BatchNormalization",
+    ),
+    "quantised operator": (
+        [node("MatMulInteger", "x", "x", out="y")],
+        {},
+        "n_y: MatMulInteger .* QDQ format",
+    ),
+    "exponent": ([node("Pow", "x", "x", out="y")], {}, "n_y: its exponent must be a constant"),
+    "scales of another axis": (
+        [node("DequantizeLinear", "w", "s", out="d", axis=1), node("Conv", "x", "d", out="y")],
+        {"w": np.ones((4, 3, 3, 3), np.int8), "s": np.ones(4, "f4")},
+        "n_d: does not fit its input",
+    ),
 }
 
 

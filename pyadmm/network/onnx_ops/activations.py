@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,8 +93,8 @@ def _softplus(op: Operator) -> None:
     op.layer(nn.Softplus(threshold=30.0))
 
 
-def _erf(op: Operator) -> None:
-    op.give(op.builder.function(torch.erf, op.value(0)))
+def _pointwise(function: Callable[..., Any]) -> Handler:
+    return lambda op: op.give(op.builder.function(function, op.value(0)))
 
 
 def _simple(make: Callable[[], nn.Module]) -> Handler:
@@ -128,6 +129,10 @@ HANDLERS: dict[str, Handler] = {
     "Celu": _curve(nn.CELU, alpha=1.0),
     "Selu": _selu,
     "Softplus": _softplus,
-    "Erf": _erf,
+    "Erf": _pointwise(torch.erf),
+    "Abs": _pointwise(torch.abs),
+    "Exp": _pointwise(torch.exp),
+    "Sin": _pointwise(torch.sin),
+    "Cos": _pointwise(torch.cos),
     **dict.fromkeys(_TAILS, _tail),
 }

@@ -1,4 +1,4 @@
-"""Sums, differences, products and quotients of two inputs."""
+"""Sums, differences, products, quotients, powers and extremes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+import torch
+from torch import fx, nn
 
 from pyadmm.network.onnx_ops.node import Handler, Operator
 
@@ -38,11 +39,12 @@ def _as_bias(op: Operator) -> bool:
     x, values = op.value(place), op.weights(1 - place, "summand")
     module = op.builder.modules.get(str(x.target)) if x.op == "call_module" else None
     single = op.builder.readers[op.node.input[place]] == 1
-    if not isinstance(module, nn.Linear | nn.Conv2d) or not single or values is None:
+    weighted = isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d)
+    if module is None or not weighted or not single or values is None:
         return False
     outputs = len(module.weight)
     axes = [1] * values.ndim
-    channel = 1 if isinstance(module, nn.Linear) else 3
+    channel = 1 if isinstance(module, nn.Linear) else module.weight.ndim - 1
     if values.ndim >= channel:
         axes[-channel] = outputs
     if values.numel() > 1 and tuple(values.shape) != tuple(axes):
@@ -53,9 +55,46 @@ def _as_bias(op: Operator) -> bool:
     return True
 
 
+def _negated(op: Operator) -> None:
+    op.give(op.builder.function(operator.neg, op.value(0)))
+
+
+def _of_all(function: Callable[..., Any]) -> Handler:
+    """A sum, maximum or minimum of any number of inputs."""
+
+    def handle(op: Operator) -> None:
+        inputs = [_tensor(op, place) for place in range(len(op.node.input))]
+        made = inputs[0]
+        for other in inputs[1:]:
+            made = op.builder.function(function, made, other)
+        op.give(made)
+
+    return handle
+
+
+def _tensor(op: Operator, place: int) -> fx.Node:
+    """An input of an operator that takes no numbers."""
+    name = op.node.input[place]
+    if name not in op.builder.constants:
+        return op.value(place)
+    return op.builder.buffer(f"{op.name}_constant", op.builder.constants[name])
+
+
+def _pow(op: Operator) -> None:
+    exponent = op.constant(1, "exponent")
+    if exponent is None or exponent.size != 1:
+        raise op.error("its exponent must be one number")
+    op.give(op.builder.function(operator.pow, op.value(0), float(exponent.reshape(()))))
+
+
 HANDLERS: dict[str, Handler] = {
     "Add": _arithmetic(operator.add),
     "Sub": _arithmetic(operator.sub),
     "Mul": _arithmetic(operator.mul),
     "Div": _arithmetic(operator.truediv),
+    "Neg": _negated,
+    "Pow": _pow,
+    "Sum": _of_all(torch.add),
+    "Max": _of_all(torch.maximum),
+    "Min": _of_all(torch.minimum),
 }

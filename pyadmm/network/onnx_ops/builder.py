@@ -54,13 +54,21 @@ class GraphBuilder:
         self.graph = fx.Graph()
         self.modules: dict[str, Any] = {}
 
-    def start(self, name: str, shape: Sequence[int], flat: bool) -> None:
-        """Place the input; ``flat`` where the graph reads it as a vector."""
+    def start(self, name: str, shape: Sequence[int], rank: int, channels_last: bool) -> None:
+        """Place the input ``(N, C, H, W)``, and read it as the graph does.
+
+        :param rank: of the graph's input: 4 for maps, 3 for lines, 2 for vectors.
+        :param channels_last: whether its last axis are the channels.
+        """
         node = self.graph.placeholder("input")
         node.meta["example"] = torch.empty(*shape, device="meta")
+        if rank == 2:
+            node = self.module("input_flatten", nn.Flatten(1), node)
+        elif rank == 3:
+            node = self.module("input_lines", nn.Flatten(2), node)
+        if channels_last:
+            node = self.function(torch.permute, node, (0, *range(2, rank), 1))
         self.values[name] = node
-        if flat:
-            self.values[name] = self.module("input_flatten", nn.Flatten(1), node)
 
     def finish(self) -> fx.GraphModule:
         """The module; the graph's output must have been made."""

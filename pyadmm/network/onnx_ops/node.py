@@ -17,6 +17,9 @@ QONNX_DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas")
 """Domains of the operators of QONNX, old and new."""
 
 
+_KEEP_VALUES = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Dropout")
+
+
 class Operator:
     """One ONNX node with its attributes, and what the builder knows about its inputs."""
 
@@ -93,8 +96,14 @@ class Operator:
 
     @property
     def at_end(self) -> bool:
-        """Whether the node gives the network's output."""
-        return self.node.output[0] == self.builder.output
+        """Whether the node gives the network's output, perhaps in another shape or type."""
+        name = self.node.output[0]
+        while name != self.builder.output:
+            readers = [node for node in self.builder.proto.graph.node if name in node.input]
+            if len(readers) != 1 or readers[0].op_type not in _KEEP_VALUES:
+                return False
+            name = readers[0].output[0]
+        return True
 
 
 Handler = Callable[[Operator], None]

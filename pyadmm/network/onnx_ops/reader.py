@@ -34,16 +34,8 @@ _HANDLERS: dict[str, Handler] = {
 def read_node(builder: GraphBuilder, node: Any) -> None:
     """Add one node, or fold it."""
     op = Operator(builder, node)
-    if folds(op):
-        fold(op)
-        return
-    handler = _HANDLERS.get(op.kind) if op.known_domain else None
-    if handler is None:
-        domain = f" of domain {node.domain}" if node.domain else ""
-        raise op.error(
-            f"{node.op_type}{domain} is not supported; supported are: "
-            + ", ".join(sorted(_HANDLERS))
-        )
+    constant = folds(op)
+    handler = fold if constant else _handler(op)
     try:
         handler(op)
     except PyadmmError:
@@ -51,6 +43,33 @@ def read_node(builder: GraphBuilder, node: Any) -> None:
     except (RuntimeError, ValueError, TypeError, IndexError, KeyError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise op.error(f"does not fit its input: {reason}") from error
+    if not constant:
+        _note_bits(builder, node)
+
+
+_REMEDIES = {
+    **dict.fromkeys(
+        ("QLinearConv", "QLinearMatMul", "QLinearAdd", "ConvInteger", "MatMulInteger"),
+        "quantise it in the QDQ format, with QuantizeLinear and DequantizeLinear",
+    ),
+    **dict.fromkeys(("LayerNormalization", "InstanceNormalization"), "use BatchNormalization"),
+    **dict.fromkeys(("GroupNormalization", "LpNormalization"), "use BatchNormalization"),
+    **dict.fromkeys(("LSTM", "GRU", "RNN", "Loop", "Scan"), "use convolutions"),
+}
+"""What to do about an operator that is not supported."""
+
+
+def _handler(op: Operator) -> Handler:
+    handler = _HANDLERS.get(op.kind) if op.known_domain else None
+    if handler is None:
+        domain = f" of domain {op.node.domain}" if op.node.domain else ""
+        remedy = _REMEDIES.get(op.kind, "supported are: " + ", ".join(sorted(_HANDLERS)))
+        raise op.error(f"{op.node.op_type}{domain} is not supported; {remedy}")
+    return handler
+
+
+def _note_bits(builder: GraphBuilder, node: Any) -> None:
+    """Remember the bits of a layer's weights, if they are quantised."""
     made = builder.values.get(node.output[0])
     if made is not None and made.op == "call_module":
         for name in node.input[1:2]:

@@ -79,10 +79,9 @@ def _unsqueeze(op: Operator) -> None:
 
 def _concat(op: Operator) -> None:
     rank = op.example(0).ndim
-    if int(op.facts.get("axis", 1)) % rank != 1:
-        raise op.error(f"only channels can be joined (axis 1), not axis {op.facts.get('axis')}")
+    axis = int(op.facts.get("axis", 1)) % rank
     parts = [op.value(i) for i in range(len(op.node.input))]
-    op.give(op.builder.function(torch.cat, parts, dim=1))
+    op.give(op.builder.function(torch.cat, parts, dim=axis))
 
 
 def _transpose(op: Operator) -> None:

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, fx, nn
 
 from pyadmm.network.onnx_ops.node import Handler, Operator
-from pyadmm.network.onnx_ops.windows import pads_of, pair
+from pyadmm.network.onnx_ops.windows import pads_of, per_axis, zeros_around
 
 
 def _conv(op: Operator) -> None:
     weight, bias = op.weights(1, "weight"), op.weights(2, "bias")
-    if weight is None or weight.ndim != 4:
+    if weight is None or weight.ndim not in (3, 4):
         shape = None if weight is None else tuple(weight.shape)
-        raise op.error(f"only convolutions in two dimensions are supported, not weight {shape}")
+        raise op.error(f"only convolutions of lines and maps are supported, not weight {shape}")
     outputs, channels, *kernel = weight.shape
     groups = int(op.facts.get("group", 1))
-    strides, dilations = (pair(op, name) for name in ("strides", "dilations"))
-    top, left, bottom, right = pads_of(op, kernel, strides, dilations)
-    symmetric = (top, left) == (bottom, right)
-    module = nn.Conv2d(
-        channels * groups,
-        outputs,
-        tuple(kernel),  # type: ignore[arg-type]
-        strides,
-        (top, left) if symmetric else 0,
-        dilations,
-        groups,
+    strides, dilations = (per_axis(op, name, len(kernel)) for name in ("strides", "dilations"))
+    before, behind = pads_of(op, kernel, strides, dilations)
+    kind: Any = nn.Conv1d if len(kernel) == 1 else nn.Conv2d
+    module = kind(
+        *(channels * groups, outputs, tuple(kernel), strides),
+        *(before if before == behind else 0, dilations, groups),
         bias=bias is not None,
         device="meta",
     )
@@ -33,8 +30,8 @@ def _conv(op: Operator) -> None:
     if bias is not None:
         module.bias = nn.Parameter(bias)
     x = op.value(0)
-    if not symmetric:
-        x = op.builder.module(f"{op.name}_pad", nn.ZeroPad2d((left, right, top, bottom)), x)
+    if before != behind:
+        x = op.builder.module(f"{op.name}_pad", zeros_around(before, behind), x)
     op.give(op.builder.module(op.name, module, x))
 
 
@@ -59,8 +56,8 @@ def _linear(op: Operator, weight: Tensor, bias: Tensor | None, x: fx.Node) -> No
 
 def _matmul(op: Operator) -> None:
     weight = op.weights(1, "second factor")
-    if weight is None or weight.ndim != 2 or op.example(0).ndim != 2:
-        raise op.error("only a matrix of activations times a constant matrix is supported")
+    if weight is None or weight.ndim != 2 or op.example(0).ndim < 2:
+        raise op.error("only activations times a constant matrix are supported")
     _linear(op, weight.T, None, op.value(0))
 
 
@@ -70,7 +67,11 @@ def _batch_norm(op: Operator) -> None:
     )
     if gamma is None or beta is None or mean is None or variance is None:
         raise op.error("must have scale, bias, mean and variance")
-    kind = nn.BatchNorm1d if op.example(0).ndim == 2 else nn.BatchNorm2d
+    if op.facts.get("training_mode", 0):
+        raise op.error("is in training mode; export the network in evaluation mode")
+    if bool((variance < 0).any()):
+        raise op.error(f"its variance must not be negative, as {float(variance.min()):.3g} is")
+    kind = nn.BatchNorm2d if op.example(0).ndim == 4 else nn.BatchNorm1d
     module = kind(len(gamma), eps=float(op.facts.get("epsilon", 1e-5)))
     module.weight, module.bias = nn.Parameter(gamma), nn.Parameter(beta)
     module.running_mean, module.running_var = mean, variance
