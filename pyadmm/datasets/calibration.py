@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from pyadmm.core.errors import PyadmmError
-from pyadmm.datasets.imagefolder import ENDINGS
+from pyadmm.datasets.dataset import laid_out, whole_labels
+from pyadmm.datasets.imagefolder import ENDINGS, eight_bits
 
 _NAMES = ("x", "images", "x_train", "x_test")
 FITS = ("stretch", "crop")
@@ -60,7 +61,7 @@ def _of_file(path: Path, shape: tuple[int, int, int], limit: int | None) -> Cali
     images = _as_bytes(path, _channels_first(path, arrays[name][:limit], shape))
     labels = next((arrays[n] for n in ("y", "labels", "y_train", "y_test") if n in arrays), None)
     if labels is not None:
-        labels = labels[:limit].astype(np.int64)
+        labels = whole_labels(labels[:limit], str(path))
         if labels.shape != (len(images),):
             raise PyadmmError(f"{path}: {len(images)} images have labels of shape {labels.shape}")
     return Calibration(images, labels)
@@ -78,6 +79,9 @@ def _channels_first(
         return images.transpose(0, 3, 1, 2)
     if channels == 1 and found == (height, width):
         return images[:, None]
+    lines = laid_out(images, shape)
+    if lines is not None:
+        return lines
     raise PyadmmError(
         f"{path}: images must have shape (N, {channels}, {height}, {width}), not {images.shape}; "
         "give images of the network's input size"
@@ -120,7 +124,7 @@ def _picture(path: Path, shape: tuple[int, int, int], fit: str) -> NDArray[np.ui
     try:
         with Image.open(path) as opened:
             turned = ImageOps.exif_transpose(opened)
-            picture = turned.convert("L" if channels == 1 else "RGB")
+            picture = eight_bits(turned, "L" if channels == 1 else "RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise PyadmmError(f"{path}: cannot be read as a picture: {error}") from error
     sized = fitted(picture, height, width, fit)

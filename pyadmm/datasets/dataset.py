@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,32 @@ from pyadmm.model import CompressedModel
 
 _SIGN = 128
 """The byte that stands for 0 where data are signed."""
+
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+def laid_out(images: NDArray[Scalar], shape: Sequence[int]) -> NDArray[Scalar] | None:
+    """``images`` ``(N, …)`` as ``(N, C, H, W)`` of ``shape``; ``None`` where they are not of it.
+
+    A network of lines reads maps of one row, one of vectors maps of one value. Files hold lines as
+    ``(N, C, L)``, ``(N, L, C)`` or ``(N, L)``.
+
+    >>> laid_out(np.zeros((5, 1, 2, 32), np.uint8), (2, 1, 32)).shape
+    (5, 2, 1, 32)
+    """
+    if len(shape) != 3:
+        return None
+    channels, height, width = shape
+    inner = tuple(size for size in images.shape[1:] if size > 1)
+    if images.shape[1:] == tuple(shape):
+        return images
+    if height == 1 and inner == tuple(size for size in shape if size > 1):
+        return images.reshape(len(images), *shape)
+    if height == 1 and inner == (width, channels):
+        turned = images.reshape(len(images), width, channels).swapaxes(1, 2)
+        return np.ascontiguousarray(turned).reshape(len(images), *shape)
+    return None
 
 
 @dataclass(frozen=True)
@@ -49,7 +77,8 @@ class TestSet:
 
         :raises PyadmmError: where they have another shape, or a sign where the model has none.
         """
-        if self.images.shape[1:] != model.input.shape:
+        images = laid_out(self.images, model.input.shape)
+        if images is None:
             raise PyadmmError(
                 f"data {self.name}: has images of shape {self.images.shape[1:]}, but {model.name} "
                 f"takes {model.input.shape}"
@@ -60,7 +89,7 @@ class TestSet:
                 f"data {self.name}: has unsigned bytes, but {model.name} takes signed ones; give "
                 "int8 arrays in an .npz file"
             )
-        return (self.images ^ np.uint8(_SIGN)).view(np.int8) if model.input.signed else self.images
+        return (images ^ np.uint8(_SIGN)).view(np.int8) if model.input.signed else images
 
     def alone(self) -> DataSet:
         """The data set that has no other images.
@@ -111,6 +140,16 @@ class DataSet:
         """``(C, H, W)`` of an image."""
         channels, height, width = self.train_images.shape[1:]
         return channels, height, width
+
+    def read_as(self, shape: Sequence[int]) -> DataSet:
+        """The same data with images of ``shape``, where they are lines or vectors that have it.
+
+        Data of any other shape stay as they are.
+        """
+        parts = [laid_out(images, shape) for images in (self.train_images, self.test_images)]
+        if self.shape == tuple(shape) or parts[0] is None or parts[1] is None:
+            return self
+        return replace(self, train_images=parts[0], test_images=parts[1])
 
     @property
     def pictures(self) -> bool:

@@ -302,7 +302,7 @@ def picture(
             width, height = opened.size
             if width * height > most_pixels:
                 raise ValueError(f"it has {width} x {height} pixels")
-            upright = _bytes(ImageOps.exif_transpose(opened), _MODES[channels])
+            upright = eight_bits(ImageOps.exif_transpose(opened), _MODES[channels])
         width, height = upright.size
     except Exception as error:  # decoders raise whatever the damage happens to hit
         raise PyadmmError(
@@ -318,8 +318,8 @@ def picture(
     return np.asarray(square, np.uint8).reshape(size, size, channels).transpose(2, 0, 1)
 
 
-def _bytes(opened: Image.Image, mode: str) -> Image.Image:
-    """``opened`` in 8 bits a channel.
+def eight_bits(opened: Image.Image, mode: str) -> Image.Image:
+    """``opened`` in ``mode``, with 8 bits a channel: greyscale pictures of 16 are scaled.
 
     :raises ValueError: for pixels that are neither of 8 nor of 16 bits.
     """

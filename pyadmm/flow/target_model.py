@@ -26,7 +26,7 @@ from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.store import digest_of, file_digest
 from pyadmm.model import CompressedModel
 from pyadmm.network.exported import unwrapped
-from pyadmm.network.onnx_import import Imported, check_import, import_onnx
+from pyadmm.network.onnx_import import Imported, check_import, import_onnx, own_shape
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,7 @@ def resolve(config: FlowConfig) -> TargetModel:
         if own is not None:
             if size is not None:
                 raise PyadmmError(f"data {data}: has images of one size; leave the image size out")
+            own = own.read_as(_lines(build, own.shape))
             return TargetModel(name, build, data, own.shape, weights, source, own)
     if data == "imagefolder" or data not in datasets.NAMES:
         place = None if data == "imagefolder" else data
@@ -199,6 +200,7 @@ def _of_onnx(config: FlowConfig) -> TargetModel:
     if config.data == "idx" or config.data not in datasets.NAMES:
         own = datasets.load_own(config.data, folder)
     if own is not None:
+        own = own.read_as(own_shape(path))
         shape = own.shape
     elif config.data in datasets.NAMES and config.data != "imagefolder":
         shape = datasets.shape_of(config.data, config.image_size)
@@ -262,6 +264,30 @@ def _channels(build: Callable[[], Any], shape: tuple[int, int, int]) -> int:
                 continue
             return channels
     return 3
+
+
+def _lines(build: Callable[[], Any], shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """``(C, 1, L)`` where the network takes lines and the data may be such; else ``shape``."""
+    first, second, last = shape
+    plain: list[tuple[int, ...]] = [shape]
+    if first == 1:  # (N, C, L) in the file
+        lines = second, 1, last
+    elif second == last == 1:  # (N, L) in the file
+        plain, lines = [shape, (first,)], (1, 1, first)
+    else:
+        return shape
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        try:
+            model = build().eval()
+        except Exception:  # foreign code; building it again says what is wrong
+            return shape
+        for inner in (*plain, (lines[0], lines[2])):
+            try:
+                model(torch.zeros(2, *inner))
+            except Exception:  # foreign code; tracing says what is wrong
+                continue
+            return lines if inner == (lines[0], lines[2]) else shape
+    return shape
 
 
 def _sources(module: ModuleType) -> dict[str, str]:

@@ -39,9 +39,13 @@ def calibrate(network: Network, images: Images) -> None:
 def clip_scale(values: Tensor, form: QFormat, limit: float | None) -> float:
     """The step of ``form`` with the least squared error on ``values``, of some candidates.
 
+    Values that are all 0, behind a ReLU that never fires, fit any step: they get one as if they
+    reached 1.
+
     :param limit: no step may be larger.
     """
-    peak = max(float(values.abs().max()), torch.finfo(torch.float32).tiny)
+    peak = float(values.abs().max())
+    peak = max(peak, torch.finfo(torch.float32).tiny) if peak else 1.0
     steps = [peak * (i + 1) / _CANDIDATES / form.hi for i in range(_CANDIDATES)]
     if limit is not None:
         steps = [min(step, limit) for step in steps]

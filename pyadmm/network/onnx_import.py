@@ -11,10 +11,10 @@ Needs the package ``onnx`` (``pip install 'pyadmm[export]'``).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -102,10 +102,17 @@ def import_onnx(path: Path | str, input_shape: Sequence[int] | None = None) -> I
         supported; the message names the node.
     :raises MissingToolError: without the package ``onnx``.
     """
-    path = Path(path)
+    return _read_file(Path(path), lambda onnx, path: _imported(onnx, path, input_shape))
+
+
+_Found = TypeVar("_Found")
+
+
+def _read_file(path: Path, read: Callable[[Any, Path], _Found]) -> _Found:
+    """What ``read`` finds in a foreign file; every error becomes ours."""
     onnx = package("onnx")
     try:
-        return _imported(onnx, path, input_shape)
+        return read(onnx, path)
     except PyadmmError:
         raise
     except Exception as error:  # a foreign file can break its parser in any way
@@ -148,6 +155,20 @@ def _only_input(path: Path | str, graph: Any) -> Any:
     return inputs[0]
 
 
+def own_shape(path: Path | str) -> tuple[int, ...]:
+    """``(C, H, W)`` that an ONNX file says it reads; 0 where it leaves that open.
+
+    :raises PyadmmError: as :func:`import_onnx`.
+    """
+    return _read_file(Path(path), _declared)
+
+
+def _declared(onnx: Any, path: Path) -> tuple[int, ...]:
+    graph = onnx.load(str(path), load_external_data=False).graph
+    entry = _only_input(path, graph)
+    return _inner(_dims(entry), channels_last=_channels_last(graph, entry.name))
+
+
 def _dims(entry: Any) -> tuple[int, ...]:
     """Sizes of an input's axes, 0 where they are open."""
     dims = entry.type.tensor_type.shape.dim
@@ -170,12 +191,7 @@ def _input_shape(
     path: Path, dims: Sequence[int], given: Sequence[int] | None, *, channels_last: bool
 ) -> tuple[int, int, int, int]:
     """``(N, C, H, W)``; an open ``N`` is 1, a line a map of one row, a vector one of one value."""
-    inner = list(dims[1:])
-    if channels_last:
-        inner = [inner[-1], *inner[:-1]]
-    if len(inner) == 2:
-        inner.insert(1, 1)
-    own = [*inner, *[1] * (3 - len(inner))]
+    own = _inner(dims, channels_last=channels_last)
     wanted = list(own if given is None else map(_first_set, given, own))
     if len(wanted) == 3 and any(a and b and a != b for a, b in zip(own, wanted, strict=False)):
         raise PyadmmError(
@@ -188,6 +204,16 @@ def _input_shape(
             f"N is open, not {tuple(dims)} (0 is open); give its shape C,H,W"
         )
     return max(dims[0], 1), *wanted  # type: ignore[return-value]
+
+
+def _inner(dims: Sequence[int], *, channels_last: bool) -> tuple[int, ...]:
+    """Sizes of the axes of a map: a line is one of one row, a vector one of one value."""
+    inner = list(dims[1:])
+    if channels_last:
+        inner = [inner[-1], *inner[:-1]]
+    if len(inner) == 2:
+        inner.insert(1, 1)
+    return *inner, *[1] * (3 - len(inner))
 
 
 def _code(bits: int | None) -> int | None:

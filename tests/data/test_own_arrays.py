@@ -244,3 +244,25 @@ def test_classes_without_training_images_are_named(file: Path) -> None:
     assert said == "3 of 6 classes have no training images: 1, 3, 4"
     (said,) = arrays.load(write(file, X, LABELS * 0)).notes
     assert "nothing to tell apart" in said
+
+
+@pytest.mark.parametrize(
+    ("stored", "shape"),
+    [((2, 32), (2, 1, 32)), ((32, 2), (2, 1, 32)), ((32,), (1, 1, 32)), ((1, 6), (6, 1, 1))],
+)
+def test_lines_and_vectors_are_read_as_the_network_reads_them(
+    file: Path, stored: tuple[int, ...], shape: tuple[int, int, int]
+) -> None:
+    x = draw(12, *stored)
+    data = arrays.load(write(file, x))
+    read = data.read_as(shape)
+    assert read.shape == shape
+    wanted = x.swapaxes(1, 2) if stored == (32, 2) else x
+    np.testing.assert_array_equal(read.test_images, wanted[:6].reshape(6, *shape))
+    assert data.read_as((3, 1, 32)) is data
+
+
+def test_pictures_are_not_taken_for_lines(file: Path) -> None:
+    data = arrays.load(write(file, draw(12, 8, 8)))
+    assert data.read_as((1, 8, 8)) is data
+    assert data.read_as((2, 4, 8)) is data

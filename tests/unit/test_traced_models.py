@@ -285,6 +285,13 @@ def _last_axis(model: Model, x: Tensor) -> Tensor:
     return F.log_softmax(model.f(F.avg_pool1d(x, x.shape[-1]).permute(0, 2, 1)), dim=2)
 
 
+def _never_fires(model: Model, x: Tensor) -> Tensor:
+    """Maps that are 0 on all images fit any scale."""
+    dead = F.relu(model.a(x) - 100)
+    x = F.silu(model.b(dead)) + F.hardshrink(model.c(dead) / 100) + F.avg_pool2d(dead, 1)
+    return model.f((x * dead + model.d(x)).flatten(1))
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "Python on shapes": lambda: Model(_loop, c=conv(), f=nn.Linear(196, 3)),
     "assertions": lambda: Model(_asserting, c=conv(), f=nn.Linear(196, 3)),
@@ -559,7 +566,15 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
         _last_axis, c=conv(), f=nn.Linear(4, 3)
     ),
     "activations of random slopes, shrinkage": sequential(
-        conv(), nn.RReLU(), conv(4, 4), nn.Tanhshrink(), nn.Hardshrink(), head(100)
+        conv(), nn.RReLU(), conv(4, 4), nn.Tanhshrink(), nn.Hardshrink(0.01), head(100)
+    ),
+    "a ReLU that never fires": lambda: Model(
+        _never_fires,
+        a=conv(),
+        b=conv(4, 4, 1),
+        c=conv(4, 4, 1),
+        d=conv(4, 4, 1),
+        f=nn.Linear(196, 3),
     ),
     "under autocast": lambda: Model(_under_autocast, c=conv(), f=nn.Linear(196, 3)),
     "compiled": lambda: torch.compile(nn.Sequential(conv(), nn.ReLU(), head(196))),  # type: ignore[return-value]
