@@ -1,4 +1,4 @@
-"""``pyadmm inspect``: what an ``.admm`` file holds."""
+"""``pyadmm inspect``: what an ``.admm`` or ``.onnx`` file holds."""
 
 from __future__ import annotations
 
@@ -22,24 +22,26 @@ _EXAMPLES = """\
   pyadmm inspect models/lenet5-quick-seed0.admm   shows layers and bytes
   pyadmm inspect --check my.admm            only checks the file
   pyadmm inspect my.admm --json             prints the same figures as JSON
+  pyadmm inspect net.onnx                   shows the steps of an ONNX network
 """
 
 
 def _add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE", help="an .admm file")
+    parser.add_argument("file", type=Path, metavar="FILE", help="an .admm or .onnx file")
     parser.add_argument("--check", action="store_true", help="only check the file; print no tables")
     json_option(parser)
 
 
 def _execute(options: Namespace) -> int:
+    if options.file.suffix.lower() == ".onnx":
+        from pyadmm.cli.inspect_onnx import inspect_onnx  # noqa: PLC0415  (it loads torch)
+
+        return inspect_onnx(options.file, as_json=options.json, only_check=options.check)
     try:
         data = read_bytes(options.file)
         model = decode(data)
     except PyadmmError as error:
-        hint = ""
-        if options.file.suffix.lower() == ".onnx":
-            hint = f" (an ONNX network is shown by: pyadmm run --model {options.file} --dry-run)"
-        raise PyadmmError(f"{options.file}: {error}{hint}") from error
+        raise PyadmmError(f"{options.file}: {error}") from error
     if options.json:
         print(json.dumps(_facts(model, data), indent=1))
         return DONE
@@ -109,10 +111,11 @@ def _inspect(model: CompressedModel, data: bytes) -> None:
 
 COMMAND = Command(
     "inspect",
-    "show the content of an .admm file, or check it",
+    "show the content of an .admm or .onnx file, or check it",
     _add_options,
     _execute,
-    "Show the layers of a compressed network and what each part of its file takes in bytes.",
+    "Show the layers of a compressed network and what each part of its file takes in bytes, or the\n"
+    "steps of an ONNX network as pyadmm reads it.",
     _EXAMPLES,
 )
 

@@ -16,7 +16,7 @@ COMMANDS = {
         "compress",
         "compress a trained ONNX network from a few hundred images, without training",
     ),
-    "inspect": ("inspect", "show the content of an .admm file, or check it"),
+    "inspect": ("inspect", "show the content of an .admm or .onnx file, or check it"),
     "export": ("export", "write an .admm file as an ONNX or QONNX graph"),
     "compile": (
         "compile",

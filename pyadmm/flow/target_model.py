@@ -25,7 +25,7 @@ from pyadmm.datasets import cifar10, mnist
 from pyadmm.flow.config import FlowConfig
 from pyadmm.flow.store import digest_of, file_digest
 from pyadmm.model import CompressedModel
-from pyadmm.network.exported import unwrapped
+from pyadmm.network.exported import first_line, unwrapped
 from pyadmm.network.onnx_import import Imported, check_import, import_onnx, own_shape
 
 
@@ -94,7 +94,8 @@ class TargetModel:
             model = self.build()
         except Exception as error:  # foreign code
             raise PyadmmError(
-                f"model {self.name}: building it failed: {type(error).__name__}: {error}"
+                f"model {self.name}: building it failed: {type(error).__name__}: "
+                f"{first_line(error)}"
             ) from error
         if not isinstance(model, nn.Module | torch.export.ExportedProgram):
             raise PyadmmError(
@@ -327,8 +328,8 @@ def _imported(model: str) -> tuple[Callable[[], Any], str]:
             found = getattr(found, part)
     except Exception as error:  # foreign code
         raise PyadmmError(
-            f"model {model!r}: cannot be imported ({type(error).__name__}: {error}); give "
-            "module:callable, the module installed or in the working directory"
+            f"model {model!r}: cannot be imported ({type(error).__name__}: {first_line(error)}); "
+            "give module:callable, the module installed or in the working directory"
         ) from error
     if isinstance(found, nn.Module):  # a module itself, perhaps trained where it is made
         made = found
