@@ -80,7 +80,7 @@ def _facts(path: Path, imported: Imported, network: Network) -> dict[str, Any]:
         shapes = {step.name: list(values.shape[1:]) for step, values in network.walk(codes)}
     steps = []
     for step in network.chain:
-        row = {
+        row: dict[str, Any] = {
             "name": step.name,
             "kind": _kind(step),
             "reads": list(network.sources[step.name]),
