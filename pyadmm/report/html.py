@@ -47,15 +47,15 @@ def build_page(record: RunRecord) -> Page:
     """What the page says, in words and numbers."""
     run = record.run
     tables = (
-        layers_table(record),
-        decisions_table(record),
+        layers_table(record).known(),
+        decisions_table(record).known(),
         designs_table(record),
         literature_table(record),
         checks_table(record),
         steps_table(record),
         hardware_table(record.hardware),
-        resources_table(record.hardware),
-        passes_table(record),
+        resources_table(record.hardware).known(),
+        passes_table(record).known(),
         history_table(record.history),
         facts_table(record),
     )
@@ -66,7 +66,7 @@ def build_page(record: RunRecord) -> Page:
         tiles=tiles_of(record),
         done=record.done,
         needs_vendor_tools=record.needs_vendor_tools,
-        training=_training_charts(record),
+        training=_training_charts(record) if record.history or not record.steps else (),
         layer_charts=_layer_charts(record),
         curves=_curves_chart(record),
         hardware_chart=_chart(
@@ -111,7 +111,9 @@ def _layer_charts(record: RunRecord) -> tuple[Chart, Chart]:
         _chart(
             "Pruning ratio per layer",
             "A bar beyond the red mark gains on this hardware; the break-even's basis is in "
-            "the table.",
+            "the table."
+            if any(layer.break_even is not None for layer in record.layers)
+            else "Weights of the dense layer over weights that are left.",
             plots.layers_svg(record),
         ),
         _chart(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from markupsafe import Markup
 
@@ -37,6 +37,21 @@ class Table:
     numeric: frozenset[int] = frozenset()
     note: str = ""
     empty: str = "Nothing is recorded: unknown."
+
+    def known(self) -> Table:
+        """The table without columns in which nothing is known, such as of steps that did not run."""
+        rows = [row.cells for row in self.rows]
+        kept = [
+            place
+            for place in range(len(self.columns))
+            if not place or not rows or any(cells[place].style != "unknown" for cells in rows)
+        ]
+        return replace(
+            self,
+            columns=tuple(self.columns[place] for place in kept),
+            rows=tuple(Row(tuple(r.cells[p] for p in kept), r.style) for r in self.rows),
+            numeric=frozenset(new for new, old in enumerate(kept) if old in self.numeric),
+        )
 
 
 @dataclass(frozen=True)

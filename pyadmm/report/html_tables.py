@@ -65,14 +65,20 @@ def decisions_table(record: RunRecord) -> Table:
         name="decisions",
         title="Break-even and decisions",
         columns=("Layer", "Planned", "Break-even", "Ratio", "Over break-even", "Decision"),
-        rows=tuple(Row(_decision_cells(layer)) for layer in record.layers),
+        rows=tuple(Row(_decision_cells(layer)) for layer in record.layers if _decided(layer)),
         numeric=frozenset({1, 2, 3, 4}),
         note="Break-even is the least pruning ratio at which the sparse kernel of the layer is not "
         "slower than the dense one on the same area (ADMM-NN section 5.1). 'Planned' is the ratio "
         "before break-even was considered. The small figure is the ratio among weights between "
         "active channels; inactive channels make dense hardware smaller as well."
         + (f" Trials of pruning further, by validation accuracy: {tried}." if tried else ""),
+        empty="This run measured no break-even (break_even: true does) and no layer was exempted.",
     )
+
+
+def _decided(layer: LayerRecord) -> bool:
+    """Whether there is more to say of a layer than its ratio, which the table of layers has."""
+    return not (layer.planned is None and layer.break_even is None and layer.decision is None)
 
 
 def _decision_cells(layer: LayerRecord) -> tuple[Cell, ...]:
@@ -188,13 +194,13 @@ def literature_table(record: RunRecord) -> Table:
             "What the size counts",
             "Source",
         ),
-        rows=rows,
+        rows=rows if len(rows) > 1 else (),
         numeric=frozenset({1, 2, 3, 4, 5}),
         note="Sizes can be compared only where they count the same: 'weights only' leaves out the "
         "positions, without which the network cannot be decoded; 'pruning only' states no size. "
         "Published figures are quoted and were not reproduced; a dash means not published. 'lost' "
-        "is the loss against the dense network of the same paper."
-        + ("" if len(rows) > 1 else " There is no published row for this model."),
+        "is the loss against the dense network of the same paper.",
+        empty="There is no published figure for this model.",
     )
 
 
@@ -317,8 +323,13 @@ def passes_table(record: RunRecord) -> Table:
         rows=tuple(rows),
         numeric=frozenset({1, 2, 3, 5, 6}),
         note="A pass computes a layer with what follows it at once. Its cycles are at least what the "
-        "roofline model gives: entries to compute, results to drain, or bytes to and from memory. The "
-        "last two columns are what the driver read of the array's counters on the simulated board.",
+        "roofline model gives: entries to compute, results to drain, or bytes to and from memory."
+        + (
+            " The last two columns are what the driver read of the array's counters on the "
+            "simulated board."
+            if any(one.driver is not None for one in record.passes)
+            else ""
+        ),
     )
 
 
@@ -327,7 +338,9 @@ def resources_table(hardware: Hardware) -> Table:
     rows = []
     for resource in hardware.resources:
         share = text_cell(number(resource.share, "{:.1%}"))
-        if (resource.share or 0) > 1:
+        if resource.absent:
+            share = Cell("none")
+        elif (resource.share or 0) > 1:
             share = Cell(share.text, style="bad")
         name, limit = Cell(resource.name), text_cell(number(resource.limit))
         used, modelled = quantity_cell(resource.used), quantity_cell(resource.modelled)

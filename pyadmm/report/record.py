@@ -339,6 +339,11 @@ class ResourceUse:
         return self.used.value / self.limit if self.used is not None and self.limit else None
 
     @property
+    def absent(self) -> bool:
+        """Whether the chip has none of it and the design takes none, so that there is no share."""
+        return self.limit == 0 and (self.used is None or not self.used.value)
+
+    @property
     def over_model(self) -> float | None:
         """Used amount over the modelled one."""
         if self.used is None or self.modelled is None or not self.modelled.value:

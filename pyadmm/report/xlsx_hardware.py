@@ -36,7 +36,8 @@ def add_hardware(book: Book, record: RunRecord) -> None:
     for resource in uses:
         value, basis = value_and_basis(resource.used)
         guess, _ = value_and_basis(resource.modelled)
-        rows.append([resource.name, value, resource.limit, resource.share, basis, guess])
+        share: Value = "none" if resource.absent else resource.share
+        rows.append([resource.name, value, resource.limit, share, basis, guess])
     for name, quantity in (
         (f"{hardware.clock_name}, MHz", hardware.clock_mhz),
         ("Cycles per image", hardware.cycles_per_image),

@@ -235,6 +235,44 @@ def test_unknown_everywhere_is_said_and_nothing_breaks() -> None:
     assert [len(sheet._charts) for sheet in book] == [0] * 9
 
 
+def test_a_run_that_trained_nothing_shows_no_empty_charts_and_columns() -> None:
+    """As of an .admm file on the array: the array has passes, its layers no kernels of their own."""
+    record = replace(
+        lenet_record(),
+        history=(),
+        layers=tuple(
+            replace(layer, planned=None, break_even=None, decision=None, kernel=None)
+            for layer in lenet_record().layers
+        ),
+        designs=(),
+        run=replace(lenet_record().run, model="net.admm"),
+    )
+    words = Page(render_html(record)).words
+    assert "Nothing to draw" not in words
+    assert "ADMM residuals" not in words
+    assert "Every epoch" not in words
+    assert "This run measured no break-even" in words
+    assert "There is no published figure for this model." in words
+    assert "'dense, compact'" not in words
+    table = render_html(record).partition('<section id="layers">')[2].partition("</table>")[0]
+    assert "Kernel" not in table
+    assert "unknown" not in table
+
+
+def test_a_resource_that_the_chip_lacks_has_no_share() -> None:
+    absent = ResourceUse("URAM", Quantity(0, "modelled"), 0)
+    wanted = ResourceUse("DSP", Quantity(3, "modelled"), 0)
+    hardware = replace(lenet_record().hardware, resources=(absent, wanted))
+    record = replace(lenet_record(), hardware=hardware)
+    rows = render_html(record).partition("<td")[2]
+    uram, dsp = (
+        rows.partition(f">{name}</span>")[2].partition("</tr>")[0] for name in ("URAM", "DSP")
+    )
+    assert ">none<" in uram
+    assert ">none<" not in dsp
+    assert sheets(record)["Hardware"]["D2"].value == "none"
+
+
 def test_alerts_name_what_makes_figures_bad() -> None:
     record = replace(
         lenet_record(),
