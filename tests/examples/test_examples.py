@@ -12,7 +12,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SAID = {
-    "inspect_a_file.py": "3,304 bytes, 110x pruned",
+    "inspect_a_file.py": "3,134 bytes, 110x pruned",
     "compress_a_network.py": "of 472 weights left",
     "generate_an_accelerator.py": "wrote ",
     "simulate_an_accelerator.py": "every logit equals the integer model",
