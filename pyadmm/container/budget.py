@@ -1,4 +1,4 @@
-"""How much work the coding of one file may take."""
+"""The limit of the work that the coding of one file may take."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def code_cells(
 
 
 def _pattern(line: list[bool], cell: int, taps: int, side: int) -> int:
-    """Which of a cell's neighbours before it in its kernel are occupied, and which there are."""
+    """The pattern of a cell: which earlier neighbours in its kernel exist, and which are occupied."""
     if taps == 1:
         return 0
     row, column = divmod(cell % taps, side)

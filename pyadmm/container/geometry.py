@@ -1,4 +1,4 @@
-"""What is known of a layer's matrix before its codes."""
+"""Facts of a layer's matrix that writer and reader know before its codes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Geometry:
-    """What is known of a layer's matrix before its codes.
+    """Facts of a layer's matrix that writer and reader know before its codes.
 
     :param window: ``(O, C // groups, KH, KW)``; columns are ``(channel, row, column)``.
     :param active: per channel, whether what it carries can differ from zero.

@@ -16,7 +16,7 @@ _CONV, _LINEAR, _MAX_POOL = range(3)
 
 @dataclass(frozen=True)
 class NodeOutline:
-    """What does not depend on training in one node: a layer's ``spec``, or a 2x2 max-pool.
+    """The part of a node that training does not change: a layer's ``spec``, or a 2x2 max-pool.
 
     :param kind: 0 convolution, 1 linear, 2 max-pool, as in the file's format.
     """
@@ -29,7 +29,7 @@ class NodeOutline:
 
 @dataclass(frozen=True)
 class Outline:
-    """The same of a whole network."""
+    """The outline of a whole network."""
 
     name: str
     input_shape: tuple[int, int, int]

@@ -57,7 +57,7 @@ class Coder(ABC):
 
     @abstractmethod
     def mark(self, section: str) -> None:
-        """What follows belongs to ``section``: an encoder counts its bits."""
+        """Begin ``section``: an encoder counts the bits that follow for it."""
 
     def bits(self, count: int, value: int | None) -> int:
         """An integer of ``count`` plain bits."""

@@ -11,7 +11,7 @@ _KERNEL_PRIOR = 4.0
 
 
 def position_bits(kept: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Bits that the position of each weight costs: of a kept one now, of another if it were kept.
+    """Bits of the position of each weight: for kept weights now, for the others if they were kept.
 
     The coder knows how many weights each row has, and learns how often each column is occupied. So
     one more weight in column ``k`` of a row with ``t`` others costs about

@@ -15,11 +15,11 @@ _TABLE_BITS = 12
 
 
 def code_static(coder: Coder, geometry: Geometry, matrix: Codes | None, budget: Budget) -> Codes:
-    """Live rows and columns, then gaps and levels of what is left, row by row."""
+    """Code the active rows and columns, then gaps and levels of these, row by row."""
     width = geometry.columns
     at = None if matrix is None else np.flatnonzero(matrix)
-    rows = _code_live(coder, geometry.rows, None if at is None else at // width)
-    columns = _code_live(coder, width, None if at is None else at % width)
+    rows = _code_active(coder, geometry.rows, None if at is None else at // width)
+    columns = _code_active(coder, width, None if at is None else at % width)
     packed = None
     if at is not None:
         packed = np.searchsorted(rows, at // width) * len(columns)
@@ -39,12 +39,12 @@ def code_static(coder: Coder, geometry: Geometry, matrix: Codes | None, budget: 
     return result
 
 
-def _code_live(coder: Coder, size: int, live: Ints | None) -> Ints:
+def _code_active(coder: Coder, size: int, active: Ints | None) -> Ints:
     """Which of ``size`` rows or columns hold a weight, ascending."""
     flags = None
-    if live is not None:
+    if active is not None:
         flags = np.zeros(size, np.int32)
-        flags[live] = 1
+        flags[active] = 1
     return np.flatnonzero(_code_table(coder, 2, size, flags))
 
 

@@ -1,4 +1,4 @@
-"""Writing files so that nothing is ever half-written, and where to keep what is made once."""
+"""Atomic writing of files, and the place of the cache."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Constant folding: the same logits from fewer weights, neurons and biases.
 
-A channel that gives the same integer on every input (a filter without weights, a neuron that no
-input can wake) is worth no hardware and no bytes: what it adds to its readers moves into their
-biases. A channel that nobody reads is emptied. Both are exact, so every logit stays bit for bit.
+A channel may give the same integer on every input, such as a filter without weights or a neuron that
+is always 0. It needs no hardware and no bytes: its constant moves into the biases of the layers that
+read it. A channel that no layer reads loses its weights. Both steps are exact: all logits stay equal.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def read_channels(model: CompressedModel) -> dict[str, Flags]:
 
 
 def _parts(node: Node, flags: Flags, shapes: Mapping[str, tuple[int, int, int]]) -> Iterable[Flags]:
-    """Of ``flags`` of a node's channels, those that come from each of its sources."""
+    """``flags`` of a node's channels, divided by the source that each channel comes from."""
     if not isinstance(node, Concat):
         return [flags] * len(node.sources)
     return np.split(flags, np.cumsum([shapes[source][0] for source in node.sources])[:-1])
@@ -205,7 +205,7 @@ def _inside(spec: LayerSpec) -> Flags:
 
 
 def _fold_constants(model: CompressedModel) -> CompressedModel:
-    """Constants of every layer's inputs in its bias, and no weights where the output is one."""
+    """Move constant inputs of every layer into its bias; constant outputs lose their weights."""
     bounds = channel_bounds(model)
     nodes = tuple(
         _fold_layer(node, bounds[node.source], bounds[node.name])
@@ -237,7 +237,7 @@ def _by_output(spec: LayerSpec, per_channel: Flags) -> Flags:
 
 
 def _empty_unread(model: CompressedModel) -> CompressedModel:
-    """Channels that nobody reads without weights and biases."""
+    """Remove weights and biases of channels that no layer reads."""
     read = read_channels(model)
     nodes = tuple(
         _emptied(node, ~read[node.name], np.zeros_like(node.bias))

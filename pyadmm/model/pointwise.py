@@ -1,4 +1,4 @@
-"""Nodes that treat every value alike: tables of activations, and products of two maps."""
+"""Elementwise nodes: tables of activations, and products of two maps."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ class _Pool:
     """Windows of ``kernel`` at distance ``stride`` on a map with ``padding`` at its sides.
 
     Each of them is a number for all sides, or one for rows and columns; ``padding`` may also be
-    top, left, bottom, right. Padding makes windows that hang over the map's edge: what hangs over
-    holds no values.
+    top, left, bottom, right. With padding, a window may reach beyond the edge of the map; the
+    positions outside hold no values.
     """
 
     name: str

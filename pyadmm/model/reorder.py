@@ -1,8 +1,8 @@
 """Renumbering hidden channels, which changes no output but makes the ``.admm`` file smaller.
 
-The order of a hidden layer's channels is arbitrary: permuting them, and the inputs of whoever
-reads them, gives the same logits on every input. In sorted order the container need not spend
-bits on which channels are inactive and on how many weights each of the others has.
+The order of a hidden layer's channels is arbitrary: if they and the inputs of the layers that read
+them are permuted alike, all logits stay the same. In sorted order the file needs no bits for which
+channels are inactive, and few for the number of weights of the others.
 """
 
 from __future__ import annotations

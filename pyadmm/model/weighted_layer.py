@@ -138,13 +138,13 @@ class CompressedLayer:
         for part, codes in enumerate(np.split(self.window_codes, spec.groups)):
             first = part * spec.kernel_channels
             rows = slice(part * len(codes), (part + 1) * len(codes))
-            columns, weights = self._live_columns(padded[:, first:], codes.astype(dtype))
+            columns, weights = self._used_columns(padded[:, first:], codes.astype(dtype))
             products = np.matmul(weights, columns)
             acc[:, rows] = products.reshape(len(x), len(codes), height, width)
         acc += self.bias.reshape(1, -1, 1, 1)
         return acc
 
-    def _live_columns(
+    def _used_columns(
         self, padded: NDArray[np.floating], codes: NDArray[np.floating]
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """The im2col rows ``(N, K', P)`` that any output uses, and their weights ``(O, K')``."""

@@ -1,4 +1,4 @@
-"""Settings that would do nothing: whoever gives one gets an error that says why and what to add."""
+"""Settings without effect under the others: they are refused, with the reason and a remedy."""
 
 from __future__ import annotations
 

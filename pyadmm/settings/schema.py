@@ -54,7 +54,7 @@ def override(base: CompressSettings, values: Mapping[str, Any], source: str) -> 
 
 
 def _unsaid(adapt: tuple[str, ...], values: Mapping[str, Any]) -> tuple[str, ...]:
-    """Of what is chosen for the network, that which ``values`` do not say."""
+    """The settings that a preset chooses for the network and that ``values`` do not contain."""
     said = {*values, *(["training"] if _TRAINING & values.keys() else [])}
     return tuple(name for name in adapt if name not in said)
 
