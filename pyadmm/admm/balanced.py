@@ -38,7 +38,7 @@ class BalancedPattern:
     :param window: places of a window, at least 1; 1 makes the rows of a block share all positions.
     :param lockstep: rows that keep equally many weights in each window, at least 1.
     :param fill: share of the places of all steps that a bounded number of weights fills, in (0, 1];
-        below 1 rows may keep fewer weights than their block's number, for more steps.
+        below 1 rows may keep fewer weights than their block's number, and there are more steps.
     """
 
     window: int
@@ -97,8 +97,9 @@ def balanced_mask(
     :param gain: ``(O, C, KH, KW)``: what each weight adds if it is kept.
     :param steps: bound of the steps; the mask is the best one within it.
     :param weights: instead, a bound of the kept weights: the mask is the best one of as many steps
-        as have ``weights / fill`` places, or a part of the best step where that alone exceeds the
-        bound. With ``fill`` below 1 the largest gains of these places are kept.
+        as keep within it, or a part of the best step where that alone exceeds the bound. With
+        ``fill`` below 1 there are as many steps as have ``weights / fill`` places, and the largest
+        gains in them are kept.
     """
     ranked, order = pattern.windows(gain).clamp(min=0).sort(dim=2, descending=True, stable=True)
     totals = pattern.blocks(ranked)
@@ -106,6 +107,8 @@ def balanced_mask(
     useful = int((sums > 0).sum())
     if weights is not None:
         costs = pattern.blocks((ranked > 0).float()).flatten()[places]
+        if pattern.fill < 1:
+            costs = torch.full_like(costs, pattern.lockstep)
         useful = min(useful, int((costs.double().cumsum(0) <= weights / pattern.fill).sum()))
         useful = max(useful, 1)
     if steps is not None:
