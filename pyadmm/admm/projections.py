@@ -32,7 +32,7 @@ Score = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """What a projection keeps of a tensor: a byte for every entry and the kept values.
+    """Result of a projection in compact form: a byte for every entry and the kept values.
 
     :param mask: boolean, of the tensor's shape.
     :param values: the entries under ``mask``, in row-major order; all others are 0.

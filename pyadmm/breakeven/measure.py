@@ -33,7 +33,7 @@ the one that is needed."""
 
 @dataclass(frozen=True)
 class Measured:
-    """What a tool said of one kernel.
+    """Figures of one kernel, measured by a tool.
 
     :param basis: stage of the tool run (``post-synthesis``, ``csynth``, ``post-route``).
     """

@@ -1,4 +1,4 @@
-"""What a break-even search gives: one record per layer and board, with its whole curve."""
+"""Results of a break-even search: one record per layer and board, with its whole curve."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class NotMeasured:
 
     @property
     def text(self) -> str:
-        """What has no result and why, in one line."""
+        """Layer, board and reason in one line."""
         return f"{self.layer} on {self.board}: {self.reason.splitlines()[0]}"
 
 

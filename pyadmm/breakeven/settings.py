@@ -1,4 +1,4 @@
-"""How the comparison of kernels is made: families, and the share of the chip that they may take."""
+"""Settings of the comparison of kernels: families, and the share of the chip that they may use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PrunedFamily = Literal["sparse", "balanced", "shared"]
 
 @dataclass(frozen=True)
 class Settings:
-    """How the comparison is made.
+    """Settings of the comparison of kernels.
 
     :param logic_share: of the chip's LUTs and flip-flops that the dense kernel may take; layers
         that are on chip together divide it. DSP blocks are left to the requantisers: both families
@@ -37,7 +37,7 @@ class Settings:
                 raise PyadmmError(f"break-even: pruned portion must be in 0 to 1, not {portion}")
 
     def budget(self, board: Board, layers: int = 1) -> Resources:
-        """What one of ``layers`` dense kernels may take of ``board``."""
+        """Resources of ``board`` that one of ``layers`` dense kernels may use."""
         chip = board.resources
         return Resources(
             lut=chip.lut * self.logic_share / layers,

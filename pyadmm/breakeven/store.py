@@ -62,7 +62,7 @@ class Measurements:
 
     @property
     def origin(self) -> str:
-        """Where the results are from, in words."""
+        """Sources of the results, in words."""
         words = {
             "package": "{} from the table that comes with pyadmm",
             "cache": "{} measured before on this machine",

@@ -1,4 +1,4 @@
-"""What all subcommands share: their parser, their exit status, their options.
+"""Parts that all subcommands share: parser, exit status, options.
 
 Exit status: 0 done; 1 a check failed; 2 an error; 3 a step was skipped because a tool is missing;
 130 interrupted. An error is one line on stderr and never a traceback, unless the environment
@@ -157,5 +157,5 @@ def stream_options(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen_stream(options: argparse.Namespace) -> InputStream:
-    """What the options of :func:`stream_options` say."""
+    """The stream that the options of :func:`stream_options` choose."""
     return InputStream(options.packed, options.stream_bits)

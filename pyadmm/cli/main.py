@@ -55,7 +55,7 @@ def command(name: str) -> Command:
 
 
 def usage() -> str:
-    """What ``pyadmm --help`` prints."""
+    """The text that ``pyadmm --help`` prints."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join(

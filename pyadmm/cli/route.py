@@ -59,7 +59,7 @@ def add_route_options(parser: ArgumentParser) -> None:
 
 
 def route_settings(options: Namespace, keep: Path | None = None) -> RouteSettings:
-    """What :func:`add_route_options` read, as settings; ``keep`` is the folder of the results."""
+    """Settings from the options of :func:`add_route_options`; ``keep`` is the folder of the results."""
     return RouteSettings(
         tuple(range(1, options.seeds + 1)),
         options.jobs,

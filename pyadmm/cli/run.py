@@ -183,7 +183,7 @@ def _add_hardware_options(parser: ArgumentParser) -> None:
 
 
 def _add_result_options(parser: ArgumentParser) -> None:
-    """What a run makes of the accelerator."""
+    """The products of a run besides the accelerator."""
     add = parser.add_argument
     add(
         "--simulate-board",

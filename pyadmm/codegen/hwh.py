@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 DMA_VLNV = "xilinx.com:ip:axi_dma:7.1"
 DMA_BASE, CORE_BASE = 0x40400000, 0x43C00000
-"""Where the DMA and the accelerator lie, as Vivado places them and ``hls/system/gp_bridge.sv``."""
+"""Addresses of the DMA and the accelerator, as Vivado places them and ``hls/system/gp_bridge.sv``."""
 ADDRESS_RANGE = 0x10000
 _AXI = "xilinx.com:interface:aximm:1.0"
 
@@ -63,7 +63,7 @@ PROCESSORS = {
 
 @dataclass(frozen=True)
 class BlockDesign:
-    """What a block design holds.
+    """The contents of a block design.
 
     :param family: ``zynq7000`` or ``zynqmp``.
     :param ip: instance of the accelerator, ``vlnv`` its type, ``ip_address`` where it lies.

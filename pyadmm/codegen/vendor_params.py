@@ -20,7 +20,7 @@ from pyadmm.hardware.boards import Board, Family
 
 Flavour = Literal["hls", "rtl"]
 Interface = Literal["stream", "memory"]
-"""How data come to the accelerator: two streams that a DMA serves, or two memory masters of its own."""
+"""Interface for data: two streams that a DMA serves, or two memory masters of its own."""
 
 TOP = "pyadmm_top"
 """Name of the accelerator's function and module, and of its IP."""

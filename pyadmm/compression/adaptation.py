@@ -30,7 +30,7 @@ _LENET5 = ((20, 1, 5, 5), (50, 20, 5, 5), (500, 800), (10, 500))
 """Weights of the network that ``quick`` is made for."""
 _BY_RULE = {"filters_kept": 1.0, "neurons_kept": 1.0, "weight_bits": 6, "activation_bits": 8}
 _FIRST_RATIO = 2.0
-"""What stands for the pruning ratio until trials have chosen one."""
+"""Value of the pruning ratio until trials have chosen one."""
 _RATIOS = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 96.0)
 _EPOCHS, _STEPS = 10, 400
 """Least epochs and optimizer steps of pruning, and of training at levels."""

@@ -361,7 +361,7 @@ def _require_format(step: Step) -> None:
 
 
 def output_count(network: Network) -> int:
-    """How many outputs ``network`` has: its classes."""
+    """Number of outputs of ``network``, which are its classes."""
     codes = network.encode(torch.zeros(1, *network.input.shape, dtype=torch.uint8))
     with torch.no_grad():
         return int(network(codes).shape[1])

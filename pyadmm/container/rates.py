@@ -1,4 +1,4 @@
-"""What a weight costs in the ``.admm`` file: the rate term of a projection that aims at bytes."""
+"""Cost of a weight in the ``.admm`` file: the rate term of a projection that aims at bytes."""
 
 from __future__ import annotations
 

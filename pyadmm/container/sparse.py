@@ -41,7 +41,7 @@ _SMALL = 1 << 11
 
 
 class Coding(IntEnum):
-    """How the positions of a layer's non-zeros are coded; the last one since version 4."""
+    """Coding of the positions of a layer's non-zeros are coded; the last one since version 4."""
 
     BY_ROWS = 0
     BY_COLUMNS = 1
@@ -121,7 +121,7 @@ def _long(geometry: Geometry) -> bool:
 def _code_occupancy(
     coder: Coder, geometry: Geometry, matrix: Codes | None, mode: int, budget: Budget
 ) -> NDArray[np.bool_]:
-    """Where the non-zeros are, ``(O, columns)``."""
+    """Code the positions of the non-zeros, ``(O, columns)``."""
     occupied = None if matrix is None else matrix != 0
     active = np.repeat(_used_channels(coder, geometry, occupied), geometry.taps)
     part = None if occupied is None else occupied[:, active]

@@ -1,1 +1,1 @@
-"""What every other package may use: errors, files, assets, processes."""
+"""Basic modules that every other package may use: errors, files, assets, processes, schema."""

@@ -59,5 +59,5 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def cache_dir() -> Path:
-    """Where downloads and tool results are kept: ``PYADMM_CACHE``, else ``~/.cache/pyadmm``."""
+    """Folder of downloads and tool results: ``PYADMM_CACHE``, otherwise ``~/.cache/pyadmm``."""
     return Path(os.environ.get("PYADMM_CACHE") or "~/.cache/pyadmm").expanduser()

@@ -39,7 +39,7 @@ class Range(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What a value must be: ``Annotated[float, Rule("a positive number", lambda v: v > 0)]``.
+    """Rule for a value: ``Annotated[float, Rule("a positive number", lambda v: v > 0)]``.
 
     The value stays as it was written: a whole number in the place of a float remains one.
 
@@ -52,7 +52,7 @@ class Rule(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What foreign data may hold at most.
+    """Limits of foreign data.
 
     :param items: of a list.
     :param text: characters of a text, which must be printable.
@@ -64,7 +64,7 @@ class Limits(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a field.
+    """A field that breaks its rule.
 
     :param path: of the field, such as ``layers[1].nnz``; empty for the whole.
     :param rule: what it must be: ``a whole number``, ``present``.

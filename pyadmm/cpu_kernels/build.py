@@ -47,7 +47,7 @@ def library() -> ctypes.CDLL:
 
 
 def pointer(tensor: object) -> ctypes.c_void_p:
-    """Where the data of a contiguous tensor on the CPU lie; ``None`` gives a null pointer.
+    """Pointer to the data of a contiguous tensor on the CPU; ``None`` gives a null pointer.
 
     The tensor lives as long as the result.
     """

@@ -100,7 +100,7 @@ class Geometry:
         return inputs, self.margin + max(self.input_shape[2] + self.padding, reach + 1)
 
     def layer(self, x: Tensor, *, relu: bool) -> Any:
-        """What the compiled code is told for the blocks ``x``."""
+        """Arguments of the compiled code for the blocks ``x``."""
         return ctypes.byref(
             _Layer(
                 len(x),
@@ -139,14 +139,14 @@ class _Sums:
         return cls(index[order], starts.int(), taps[order].int())
 
     def places(self) -> Any:
-        """What the compiled code is told, as long as this lives."""
+        """Arguments of the compiled code, valid as long as this object lives."""
         parts = self.starts, self.taps, self.index
         return ctypes.byref(_Places(*(part.data_ptr() for part in parts)))
 
 
 @dataclass(frozen=True)
 class Taps:
-    """Where the non-zero weights of a convolution are.
+    """Positions of the non-zero weights of a convolution.
 
     :param forward: by output channel; ``backward``: by input channel.
     """
@@ -240,7 +240,7 @@ def conv_norm(
 
 @torch.no_grad()
 def _learn(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> None:
-    """What a batch of ``count`` values per channel teaches a norm in training."""
+    """Update of the statistics of a norm by a batch of ``count`` values per channel."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     assert norm.num_batches_tracked is not None
@@ -252,14 +252,14 @@ def _learn(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> 
 
 @dataclass(frozen=True)
 class _Kind:
-    """What a layer does: with ``eps`` its sums are normalised as ``F.batch_norm`` does."""
+    """Parameters of a layer; with ``eps`` its sums are normalised as ``F.batch_norm`` does."""
 
     taps: Taps
     relu: bool
     eps: float | None = None
 
     def norm(self, moments: Tensor) -> Any:
-        """What the compiled code is told, as long as ``moments`` lives."""
+        """Arguments of the compiled code, valid as long as ``moments`` lives."""
         mean, variance = (row.data_ptr() for row in moments)
         return ctypes.byref(_Norm(self.eps is not None, self.eps or 0.0, mean, variance))
 

@@ -37,7 +37,7 @@ class _Shape(ctypes.Structure):
 
 @dataclass(frozen=True)
 class NonZeros:
-    """Where the weights of a convolution are, for inputs of one size.
+    """Positions of the weights of a convolution, for inputs of one size.
 
     :param index: int64 ``(K,)``, places in the flat weight ``(O, C, KH, KW)``.
     :param starts: int32 ``(O + 1,)``: those of output ``o`` are ``starts[o] … starts[o + 1] - 1``.
@@ -75,7 +75,7 @@ class NonZeros:
         return height - self.kernel[0] + 1, width - self.kernel[1] + 1
 
     def shape(self, images: int) -> _Shape:
-        """What the compiled code is told; ``images`` is a multiple of the lanes."""
+        """Arguments of the compiled code; ``images`` is a multiple of the lanes."""
         outputs = len(self.starts) - 1
         return _Shape(images, *self.input_shape, outputs, *self.out_size)
 

@@ -129,7 +129,7 @@ def _read(path: Path, subject: str) -> dict[str, Array]:
 
 
 def _reason(path: Path, error: Exception) -> str:
-    """Why numpy does not read ``path``, and what to do."""
+    """The reason why numpy does not read ``path``, and the remedy."""
     with path.open("rb") as file:
         start = file.read(6)
     if start == b"\x93NUMPY":

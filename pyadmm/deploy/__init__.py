@@ -1,1 +1,1 @@
-"""What the board needs: the bundle, its wheel and the simulated board."""
+"""Deployment: the bundle for the board, its wheel, the simulated board."""

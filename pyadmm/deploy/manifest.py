@@ -26,7 +26,7 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class LayerEntry:
-    """Where the words of one layer lie in the weight image."""
+    """Place of one layer's words in the weight image."""
 
     name: str
     offset: int
@@ -88,7 +88,7 @@ class RangeEntry:
 
 @dataclass(frozen=True)
 class MapEntry:
-    """Where a program's input or output lies (docs/kernels.md, "Maps").
+    """Place of a program's input or output in memory (docs/kernels.md, "Maps").
 
     :param wide: pixels of each RUN, where an activation takes four planes of bytes.
     """
@@ -114,7 +114,7 @@ class CounterEntry:
 
 @dataclass(frozen=True)
 class ProgramEntry:
-    """What the driver must know of a program, but for its bytes.
+    """Facts of a program that the driver needs besides its bytes.
 
     :param start_images: images that one start takes.
     """
@@ -179,7 +179,7 @@ class DesignEntry:
 
 @dataclass(frozen=True)
 class BundleManifest:
-    """What the manifests of both architectures say.
+    """Fields that the manifests of both architectures have.
 
     :param network: what the design was made for.
     """

@@ -94,7 +94,7 @@ class BatchRun:
 
 @dataclass(frozen=True)
 class _LogFacts:
-    """What a log says: first errors, finished stages, remedies of the known causes."""
+    """Findings in a log: first errors, finished stages, remedies of the known causes."""
 
     errors: tuple[str, ...]
     stages: tuple[str, ...]

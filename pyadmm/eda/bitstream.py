@@ -176,7 +176,7 @@ def bit_bin(content: bytes) -> bytes:
 
 
 def _payloads(content: bytes, register: int) -> Iterator[bytes]:
-    """What a ``.bit`` writes to one register of the configuration logic."""
+    """Words that a ``.bit`` writes to one register of the configuration logic."""
     _, data = _header(content)
     begin = data.find(_SYNC)
     if begin < 0:

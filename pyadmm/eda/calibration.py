@@ -56,7 +56,7 @@ class Factor:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How reports of stage ``target`` differ from estimates of ``stage`` by ``tool``.
+    """Ratios of reports of stage ``target`` to estimates of ``stage`` by ``tool``.
 
     :param device: chip without package and speed grade, such as ``7z020``.
     :param factors: by figure: ``lut``, ``ff``, ``dsp``, ``bram18``, ``uram``, ``clock_ns``.

@@ -1,4 +1,4 @@
-"""What a synthesis or implementation run told us, whichever tool ran it.
+"""Reports of synthesis and implementation runs, in one form for all tools.
 
 The open flow (:mod:`pyadmm.eda.yosys`) and the vendor's reports (:mod:`pyadmm.eda.parsers`) both give
 a :class:`SynthesisReport`, and the break-even calculator takes either. Unknown is ``None``,
@@ -14,7 +14,7 @@ from pyadmm.core import schema
 from pyadmm.core.errors import PyadmmError
 
 Stage = Literal["modelled", "csynth", "post-synthesis", "post-place", "post-route", "cosim"]
-"""Where in a flow a figure was taken; the ``basis`` of everything derived from it."""
+"""Stage of a flow at which a figure was taken; the ``basis`` of everything derived from it."""
 
 _RESOURCE_NAMES = ("lut", "ff", "dsp", "bram18", "uram")
 

@@ -41,7 +41,7 @@ _HARNESS = 1
 """Part of the key of a cached netlist: raise it when harness or mapping changes."""
 _CLOCK, _RESET = "ap_clk", "ap_rst_n"
 MAPPED = "netlist.json"
-"""What the mapped netlist is called in the folder of kept files."""
+"""Name of the mapped netlist in the folder of kept files."""
 
 
 @dataclass(frozen=True)

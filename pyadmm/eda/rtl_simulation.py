@@ -106,7 +106,7 @@ class LiveTop(LiveProcess):
         self._ask("<cI", b"X", seed)("<I")
 
     def status(self) -> LiveStatus:
-        """Where the simulation stands."""
+        """State of the simulation."""
         cycle, offered, waiting, interrupt, first, stages = self._ask("<c", b"Q")("<QIIIQI")
         busy = struct.unpack(f"<{stages}Q", self._take(8 * stages))
         began = None if first == 2**64 - 1 else first
@@ -115,7 +115,7 @@ class LiveTop(LiveProcess):
 
 @dataclass(frozen=True)
 class CosimResult:
-    """What one cosimulation run gave; all figures are counted clock cycles.
+    """Results of one cosimulation; all figures are counted clock cycles.
 
     :param logits: int64 ``(N, classes)``.
     :param latency_cycles: from the first input word taken to the last logit of the first image.

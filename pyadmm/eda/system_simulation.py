@@ -126,7 +126,7 @@ class LiveSystem(LiveProcess):
         return self._ask("<cQ", b"A", cycles)("<Q")[0]
 
     def status(self) -> SystemStatus:
-        """Where the simulation stands."""
+        """State of the simulation."""
         return SystemStatus(*self._ask("<c", b"Q")("<QIIQQQ"))
 
     def reset(self, seed: int = 1) -> None:

@@ -106,7 +106,7 @@ class RtlSimulator:
 
 @dataclass(frozen=True)
 class Testbench:
-    """What drives a Verilated top.
+    """A program that drives a Verilated top.
 
     :param harness: C++ file of ``hls/cosim``.
     :param top: module that it drives.

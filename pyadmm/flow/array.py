@@ -48,7 +48,7 @@ class ArrayOfRun(RunFiles):
 
     @cached_property
     def array_synthesis(self) -> SynthesisReport:
-        """What the open flow says of the array, which is the same for every network.
+        """Synthesis of the array by the open flow; it is the same for every network.
 
         :raises ToolError: as :func:`~pyadmm.eda.sequential_synthesis.synthesise_array`.
         """

@@ -1,4 +1,4 @@
-"""What one run of the flow is asked to do: the same from Python, YAML and the command line."""
+"""The configuration of a run: the same from Python, YAML and the command line."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class FlowConfig:
 
     @property
     def stream(self) -> InputStream:
-        """How images come to the accelerator."""
+        """Format of the images on the input stream."""
         return InputStream(self.packed)
 
     @property

@@ -1,4 +1,4 @@
-"""What the flow tells its user: one line per step, bars on a terminal, a line a minute in a log."""
+"""Output of the flow: one line per step, bars on a terminal, a line a minute in a log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyadmm.flow.estimate import Estimate, minutes
 from pyadmm.training.checkpoint import EpochRecord
 
 LOG_SECONDS = 60.0
-"""How often a log file gets a line."""
+"""Time between lines of a log file."""
 _BAR_SECONDS = 1.0
 
 

@@ -1,4 +1,4 @@
-"""How much of a run is done and how long the rest takes: nominal work, corrected by what it took.
+"""Progress and remaining time of a run: nominal work, corrected by the time that it took.
 
 The nominal seconds are those of LeNet-5 with the preset ``quick`` on two quiet cores. How much
 slower a machine or a network is, is measured on the steps and epochs that are done; training and
@@ -32,7 +32,7 @@ _EPOCH_SECONDS = {"dense": 8.0, "prune": 4.0, "retrain": 2.5, "quantize": 2.5}
 
 @dataclass(frozen=True)
 class Work:
-    """What one step has to do.
+    """The work of one step.
 
     :param seconds: nominal.
     :param epochs: of a training step; 0 for one that runs tools.
@@ -121,7 +121,7 @@ class Estimate:
 
     @property
     def share(self) -> float:
-        """How much of the work of the run is done, 0 to 1."""
+        """Share of the run's work that is done, 0 to 1."""
         whole = sum(work.seconds for work in self.work)
         done = sum(work.seconds for work in self.work[: self._at])
         if self.step is not None:

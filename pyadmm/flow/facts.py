@@ -36,7 +36,7 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """What all steps that train have in common: the record of every epoch."""
+    """The record of every epoch, which all steps that train have."""
 
     epochs: tuple[EpochRecord, ...]
 

@@ -1,4 +1,4 @@
-"""What hardware will say about a network, asked before it is trained.
+"""Forecast, before any training, of whether hardware can take a network.
 
 The traced network is pruned and quantised in one shot, as the settings say and without any
 training. It classifies nothing, but its shapes, formats and numbers of weights are about those of
@@ -34,7 +34,7 @@ _IMAGES = 4
 
 
 def obstacle(network: Network, settings: CompressSettings, board: Board) -> str:
-    """Why the kernels or the board will not take ``network``, and which boards would; else ``""``.
+    """The reason why kernels or board cannot take ``network``, and boards that can; ``""`` if they can.
 
     The layer is named where one is the reason. What a board has room for is modelled.
     """
@@ -66,7 +66,7 @@ def stored_bits(network: Network, settings: CompressSettings) -> int:
 
 
 def obstacle_of(model: CompressedModel, board: Board) -> str:
-    """Why the kernels or ``board`` do not take ``model``, and which boards would; else ``""``.
+    """The reason why kernels or ``board`` cannot take ``model``, and boards that can; ``""`` if they can.
 
     :param model: in its hardware form.
     """
@@ -76,7 +76,7 @@ def obstacle_of(model: CompressedModel, board: Board) -> str:
 def _said(
     board: Board, condition: str, refusal: Callable[[Board], str], fits: str = "it would fit"
 ) -> str:
-    """Why ``board`` is refused and which boards are not; empty where it is not.
+    """The reason why ``board`` is refused, and boards that are not; empty where it is accepted.
 
     :param fits: what can be said of the others.
     """

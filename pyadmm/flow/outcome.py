@@ -1,4 +1,4 @@
-"""What a step of the flow hands back, and the comparison that most steps make."""
+"""The outcome of a step of the flow, and the comparison that most steps make."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pyadmm.hardware.design_space import CHIP_SHARE
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step found.
+    """The outcome of a step.
 
     :param text: one line for the user.
     :param facts: a data class of :mod:`pyadmm.flow.facts` for the report, the one of the step;
@@ -52,7 +52,7 @@ def require_equal(check: str, what: str, found: np.ndarray, golden: np.ndarray) 
 def synthesis_facts(
     report: SynthesisReport, board: Board, share: float = CHIP_SHARE
 ) -> tuple[str, SynthFacts]:
-    """What a synthesis found: a line for the user, and facts for the report.
+    """The outcome of a synthesis: a line for the user, and facts for the report.
 
     :param share: of the chip's LUTs that the design may take.
     """

@@ -1,4 +1,4 @@
-"""Where a run keeps what its steps make; ``docs/architecture.md`` lists the run directory."""
+"""Paths of the files that the steps of a run make; ``docs/architecture.md`` lists them."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from pyadmm.training import distributed
 
 @dataclass(frozen=True)
 class FlowResult:
-    """What a run gave.
+    """The result of a run.
 
     :param results: of the finished steps, by name.
     :param skipped: step -> why it could not run here.

@@ -116,7 +116,7 @@ class Session(ArrayOfRun):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What tracing left out of the model."""
+        """Notes about the parts of the model that tracing left out."""
         traced = self._traced.notes if self.target.given is None else ()
         untrained: tuple[str, ...] = ()
         if self.target.is_trained and "dense" in self.config.compress:
@@ -125,7 +125,7 @@ class Session(ArrayOfRun):
 
     @cached_property
     def obstacle(self) -> str:
-        """Why the kernels or the board will not take the network; empty where they will."""
+        """The reason why the kernels or the board cannot take the network; empty where they can."""
         if self.target.given is not None:
             return obstacle_of(hardware_form(self.target.given), self.board)
         return obstacle(self._traced, self.settings, self.board)
@@ -168,7 +168,7 @@ class Session(ArrayOfRun):
         return phases
 
     def _input_settings(self) -> InputSettings:
-        """How bytes become inputs: as the user says, else as the data say.
+        """Encoding of the inputs: the user's, otherwise the one that suits the data.
 
         One's own data are read with all their 8 bits unless the user says otherwise; the presets'
         narrower inputs are made for MNIST.
@@ -267,7 +267,7 @@ class Session(ArrayOfRun):
 
     @cached_property
     def break_even(self) -> tuple[BreakEven, ...]:
-        """What the compression obeys; nothing where it was not asked for or Yosys is missing."""
+        """Break-even ratios that the compression obeys; none where they are off or Yosys is missing."""
         if not self.config.obeys_break_even:
             return ()
         try:
@@ -430,7 +430,7 @@ class Session(ArrayOfRun):
 
     @property
     def chip_limit(self) -> Resources:
-        """What the accelerator may take of the chip."""
+        """Resources of the chip that the accelerator may use."""
         config = self.config
         return chip_limit(self.board, config.chip_share, open_tools=config.open_tools)
 
@@ -467,7 +467,7 @@ class Session(ArrayOfRun):
 
     @cached_property
     def synthesis(self) -> SynthesisReport:
-        """What the open flow says of the whole RTL; results are cached by the tool's room.
+        """Synthesis of the whole RTL by the open flow; results are cached by the tool's room.
 
         :raises ToolError: as :func:`~pyadmm.eda.hierarchical_synthesis.synthesise_build`; a tool that failed or hung
             while the kernels were chosen is not run again.
@@ -486,7 +486,7 @@ class Session(ArrayOfRun):
 
     @cached_property
     def dataflow_refusal(self) -> str:
-        """Why no dataflow design of the compressed model fits the board; empty where one does.
+        """The reason why no dataflow design of the compressed model fits the board; empty where one fits.
 
         :raises ToolError: where a tool failed for another reason than the size of the design.
         """

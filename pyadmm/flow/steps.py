@@ -414,7 +414,7 @@ def _sees_hardware(session: Session) -> bool:
 
 
 def _choices(session: Session) -> list[Any]:
-    """What of the configuration decides the accelerator of a model."""
+    """The part of the configuration that decides the accelerator of a model."""
     return [session.config.unrolled, asdict(session.config.stream), asdict(session.chip_limit)]
 
 
@@ -575,4 +575,4 @@ TAKE = Step(
     _take,
     QuantizeFacts,
 )
-"""What takes the place of the training of a compressed model."""
+"""The step that replaces the training for a model that is compressed already."""

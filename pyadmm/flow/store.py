@@ -36,7 +36,7 @@ def file_digest(path: Path) -> str:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a finished step left: facts for the report, files for the steps after it.
+    """The stored result of a step: facts for the report, files for the later steps.
 
     :param digest: of everything that went in; the step runs again when it changes.
     :param text: one line for the user, and a ``warning`` if there is one.

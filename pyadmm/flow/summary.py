@@ -80,7 +80,7 @@ _SUBSET_NOTICE = (
 
 @dataclass(frozen=True)
 class Progress:
-    """What the runner knows when the report is written.
+    """The state of a run when its report is written.
 
     :param results: of the finished steps, in order.
     :param reused: names of the steps whose stored result was taken.
@@ -146,7 +146,7 @@ def dataset_record(facts: DataFacts | None) -> Dataset:
 
 
 def _notes(session: Session, progress: Progress) -> Iterable[str]:
-    """What belongs at the top of the report."""
+    """The notes at the top of the report."""
     for result in progress.results.values():
         if result.warning:
             yield f"Warning: {result.warning}."
@@ -169,7 +169,7 @@ NEEDS_VENDOR_TOOLS = (
     "Placement, routing and the bitstream: Vivado, with the same build.tcl.",
     "Measured inference: the board, with the bundle that the bitstream goes into.",
 )
-"""What no open tool can do for these chips."""
+"""The work that only vendor tools or the board can do."""
 
 
 def _build_dirs(session: Session) -> list[Path]:
@@ -178,7 +178,7 @@ def _build_dirs(session: Session) -> list[Path]:
 
 
 def needs_vendor_tools(session: Session) -> tuple[str, ...]:
-    """What is left to the vendor's tools and the board after a run."""
+    """The work that a run leaves to the vendor's tools and the board."""
     if session.architecture == SEQUENTIAL:
         return sequential.NEEDS_VENDOR_TOOLS
     return NEEDS_VENDOR_TOOLS
@@ -344,7 +344,7 @@ def _decided(decision: Decision) -> str:
 
 
 def _designs(found: Comparison | None) -> Iterable[DesignRecord]:
-    """What step ``compare`` found."""
+    """The designs that step ``compare`` found."""
     if found is None:
         return
     basis = cast(Basis, found.basis)
@@ -452,7 +452,7 @@ def _dataflow_hardware(
 
 
 def _open_report(synth: SynthFacts | None) -> SynthesisReport | None:
-    """What step ``synth`` found, where it came to a result."""
+    """The report of step ``synth``; ``None`` without a result."""
     if synth is None:
         return None
     return SynthesisReport(

@@ -1,4 +1,4 @@
-"""What a run compresses: a network of the zoo or the user's own, its data set, its weights.
+"""The target model of a run: a network of the zoo or the user's own, its data set, its weights.
 
 The user's own is a callable ``module:name``, an ``.onnx`` file with its weights, or an ``.admm``
 file, which is compressed already.

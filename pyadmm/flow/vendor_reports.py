@@ -37,7 +37,7 @@ def find_reports(build_dirs: list[Path]) -> list[SynthesisReport]:
 
 
 def calibration_lines(reports: Sequence[SynthesisReport]) -> list[str]:
-    """How far the earliest stage's estimates are from the latest one's figures, with error bands.
+    """Deviation of the earliest stage's estimates are from the latest one's figures, with error bands.
 
     :param reports: of one accelerator; fewer than two stages give nothing to compare.
     """

@@ -35,7 +35,7 @@ _IDENTITY = Requant()
 
 
 def hardware_form(model: CompressedModel) -> CompressedModel:
-    """What an accelerator of ``model`` computes: compact and lowered."""
+    """The model that an accelerator of ``model`` computes: compact and lowered."""
     return lowered(compact(model))
 
 

@@ -209,7 +209,7 @@ def plan_rows(model: CompressedModel, board: Board, interval: int) -> tuple[Elem
 
 
 def _levels(model: CompressedModel) -> dict[str, int]:
-    """How many stages an image has passed, on its longest way, when a node's frame is written."""
+    """Number of stages on the longest path from the input to each node's frame."""
     fused = {pool.name for pool in _fused_pools(model).values()}
     levels = {INPUT: 0}
     for node in model.nodes:

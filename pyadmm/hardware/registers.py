@@ -44,7 +44,7 @@ CONTROL = (
     Register("interrupt_enable", INTERRUPT_ENABLE, "bit 0 done, 1 ready", False),
     Register("interrupt_status", INTERRUPT_STATUS, "bit 0 done, 1 ready; a one toggles", False),
 )
-"""What every accelerator has."""
+"""Registers that every accelerator has."""
 
 DATAFLOW = (
     *CONTROL,

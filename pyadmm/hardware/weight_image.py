@@ -54,7 +54,7 @@ def decode_code(fields: IntArray, bits: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Positions:
-    """Where the non-zeros of a layer are, sorted by ``(o, c, kh, kw)``; ``c`` counts all ``C``.
+    """Positions of the non-zeros of a layer, sorted by ``(o, c, kh, kw)``; ``c`` counts all ``C``.
 
     :param gap: advance of ``c`` since the previous non-zero of the same output channel (since 0
         for its first).
@@ -159,7 +159,7 @@ def dense_groups(outputs: int, groups: int) -> list[list[int]]:
 
 @dataclass(frozen=True)
 class GroupContent:
-    """What one group of a stage holds: memory words and the channels of its slots."""
+    """Content of one group of a stage: memory words and the channels of its slots."""
 
     words: Words
     channels: Sequence[int]
@@ -240,7 +240,7 @@ def constants_digest(layer: CompressedLayer) -> str:
 
 
 def _input_facts(spec: InputSpec) -> tuple[object, ...]:
-    """What the hardware knows of the input: everything but the real-valued scale."""
+    """Facts of the input that the hardware depends on: all but the real-valued scale."""
     return spec.shape, spec.format.bits, spec.format.signed, spec.offset, spec.shift
 
 
@@ -371,7 +371,7 @@ class StageParameters:
 
 
 def decode_image(image: Words, plan: AcceleratorPlan) -> dict[str, StageParameters]:
-    """What a weight image means, layer by layer: the inverse of :func:`weight_image`.
+    """Content of a weight image, layer by layer: the inverse of :func:`weight_image`.
 
     :raises PyadmmError: where the image breaks the format.
     """

@@ -18,7 +18,7 @@ INPUT = "input"
 
 @dataclass(frozen=True)
 class InputSpec:
-    """How the data ``(N, C, H, W)``, one byte a value, become the network's input integers.
+    """Encoding of the data ``(N, C, H, W)``, one byte a value, as the network's input integers.
 
     ``x = saturate((byte - offset[c]) >> shift)``. The data are ``uint8`` or, with ``signed``,
     ``int8``. :attr:`unsigned` is the equivalent for the hardware, which has no signed bytes.

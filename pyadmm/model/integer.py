@@ -148,7 +148,7 @@ class CompressedModel:
         return np.concatenate([empty, *logits])
 
     def _images_at_once(self, most_integers: int) -> int:
-        """How many images :meth:`run` takes together: few where maps are large."""
+        """Images that :meth:`run` takes together: few where maps are large."""
         integers = math.prod(self.input.shape)
         columns = 0
         for node in self.nodes:

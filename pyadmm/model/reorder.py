@@ -89,7 +89,7 @@ def _order(layer: CompressedLayer, readers: Sequence[CompressedLayer]) -> Order:
 
 
 def _window_of(readers: Sequence[CompressedLayer], channels: Order) -> int:
-    """How many neighbours among ``channels`` the windows of all balanced ``readers`` tie together."""
+    """Number of neighbouring ``channels`` that the windows of all balanced ``readers`` tie together."""
     sizes = [1]
     for layer in readers:
         if layer.spec.kernel == (1, 1) and layer.spec.input_shape[1:] == (1, 1):
@@ -105,7 +105,7 @@ def _blocks(count: int, size: int) -> list[list[int]]:
 
 
 def _kept(layer: CompressedLayer) -> NDArray[np.bool_]:
-    """Where the weights of a layer are, ``(O, C * KH * KW)``."""
+    """Positions of the weights of a layer, boolean ``(O, C * KH * KW)``."""
     return layer.codes.reshape(layer.spec.outputs, -1) != 0
 
 

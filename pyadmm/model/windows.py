@@ -147,7 +147,7 @@ def find_groups(occupied: Bools, shape: tuple[int, int, int, int]) -> list[list[
 
 
 def _alike_rows(counts: Counts) -> int:
-    """How many rows are alike, most often: a group has no more; 1: few have a like."""
+    """The most frequent number of similar rows, which bounds the size of groups; 1 where few rows are similar."""
     if counts.shape[0] * counts.size > _MOST_COMPARISONS:
         return 1
     shared = np.zeros((len(counts), len(counts)), np.float32)

@@ -1,4 +1,4 @@
-"""How a network computes: with which numbers, and by which code."""
+"""Execution of a network: the numbers and the code that it computes with."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from pyadmm.network.curves import Curve
 
 @dataclass(frozen=True)
 class Activation:
-    """What is applied to a step's result: nothing, a ReLU or a clamp.
+    """Activation of a step's result: none, a ReLU or a clamp.
 
     :param relu: negative values become 0.
     :param ceiling: values are clamped to ``0 … ceiling`` with ``relu``, otherwise to ``±ceiling``. The

@@ -211,7 +211,7 @@ class Network(nn.Module):
             yield step, inputs
 
     def execution(self, *, sparse: bool, bfloat16: bool = False) -> Execution:
-        """How to compute with the present masks.
+        """The fastest execution for the present masks.
 
         :param sparse: by the non-zero weights, where that is faster: with few zeros, blocks of
             images would be slower than PyTorch.

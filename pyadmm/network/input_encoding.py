@@ -1,4 +1,4 @@
-"""How byte images become the integers that a network reads."""
+"""Encoding of byte images as the integers that a network reads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pyadmm.settings import (
 def input_spec(
     settings: InputSettings, shape: tuple[int, int, int], *, signed: bool = False
 ) -> InputSpec:
-    """How bytes become input integers; ``integer * format.scale`` is what the network sees.
+    """Encoding of bytes as input integers; the network reads ``integer * format.scale``.
 
     :param signed: whether they are of type int8, as what ``settings`` says of them is.
 

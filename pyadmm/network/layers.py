@@ -27,7 +27,7 @@ from pyadmm.network.fake_quant import (
 
 _BLOCKS = blocks.BLOCKS
 _LOGIT_STEP = 0.25
-"""What counts as output step of the last layer, in units of the logit."""
+"""Output step of the last layer, in units of the logit."""
 RATIO_BITS = 16
 """Width of a layer's multipliers."""
 _LEAST_GAIN = 2.0**-12
@@ -239,7 +239,7 @@ class WeightedStep(nn.Module):
         return values.reshape(-1, *[1] * (dims - 2)) if spatial else values
 
     def bias_step(self, unit: Tensor) -> Tensor:
-        """What biases are whole multiples of, in integers of accumulator ``unit``."""
+        """Step of biases, in integers of accumulator ``unit``."""
         step = _LOGIT_STEP if self.facts.last else self.step_size.detach()
         shift = torch.floor(torch.log2(step / unit.detach())) - self.facts.bias_fraction_bits
         return torch.exp2(shift.clamp(min=0))

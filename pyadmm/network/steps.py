@@ -32,7 +32,7 @@ from pyadmm.network.layers import RATIO_BITS, Coded, Norm, WeightedStep, norm_fa
 
 _BLOCKS = blocks.BLOCKS
 AFFINE_UNIT = 16
-"""What an affine step multiplies the codes of its largest channels with."""
+"""Factor of an affine step for the codes of its largest channels."""
 _LEAST_AFFINE = 2.0**-6
 """Gain, relative to the largest, below which a channel has a smaller multiplier instead."""
 
@@ -140,7 +140,7 @@ class AddStep(_ScaledStep):
         return round_into(total, output.lo, output.hi), step
 
     def ratios(self, scales: Tensor) -> Tensor:
-        """What the codes of both sources, of the given scales, are multiplied with."""
+        """Factors for the codes of both sources, which have the given scales."""
         gained = [scale * gain for scale, gain in zip(scales, self.facts.gains, strict=True)]
         return torch.stack(gained) / self.step_size
 
@@ -203,7 +203,7 @@ class ProductStep(_ScaledStep):
         return requantize(a[0] * _beside(b[0], a[0]), ratio, output.lo, output.hi), step
 
     def ratio(self, first: Tensor, second: Tensor) -> Tensor:
-        """What products of codes of both scales are multiplied with, ``(1,)``."""
+        """Factor for products of codes of both scales, ``(1,)``."""
         return (first * second / self.step_size).reshape(1)
 
 
@@ -252,13 +252,13 @@ class AffineStep(_ScaledStep):
         return requantize(acc, self._laid(ratio, acc.ndim), output.lo, output.hi), step
 
     def integers(self, scale: Tensor) -> tuple[Tensor, Tensor]:
-        """What codes of ``scale`` are multiplied with and what is added, as whole numbers."""
+        """Factor and summand for codes of ``scale``, as whole numbers."""
         unit = self._units(scale)
         factor = torch.floor(self.gain * scale.detach() / unit + 0.5)
         return factor, torch.floor(self.shift / unit + 0.5)
 
     def ratios(self, scale: Tensor) -> Tensor:
-        """What the accumulators of each channel are multiplied with to become output codes."""
+        """Factor of each channel's accumulators that gives output codes."""
         units = self._units(scale) * (scale / scale.detach())
         return units / self.step_size
 

@@ -44,7 +44,7 @@ def render_html(record: RunRecord) -> str:
 
 
 def build_page(record: RunRecord) -> Page:
-    """What the page says, in words and numbers."""
+    """Words and numbers of the page."""
     run = record.run
     tables = (
         layers_table(record).known(),

@@ -1,4 +1,4 @@
-"""What the template of ``report.html`` lays out: tiles, charts, tables and their cells."""
+"""Data of the template of ``report.html``: tiles, charts, tables and their cells."""
 
 from __future__ import annotations
 

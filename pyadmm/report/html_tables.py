@@ -230,7 +230,7 @@ def _literature_row(row: LiteratureRow) -> Row:
 
 
 def checks_table(record: RunRecord) -> Table:
-    """What was checked, how, and with which result."""
+    """Table of the checks and their results."""
     rows = [
         Row(
             (
@@ -334,7 +334,7 @@ def passes_table(record: RunRecord) -> Table:
 
 
 def resources_table(hardware: Hardware) -> Table:
-    """What the accelerator takes of the chip's resources."""
+    """Table of the chip's resources that the accelerator uses."""
     rows = []
     for resource in hardware.resources:
         share = text_cell(number(resource.share, "{:.1%}"))

@@ -26,7 +26,7 @@ def alerts_of(record: RunRecord) -> tuple[tuple[str, str], ...]:
 
 
 def convergence(record: RunRecord) -> str:
-    """How many runs of ADMM converged, and how the last one ended."""
+    """Number of runs of ADMM that converged, and the end of the last one."""
     endings = record.admm
     if not endings:
         return ""

@@ -1,4 +1,4 @@
-"""What a run found, as one frozen tree that is kept as ``record.json`` and rendered as reports.
+"""The record of a run: one frozen tree, stored as ``record.json`` and rendered as reports.
 
 Rules of the tree: unknown is ``None``, never 0; a figure that a model, a simulation or a tool gave
 is a :class:`Quantity` and carries its basis; sums and ratios are properties, so they cannot
@@ -41,7 +41,7 @@ Basis = Literal[
     "post-route",
     "measured on board",
 ]
-"""How a figure was found, from an analytic model to the board itself."""
+"""Source of a figure, from an analytic model to the board itself."""
 CheckResult = Literal["pass", "fail", "skipped"]
 Bound = Literal["compute", "drain", "memory"]
 
@@ -174,7 +174,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class SpeedupCurve:
-    """How much faster one family of kernels is than the dense one on the same area.
+    """Speedup of one family of kernels over the dense one on the same area.
 
     :param family: for example ``sparse``, ``balanced``.
     :param pruned: portions of the weights, ascending, at which a kernel fits that area.
@@ -196,7 +196,7 @@ class SpeedupCurve:
 
 @dataclass(frozen=True)
 class LayerRecord:
-    """What the run found about one weighted layer.
+    """Results of the run for one weighted layer.
 
     :param kind: ``conv`` or ``linear``.
     :param weights: weights of the dense layer, biases not counted.
@@ -317,7 +317,7 @@ class FileRecord:
 
     @property
     def ratio(self) -> float | None:
-        """How many times smaller than the dense network."""
+        """Size of the dense network over the size of the file."""
         return None if self.dense_bytes is None else self.dense_bytes / self.bytes
 
 
@@ -373,7 +373,7 @@ class Hardware:
 
     @property
     def clock_name(self) -> str:
-        """What :attr:`clock_mhz` may be called: only a routed design has reached a clock."""
+        """Name of :attr:`clock_mhz`: only a routed design has reached a clock."""
         found = self.clock_mhz is not None and self.clock_mhz.basis in _REACHED
         return "Clock reached" if found else "Clock estimate"
 
@@ -528,7 +528,7 @@ class RunRecord:
 
     @property
     def break_even_basis(self) -> str:
-        """How the layers' break-even ratios were found, for a legend."""
+        """Basis of the layers' break-even ratios, for a legend."""
         bases = {layer.break_even.basis for layer in self.layers if layer.break_even is not None}
         return ", ".join(sorted(bases)) or "unknown"
 

@@ -76,7 +76,7 @@ class LayerTarget:
 
 @dataclass(frozen=True)
 class InputSettings:
-    """How bytes become the numbers that the float network was trained on.
+    """Encoding of bytes as the numbers that the float network was trained on.
 
     ``x = (byte - offset) * scale / 255``, cut to ``bits`` by a right shift of ``8 - bits``. A
     network trained on pixels in 0 … 1 has the defaults ``offset`` 0, ``scale`` 1.
@@ -438,7 +438,7 @@ ADAPTABLE = (
     *("pruning_ratio", "filters_kept", "neurons_kept"),
     *("weight_bits", "activation_bits", "training"),
 )
-"""What a preset may leave to be chosen for the network."""
+"""Settings that a preset may leave to be chosen for the network."""
 
 
 @dataclass(frozen=True)

@@ -191,7 +191,7 @@ class Phase:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """Where its state is kept."""
+        """The checkpoint that keeps its state."""
         return Checkpoint(self.folder, self.name, digest_of(self.seed, self.epochs, *self.start))
 
     def epoch_seed(self, epoch: int) -> int:

@@ -1,4 +1,4 @@
-"""Where networks train: on the CPU, or on a GPU with CUDA.
+"""Devices for training: the CPU, or a GPU with CUDA.
 
 A network determines the device: data are copied to it batch by batch, and everything made from the
 network is on the same device. Random numbers are drawn on the CPU, so order, shifts and flips are the
@@ -54,7 +54,7 @@ def _local_rank(environment: Mapping[str, str]) -> int:
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Where the parameters of ``module`` are; the CPU if it has none."""
+    """Device of the parameters of ``module``; the CPU if it has none."""
     return next((parameter.device for parameter in module.parameters()), CPU)
 
 

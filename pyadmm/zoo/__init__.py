@@ -50,7 +50,7 @@ def names() -> list[str]:
 
 
 def entry(name: str) -> ZooEntry:
-    """What is known about the network ``name``.
+    """Facts of the network ``name``.
 
     :raises PyadmmError: for an unknown name; it lists the known ones.
     """

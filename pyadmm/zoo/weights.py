@@ -88,7 +88,7 @@ def _without_prefixes(state: dict[str, Tensor], own: set[str]) -> dict[str, Tens
 
 
 def _common_prefix(names: list[str], own: set[str]) -> str:
-    """What stands before all of the model's names in ``names``; empty where there is no such thing."""
+    """Common prefix of the model's names in ``names``; empty where there is none."""
     first = min(own)
     prefixes = (name.removesuffix(first) for name in names if name.endswith(f".{first}"))
     found = {prefix: sum(prefix + name in names for name in own) for prefix in prefixes}

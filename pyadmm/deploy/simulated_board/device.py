@@ -45,7 +45,7 @@ CLOCK_REGISTERS = {
 
 
 class _HostMemory:
-    """What a pynq buffer gives its memory back to."""
+    """The owner to which a pynq buffer returns its memory."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory

@@ -119,7 +119,7 @@ class Memory:
         return None
 
     def response(self, address: int) -> int:
-        """How the page of ``address`` answers: 0, or the DMA's error bit for it."""
+        """Response of the page of ``address``: 0, or the error bit of the DMA."""
         return 0 if self.window(address, 1) is not None else DECODE_ERROR
 
     def pieces(self, address: int, size: int) -> Iterator[tuple[int, int]]:

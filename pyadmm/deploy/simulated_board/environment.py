@@ -56,7 +56,7 @@ def host_python(*, create: bool = True) -> Path:
 
 
 def environment_folder() -> Path:
-    """Where the virtual environment lies; its name changes with the requirements."""
+    """Folder of the virtual environment; its name changes with the requirements."""
     requirements = asset_dir("host") / _REQUIREMENTS
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     digest = hashlib.sha256(requirements.read_bytes() + version.encode()).hexdigest()[:12]

@@ -24,7 +24,7 @@ LIMIT_S = 900.0
 
 @dataclass(frozen=True)
 class SimulatedMeasurement:
-    """What the host code reported on the simulated board; never a figure of real hardware.
+    """Figures that the host code reported on the simulated board; never those of real hardware.
 
     :param basis: what was behind the registers, :data:`RTL_BASIS` or :data:`STAND_IN_BASIS`.
     :param images: images classified; ``wrong`` of them had logits other than the golden model's.

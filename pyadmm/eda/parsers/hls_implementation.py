@@ -1,4 +1,4 @@
-"""What HLS wrote after it ran Vivado on its export: ``export_impl.rpt``, ``hls_impl_pnr.rpt``.
+"""Reports of HLS after a run of Vivado on its export: ``export_impl.rpt``, ``hls_impl_pnr.rpt``.
 
 Vitis HLS 2022 and later print titled sections and a table of periods; earlier versions print
 ``#=== … Resource usage ===`` and ``CP achieved`` lines. Both count block RAM in halves of 18 Kb.

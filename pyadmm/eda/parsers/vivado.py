@@ -262,7 +262,7 @@ def parse_timing(source: Source) -> TimingReport:
 
 
 def _verdict(source: Source) -> bool | None:
-    """What the line under the design timing summary says."""
+    """Verdict of the line under the design timing summary."""
     match = _VERDICT.search(source.text)
     return None if match is None else match[1] is None
 

@@ -21,7 +21,7 @@ Unit: TypeAlias = StagePlan | ElementwisePlan
 
 @dataclass(frozen=True)
 class InputStream:
-    """How images come to the accelerator.
+    """Format of the images on the input stream.
 
     :param packed: the driver converts the bytes and packs the network's input integers, 1, 2, 4 or
         8 bits each; else the accelerator converts bytes.

@@ -1,4 +1,4 @@
-"""How one layer is mapped on hardware: the kernel's family and size, the fields of its entries."""
+"""Mapping of one layer on hardware: family and size of the kernel, fields of its entries."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def free_shifts(acc_bits: int, shift: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class KernelConfig:
-    """How one layer is mapped on hardware.
+    """Mapping of one layer on a kernel.
 
     :param family: ``sparse`` (families 1 and 2 of the design), ``dense`` (family 4), ``balanced``
         (family 5: groups in lock step share windows) or ``unrolled`` (family 3: weights are
