@@ -72,7 +72,7 @@ module add_stage #(
   localparam int B_ADDR_BITS = $clog2(B_FRAMES * CHANNELS * HEIGHT);
   localparam int PLACE_BITS = 2 + CHANNEL_BITS + ROW_BITS;
   // Cycles from the address to the requantised columns.
-  localparam int DELAY = 7;
+  localparam int DELAY = 8;
 
   if (WIDTH % LANES != 0) begin : gen_bad_lanes
     $error("add_stage: LANES must divide WIDTH");

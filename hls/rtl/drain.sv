@@ -2,7 +2,7 @@
 // and requantiser with the record of the slot. A tile takes BEATS beats of TILE_ROWS / BEATS rows, one per
 // INTERVAL cycles. More beats need fewer requantiser lanes.
 //
-//   select | payload | whole | pool columns | pool rows | + bias | operand | * mult | + round | clamp -> write
+//   select | payload | whole | pool columns | pool rows | + bias | way | operand | * mult | + round | clamp
 //
 // A pool of columns or rows takes POOL_STEPS cycles (max_pool).
 //
@@ -88,7 +88,7 @@ module drain #(
   localparam int POOL_STEPS = POOL_KERNEL > 1 ? 2 * $clog2(POOL_KERNEL) : 1;
   localparam bit POOL_PHASE_FIXED = BEAT_TILES == 1 || BEAT_ROWS % POOL_STRIDE == 0;
   localparam int POOL_DELAY = 2 * POOL_STEPS + (POOL_PHASE_FIXED ? 0 : 1);
-  localparam int SCALE_DELAY = 5;
+  localparam int SCALE_DELAY = 6;
   localparam int DELAY = POOL_DELAY + SCALE_DELAY;
 
   if (BEATS < 1 || TILE_ROWS % BEATS != 0) begin : gen_bad_beats
@@ -356,17 +356,13 @@ module drain #(
     end
   end
 
-  // Bias and requantise. A register of its own before the multipliers, which lie in few columns of the chip.
+  // Bias and requantise. A register on the way to the multipliers, which lie in few columns of the chip.
   logic [POOLED*ACC_BITS-1:0] biased_reg, operand_reg;
-  logic [MULT_BITS-1:0] mult_reg;
-  logic [SHIFT_BITS-1:0] shift_reg;
   always_ff @(posedge clk) begin
     for (int v = 0; v < POOLED; v++) begin
       biased_reg[v*ACC_BITS+:ACC_BITS] <= pooled[v*ACC_BITS+:ACC_BITS] + record_bias;
     end
     operand_reg <= biased_reg;
-    mult_reg <= record_mult;
-    shift_reg <= record_shift;
   end
   requantize #(
       .LANES(POOLED),
@@ -380,8 +376,8 @@ module drain #(
   ) scale (
       .clk(clk),
       .acc(operand_reg),
-      .mult(mult_reg),
-      .shift(shift_reg),
+      .mult(record_mult),
+      .shift(record_shift),
       .y(wr_data)
   );
 

@@ -65,21 +65,37 @@ module input_unpack #(
 
   // Images that still need a half of the frame; the next half is claimed in advance.
   logic [31:0] remaining_reg;
-  logic some_reg, more_reg, filling_reg, half_reg, ahead_reg, ahead_half_reg, next_image;
-  logic step, row_last, map_last, image_last, word_done;
-  logic [PART_BITS-1:0] part_reg;
-  logic [COLUMN_BITS-1:0] column_reg, column_next;
-  logic [ROW_BITS-1:0] row_reg;
-  logic [CHANNEL_BITS-1:0] channel_reg;
+  logic some_reg, more_reg, filling_reg, half_reg, ahead_reg, ahead_half_reg, next_image, claimed_reg;
+  // Whether the step is the last of its word, row, map and image is known in registers before it comes.
+  logic part_last_reg, row_last_reg, final_row_reg, final_channel_reg;
+  logic step, row_ends, map_last, image_last, word_done;
+  logic [PART_BITS-1:0] part_reg, part_after;
+  logic [COLUMN_BITS-1:0] column_reg, column_next, column_after;
+  logic [ROW_BITS-1:0] row_reg, row_after;
+  logic [CHANNEL_BITS-1:0] channel_reg, channel_after;
   assign wr_claim = more_reg & wr_free & ~ahead_reg;
   assign step = filling_reg & word_valid;
   assign column_next = column_reg + COLUMN_BITS'(STEP);
-  assign row_last = column_next >= COLUMN_BITS'(WIDTH);
-  assign map_last = row_last & (row_reg == ROW_BITS'(HEIGHT - 1));
-  assign image_last = map_last & (channel_reg == CHANNEL_BITS'(CHANNELS - 1));
-  assign word_done = (part_reg == PART_BITS'(WORD_STEPS - 1)) | image_last;
+  assign map_last = row_last_reg & final_row_reg;
+  assign image_last = map_last & final_channel_reg;
+  assign word_done = part_last_reg | image_last;
   assign word_ready = filling_reg & word_done;
   assign next_image = ahead_reg & (~filling_reg | (step & image_last));
+
+  if (STEP < WIDTH) begin : gen_row_ends
+    assign row_ends = column_after >= COLUMN_BITS'(WIDTH - STEP);
+  end else begin : gen_row_a_step
+    assign row_ends = 1'b1;
+  end
+  always_comb begin
+    part_after = word_done ? '0 : part_reg + 1'b1;
+    column_after = row_last_reg ? column_next - COLUMN_BITS'(WIDTH) : column_next;
+    if (image_last) column_after = '0;
+    row_after = row_reg;
+    if (row_last_reg) row_after = map_last ? '0 : row_reg + 1'b1;
+    channel_after = channel_reg;
+    if (map_last) channel_after = image_last ? '0 : channel_reg + 1'b1;
+  end
 
   always_ff @(posedge clk) begin
     if (rst) begin
@@ -87,26 +103,36 @@ module input_unpack #(
       more_reg <= 1'b0;
       ahead_reg <= 1'b0;
       filling_reg <= 1'b0;
+      claimed_reg <= 1'b0;
       part_reg <= '0;
       column_reg <= '0;
       row_reg <= '0;
       channel_reg <= '0;
+      part_last_reg <= WORD_STEPS == 1;
+      row_last_reg <= STEP == WIDTH;
+      final_row_reg <= HEIGHT == 1;
+      final_channel_reg <= CHANNELS == 1;
     end else begin
       if (start) begin
         remaining_reg <= count;
         more_reg <= some_reg;
-      end else if (wr_claim) begin
-        remaining_reg <= remaining_reg - 1'b1;
-        more_reg <= remaining_reg != 32'd1;
+      end else begin
+        // Claims are two cycles apart, so the count may follow a cycle later.
+        if (claimed_reg) remaining_reg <= remaining_reg - 1'b1;
+        if (wr_claim) more_reg <= remaining_reg != 32'd1;
       end
+      claimed_reg <= wr_claim;
       ahead_reg <= wr_claim | (ahead_reg & ~next_image);
       filling_reg <= next_image | (filling_reg & ~(step & image_last));
       if (step) begin
-        part_reg <= word_done ? '0 : part_reg + 1'b1;
-        if (image_last) column_reg <= '0;
-        else column_reg <= row_last ? column_next - COLUMN_BITS'(WIDTH) : column_next;
-        if (row_last) row_reg <= map_last ? '0 : row_reg + 1'b1;
-        if (map_last) channel_reg <= image_last ? '0 : channel_reg + 1'b1;
+        part_reg <= part_after;
+        column_reg <= column_after;
+        row_reg <= row_after;
+        channel_reg <= channel_after;
+        part_last_reg <= part_after == PART_BITS'(WORD_STEPS - 1);
+        row_last_reg <= row_ends;
+        final_row_reg <= row_after == ROW_BITS'(HEIGHT - 1);
+        final_channel_reg <= channel_after == CHANNEL_BITS'(CHANNELS - 1);
       end
     end
     // The count stands still long before a start.
@@ -174,7 +200,7 @@ module input_unpack #(
   end
   always_ff @(posedge clk) begin
     if (rst) valid_reg <= 1'b0;
-    else valid_reg <= step & row_last;
+    else valid_reg <= step & row_last_reg;
     if (step) begin
       data_reg <= data_next;
       last_reg <= image_last;

@@ -1,5 +1,6 @@
 // Output frame and stream: the last stage's values in (channel, row, column) order, one 32-bit word
-// each, sign- or zero-extended; TLAST on the last word of the run. done when count images are out.
+// each, sign- or zero-extended; TLAST on the last word of the run. done when count images are out. A register
+// of its own stands between the words and their receiver, which may be placed far away.
 module output_pack #(
     parameter int CHANNELS = 10,
     parameter int HEIGHT = 1,
@@ -40,23 +41,25 @@ module output_pack #(
   // Images left, the last one under way, a row's last word, an image's last row: kept beside the counts,
   // which are too wide to be compared in time.
   logic more_reg, final_reg, column_last_reg, row_last_reg, some_reg, one_reg;
-  logic sending_reg, reading, sent, row_done, image_done, frame_ready, frame_half;
+  logic sending_reg, reading, sent, row_done, image_done, image_done_reg, frame_ready, frame_half;
+  logic sent_ready;
   logic [ADDR_BITS-1:0] row_reg;
   logic [COLUMN_BITS-1:0] column_reg;
   logic [WIDTH*Y_BITS-1:0] row_data;
   logic [Y_BITS-1:0] value;
   // The next row is read while the last word of the present row leaves.
   assign reading = frame_ready & more_reg & (~sending_reg | (row_done & ~image_done));
-  assign sent = sending_reg & word_ready;
+  assign sent = sending_reg & sent_ready;
   assign row_done = sent & column_last_reg;
   assign image_done = row_done & row_last_reg;
-  assign done = ~more_reg;
+  assign done = ~more_reg & ~word_valid;
 
   always_ff @(posedge clk) begin
     if (rst) begin
       remaining_reg <= '0;
       more_reg <= 1'b0;
       final_reg <= 1'b0;
+      image_done_reg <= 1'b0;
       sending_reg <= 1'b0;
       row_reg <= '0;
       column_reg <= '0;
@@ -67,11 +70,15 @@ module output_pack #(
         remaining_reg <= count;
         more_reg <= some_reg;
         final_reg <= one_reg;
-      end else if (image_done) begin
-        remaining_reg <= remaining_reg - 1'b1;
-        more_reg <= ~final_reg;
-        final_reg <= remaining_reg == 32'd2;
+      end else begin
+        // The count follows a cycle later.
+        if (image_done_reg) remaining_reg <= remaining_reg - 1'b1;
+        if (image_done) begin
+          more_reg <= ~final_reg;
+          final_reg <= remaining_reg == (image_done_reg ? 32'd3 : 32'd2);
+        end
       end
+      image_done_reg <= image_done;
       sending_reg <= reading | (sending_reg & ~row_done);
       if (sent) begin
         column_reg <= row_done ? '0 : column_reg + 1'b1;
@@ -128,11 +135,22 @@ module output_pack #(
       .choices(row_data),
       .result(value)
   );
-  assign word_valid = sending_reg;
-  assign word_last = column_last_reg & row_last_reg & final_reg;
+  logic [31:0] extended;
   if (Y_SIGNED) begin : gen_signed
-    assign word = 32'($signed(value));
+    assign extended = 32'($signed(value));
   end else begin : gen_unsigned
-    assign word = 32'(value);
+    assign extended = 32'(value);
   end
+  stream_register #(
+      .WIDTH(33)
+  ) out (
+      .clk(clk),
+      .rst(rst),
+      .in_valid(sending_reg),
+      .in_ready(sent_ready),
+      .in_data({column_last_reg & row_last_reg & final_reg, extended}),
+      .out_valid(word_valid),
+      .out_ready(word_ready),
+      .out_data({word_last, word})
+  );
 endmodule

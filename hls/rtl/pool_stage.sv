@@ -62,7 +62,7 @@ module pool_stage #(
   localparam int SPAN = (LANES - 1) * STRIDE + KERNEL;
   localparam int PLACE_BITS = 2 + CHANNEL_BITS + OUT_ROW_BITS;
   // Cycles from the address to the columns of the next frame.
-  localparam int DELAY = AVERAGE ? 7 : 4;
+  localparam int DELAY = AVERAGE ? 8 : 4;
 
   if (OUT_WIDTH % LANES != 0) begin : gen_bad_lanes
     $error("pool_stage: LANES must divide OUT_WIDTH");

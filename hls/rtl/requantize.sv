@@ -1,5 +1,6 @@
-// y = clamp((acc * mult + (1 << (shift - 1))) >> shift, lo, hi) on LANES lanes; three stages. mult and shift
-// come one cycle before acc, so that values which all lanes share are registered first.
+// y = clamp((acc * mult + (1 << (shift - 1))) >> shift, lo, hi) on LANES lanes; four stages. mult and shift
+// come two cycles before acc: what all lanes share is decoded, then shifted, then registered at every
+// multiplier, because the multipliers lie far apart.
 //
 // shift must lie in SHIFT_MIN … SHIFT_MAX. Where the DSP operand has room for it (PRE_SHIFT), mult is
 // shifted left once for all lanes and every lane shifts right by the constant SHIFT_MAX, which is the
@@ -35,45 +36,56 @@ module requantize #(
 
   // A shift beyond SHIFT_MAX acts as SHIFT_MAX; where SHIFT_MAX is ACC_BITS + MULT_BITS or more,
   // both give 0.
-  logic [SHIFT_BITS-1:0] bounded;
+  logic [SHIFT_BITS-1:0] bounded, bounded_reg;
+  logic [MULT_BITS-1:0] mult_reg;
   assign bounded = shift > SHIFT_BITS'(SHIFT_MAX) ? SHIFT_BITS'(SHIFT_MAX) : shift;
 
-  logic signed [FACTOR_BITS-1:0] factor, factor_reg;
-  logic [WIDE-1:0] round_next, round_early_reg, round_reg;
-  logic [RANGE_BITS-1:0] extra, extra_early_reg, extra_m_reg, extra_p_reg;
+  logic signed [FACTOR_BITS-1:0] factor, factor_early_reg, factor_reg;
+  logic [WIDE-1:0] round_next, round_early_reg, round_m_reg, round_reg;
+  logic [RANGE_BITS-1:0] extra, extra_early_reg, extra_a_reg, extra_m_reg, extra_p_reg;
 
   if (RANGE == 0) begin : gen_fixed
     assign extra = '0;
-    assign factor = $signed({1'b0, mult});
+    assign factor = $signed({1'b0, mult_reg});
     assign round_next = WIDE'(1) << (SHIFT_MAX - 1);
+    assign bounded_reg = '0;
     logic unused;
-    assign unused = ^bounded;
+    assign unused = ^{bounded, bounded_reg};
   end else if (PRE_SHIFT) begin : gen_pre_shift
+    logic [RANGE_BITS-1:0] left_reg;
     logic [SHIFT_BITS-1:0] left;
     assign left = SHIFT_BITS'(SHIFT_MAX) - bounded;
     assign extra = '0;
-    assign factor = $signed(FACTOR_BITS'({1'b0, mult}) << left[RANGE_BITS-1:0]);
+    assign factor = $signed(FACTOR_BITS'({1'b0, mult_reg}) << left_reg);
     assign round_next = WIDE'(1) << (SHIFT_MAX - 1);
+    always_ff @(posedge clk) left_reg <= left[RANGE_BITS-1:0];
+    assign bounded_reg = '0;
     logic unused;
-    assign unused = ^left;
+    assign unused = ^{left, bounded_reg};
   end else begin : gen_barrel
-    assign extra = RANGE_BITS'(bounded - SHIFT_BITS'(SHIFT_MIN));
-    assign factor = $signed({1'b0, mult});
-    assign round_next = WIDE'(1) << (bounded - 1'b1);
+    always_ff @(posedge clk) bounded_reg <= bounded;
+    assign extra = RANGE_BITS'(bounded_reg - SHIFT_BITS'(SHIFT_MIN));
+    assign factor = $signed({1'b0, mult_reg});
+    assign round_next = WIDE'(1) << (bounded_reg - 1'b1);
   end
 
   always_ff @(posedge clk) begin
-    factor_reg <= factor;
+    mult_reg <= mult;
+    factor_early_reg <= factor;
+    factor_reg <= factor_early_reg;
     extra_early_reg <= extra;
-    extra_m_reg <= extra_early_reg;
+    extra_a_reg <= extra_early_reg;
+    extra_m_reg <= extra_a_reg;
     extra_p_reg <= extra_m_reg;
     round_early_reg <= round_next;
-    round_reg <= round_early_reg;
+    round_m_reg <= round_early_reg;
+    round_reg <= round_m_reg;
   end
 
   for (genvar v = 0; v < LANES; v++) begin : gen_lane
     localparam int FIXED = PRE_SHIFT ? SHIFT_MAX : SHIFT_MIN;
     localparam int REST = WIDE - FIXED;
+    logic signed [ACC_BITS-1:0] acc_reg;
     logic signed [PRODUCT_BITS-1:0] product_reg;
     logic signed [WIDE-1:0] rounded_reg;
     logic signed [REST-1:0] shifted;
@@ -92,7 +104,8 @@ module requantize #(
     );
 
     always_ff @(posedge clk) begin
-      product_reg <= $signed(acc[v*ACC_BITS+:ACC_BITS]) * factor_reg;
+      acc_reg <= acc[v*ACC_BITS+:ACC_BITS];
+      product_reg <= acc_reg * factor_reg;
       rounded_reg <= WIDE'(product_reg) + $signed(round_reg);
       y_reg <= y_next;
     end

@@ -126,9 +126,8 @@ module weight_port #(
   end
 
   logic [WAIT_BITS-1:0] wait_reg;
-  logic waited;
-  assign waited = wait_reg == WAIT_BITS'(READ_CYCLES - 1);
-  assign out_valid = reading_reg & waited;
+  logic waited_reg;
+  assign out_valid = reading_reg & waited_reg;
   assign out_last = final_reg;
   assign done = ~loading_reg & ~reading_reg & ~taken_reg & ~write_reg;
 
@@ -141,8 +140,13 @@ module weight_port #(
   logic [31:0] bus_data_reg, read_reg;
   always_ff @(posedge clk) begin
     write_reg <= taken_reg & ~rst;
-    if (rst || !reading_reg || (out_valid && out_ready)) wait_reg <= '0;
-    else if (!waited) wait_reg <= wait_reg + 1'b1;
+    if (rst || !reading_reg || (out_valid && out_ready)) begin
+      wait_reg   <= '0;
+      waited_reg <= 1'b0;
+    end else if (!waited_reg) begin
+      wait_reg   <= wait_reg + 1'b1;
+      waited_reg <= wait_reg == WAIT_BITS'(READ_CYCLES - 2);
+    end
     bus_stage_reg <= stage_reg;
     bus_kind_reg <= kind_reg;
     bus_group_reg <= group_reg;
