@@ -4,7 +4,7 @@
 
 A kernel is the input frame and the engines of one layer (``hls/route/route_kernel.sv``), as the
 break-even of that layer compares them; a model is its whole accelerator. Each is routed between
-registers, so resources include those of the harness.
+registers, so resources include those of the harness. A layer-sequential array is a whole chip with its system.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from pyadmm.breakeven.cases import layer_case
 from pyadmm.breakeven.kernels import kernel_stage
 from pyadmm.breakeven.post_route import route_kernel
 from pyadmm.codegen.rtl import TOP_FILE, generate_rtl
+from pyadmm.codegen.system import SEQUENTIAL_CHIP_TOP, sequential_chip_build
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic
+from pyadmm.eda.chip_flow import route_chip
 from pyadmm.eda.openxc7 import median_period, typical
 from pyadmm.eda.route_flow import RouteResult, RouteSettings, route_build
 from pyadmm.eda.routed_simulation import RoutedCheck, check_routed
@@ -31,6 +33,7 @@ from pyadmm.hardware.boards import Board, load_board
 from pyadmm.hardware.design_space import search
 from pyadmm.hardware.mapping import plan_accelerator
 from pyadmm.hardware.plan import AcceleratorPlan, BuildPlan, KernelConfig, StagePlan
+from pyadmm.hardware.sequential.array import SequentialArray, named_array
 from pyadmm.model import CompressedModel
 from pyadmm.model.compact import compact
 
@@ -108,6 +111,18 @@ class Accelerator:
         return model, plan, generate_rtl(plan, model=model)
 
 
+@dataclass(frozen=True)
+class Array:
+    """The whole chip with a layer-sequential array, the processor included."""
+
+    array: SequentialArray
+
+    def __call__(self, board: Board, settings: RouteSettings) -> RouteResult:
+        """Route it."""
+        build = sequential_chip_build(self.array)
+        return route_chip(build, SEQUENTIAL_CHIP_TOP, board, settings, settings.keep)
+
+
 DESIGNS: dict[str, Flow] = {
     "alexnet.conv4-sparse": Kernel("alexnet.conv4", KernelConfig("sparse", 13, 1, 1), 2048),
     "alexnet.conv4-dense": Kernel("alexnet.conv4", KernelConfig("dense", 1, 14), 3456),
@@ -115,6 +130,7 @@ DESIGNS: dict[str, Flow] = {
     "lenet5.conv2-dense": Kernel("lenet5.conv2", KernelConfig("dense", 2, 2), 12544),
     "lenet5-410x-small": Accelerator("lenet5-record-410-seed30.admm", 0.16),
     "lenet5-quick": Accelerator("lenet5-quick-seed0.admm", 0.8),
+    "sequential-1x32/4": Array(named_array("1x32/4", "array")),
 }
 """What can be routed, by name."""
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ from pyadmm.eda.yosys import Design, synthesise
 from pyadmm.hardware.boards import load_board
 from pyadmm.hardware.sequential import area
 from pyadmm.hardware.sequential.area import AreaPoint, AreaTable
-from pyadmm.hardware.sequential.array import SequentialArray
+from pyadmm.hardware.sequential.array import SequentialArray, named_array
 from pyadmm.model.types import Resources
 
 RESULTS = Path(__file__).parent / "results" / "sequential_area.csv"
@@ -41,6 +40,7 @@ _FIELDS = (
     "part",
     "groups",
     "lanes",
+    "drain",
     "method",
     "module",
     "instances",
@@ -86,7 +86,7 @@ def _total(
 
 
 def _head(array: SequentialArray, report: SynthesisReport, method: str) -> dict[str, Any]:
-    size = {"groups": array.groups, "lanes": array.lanes}
+    size = {"groups": array.groups, "lanes": array.lanes, "drain": array.drain}
     return {"part": report.part, **size, "method": method}
 
 
@@ -96,7 +96,7 @@ def merged(fresh: Sequence[dict[str, Any]], path: Path) -> str:
     if path.is_file():
         with path.open(encoding="utf-8", newline="") as file:
             old = list(csv.DictReader(file))
-    key = ("part", "groups", "lanes", "method")
+    key = ("part", "groups", "lanes", "drain", "method")
     anew = {tuple(str(row[name]) for name in key) for row in fresh}
     kept = [row for row in old if tuple(str(row[name]) for name in key) not in anew]
     out = io.StringIO()
@@ -110,6 +110,7 @@ def model_json(path: Path) -> str:
     """``area.json`` from the rows of :data:`ARRAYS` in the CSV of ``path``."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["method"] == "modules"]
+    rows = [row for row in rows if int(row["drain"]) == SequentialArray.drain]
     points = []
     for groups, lanes in ARRAYS:
         own = [row for row in rows if (int(row["groups"]), int(row["lanes"])) == (groups, lanes)]
@@ -137,7 +138,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     names = [f"{groups}x{lanes}" for groups, lanes in ARRAYS]
     parser.add_argument(
-        "arrays", nargs="*", default=names, help=f"GxV (default: {', '.join(names)})"
+        "arrays",
+        nargs="*",
+        default=names,
+        help=f"GxV, or GxV/D with the lanes of the drain (default: {', '.join(names)})",
     )
     parser.add_argument("--board", default=BOARD, help=f"whose chip (default {BOARD})")
     parser.add_argument(
@@ -146,10 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     board = load_board(options.board)
     for name in options.arrays:
-        found = re.fullmatch(r"(\d)x(\d\d)", name)
-        if found is None:
-            parser.error(f"array {name!r} must be GxV, such as 4x64")
-        array = SequentialArray(groups=int(found[1]), lanes=int(found[2]))
+        array = named_array(name, f"array {name!r}")
         start = time.monotonic()
         if options.whole:
             design = Design.for_board(board, TOP, rtl_sources(), array.parameters)

@@ -1,7 +1,8 @@
-// Takes the groups' results SLICE lanes a cycle, requantises them and writes bytes to the channel buffer.
+// Takes the groups' results SLICE lanes a cycle, requantises them and writes UNIT bytes at a time to the channel buffer.
 //
-// A group that is about to issue the last entry of a tile asks for the drain's time. Grants are as far apart as the
-// drain needs for the tile granted, and every result comes equally long after its grant: so no two results meet.
+// A group that can issue the last entry of a tile in the next cycle asks for the drain's time; it issues with the grant.
+// Grants are as far apart as the drain needs for the tile granted, and every result comes equally long after its grant:
+// so no two results meet.
 //
 // With sum, the requantised tile passes once more, with what the sum adds, as clamp((y * mult0 + skip * mult1 +
 // (1 << (sum_shift - 1))) >> sum_shift, sum_low, sum_high). A tile is granted where neither its first
@@ -15,6 +16,7 @@ module seq_drain #(
     parameter int GROUPS = 4,
     parameter int LANES = 64,
     parameter int SLICE = 16,
+    parameter int UNIT = 16,
     parameter int TILES = 64,
     parameter int ACC_BITS = 28,
     parameter int GROUP_BITS = 2
@@ -36,9 +38,10 @@ module seq_drain #(
     input  logic [                     31:0] sum_low,
     input  logic [                     31:0] sum_high,
     output logic                            busy,
-    // Groups: who asks for the last entry of a tile, the first or the last one of its channel; who is granted it;
-    // whose result is there.
+    // Groups: who asks for the last entry of a tile, the first or the last one of its channel; who must not issue in
+    // the next cycle; who is granted it; whose result is there.
     input  logic [             GROUPS-1:0] ask,
+    input  logic [             GROUPS-1:0] stopped,
     input  logic [             GROUPS-1:0] ask_begins,
     input  logic [             GROUPS-1:0] ask_ends,
     output logic [             GROUPS-1:0] grant,
@@ -55,8 +58,8 @@ module seq_drain #(
     input  logic [           GROUPS*6-1:0] shift,
     // Channel buffer, and the channels that are complete.
     output logic                            write,
-    output logic [GROUP_BITS+$clog2(TILES)+$clog2(LANES/SLICE):0] write_addr,
-    output logic [              8*SLICE-1:0] write_data,
+    output logic [GROUP_BITS+$clog2(TILES)+$clog2(LANES/UNIT):0] write_addr,
+    output logic [               8*UNIT-1:0] write_data,
     output logic                            job,
     output logic                            job_final,
     output logic [      $clog2(TILES)-1:0]   job_tile,
@@ -72,44 +75,65 @@ module seq_drain #(
   localparam int HIGH_BITS = ACC_BITS - 17;
   localparam int PRODUCT_BITS = ACC_BITS + 17;
   localparam int STAGES = 11;
+  // Slices of one unit that is written.
+  localparam int PARTS = UNIT / SLICE;
+  localparam int PART_BITS = $clog2(PARTS);
   // Cycles from a slice's first pass to its second one: TURNS times the SLICES cycles of a tile.
-  localparam int TURNS = SLICES == 4 ? 3 : 5;
+  localparam int TURNS = SLICES == 2 ? 5 : SLICES == 4 ? 3 : 2;
   localparam int SECOND = TURNS * SLICES;
   localparam int BACK = SECOND + 2 - 10;
   localparam int ALL = STAGES + SECOND;
   // A group's next tile of a sum is issued at least so many cycles later: what it adds is read in the second pass.
-  localparam int COOL_BITS = 5;
-  localparam logic [COOL_BITS-1:0] COOL = 5'd20;
+  localparam int COOL_BITS = 6;
+  localparam logic [COOL_BITS-1:0] COOL = SECOND + SLICES + 4 > 20 ? COOL_BITS'(SECOND + SLICES + 4) : COOL_BITS'(20);
   // Registers of the shift amount and of low and high, one copy for QUARTER lanes.
   localparam int QUARTER = 4;
   localparam int COPIES = SLICE / QUARTER;
 
-  // Grants, in turn. A channel's first tile needs a free bank.
-  logic [GROUPS-1:0] candidates, after_reg, odd_reg, later, granted_reg;
+  if (SLICE != 4 && SLICE != 8 && SLICE != 16) begin : gen_bad_slice
+    $error("seq_drain: SLICE must be 4, 8 or 16");
+  end
+  if (UNIT != 16 || SLICES > 8) begin : gen_bad_unit
+    $error("seq_drain: UNIT must be 16, and a tile at most 8 slices");
+  end
+
+  // Grants, in turn. A channel's first tile needs a free bank. The grant leaves through a register: ask still belongs to
+  // the tile that it grants. The group issues with it, and a cycle later the tile's facts are there.
+  logic [GROUPS-1:0] candidates, after_reg, odd_reg, later, chosen, issued_reg;
   logic [2**(GROUP_BITS+1)-1:0] bank_busy_reg;
   logic free, granted, ends;
   logic [SLICE_BITS+1:0] pause_reg;
   logic [SLICE_BITS-1:0] phase_reg;
   logic [TURNS:1] given_reg;
   logic [COOL_BITS-1:0] cool_reg [GROUPS];
+  logic [GROUPS-1:0] cold_reg;
   logic [SLICE_BITS-1:0] end_slice_reg;
   assign free = (pause_reg == 0) & job_room & (~sum | ((phase_reg == 0) & ~given_reg[TURNS]));
   always_comb begin
     for (int g = 0; g < GROUPS; g++)
-      candidates[g] = ask[g] & free & (cool_reg[g] == 0) & (~ask_begins[g] | ~bank_busy_reg[2*g+32'(odd_reg[g])]);
+      candidates[g] = ask[g] & ~grant[g] & ~stopped[g] & free & cold_reg[g]
+          & (~ask_begins[g] | ~bank_busy_reg[2*g+32'(odd_reg[g])]);
     later = |(candidates & after_reg) ? candidates & after_reg : candidates;
-    grant = later;
-    for (int g = 1; g < GROUPS; g++) if (|(later & ((GROUPS'(1) << g) - GROUPS'(1)))) grant[g] = 1'b0;
-    granted = |grant;
-    ends = |(grant & ask_ends);
+    chosen = later;
+    for (int g = 1; g < GROUPS; g++) if (|(later & ((GROUPS'(1) << g) - GROUPS'(1)))) chosen[g] = 1'b0;
+    granted = |chosen;
+    ends = |(chosen & ask_ends);
   end
   always_ff @(posedge clk) begin
-    granted_reg <= grant & {GROUPS{~rst}};
+    grant <= chosen & {GROUPS{~rst}};
+    issued_reg <= grant & {GROUPS{~rst}};
     phase_reg <= phase_reg + 1'b1;
     for (int g = 0; g < GROUPS; g++)
-      if (rst) cool_reg[g] <= '0;
-      else if (grant[g] && sum) cool_reg[g] <= COOL;
-      else if (cool_reg[g] != 0) cool_reg[g] <= cool_reg[g] - 1'b1;
+      if (rst) begin
+        cool_reg[g] <= '0;
+        cold_reg[g] <= 1'b1;
+      end else if (chosen[g] && sum) begin
+        cool_reg[g] <= COOL;
+        cold_reg[g] <= 1'b0;
+      end else if (!cold_reg[g]) begin
+        cool_reg[g] <= cool_reg[g] - 1'b1;
+        cold_reg[g] <= cool_reg[g] == COOL_BITS'(1);
+      end
     if (rst) begin
       phase_reg <= '0;
       given_reg <= '0;
@@ -122,14 +146,14 @@ module seq_drain #(
       if (phase_reg == 0) given_reg <= {given_reg[TURNS-1:1], granted};
       if (release_valid) bank_busy_reg[release_bank] <= 1'b0;
       for (int g = 0; g < GROUPS; g++)
-        if (grant[g]) begin
+        if (chosen[g]) begin
           bank_busy_reg[2*g+32'(odd_reg[g])] <= 1'b1;
           odd_reg[g] <= odd_reg[g] ^ ask_ends[g];
         end
     end
     // Groups behind the one that was granted last.
-    if (granted) for (int g = 0; g < GROUPS; g++) after_reg[g] <= |(grant & ((GROUPS'(1) << g) - GROUPS'(1)));
-    end_slice_reg <= SLICE_BITS'(last_slices - 4'd1);
+    if (granted) for (int g = 0; g < GROUPS; g++) after_reg[g] <= |(chosen & ((GROUPS'(1) << g) - GROUPS'(1)));
+    end_slice_reg <= SLICE_BITS'(last_slices * 4'(PARTS) - 4'd1);
   end
 
   // Facts of the tiles that were granted, until their results come.
@@ -138,19 +162,20 @@ module seq_drain #(
   logic [FACTS-1:0] facts [0:2**FLIGHT_BITS-1];
   logic [FACTS-1:0] fact_in, fact_reg;
   logic [FLIGHT_BITS-1:0] fact_in_reg, fact_out_reg, flying_reg;
-  logic [GROUPS-1:0] bank_odd_reg;
+  logic [GROUPS-1:0] grant_odd_reg, bank_odd_reg;
   logic arrived, arrived_reg, pushed_reg;
   assign arrived = |done;
   always_comb begin
     fact_in = '0;
     for (int g = 0; g < GROUPS; g++)
-      if (granted_reg[g])
+      if (issued_reg[g])
         fact_in = fact_in | {bank_odd_reg[g], tile[8*g+:8], final_tile[g], dest[24*g+:24], bias[32*g+:32],
             mult[16*g+:16], shift[6*g+:6]};
   end
   always_ff @(posedge clk) begin
-    bank_odd_reg <= odd_reg;
-    pushed_reg <= |granted_reg;
+    grant_odd_reg <= odd_reg;
+    bank_odd_reg <= grant_odd_reg;
+    pushed_reg <= |issued_reg;
     arrived_reg <= arrived & ~rst;
     fact_reg <= fact_in;
     if (pushed_reg) facts[fact_in_reg] <= fact_reg;
@@ -161,7 +186,7 @@ module seq_drain #(
     end else begin
       if (pushed_reg) fact_in_reg <= fact_in_reg + 1'b1;
       if (arrived) fact_out_reg <= fact_out_reg + 1'b1;
-      flying_reg <= flying_reg + FLIGHT_BITS'(|granted_reg) - FLIGHT_BITS'(arrived_reg);
+      flying_reg <= flying_reg + FLIGHT_BITS'(|grant) - FLIGHT_BITS'(arrived_reg);
     end
   end
 
@@ -273,6 +298,7 @@ module seq_drain #(
     end
   end
 
+  logic [8*SLICE-1:0] made_reg;
   for (genvar i = 0; i < SLICE; i++) begin : gen_lane
     localparam int C = i / QUARTER;
     logic signed [ACC_BITS-1:0] sum3_reg;
@@ -310,21 +336,32 @@ module seq_drain #(
       clamped10_reg <= below9_reg ? low9_reg[C] : above9_reg ? high9_reg[C] : rounded9_reg[31:0];
       back_reg[0] <= clamped10_reg[8:0];
       for (int s = 1; s < BACK; s++) back_reg[s] <= back_reg[s-1];
-      write_data[8*i+:8] <= clamped10_reg[8*byte_reg[STAGES-1]+:8];
+      made_reg[8*i+:8] <= clamped10_reg[8*byte_reg[STAGES-1]+:8];
     end
     logic unused_lane;
     assign unused_lane = rounded9_reg[32];
   end
+  // Slices of a tile leave one after the other, so the parts of a unit are the latest ones.
   logic [ADDR_BITS-1:0] addr;
+  logic made;
   assign addr = sum ? addr_reg[ALL] : addr_reg[STAGES];
-  assign write = sum ? valid_reg[ALL] : valid_reg[STAGES];
-  assign write_addr = addr;
+  assign made = sum ? valid_reg[ALL] : valid_reg[STAGES];
+  assign write_addr = addr[ADDR_BITS-1:PART_BITS];
+  if (PARTS > 1) begin : gen_parts
+    logic [8*(UNIT-SLICE)-1:0] before_reg;
+    always_ff @(posedge clk) before_reg <= write_data[8*UNIT-1:8*SLICE];
+    assign write_data = {made_reg, before_reg};
+    assign write = made & (&addr[PART_BITS-1:0]);
+  end else begin : gen_whole
+    assign write_data = made_reg;
+    assign write = made;
+  end
   assign job = sum ? job_reg[ALL] & valid_reg[ALL] : job_reg[STAGES] & valid_reg[STAGES];
   assign job_final = sum ? end_reg[ALL] : end_reg[STAGES];
   assign job_tile = addr[SLICE_BITS+:TILE_BITS];
   assign job_bank = addr[ADDR_BITS-1-:GROUP_BITS+1];
   assign job_dest = sum ? dest_reg[ALL] : dest_reg[STAGES];
-  assign busy = active_reg | (|granted_reg) | (flying_reg != 0) | (|valid_reg);
+  assign busy = active_reg | (|grant) | (flying_reg != 0) | (|valid_reg);
 
   logic unused;
   assign unused = ^{tile_reg, tiles, bias2_reg[31:ACC_BITS-1], second};

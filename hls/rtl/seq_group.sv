@@ -2,8 +2,9 @@
 //
 // The entry buffer is a ring: words arrive in order, a slot's entries are read once per tile and freed in the
 // last one. The stream of the next RUN is fetched into it while this one computes. An entry enters the pipeline
-// per cycle; nothing behind the issue stalls. The last entry of a tile asks the drain for its time and waits for the
-// grant (docs/kernels.md, "Layer-sequential").
+// per cycle; nothing behind the issue stalls. The last entry of a tile leaves when the drain grants it, in just that
+// cycle. The group asks two cycles ahead, so that question, grant and issue begin and end in registers
+// (docs/kernels.md, "Layer-sequential").
 module seq_group #(
     parameter int LANES = 64,
     parameter int BUFFER_BITS = 17,
@@ -41,8 +42,10 @@ module seq_group #(
     input  logic                   mask_write,
     input  logic [           15:0] mask_write_addr,
     input  logic [           63:0] table_data,
-    // To the buffer: address, and what the lanes need with the data.
+    // To the buffer: address, and what the lanes need with the data. No entry leaves in a cycle of a bubble, of which
+    // the group learns a cycle ahead.
     input  logic                   bubble,
+    input  logic                   bubble_next,
     output logic [BUFFER_BITS-1:0] addr,
     output logic [LANES-1:0]       mask,
     output logic [            8:0] weight,
@@ -52,7 +55,8 @@ module seq_group #(
     output logic                   op_escalate,
     output logic                   op_last,
     output logic                   skip,
-    // The last entry of a tile: what comes next could be issued. Facts of the tile come one cycle after the grant.
+    // The last entry of a tile could leave in the next cycle; it leaves with the grant. Facts of the tile come one
+    // cycle after the grant.
     output logic                   ask,
     output logic                   ask_begins,
     output logic                   ask_ends,
@@ -87,65 +91,68 @@ module seq_group #(
     if (entry_read_reg) word_out_reg <= word_reg;
   end
 
-  // Requests: up to the next 128-byte boundary, where the ring has room.
-  logic [31:0] ask_addr_reg, ask_left_reg;
-  logic [4:0] ask_beats;
-  logic [WORD_BITS:0] room;
-  assign room = (WORD_BITS + 1)'(ENTRY_WORDS) - (asked_reg - freed_reg);
-  always_comb begin
-    ask_beats = 5'd16 - {1'b0, ask_addr_reg[6:3]};
-    if (ask_left_reg < {27'd0, ask_beats}) ask_beats = ask_left_reg[4:0];
-  end
-  assign request_addr = ask_addr_reg;
-  assign request_beats = ask_beats;
-  assign request_valid = (ask_left_reg != 0) & (room >= (WORD_BITS + 1)'(16));
-  assign fetched = ask_left_reg == 0;
+  // Requests, where the ring has room.
+  logic room, asking;
+  assign room = (asked_reg - freed_reg) <= (WORD_BITS + 1)'(ENTRY_WORDS - 16);
+  assign fetched = ~asking;
+  seq_requests requests (
+      .clk(clk),
+      .clear(rst),
+      .start(fetch),
+      .source(stream_addr),
+      .rows(32'd1),
+      .beats(stream_words),
+      .stride(32'd0),
+      .busy(asking),
+      .room(room),
+      .request_valid(request_valid),
+      .request_addr(request_addr),
+      .request_beats(request_beats),
+      .request_ready(request_ready)
+  );
   always_ff @(posedge clk) begin
     if (rst) begin
-      ask_left_reg <= '0;
       asked_reg <= '0;
       filled_reg <= '0;
     end else begin
-      if (fetch) begin
-        ask_left_reg <= stream_words;
-      end else if (request_valid && request_ready) begin
-        ask_left_reg <= ask_left_reg - {27'd0, ask_beats};
-        asked_reg <= asked_reg + (WORD_BITS + 1)'(ask_beats);
-      end
+      if (request_valid && request_ready) asked_reg <= asked_reg + (WORD_BITS + 1)'(request_beats);
       if (in_valid) filled_reg <= filled_reg + 1'b1;
     end
-    if (fetch) ask_addr_reg <= stream_addr;
-    else if (request_valid && request_ready) ask_addr_reg <= ask_addr_reg + {24'd0, ask_beats, 3'd0};
   end
 
   // Slots: the entries of every tile. NEXT waits for the header of the next slot.
   typedef enum logic [1:0] {IDLE, NEXT, ENTRIES} state_t;
   state_t state_reg;
-  logic [15:0] final_entry_reg, entry_reg;
-  logic [7:0] end_tile_reg;
+  logic [15:0] entry_reg, left_reg, final_reg;
+  logic [7:0] tiles_left_reg;
   logic [23:0] dest_reg;
   logic [31:0] bias_reg;
   logic [15:0] mult_reg;
   logic [5:0] shift_reg;
   logic pending_reg, last_slot_reg;
   logic [7:0] tile_reg;
-  logic [WORD_BITS:0] entry_word, behind;
-  logic available_reg, next_available_reg, is_first, is_last, last_tile, ready, issue, finishing, load;
+  logic [WORD_BITS:0] entry_word, behind, behind_reg;
+  logic [13:0] remaining_reg;
+  logic available_reg, next_available_reg, whole_reg, loaded_reg, ready, issue, finishing, load;
+  // Registered facts of the next entry: the first one of its tile, the last, the last but one or two; of the tile: the
+  // first and the last one of its slot; of the slot: its tiles have one, two or three entries.
+  logic is_first_reg, is_last_reg, second_last_reg, third_last_reg, first_tile_reg, last_tile_reg;
+  logic single_reg, double_reg, triple_reg, last_now, last_next;
   logic [15:0] tile_mask_reg;
   logic [BUFFER_BITS-1:0] tile_start_reg;
   logic [LINE_BITS-1:0] skip_line_reg;
 
   assign entry_word = slot_reg + (WORD_BITS + 1)'(entry_reg[15:2]);
   assign behind = filled_reg - entry_word;
-  assign is_first = entry_reg == 0;
-  assign is_last = entry_reg == final_entry_reg;
-  assign last_tile = tile_reg == end_tile_reg;
   assign ready = (state_reg == ENTRIES) & available_reg & ~bubble;
-  assign ask = ready & is_last;
-  assign ask_begins = tile_reg == 0;
-  assign ask_ends = last_tile;
-  assign issue = ready & (~is_last | grant);
-  assign finishing = issue & is_last & last_tile;
+  assign ask_begins = first_tile_reg;
+  assign ask_ends = last_tile_reg;
+  assign issue = ready & (~is_last_reg | grant);
+  assign finishing = issue & is_last_reg & last_tile_reg;
+  // Whether the next cycle finds the last entry of a tile in turn, or the last but one and lets it leave. All entries
+  // of the slot have arrived then, so that nothing but a bubble can stop them.
+  assign last_now = is_last_reg ? ~issue | single_reg : second_last_reg & issue;
+  assign last_next = is_last_reg ? issue & double_reg : issue ? third_last_reg : second_last_reg;
   assign busy = state_reg != IDLE;
   assign issued = issue;
 
@@ -156,7 +163,9 @@ module seq_group #(
   logic [WORD_BITS:0] header_reg, ahead, next_slot_reg;
   logic header_here, header_turn, header0_reg, long_reg;
   logic [63:0] next0_reg, next1_reg;
-  logic [15:0] next_words;
+  logic [15:0] next_words_reg, next_final_reg;
+  logic [WORD_BITS:0] next_here_reg;
+  logic next_single_reg, next_double_reg, next_triple_reg, next_whole_reg;
   logic [12:0] next_skip;
   logic [BUFFER_BITS-1:0] next_start_reg;
   assign ahead = filled_reg - header_reg;
@@ -167,7 +176,6 @@ module seq_group #(
       & ~((state_reg == ENTRIES) & long_reg);
   assign read_addr = entry_turn ? entry_word[WORD_BITS-1:0] : header_reg[WORD_BITS-1:0];
   assign next_skip = {next1_reg[62:54], next0_reg[39:36]};
-  assign next_words = (next0_reg[15:0] + 16'd3) >> 2;
   assign load = (header_state_reg == READY) & ((state_reg == NEXT) | (finishing & ~last_slot_reg));
   assign waiting = ((state_reg == ENTRIES) & ~available_reg) | ((state_reg == NEXT) & ~header_here);
 
@@ -184,7 +192,7 @@ module seq_group #(
         IDLE: if (start && pending_reg) state_reg <= NEXT;
         NEXT: if (load) state_reg <= ENTRIES;
         ENTRIES: if (issue) begin
-          if (last_tile && (entry_reg[1:0] == 2'd3 || is_last)) freed_reg <= entry_word + 1'b1;
+          if (last_tile_reg && (entry_reg[1:0] == 2'd3 || is_last_reg)) freed_reg <= entry_word + 1'b1;
           if (finishing) state_reg <= last_slot_reg ? IDLE : load ? ENTRIES : NEXT;
         end
         default: state_reg <= IDLE;
@@ -202,7 +210,7 @@ module seq_group #(
         CAPTURE1: header_state_reg <= SETTLE;
         SETTLE: header_state_reg <= READY;
         READY: if (load) begin
-          header_reg <= next_slot_reg + (WORD_BITS + 1)'(next_words);
+          header_reg <= next_slot_reg + (WORD_BITS + 1)'(next_words_reg);
           header_state_reg <= next1_reg[63] ? NONE : HEADER0;
           freed_reg <= next_slot_reg;
         end
@@ -213,17 +221,41 @@ module seq_group #(
     if (header0_reg) next0_reg <= word_reg;
     if (header_state_reg == CAPTURE1) next1_reg <= word_reg;
     next_slot_reg <= header_reg;
+    next_final_reg <= next0_reg[15:0] - 16'd1;
+    next_words_reg <= (next0_reg[15:0] + 16'd3) >> 2;
+    next_single_reg <= next0_reg[15:0] == 16'd1;
+    next_double_reg <= next0_reg[15:0] == 16'd2;
+    next_triple_reg <= next0_reg[15:0] == 16'd3;
+    next_here_reg <= filled_reg - next_slot_reg;
     next_available_reg <= (header_state_reg == READY) & (filled_reg != next_slot_reg);
+    next_whole_reg <= (header_state_reg == READY) & (16'(next_here_reg) >= next_words_reg);
     // Whether the word of the entry that comes next has arrived.
     if (load) available_reg <= next_available_reg;
-    else if (issue && is_last) available_reg <= ~last_tile;
+    else if (issue && is_last_reg) available_reg <= ~last_tile_reg;
     else if (issue && entry_reg[1:0] == 2'd3) available_reg <= |behind[WORD_BITS:1];
     else available_reg <= behind != 0;
+    // Whether all words of the slot have arrived. What is compared belongs to the slot from the second cycle on.
+    behind_reg <= behind;
+    remaining_reg <= final_reg[15:2] - entry_reg[15:2];
+    loaded_reg <= load;
+    if (load) whole_reg <= next_whole_reg;
+    else whole_reg <= whole_reg | (~loaded_reg & (14'(behind_reg) > remaining_reg));
+    ask <= ~rst & (state_reg == ENTRIES) & whole_reg & ~finishing & (last_now | (last_next & ~bubble_next));
     next_start_reg <= base + BUFFER_BITS'(next0_reg[35:16]);
     if (load) begin
-      final_entry_reg <= next0_reg[15:0] - 16'd1;
-      long_reg <= next_words >= 16'(ENTRY_WORDS - 32);
-      end_tile_reg <= tiles - 8'd1;
+      final_reg <= next_final_reg;
+      left_reg <= next_final_reg;
+      single_reg <= next_single_reg;
+      double_reg <= next_double_reg;
+      triple_reg <= next_triple_reg;
+      is_first_reg <= 1'b1;
+      is_last_reg <= next_single_reg;
+      second_last_reg <= next_double_reg;
+      third_last_reg <= next_triple_reg;
+      long_reg <= next_words_reg >= 16'(ENTRY_WORDS - 32);
+      first_tile_reg <= 1'b1;
+      last_tile_reg <= tiles == 8'd1;
+      tiles_left_reg <= tiles - 8'd1;
       dest_reg <= next0_reg[63:40];
       bias_reg <= next1_reg[31:0];
       mult_reg <= next1_reg[47:32];
@@ -236,17 +268,25 @@ module seq_group #(
       tile_start_reg <= next_start_reg;
       skip_line_reg <= next_skip[LINE_BITS-1:0];
     end else if (issue) begin
-      entry_reg <= is_last ? 16'd0 : entry_reg + 16'd1;
-      if (is_last) begin
+      entry_reg <= is_last_reg ? 16'd0 : entry_reg + 16'd1;
+      left_reg <= is_last_reg ? final_reg : left_reg - 16'd1;
+      is_first_reg <= is_last_reg;
+      is_last_reg <= is_last_reg ? single_reg : second_last_reg;
+      second_last_reg <= is_last_reg ? double_reg : third_last_reg;
+      third_last_reg <= is_last_reg ? triple_reg : left_reg == 16'd3;
+      if (is_last_reg) begin
+        first_tile_reg <= 1'b0;
+        last_tile_reg <= tiles_left_reg == 8'd1;
+        tiles_left_reg <= tiles_left_reg - 8'd1;
         tile_reg <= tile_reg + 8'd1;
         tile_mask_reg <= tile_mask_reg + {8'd0, taps};
         tile_start_reg <= tile_start_reg + BUFFER_BITS'(LANES);
         skip_line_reg <= skip_line_reg + 1'b1;
       end
     end
-    if (issue && is_last) begin
+    if (issue && is_last_reg) begin
       result_tile <= tile_reg;
-      result_final <= last_tile;
+      result_final <= last_tile_reg;
       result_dest <= dest_reg;
       result_bias <= bias_reg;
       result_mult <= mult_reg;
@@ -266,9 +306,9 @@ module seq_group #(
       last_reg <= '0;
     end else begin
       valid_reg <= {valid_reg[TO_ACC-3:1], issue};
-      last_reg <= {last_reg[TO_ACC-3:1], is_last & issue};
+      last_reg <= {last_reg[TO_ACC-3:1], is_last_reg & issue};
     end
-    first_reg <= {first_reg[TO_ACC-3:1], is_first};
+    first_reg <= {first_reg[TO_ACC-3:1], is_first_reg};
     place1_reg <= entry_reg[1:0];
     place2_reg <= place1_reg;
     start1_reg <= tile_start_reg;

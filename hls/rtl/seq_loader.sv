@@ -35,42 +35,23 @@ module seq_loader #(
 );
   localparam int SLICE_BITS = $clog2(LANES / 8);
 
-  logic [31:0] ask_addr_reg, ask_row_reg, ask_rows_reg, ask_left_reg, stride_reg, beats_reg;
-  logic asking_reg;
-  logic [4:0] ask_beats;
-  always_comb begin
-    ask_beats = 5'd16 - {1'b0, ask_addr_reg[6:3]};
-    if (ask_left_reg < {27'd0, ask_beats}) ask_beats = ask_left_reg[4:0];
-  end
-  assign request_valid = asking_reg;
-  assign request_addr = ask_addr_reg;
-  assign request_beats = ask_beats;
-  always_ff @(posedge clk) begin
-    if (clear) begin
-      asking_reg <= 1'b0;
-    end else if (start) begin
-      asking_reg <= (rows != 0) & (beats != 0);
-    end else if (request_valid && request_ready && ask_left_reg == {27'd0, ask_beats}) begin
-      asking_reg <= ask_rows_reg != 32'd1;
-    end
-    if (start) begin
-      ask_addr_reg <= source;
-      ask_row_reg <= source;
-      ask_rows_reg <= rows;
-      ask_left_reg <= beats;
-      stride_reg <= stride;
-      beats_reg <= beats;
-    end else if (request_valid && request_ready) begin
-      ask_addr_reg <= ask_addr_reg + {24'd0, ask_beats, 3'd0};
-      ask_left_reg <= ask_left_reg - {27'd0, ask_beats};
-      if (ask_left_reg == {27'd0, ask_beats}) begin
-        ask_addr_reg <= ask_row_reg + stride_reg;
-        ask_row_reg <= ask_row_reg + stride_reg;
-        ask_rows_reg <= ask_rows_reg - 32'd1;
-        ask_left_reg <= beats_reg;
-      end
-    end
-  end
+  logic asking;
+  logic [31:0] beats_reg;
+  seq_requests requests (
+      .clk(clk),
+      .clear(clear),
+      .start(start),
+      .source(source),
+      .rows(rows),
+      .beats(beats),
+      .stride(stride),
+      .busy(asking),
+      .room(1'b1),
+      .request_valid(request_valid),
+      .request_addr(request_addr),
+      .request_beats(request_beats),
+      .request_ready(request_ready)
+  );
 
   // What comes back, in order.
   logic [31:0] rows_reg, left_reg;
@@ -95,6 +76,7 @@ module seq_loader #(
     end
     if (start) begin
       left_reg <= beats;
+      beats_reg <= beats;
       target_reg <= target;
       index_reg <= index;
       row_index_reg <= index;
@@ -125,5 +107,5 @@ module seq_loader #(
   assign line_valid = line_full_reg;
   assign line = line_reg;
   assign line_data = line_data_reg;
-  assign busy = asking_reg | (rows_reg != 0) | line_full_reg | (|table_write);
+  assign busy = asking | (rows_reg != 0) | line_full_reg | (|table_write);
 endmodule

@@ -33,13 +33,13 @@ module seq_read_port #(
   localparam int DEPTH_BITS = 3;
   localparam bit REFUSES = CLIENTS == 1;
 
-  // Stage 1: a client in turn. Stage 2: the burst, checked.
+  // Stage 1: a client in turn. Stage 2: the burst and its end. Stage 3: the end compared.
   logic [CLIENT_BITS-1:0] turn_reg, pick;
-  logic found, ask_valid_reg, ask_go, ask_inside;
-  logic [31:0] ask_addr_reg;
+  logic found, taken_valid_reg, ask_valid_reg, ask_go, ask_inside, moves;
+  logic [31:0] taken_addr_reg, ask_addr_reg;
   logic [32:0] ask_end_reg;
-  logic [4:0] ask_beats_reg;
-  logic [CLIENT_BITS-1:0] ask_client_reg;
+  logic [4:0] taken_beats_reg, ask_beats_reg;
+  logic [CLIENT_BITS-1:0] taken_client_reg, ask_client_reg;
   logic [DEPTH_BITS:0] in_reg, out_reg;
   logic room;
   always_comb begin
@@ -56,20 +56,30 @@ module seq_read_port #(
   assign room = (in_reg - out_reg) < (DEPTH_BITS + 1)'(2 ** DEPTH_BITS);
   assign ask_inside = ask_end_reg <= {1'b0, memory_bytes};
   assign ask_go = ask_valid_reg & ask_inside & room & (~arvalid | arready) & ~clear;
+  assign moves = taken_valid_reg & ~ask_valid_reg;
   always_comb begin
     request_ready = '0;
-    request_ready[pick] = found & ~ask_valid_reg & ~clear;
+    request_ready[pick] = found & ~taken_valid_reg & ~clear;
   end
   always_ff @(posedge clk) begin
-    if (rst || clear) ask_valid_reg <= 1'b0;
-    else if (!ask_valid_reg) ask_valid_reg <= found;
-    else if (ask_go) ask_valid_reg <= 1'b0;
-    if (!ask_valid_reg) begin
-      ask_addr_reg <= request_addr[32*pick+:32];
-      ask_end_reg <= {1'b0, request_addr[32*pick+:32]} + {25'd0, request_beats[5*pick+:5], 3'd0};
-      ask_beats_reg <= request_beats[5*pick+:5];
-      ask_client_reg <= pick;
+    if (rst || clear) begin
+      taken_valid_reg <= 1'b0;
+      ask_valid_reg <= 1'b0;
+    end else begin
+      taken_valid_reg <= taken_valid_reg ? ~moves : found;
+      ask_valid_reg <= ask_valid_reg ? ~ask_go : taken_valid_reg;
+    end
+    if (!taken_valid_reg) begin
+      taken_addr_reg <= request_addr[32*pick+:32];
+      taken_beats_reg <= request_beats[5*pick+:5];
+      taken_client_reg <= pick;
       if (found) turn_reg <= pick;
+    end
+    if (!ask_valid_reg) begin
+      ask_addr_reg <= taken_addr_reg;
+      ask_end_reg <= {1'b0, taken_addr_reg} + {25'd0, taken_beats_reg, 3'd0};
+      ask_beats_reg <= taken_beats_reg;
+      ask_client_reg <= taken_client_reg;
     end
     out_of_range <= ask_valid_reg & ~ask_inside & ~clear;
     if (rst) arvalid <= 1'b0;

@@ -67,6 +67,8 @@ module seq_store #(
   localparam int ADDR_BITS = GROUP_BITS + 1 + BANK_BITS;
   localparam int LIST_BITS = $clog2(LISTS);
   localparam int JOB_BITS = 5;
+  // Tiles of two slices on their way through the drain, from the question for room to their jobs, at most.
+  localparam int FLYING = 20;
   localparam int TILE_BITS = $clog2(TILES);
   localparam int FIFO_BITS = 5;
   localparam int STAGES = 7;
@@ -97,7 +99,7 @@ module seq_store #(
   assign job_waits = job_count != 0;
   assign front = jobs[job_out_reg[JOB_BITS-1:0]];
   always_ff @(posedge clk) begin
-    job_room <= job_count <= (JOB_BITS + 1)'(2 ** (JOB_BITS - 1));
+    job_room <= job_count <= (JOB_BITS + 1)'(2 ** JOB_BITS - FLYING);
     if (job) jobs[job_in_reg[JOB_BITS-1:0]] <= {job_final, job_tile, job_bank, job_dest};
     if (clear) job_in_reg <= '0;
     else if (job) job_in_reg <= job_in_reg + 1'b1;

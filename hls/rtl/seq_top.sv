@@ -8,6 +8,7 @@ module seq_top #(
     parameter int LISTS = 2048,
     parameter int TILES = 64,
     parameter int ACC_BITS = 28,
+    parameter int DRAIN = 16,
     parameter logic [31:0] IDENT = 32'd0
 ) (
     input  logic        ap_clk,
@@ -71,10 +72,10 @@ module seq_top #(
   localparam int LINE_BITS = $clog2(LINES);
   localparam int BUFFER_BITS = LANE_BITS + LINE_BITS;
   localparam int GROUP_BITS = $clog2(GROUPS) > 0 ? $clog2(GROUPS) : 1;
-  // Lanes that the drain takes per cycle, bytes of one transfer of the store.
+  // Bytes of one transfer of the store; the drain takes DRAIN lanes per cycle.
   localparam int SLICE = 16;
-  localparam int SLICE_BITS = $clog2(LANES / SLICE);
-  localparam int BANK_ADDR_BITS = GROUP_BITS + 1 + $clog2(TILES) + SLICE_BITS;
+  localparam int SLICE_BITS = $clog2(LANES / DRAIN);
+  localparam int BANK_ADDR_BITS = GROUP_BITS + 1 + $clog2(TILES) + $clog2(LANES / SLICE);
   localparam int CLIENTS = GROUPS + 1;
   localparam int CLIENT_BITS = $clog2(CLIENTS);
   localparam int TOKENS = 9;
@@ -88,6 +89,9 @@ module seq_top #(
   end
   if (GROUPS < 1 || GROUPS > 8) begin : gen_bad_groups
     $error("seq_top: GROUPS must be 1 to 8");
+  end
+  if ((DRAIN != 4 && DRAIN != 8 && DRAIN != 16) || LANES > 8 * DRAIN) begin : gen_bad_drain
+    $error("seq_top: DRAIN must be 4, 8 or 16, and at least LANES / 8");
   end
   if (ACC_BITS < 20 || ACC_BITS > 32) begin : gen_bad_acc
     $error("seq_top: ACC_BITS must be 20 to 32");
@@ -304,9 +308,11 @@ module seq_top #(
   assign load_busy = loading | line_waits;
 
   // Lines on their way into the buffer. A line takes the place of the even or the odd groups' reads: of those that
-  // did not issue in the cycle before, or in turn where lines press. They are held off at the issue, and the write
-  // comes when the gap arrives at the banks.
+  // did not issue a few cycles before, or in turn where lines press. They are held off at the issue, of which groups
+  // and drain learn a cycle ahead, and the write comes when the gap arrives at the banks.
   logic store_line_valid, store_line_ready, line_push, line_pop, bubble, odd_bubble, turn_reg;
+  logic [1:0] bubble_next_reg, bubble_reg;
+  logic [GROUPS-1:0] group_bubble, group_bubble_next;
   logic [1:0] active_reg;
   logic [31:0] store_line_addr;
   logic [8*LANES-1:0] store_line_data;
@@ -334,6 +340,8 @@ module seq_top #(
       stored_lines_reg <= '0;
       unclaimed_reg <= '0;
       token_reg <= '0;
+      bubble_next_reg <= '0;
+      bubble_reg <= '0;
       turn_reg <= 1'b0;
       active_reg <= '0;
     end else begin
@@ -345,8 +353,10 @@ module seq_top #(
       stored_lines_reg <= stored_lines_reg + (LINE_FIFO_BITS + 1)'(line_push & store_line_valid)
           - (LINE_FIFO_BITS + 1)'(line_pop & front_line[LINE_BITS+8*LANES]);
       unclaimed_reg <= unclaimed_reg + (LINE_FIFO_BITS + 1)'(line_push) - (LINE_FIFO_BITS + 1)'(bubble);
-      token_reg <= {token_reg[TOKENS-1:1], bubble};
-      odd_reg <= {odd_reg[TOKENS-1:1], odd_bubble};
+      bubble_next_reg <= {bubble & odd_bubble, bubble & ~odd_bubble};
+      bubble_reg <= bubble_next_reg;
+      token_reg <= {token_reg[TOKENS-1:1], |bubble_reg};
+      odd_reg <= {odd_reg[TOKENS-1:1], bubble_reg[1]};
     end
   end
 
@@ -356,8 +366,8 @@ module seq_top #(
   logic [GROUPS*LANE_BITS-1:0] rotate;
   logic [GROUPS-1:0] ask, ask_begins, ask_ends, grant, done, final_tile;
   logic [SLICE_BITS-1:0] slice, skip_slice;
-  logic [GROUPS*8*SLICE-1:0] skip_data;
-  logic [GROUPS*SLICE*ACC_BITS-1:0] slice_data;
+  logic [GROUPS*8*DRAIN-1:0] skip_data;
+  logic [GROUPS*DRAIN*ACC_BITS-1:0] slice_data;
   logic [GROUPS*8-1:0] tile;
   logic [GROUPS*24-1:0] dest;
   logic [GROUPS*32-1:0] bias;
@@ -380,6 +390,8 @@ module seq_top #(
   );
 
   for (genvar g = 0; g < GROUPS; g++) begin : gen_group
+    assign group_bubble[g] = bubble_reg[g%2];
+    assign group_bubble_next[g] = bubble_next_reg[g%2];
     logic [LANES-1:0] mask;
     logic [8:0] weight;
     logic x_signed, op_valid, op_first, op_escalate, op_last, skip;
@@ -417,7 +429,8 @@ module seq_top #(
         .mask_write(table_write[1]),
         .mask_write_addr(table_addr),
         .table_data(table_data),
-        .bubble(bubble & (odd_bubble == (g % 2 == 1))),
+        .bubble(group_bubble[g]),
+        .bubble_next(group_bubble_next[g]),
         .addr(addr[g*BUFFER_BITS+:BUFFER_BITS]),
         .mask(mask),
         .weight(weight),
@@ -440,7 +453,7 @@ module seq_top #(
     );
     seq_lanes #(
         .LANES(LANES),
-        .SLICE(SLICE),
+        .SLICE(DRAIN),
         .ACC_BITS(ACC_BITS)
     ) lanes (
         .clk(clk),
@@ -456,10 +469,10 @@ module seq_top #(
         .op_last(op_last),
         .skip(skip),
         .skip_slice(skip_slice),
-        .skip_data(skip_data[8*SLICE*g+:8*SLICE]),
+        .skip_data(skip_data[8*DRAIN*g+:8*DRAIN]),
         .done(done[g]),
         .slice(slice),
-        .slice_data(slice_data[SLICE*ACC_BITS*g+:SLICE*ACC_BITS])
+        .slice_data(slice_data[DRAIN*ACC_BITS*g+:DRAIN*ACC_BITS])
     );
   end
 
@@ -473,7 +486,8 @@ module seq_top #(
   seq_drain #(
       .GROUPS(GROUPS),
       .LANES(LANES),
-      .SLICE(SLICE),
+      .SLICE(DRAIN),
+      .UNIT(SLICE),
       .TILES(TILES),
       .ACC_BITS(ACC_BITS),
       .GROUP_BITS(GROUP_BITS)
@@ -496,6 +510,7 @@ module seq_top #(
       .sum_high(run[864+:32]),
       .busy(drain_busy),
       .ask(ask),
+      .stopped(group_bubble_next),
       .ask_begins(ask_begins),
       .ask_ends(ask_ends),
       .grant(grant),

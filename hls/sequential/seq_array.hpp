@@ -39,6 +39,8 @@ struct Array {
     static_assert(Cfg::GROUPS >= 1 && Cfg::GROUPS <= 8, "a descriptor has room for 8 groups");
     static_assert(Cfg::LANES == 32 || Cfg::LANES == 64, "a mask is one transfer");
     static_assert(Cfg::ACC_BITS >= 20 && Cfg::ACC_BITS <= 32, "biases have 32 bits");
+    static_assert((Cfg::DRAIN == 4 || Cfg::DRAIN == 8 || Cfg::DRAIN == 16) && Cfg::LANES <= 8 * Cfg::DRAIN,
+                  "the drain takes an eighth of the lanes or more");
     static_assert(is_power_of_two(Cfg::LINES) && is_power_of_two(Cfg::ENTRY_WORDS) && is_power_of_two(Cfg::MASKS) &&
                       is_power_of_two(Cfg::LISTS) && is_power_of_two(Cfg::TILES),
                   "addresses wrap at powers of two");
@@ -51,6 +53,8 @@ struct Array {
     static constexpr int LINE_BEATS = Cfg::LANES / BEAT_BYTES;
     // Lanes that the drain takes per step, and bytes of one transfer of the store.
     static constexpr int SLICE = 16;
+    // Cycles that DRAIN lanes of multipliers and shifters take for a slice.
+    static constexpr int SLICE_CYCLES = SLICE / Cfg::DRAIN;
     static constexpr int SLICES = Cfg::LANES / SLICE;
     static constexpr int DEPTH = Cfg::TILES * SLICES;
     // Two groups read one copy of the buffer and of the tables: a memory has two ports.

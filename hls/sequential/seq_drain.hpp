@@ -67,7 +67,7 @@ TAKE:
                 const uint32_t place = run.wide ? tile.number + pass * run.tiles : tile.number;
             SLICE:
                 for (int slice = 0; slice < slices; ++slice) {
-                    PYADMM_PIPELINE(1)
+                    PYADMM_PIPELINE(Array<Cfg>::SLICE_CYCLES)
                     channels[group][(place * Arr::SLICES + slice) & (Arr::DEPTH - 1)] =
                         drain_slice<Cfg>(run, slots[group], tile, slice, pass, first);
                 }

@@ -6,16 +6,23 @@ import math
 from pathlib import Path
 
 from pyadmm.codegen.rtl import RTL_IDENT_FILE, rtl_ident
-from pyadmm.codegen.system import chip_hwh
+from pyadmm.codegen.system import (
+    CHIP_TOP,
+    SEQUENTIAL_CHIP_TOP,
+    chip_build,
+    chip_hwh,
+    sequential_chip_build,
+)
 from pyadmm.core.errors import PyadmmError, ToolError
 from pyadmm.core.files import write_atomic
 from pyadmm.deploy.bundle import add_bitstream, read_dataflow, write_deploy
-from pyadmm.deploy.manifest import Manifest
+from pyadmm.deploy.manifest import DesignEntry, Manifest
+from pyadmm.deploy.sequential import read_design, read_sequential
 from pyadmm.eda.bitstream import bit_bin
 from pyadmm.eda.chip_flow import ROUTED_REPORT, Chip, build_chip
 from pyadmm.eda.route_flow import RouteSettings
 from pyadmm.eda.vendor.vivado import build_bitstream
-from pyadmm.hardware.boards import load_board
+from pyadmm.hardware.boards import Board, load_board
 from pyadmm.hardware.plan import BuildPlan
 
 
@@ -33,17 +40,40 @@ def add_open_bitstream(run: Path, settings: RouteSettings) -> tuple[Chip, float]
     build = _rtl(run / "build" / "rtl")
     _require_same(build, manifest)
     board = load_board(manifest.board)
-    chip = build_chip(build, board, settings, chip_folder(run))
+    chip = build_chip(chip_build(build), CHIP_TOP, board, settings, chip_folder(run))
     report = run / "build" / "rtl" / ROUTED_REPORT
     report.parent.mkdir(exist_ok=True)
     write_atomic(report, chip.best.report.to_json())
+    return chip, _add(chip, board, manifest.design, deploy)
+
+
+def add_array_bitstream(folder: Path, settings: RouteSettings) -> tuple[Chip, float]:
+    """Build the whole chip of a bundle for the layer-sequential array and add its files, as
+    :func:`add_open_bitstream` does. It runs every network that is compiled for the array.
+
+    :param folder: the deploy folder of the bundle; the chip's files are made in ``chip`` inside.
+    :raises PyadmmError: where the bundle is for the array in C++, or for other RTL than that of this version.
+    :raises ToolError: where a tool is missing, fails or runs out of time.
+    """
+    manifest, design = read_sequential(folder), read_design(folder)
+    if (manifest.design.kernel, manifest.design.digest) != ("rtl", design.digest):
+        raise PyadmmError(
+            f"bitstream: {folder} is for an array in {manifest.design.kernel} with the number "
+            f"0x{manifest.design.ident:08x}, but the RTL of this version is 0x{design.digest[:8]}; make the bundle anew"
+        )
+    build = sequential_chip_build(design.array)
+    chip = build_chip(build, SEQUENTIAL_CHIP_TOP, design.board, settings, folder / "chip")
+    return chip, _add(chip, design.board, manifest.design, folder)
+
+
+def _add(chip: Chip, board: Board, design: DesignEntry, deploy: Path) -> float:
+    """Write what goes with the chip's ``.bit`` and add it to the bundle; gives the clock, MHz."""
     mhz = clock_mhz(chip.period_ns, board.clock_mhz)
-    design = manifest.design
     hwh = chip_hwh(board, design.ip, design.vlnv, design.dma, mhz)
     write_atomic(chip.bit.with_suffix(".hwh"), hwh)
     write_atomic(chip.bit.with_name(f"{chip.bit.name}.bin"), bit_bin(chip.bit.read_bytes()))
     write_deploy(deploy, add_bitstream(deploy, chip.bit, mhz))
-    return chip, mhz
+    return mhz
 
 
 def add_vendor_bitstream(run: Path, timeout_s: float) -> Path:

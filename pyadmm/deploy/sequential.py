@@ -157,6 +157,14 @@ def read_design(folder: Path) -> SequentialDesign:
     return SequentialDesign(array, load_board(manifest.board))
 
 
+def read_sequential(folder: Path) -> SequentialManifest:
+    """The manifest of a deploy folder.
+
+    :raises PyadmmError: if the folder holds no such bundle.
+    """
+    return _read(folder)[1]
+
+
 def _read(folder: Path) -> tuple[dict[str, bytes], SequentialManifest]:
     files, manifest = read_bundle(folder)
     if not isinstance(manifest, SequentialManifest):

@@ -7,12 +7,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyadmm.codegen.system import CHIP_TOP, chip_build
 from pyadmm.core.errors import PyadmmError
 from pyadmm.eda import yosys
 from pyadmm.eda.bitstream import BitFacts, find_tools, write_bitstream
 from pyadmm.eda.openxc7 import Routed, RouteJob, find_openxc7, place_and_route
-from pyadmm.eda.route_flow import RouteSettings
+from pyadmm.eda.route_flow import MAPPED, RouteResult, RouteSettings, route_result
 from pyadmm.hardware.boards import Board
 from pyadmm.hardware.plan import BuildPlan
 
@@ -27,13 +26,13 @@ ROUTED_REPORT = Path("reports") / "openxc7.json"
 class Chip:
     """A chip with its bitstream.
 
-    :param best: the fastest of ``runs``, of which the bitstream is.
+    :param best: the fastest of the runs of ``routed``, of which the bitstream is.
     """
 
     bit: Path
     facts: BitFacts
     best: Routed
-    runs: tuple[Routed, ...]
+    routed: RouteResult
 
     @property
     def period_ns(self) -> float:
@@ -42,41 +41,63 @@ class Chip:
         return self.best.report.clock_estimate_ns
 
 
-def build_chip(build: BuildPlan, board: Board, settings: RouteSettings, folder: Path) -> Chip:
-    """Bitstream of an RTL build inside the system of ``hls/system``, on the chip of ``board``.
+def build_chip(
+    build: BuildPlan, top: str, board: Board, settings: RouteSettings, folder: Path
+) -> Chip:
+    """Bitstream of a whole chip, on that of ``board``.
 
-    :param build: as :func:`pyadmm.codegen.rtl.generate_rtl` gives it.
+    :param build: with the processor, as :mod:`pyadmm.codegen.system` gives it.
+    :param top: its top module.
     :param folder: gets :data:`BIT_FILE`, the netlist, and FASM and log of every seed.
     :raises PyadmmError: for a board whose chip is none of openXC7's.
     :raises ToolError: where a tool is missing, fails or runs out of time.
     """
+    # Before the hour that mapping and routing take.
+    _require_router(board)
+    find_tools(board.part)
+    routed = route_chip(build, top, board, settings, folder)
+    best = min(routed.runs, key=lambda run: run.report.clock_estimate_ns or float("inf"))
+    bit = folder / BIT_FILE
+    facts = write_bitstream(folder / f"seed{best.seed}.fasm", board.part, bit)
+    shutil.copyfile(folder / f"seed{best.seed}.fasm", bit.with_suffix(".fasm"))
+    return Chip(bit, facts, best, routed)
+
+
+def route_chip(
+    build: BuildPlan, top: str, board: Board, settings: RouteSettings, folder: Path | None
+) -> RouteResult:
+    """Map, place and route a whole chip.
+
+    :param folder: gets the netlist, and FASM and log of every seed; without it results come from the cache
+        where they are known.
+    :raises PyadmmError: for a board whose chip is none of openXC7's.
+    :raises ToolError: where a tool is missing, fails or runs out of time.
+    """
+    _require_router(board)
+    clock_ns = settings.clock_ns or board.clock_ns
+    with tempfile.TemporaryDirectory(prefix="pyadmm-chip-") as name:
+        place = folder or Path(name)
+        place.mkdir(parents=True, exist_ok=True)
+        netlist = place / MAPPED
+        _map(build, top, netlist)
+        job = RouteJob(
+            top, netlist, "", board.part, clock_ns, settings.timeout_s, settings.memory_gib
+        )
+        runs = place_and_route(job, settings.seeds, settings.jobs, folder)
+        return route_result(netlist, top, runs)
+
+
+def _require_router(board: Board) -> None:
     if board.family != "zynq7000":
         raise PyadmmError(
             f"bitstream for {board.name}: open tools route 7-series chips, not {board.part}; choose "
             "a Zynq-7000 board, or build with Vivado"
         )
-    # Before the hour that mapping and routing take.
     find_openxc7(board.part)
-    find_tools(board.part)
-    folder.mkdir(parents=True, exist_ok=True)
-    netlist = folder / "netlist.json"
-    _map(chip_build(build), netlist)
-    clock_ns = settings.clock_ns or board.clock_ns
-    job = RouteJob(
-        CHIP_TOP, netlist, "", board.part, clock_ns, settings.timeout_s, settings.memory_gib
-    )
-    runs = place_and_route(job, settings.seeds, settings.jobs, folder)
-    best = min(runs, key=lambda run: run.report.clock_estimate_ns or float("inf"))
-    bit = folder / BIT_FILE
-    facts = write_bitstream(folder / f"seed{best.seed}.fasm", board.part, bit)
-    shutil.copyfile(folder / f"seed{best.seed}.fasm", bit.with_suffix(".fasm"))
-    return Chip(bit, facts, best, tuple(runs))
 
 
-def _map(build: BuildPlan, netlist: Path) -> None:
+def _map(build: BuildPlan, top: str, netlist: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="pyadmm-chip-") as name:
         build.write(Path(name))
         files = [Path(name) / file for file in build.files if Path(file).suffix in {".sv", ".v"}]
-        yosys.map_for_placement(
-            "", sorted(files), netlist, top=CHIP_TOP, timeout_s=_MAPPING_TIMEOUT_S
-        )
+        yosys.map_for_placement("", sorted(files), netlist, top=top, timeout_s=_MAPPING_TIMEOUT_S)

@@ -130,7 +130,12 @@ def route_module(
     runs = place_and_route(job, settings.seeds, settings.jobs, settings.keep)
     if settings.keep is not None:
         shutil.copyfile(netlist, settings.keep / MAPPED)
-    cells = _own_cells(netlist)
+    return route_result(netlist, yosys.PLACED_TOP, runs)
+
+
+def route_result(netlist: Path, top: str, runs: Sequence[Routed]) -> RouteResult:
+    """``runs`` with what synthesis says of the mapped netlist that they placed."""
+    cells = _own_cells(netlist, top)
     mapped = yosys.count_resources(Counter(cell["type"] for cell in cells.values()))
     assert mapped.lut is not None
     return RouteResult(_estimate(cells), tuple(runs), mapped.lut)
@@ -167,12 +172,12 @@ def _mapped(
     return file
 
 
-def _own_cells(netlist: Path) -> dict[str, Any]:
+def _own_cells(netlist: Path, top: str) -> dict[str, Any]:
     """The cells of a mapped netlist, pads and clock buffers left out."""
     modules = read_netlist(netlist, f"remove {netlist}, and it is made anew")["modules"]
     return {
         name: cell
-        for name, cell in modules[yosys.PLACED_TOP]["cells"].items()
+        for name, cell in modules[top]["cells"].items()
         if cell["type"] not in ("IBUF", "OBUF", "BUFG")
     }
 

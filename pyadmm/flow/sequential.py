@@ -63,7 +63,8 @@ ABSENT = {
 """Steps that only the dataflow architecture has -> the reason."""
 NO_BITSTREAM = (
     "the layer-sequential array is the same for every network, and the flow builds no bitstream of "
-    "it; 'pyadmm deploy' adds yours to the bundle"
+    "it; 'pyadmm bitstream' builds that of a bundle of 'pyadmm deploy --array', and 'pyadmm deploy "
+    "--bitstream' adds yours"
 )
 NEEDS_VENDOR_TOOLS = (
     "Block design, placement, routing and the bitstream of the layer-sequential array, from its "

@@ -24,6 +24,7 @@ def synthesised() -> dict[tuple[int, int], Resources]:
     """The sums of ``sequential_area.csv``."""
     with sequential_area.RESULTS.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["module"] == "sum"]
+    rows = [row for row in rows if int(row["drain"]) == SequentialArray.drain]
     names = ("lut", "ff", "dsp", "bram18")
     return {
         (int(row["groups"]), int(row["lanes"])): Resources(**{n: int(row[n]) for n in names})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pyadmm.core.errors import PyadmmError
-from pyadmm.eda.sequential_simulation import MemoryModel, SequentialTop, infer, place
+from pyadmm.eda.sequential_simulation import (
+    MemoryModel,
+    SequentialTop,
+    build_sequential,
+    infer,
+    place,
+)
 from pyadmm.hardware.sequential.array import DESCRIPTOR_BYTES, HEADER_BYTES, VERSION
 from pyadmm.hardware.sequential.compiler import Compiled, compile_model
 from pyadmm.hardware.sequential.maps import Split
@@ -29,6 +37,7 @@ from pyadmm.hardware.sequential.registers import (
 )
 from pyadmm.model import INPUT, Add, CompressedModel, InputSpec, MaxPool
 from pyadmm.model.types import LayerSpec, QFormat
+from tests.sequential.bundles import network
 from tests.sequential.conftest import SMALL
 from tests.sequential.networks import images_of, networks, weighted
 from tests.sequential.test_placement import chains, force_chains, in_place_sum, wide_sum
@@ -88,10 +97,8 @@ def small_model() -> CompressedModel:
     return CompressedModel("m", InputSpec((3, 8, 8), QFormat(8, False)), (layer, pool))
 
 
-@pytest.mark.parametrize("memory", _MEMORIES)
-def test_sums_and_pools_on_the_way_out(small_top: SequentialTop, memory: MemoryModel) -> None:
+def sums_and_pool(rng: np.random.Generator) -> CompressedModel:
     """A signed and an unsigned map added behind a layer, channels of few entries, a pool that drops rows."""
-    rng = np.random.default_rng(5)
     shape, held = (5, 12, 12), QFormat(8, True)
     spec = LayerSpec("first", "conv", (5, 5, 3, 3), shape, 1, 1)
     first = weighted(rng, spec, INPUT, 0.4, output=held)
@@ -100,7 +107,13 @@ def test_sums_and_pools_on_the_way_out(small_top: SequentialTop, memory: MemoryM
     third = weighted(rng, replace(spec, name="third"), "add", 1.0, output=QFormat(5, True))
     final = Add("final", ("add", "third"), (3, 1000), 11, held)
     pool = MaxPool("pool", "final", 3, 2)
-    model = CompressedModel("m", InputSpec(shape, held), (first, second, add, third, final, pool))
+    return CompressedModel("m", InputSpec(shape, held), (first, second, add, third, final, pool))
+
+
+@pytest.mark.parametrize("memory", _MEMORIES)
+def test_sums_and_pools_on_the_way_out(small_top: SequentialTop, memory: MemoryModel) -> None:
+    rng = np.random.default_rng(5)
+    model = sums_and_pool(rng)
     for images in (1, 3):
         compiled = compile_model(model, SMALL, images)
         assert [step.step.lowered.name for step in compiled.steps][:3] == ["first", "add", "final"]
@@ -110,6 +123,24 @@ def test_sums_and_pools_on_the_way_out(small_top: SequentialTop, memory: MemoryM
         data = images_of(rng, model, images)
         logits, _ = infer(small_top, compiled, data)
         np.testing.assert_array_equal(logits, model.run(data))
+
+
+@pytest.mark.parametrize(("groups", "drain"), [(1, 4), (2, 8)])
+def test_a_drain_of_few_lanes(groups: int, drain: int, small_program: Path, tmp_path: Path) -> None:
+    """Sums, four-byte results and lists where a transfer of the store takes the drain two or four cycles."""
+    assert small_program.is_file()
+    array = replace(SMALL, groups=groups, drain=drain)
+    rng = np.random.default_rng(drain)
+    models = [sums_and_pool(rng), network("wide"), network("bytes"), wide_sum()]
+    with SequentialTop(build_sequential(array, tmp_path), 4096) as top:
+        for model, memory in itertools.product(models, (_MEMORIES[0], _MEMORIES[2])):
+            compiled = compile_model(model, array, 2)
+            top.reset(compiled.program.memory_bytes)
+            top.memory(memory)
+            place(top, compiled)
+            data = images_of(rng, model, 2)
+            logits, _ = infer(top, compiled, data)
+            np.testing.assert_array_equal(logits, model.run(data))
 
 
 def test_the_first_layers_take_fewer_images_than_the_others(small_top: SequentialTop) -> None:

@@ -17,6 +17,7 @@ from host.manifest import read_manifest
 from pyadmm.cli import bitstream
 from pyadmm.cli import run as run_command
 from pyadmm.codegen.rtl import generate_rtl
+from pyadmm.codegen.system import SEQUENTIAL_CHIP_TOP
 from pyadmm.core.errors import MissingToolError, ToolError
 from pyadmm.deploy.bundle import Design, plan_deploy
 from pyadmm.eda.bitstream import (
@@ -30,6 +31,7 @@ from pyadmm.eda.bitstream import (
 from pyadmm.eda.bitstream_check import check_bitstream, set_bits
 from pyadmm.flow.vendor_reports import nearest_report
 from tests.host.models import small_model, small_pack, small_plan
+from tests.sequential.bundles import small_bundle
 
 from .test_openxc7 import PART, REPLAY, standin, without_yosys
 
@@ -300,6 +302,36 @@ def test_the_command_refuses_another_run_and_skips_without_tools(
     assert "holds no readable bundle" in shown
     assert "the RTL says it is 0x00000000" in shown
     assert "holds no RTL" in shown
+
+
+def test_the_array_of_a_bundle_gets_its_bitstream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    standin(tmp_path, monkeypatch, REPLAY.format(count=str(tmp_path / "count")))
+    xray(tmp_path, monkeypatch)
+    mapped = without_yosys(monkeypatch)
+    folder = small_bundle(tmp_path / "many", "wide", "bytes")
+    assert bitstream.main([str(folder)]) == 0
+    assert mapped == [SEQUENTIAL_CHIP_TOP]
+    assert "routed 6.68 ns (seeds: 6.68)" in capsys.readouterr().out
+    manifest = read_manifest(folder / "bundle")
+    assert manifest.design.bitfile is not None
+    assert manifest.design.bitfile.read_bytes() == BIT
+    assert manifest.design.bitfile.with_name("design.bit.bin").read_bytes() == bit_to_bin(BIT)
+    instances = read_hwh(manifest.design.bitfile.with_suffix(".hwh")).instances
+    assert "axi_dma_0" not in instances
+    assert instances["seq_top_0"].kind == "pyadmm:rtl:seq_top:1.0"
+
+
+def test_a_bundle_of_another_array_gets_no_bitstream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    standin(tmp_path, monkeypatch, REPLAY.format(count=str(tmp_path / "count")))
+    xray(tmp_path, monkeypatch)
+    folder = small_bundle(tmp_path / "many", "bytes")
+    monkeypatch.setattr("pyadmm.deploy.sequential.array_digest", lambda _: 8 * "0")
+    assert bitstream.main([str(folder)]) == 2
+    assert "the RTL of this version is 0x00000000; make the bundle anew" in capsys.readouterr().err
 
 
 # ``pyadmm run --bitstream``

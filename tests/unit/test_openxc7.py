@@ -376,22 +376,27 @@ def test_the_real_tool_routes_a_small_design(
     assert 1.0 < run.report.clock_estimate_ns < 10.0
 
 
-def without_yosys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mapping gives two flip-flops, whatever is to be mapped."""
+def without_yosys(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Mapping gives two flip-flops, whatever is to be mapped; the list gets the names of the tops."""
+    mapped: list[str] = []
     ports = {"ap_clk": ("input", 1), "ap_rst_n": ("input", 1), "irq": ("output", 1)}
     tops = {"top": yosys.Module(TOP, {}, {}, ports)}
 
-    def flip_flops(_: str, __: object, path: Path, **___: object) -> None:
+    def flip_flops(
+        _: str, __: object, path: Path, *, top: str = yosys.PLACED_TOP, **___: object
+    ) -> None:
+        mapped.append(top)
         directions = {"C": "input", "D": "input", "Q": "output"}
         chain = {
             name: cell("FDRE", C=[2], D=[bit], Q=[bit + 1]) | {"port_directions": directions}
             for name, bit in (("a", 3), ("b", 4))
         }
         module = {"attributes": {"top": 1}, "cells": chain}
-        path.write_text(json.dumps({"modules": {yosys.PLACED_TOP: module}}), encoding="utf-8")
+        path.write_text(json.dumps({"modules": {top: module}}), encoding="utf-8")
 
     monkeypatch.setattr(yosys, "elaborate", lambda *_: tops)
     monkeypatch.setattr(yosys, "map_for_placement", flip_flops)
+    return mapped
 
 
 @pytest.mark.parametrize(("clock_ns", "status"), [("7", 0), ("6", 1)])

@@ -9,6 +9,7 @@ module pyadmm_seq_system #(
     parameter int LISTS = 2048,
     parameter int TILES = 64,
     parameter int ACC_BITS = 28,
+    parameter int DRAIN = 16,
     parameter logic [31:0] IDENT = 32'd0
 ) (
     input  logic        clk,
@@ -112,6 +113,7 @@ module pyadmm_seq_system #(
       .LISTS(LISTS),
       .TILES(TILES),
       .ACC_BITS(ACC_BITS),
+      .DRAIN(DRAIN),
       .IDENT(IDENT)
   ) core (
       .ap_clk(clk),

@@ -9,6 +9,7 @@ module pyadmm_seq_zynq7 #(
     parameter int LISTS = 2048,
     parameter int TILES = 64,
     parameter int ACC_BITS = 28,
+    parameter int DRAIN = 16,
     parameter logic [31:0] IDENT = 32'd0
 ) ();
   logic clk, resetn;
@@ -41,6 +42,7 @@ module pyadmm_seq_zynq7 #(
       .LISTS(LISTS),
       .TILES(TILES),
       .ACC_BITS(ACC_BITS),
+      .DRAIN(DRAIN),
       .IDENT(IDENT)
   ) system (.*);
 

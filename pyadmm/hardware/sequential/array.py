@@ -14,7 +14,7 @@ BEAT = 8
 PORTS, CHANNELS = 2, 3
 """Memory ports: one for entries, one for maps. Their channels: entries in, maps in, maps out."""
 SLICE = 16
-"""Lanes that the drain takes per cycle, and bytes of one transfer of the store."""
+"""Bytes of one transfer of the store."""
 HEADER_BYTES = 128
 DESCRIPTOR_BYTES = 128
 MOST_GROUPS = 8
@@ -35,6 +35,7 @@ class SequentialArray:
     :param lists: words of the repacking table.
     :param tiles: most tiles of one RUN.
     :param acc_bits: width of an accumulator, the bias included.
+    :param drain: lanes that the drain requantises per cycle.
     """
 
     groups: int = 4
@@ -45,6 +46,7 @@ class SequentialArray:
     lists: int = 2048
     tiles: int = 64
     acc_bits: int = 28
+    drain: int = 16
 
     def __post_init__(self) -> None:
         if not 1 <= self.groups <= MOST_GROUPS:
@@ -61,6 +63,11 @@ class SequentialArray:
                 )
         if not 20 <= self.acc_bits <= 32:
             raise PyadmmError(f"sequential array: acc_bits must be 20 to 32, not {self.acc_bits}")
+        if self.drain not in (4, 8, 16) or self.lanes > 8 * self.drain:
+            raise PyadmmError(
+                f"sequential array: drain must be 4, 8 or 16 lanes, and an eighth of {self.lanes} at least, "
+                f"not {self.drain}"
+            )
 
     @property
     def parameters(self) -> dict[str, int]:
@@ -87,6 +94,11 @@ class SequentialArray:
         return self.lanes // SLICE
 
     @property
+    def slice_cycles(self) -> int:
+        """Cycles that the drain takes for one transfer of the store."""
+        return SLICE // self.drain
+
+    @property
     def line_beats(self) -> int:
         """Transfers of one line."""
         return self.lanes // BEAT
@@ -98,14 +110,20 @@ class SequentialArray:
 
 
 def named_array(text: str, subject: str) -> SequentialArray:
-    """The array that ``GxV``, groups and lanes, names.
+    """The array that ``GxV``, groups and lanes, or ``GxV/D`` names; ``D`` lanes of its drain.
 
     :param subject: of the error where it names none.
 
     >>> named_array("2x32", "array").macs_per_cycle
     64
+    >>> named_array("1x32/4", "array").drain
+    4
     """
-    found = re.fullmatch(r"(\d{1,3})x(\d{1,3})", text)
+    found = re.fullmatch(r"(\d{1,3})x(\d{1,3})(?:/(\d{1,2}))?", text)
     if found is None:
-        raise PyadmmError(f"{subject} must be groups x lanes, such as 4x64, not {text!r}")
-    return SequentialArray(groups=int(found[1]), lanes=int(found[2]))
+        raise PyadmmError(
+            f"{subject} must be groups x lanes, such as 4x64, or with the lanes of the drain, such as 1x32/4, "
+            f"not {text!r}"
+        )
+    drain = int(found[3] or SequentialArray.drain)
+    return SequentialArray(groups=int(found[1]), lanes=int(found[2]), drain=drain)

@@ -229,7 +229,7 @@ class _Emitter:
         """Cycles that a tile of few entries takes a group: its share of the drain where all wait for that."""
         entries = sum(len(words) for _, words in step.slots)
         passes = 4 if step.output.wide else 2 if step.lowered.added else 1
-        drain = passes * self.array.line_slices
+        drain = passes * self.array.line_slices * self.array.slice_cycles
         if drain * len(step.slots) * self.array.groups > entries:
             return drain * self.array.groups
         return _SUM_CYCLES if step.lowered.added else drain

@@ -152,7 +152,8 @@ def _run_bounds(compiled: Compiled, bytes_per_cycle: float) -> Iterator[_RunBoun
                 sum(max(count * item.tiles, _LEAST_SLOT_CYCLES) for count in group)
                 for group in counts
             ),
-            slots * max(made * _passes(item), item.stored if item.listed else 0),
+            slots
+            * max(made * array.slice_cycles * _passes(item), item.stored if item.listed else 0),
             round(moved),
             sum(map(sum, counts)) * item.tiles * array.lanes,
             serial if item.wait_load else 0,
