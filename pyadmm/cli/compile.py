@@ -16,13 +16,14 @@ from pyadmm.eda.sequential_cosim import run_csim, simulate
 from pyadmm.eda.sequential_simulation import MemoryModel
 from pyadmm.hardware.boards import Board, load_board
 from pyadmm.hardware.sequential.area import largest_array
-from pyadmm.hardware.sequential.array import SequentialArray
+from pyadmm.hardware.sequential.array import named_array
 from pyadmm.hardware.sequential.compiler import Compiled, compile_model
 from pyadmm.hardware.sequential.roofline import best_images, sustained_bytes_per_cycle, table
 
 _EXAMPLES = """\
   pyadmm compile models/resnet20-cifar10.admm         writes sequential/resnet20-cifar10.seq and .json
-  pyadmm compile my.admm --images 4 --out build       each start takes four images
+  pyadmm compile my.admm --array 2x32 --out build     for an array of 2 groups of 32 lanes
+  pyadmm compile my.admm --start-images 4             each start takes four images
   pyadmm compile my.admm --csim 100                   runs the C++ of the array with g++ on 100 images
   pyadmm compile my.admm --simulate 8                 simulates eight images and compares all outputs
 """
@@ -33,19 +34,16 @@ def _add_options(parser: ArgumentParser) -> None:
     board_option(parser)
     out_option(parser, "sequential", "folder for NAME.seq and NAME.json")
     parser.add_argument(
-        "--images",
+        "--start-images",
         type=int,
         metavar="N",
         help="images per start of the program (default: chosen by the roofline model)",
     )
     parser.add_argument(
-        "--groups", type=int, metavar="G",
-        help="groups of the array (default: those of the largest array that fits the board)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--lanes", type=int, metavar="V",
-        help="pixel lanes of a group, 32 or 64 (default: as for the groups)",
-    )  # fmt: skip
+        "--array",
+        metavar="GxV",
+        help="groups and lanes of the array (default: the largest that fits the board)",
+    )
     parser.add_argument(
         "--bytes-per-cycle", type=float, metavar="B",
         help="sustained rate of the memory, for the roofline model and the simulation (default: that of "
@@ -71,11 +69,12 @@ def _execute(options: Namespace) -> int:
         if getattr(options, name) < 0:
             raise PyadmmError(f"--{name} must be at least 0, not {getattr(options, name)}")
     model = load(options.file)
-    array = _array(options, board)
-    if options.images is None:
+    named = options.array is not None
+    array = named_array(options.array, "--array") if named else largest_array(board)
+    if options.start_images is None:
         compiled = best_images(model, array, rate)
     else:
-        compiled = compile_model(model, array, options.images)
+        compiled = compile_model(model, array, options.start_images)
     print(table(compiled, rate))
     image, about = write_program(compiled, options.out, options.file.stem)
     print(f"{image}: {len(compiled.program.image):,} bytes, {compiled.images} images per start")
@@ -83,15 +82,6 @@ def _execute(options: Namespace) -> int:
     wrong = _csim(compiled, options.csim) if options.csim else 0
     wrong += _simulate(compiled, options.simulate, board, rate) if options.simulate else 0
     return CHECK_FAILED if wrong else DONE
-
-
-def _array(options: Namespace, board: Board) -> SequentialArray:
-    """The array that the options name, else the largest one that fits the board."""
-    if (options.groups is None) != (options.lanes is None):
-        raise PyadmmError("--groups and --lanes belong together; give both, or neither")
-    if options.groups is None:
-        return largest_array(board)
-    return SequentialArray(groups=options.groups, lanes=options.lanes)
 
 
 def _simulate(compiled: Compiled, least: int, board: Board, memory_rate: float) -> int:

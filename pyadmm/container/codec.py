@@ -143,7 +143,9 @@ def decode(data: bytes) -> CompressedModel:
             "read it with the pyadmm that wrote it"
         )
     if not known:
-        raise PyadmmError(f".admm file: starts with {bytes(data[:4])!r}, so it is none; {_DAMAGED}")
+        raise PyadmmError(
+            f".admm file: starts with {bytes(data[:4])!r}, so it is no such file; {_DAMAGED}"
+        )
     if len(data) > FILE_LIMIT:
         raise PyadmmError(f".admm file: must be at most {FILE_LIMIT} bytes, not {len(data)}")
     content = bytes(data[_HEAD:])

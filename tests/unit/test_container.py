@@ -426,8 +426,8 @@ def test_inspect_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_verify_of_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = container.encode(random_lenet5(8))
     for name, content, reason in (
-        ("empty", b"", "so it is none"),
-        ("text", b"hello world", "so it is none"),
+        ("empty", b"", "so it is no such file"),
+        ("text", b"hello world", "so it is no such file"),
         ("half", good[: len(good) // 2], "checksum is wrong"),
         ("older", b"ADM\x01" + good[4:], "version must be 2 to 5, not 1"),
         ("newer", b"\xa7" + good[1:], "version must be 2 to 5, not 7"),
