@@ -11,6 +11,7 @@ import pytest
 from experiments.sequential import Row, ideal_cycles, merged
 from experiments.sequential_networks import random_network
 from pyadmm.hardware.sequential.array import SequentialArray
+from pyadmm.hardware.sequential.compiler import compile_model
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,15 @@ def test_networks_have_their_published_sizes(name: str, macs: int, weights: int)
     assert model.weights == weights
     assert model.nnz == weights
     assert ideal_cycles(model, SequentialArray()) == macs / 256
+
+
+@pytest.mark.slow
+def test_inverted_residuals_are_chains_and_sums_in_place() -> None:
+    """The planner begins anew after a sum in place did not fit: the chain that comes first then has a place."""
+    compiled = compile_model(random_network("mobilenet-v2"))
+    chained = {step.step.lowered.name for step in compiled.steps if step.rolling}
+    assert {"conv1", "block1.0.depthwise"} <= chained
+    assert len(compiled.runs) == sum(len(step.runs) for step in compiled.steps)
 
 
 def test_a_new_row_takes_the_place_of_the_old_one(tmp_path: Path) -> None:

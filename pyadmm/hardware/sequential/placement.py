@@ -280,6 +280,7 @@ class _Planner:
 
     def _chained(self, number: int) -> list[Chained]:
         """A chain that begins with step ``number``, one for each block of channels, or nothing."""
+        self.replaced = ""
         if self.lines.free != [(0, self.array.lines)]:
             return []
         found: tuple[int, list[Chain], list[Step]] | None = None
