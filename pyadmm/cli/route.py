@@ -21,7 +21,7 @@ from pyadmm.hardware.lowering import hardware_form
 from pyadmm.hardware.mapping import plan_accelerator
 
 _EXAMPLES = """\
-  pyadmm route models/lenet5-record-410-seed30.admm --share 0.16             one seed, a small design
+  pyadmm route models/lenet5-record-410-seed30.admm --chip-share 0.16        one seed, a small design
   pyadmm route model.admm --board pynq-z2 --seeds 3 --jobs 3 --keep routed   median of three seeds
 """
 
@@ -74,7 +74,7 @@ def _add_options(parser: ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="FILE", help="an .admm file")
     board_option(parser)
     parser.add_argument(
-        "--share", type=float, metavar="PART",
+        "--chip-share", type=float, metavar="PART",
         help="share of the chip that the search may use (default: of the LUTs that of the largest design "
         f"that was routed on the board, {CHIP_SHARE:g} of the rest)",
     )  # fmt: skip
@@ -103,7 +103,7 @@ def _routed(options: Namespace) -> int:
     board = load_board(options.board)
     settings = route_settings(options, options.keep)
     model = hardware_form(container.load(options.model))
-    limit = chip_limit(board, options.share, open_tools=True)
+    limit = chip_limit(board, options.chip_share, open_tools=True)
     configs = search(model, board, budget=limit).best.configs
     plan = plan_accelerator(model, board, configs)
     build = generate_rtl(plan, model=model)

@@ -47,7 +47,7 @@ _BEL = re.compile(r"(?P<site>.+)/(?P<letter>[A-D])[56]LUT\Z")
 _HARNESS_PINS = {"clk_pin": "H16", "reset_pin": "D19", "shift_pin": "D20", "parity_pin": "R14"}
 _HARNESS_PACKAGE = "clg400"
 _REMAP = "map the design again with pyadmm.eda.yosys.map_for_placement"
-_LESS = "use less of the chip ('pyadmm run --chip-share', 'pyadmm route --share')"
+_LESS = "use less of the chip ('--chip-share')"
 
 
 @dataclass(frozen=True)

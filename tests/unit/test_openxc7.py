@@ -411,7 +411,7 @@ def test_the_command_judges_the_routed_clock(
     without_yosys(monkeypatch)
     model = Path(__file__).parents[2] / "models" / "lenet5-record-410-seed30.admm"
     out = tmp_path / "report.json"
-    arguments = [str(model), "--share", "0.16", "--clock-ns", clock_ns, "--out", str(out)]
+    arguments = [str(model), "--chip-share", "0.16", "--clock-ns", clock_ns, "--out", str(out)]
     assert route.main(arguments) == status
     shown = capsys.readouterr().out
     assert "routed 6.68 ns, 150 MHz" in shown
@@ -440,7 +440,7 @@ def test_the_command_simulates_the_routed_netlist_of_every_seed(
 
     monkeypatch.setattr(route, "check_routed", check)
     model = Path(__file__).parents[2] / "models" / "lenet5-record-410-seed30.admm"
-    arguments = [str(model), "--share", "0.16", "--seeds", "2", "--simulate", "7"]
+    arguments = [str(model), "--chip-share", "0.16", "--seeds", "2", "--simulate", "7"]
     assert route.main(arguments) == (1 if wrong else 0)
     assert seen == [{"seed": 1, "images": 7}, {"seed": 2, "images": 7}]
     assert "seed 2 simulated" in capsys.readouterr().out
