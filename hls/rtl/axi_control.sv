@@ -1,7 +1,7 @@
 // AXI4-Lite control with the ap_ctrl_hs register map of Vitis HLS (docs/kernels.md, "Top").
 //
-// start is one cycle long and comes with mode and count; the run ends when finished is high in a later
-// cycle. cycles counts the clock cycles from start to done.
+// start is one cycle long and comes with mode and count; the run ends a cycle after finished, which counts
+// from the cycle after start on. cycles counts the clock cycles from start to done.
 module axi_control (
     input  logic        clk,
     input  logic        rst,
@@ -74,7 +74,7 @@ module axi_control (
   end
 
   // Registers.
-  logic ap_start_reg, auto_restart_reg, done_reg, ready_reg, running_reg;
+  logic ap_start_reg, auto_restart_reg, done_reg, ready_reg, running_reg, late_running_reg, finished_reg;
   logic global_enable_reg, done, read;
   logic [1:0] interrupt_enable_reg, interrupt_status_reg;
   logic [31:0] mode_reg, count_reg, cycles_reg, elapsed_reg;
@@ -82,12 +82,15 @@ module axi_control (
   logic strobed;
   assign strobed = write & write_strobe_reg[0];
   assign start = ap_start_reg & ~running_reg;
-  assign done = running_reg & finished;
+  // What finished is made of lies far away.
+  assign done = running_reg & late_running_reg & finished_reg;
   assign mode = |mode_reg[31:2] ? 2'd3 : mode_reg[1:0];
   assign count = count_reg;
   assign irq = global_enable_reg & (|interrupt_status_reg);
 
   always_ff @(posedge clk) begin
+    finished_reg <= finished;
+    late_running_reg <= running_reg & ~rst;
     if (rst) begin
       ap_start_reg <= 1'b0;
       auto_restart_reg <= 1'b0;
