@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from argparse import ArgumentParser, Namespace
@@ -26,6 +25,7 @@ from pyadmm.cli.command import (
 from pyadmm.cli.images import Bytes, image_options, test_images
 from pyadmm.codegen.hls import generate
 from pyadmm.core.errors import PyadmmError
+from pyadmm.core.schema import to_json
 from pyadmm.eda import gxx
 from pyadmm.eda.cosim import simulate
 from pyadmm.eda.sequential_cosim import run_csim, whole_starts
@@ -93,7 +93,7 @@ def _execute(options: Namespace) -> int:
     for fact in facts:
         fact["source"] = source
     if options.json:
-        print(json.dumps(facts, indent=1))
+        print(to_json(facts))
     return CHECK_FAILED if any(fact["wrong_images"] for fact in facts) else DONE
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from rich.text import Text
 from pyadmm.cli.command import DONE, Command, json_option
 from pyadmm.container.codec import PARTS, breakdown, decode, read_bytes
 from pyadmm.core.errors import PyadmmError
+from pyadmm.core.schema import to_json
 from pyadmm.model import CompressedModel
 
 _EXAMPLES = """\
@@ -43,7 +43,7 @@ def _execute(options: Namespace) -> int:
     except PyadmmError as error:
         raise PyadmmError(f"{options.file}: {error}") from error
     if options.json:
-        print(json.dumps(_facts(model, data), indent=1))
+        print(to_json(_facts(model, data)))
         return DONE
     if not options.check:
         _inspect(model, data)

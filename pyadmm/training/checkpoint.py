@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from pyadmm.core.errors import PyadmmError
 from pyadmm.core.files import write_atomic
-from pyadmm.core.schema import from_plain, to_plain
+from pyadmm.core.schema import from_json, to_json
 from pyadmm.training import distributed
 from pyadmm.training.seeds import digest_of, seed_of
 
@@ -41,12 +40,12 @@ class EpochRecord:
 
 def as_text(records: Sequence[EpochRecord]) -> str:
     """The records as JSON for a checkpoint."""
-    return json.dumps(to_plain(list(records)))
+    return to_json(list(records), lines=False)
 
 
 def records_of(text: str) -> list[EpochRecord]:
     """The epoch records in text that :func:`as_text` wrote."""
-    return list(from_plain(tuple[EpochRecord, ...], json.loads(text), "checkpoint"))
+    return list(from_json(tuple[EpochRecord, ...], text, "checkpoint"))
 
 
 Progress = Callable[[EpochRecord, int], None]
