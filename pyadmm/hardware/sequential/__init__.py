@@ -1,0 +1,1 @@
+"""The layer-sequential array: its parameters, compiler, programs and cost models."""
