@@ -7,15 +7,15 @@ import datetime
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import matplotlib as mpl
-import xlsxwriter
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from pyadmm.breakeven.results import BreakEven, CurvePoint, NotMeasured, to_json
 from pyadmm.core.files import write_atomic
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# matplotlib and xlsxwriter take a second to load, and most commands draw nothing: imported where used.
 PAPER_PORTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 PAPER_SPEEDUPS = (0.07, 0.18, 0.32, 0.5, 0.8, 1.15, 1.9, 3.0, 6.5)
 """AlexNet CONV4 on a 40 nm ASIC, read by eye off ADMM-NN's figure 4."""
@@ -148,6 +148,8 @@ def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 def plot(results: Sequence[BreakEven]) -> Figure:
     """Speedup over pruned portion, log scale, one line per record; the crossing is marked."""
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
     figure = Figure(figsize=(7.5, 4.8), layout="constrained")
     axes = figure.add_subplot()
     for result in results:
@@ -190,6 +192,8 @@ def _caption(results: Sequence[BreakEven]) -> str:
 
 
 def _image(figure: Figure, form: str) -> bytes:
+    import matplotlib as mpl  # noqa: PLC0415
+
     data = io.BytesIO()
     # Without date and with fixed ids the same records give the same bytes.
     metadata = {"Date": None} if form == "svg" else None
@@ -200,6 +204,8 @@ def _image(figure: Figure, form: str) -> bytes:
 
 def workbook(results: Sequence[BreakEven]) -> bytes:
     """An xlsx workbook: summary sheet, curve sheet, chart."""
+    import xlsxwriter  # noqa: PLC0415
+
     data = io.BytesIO()
     book = xlsxwriter.Workbook(data, {"in_memory": True})
     book.set_properties({"created": datetime.datetime(2000, 1, 1)})

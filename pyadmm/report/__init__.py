@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pyadmm.core.files import write_atomic
-from pyadmm.report.html import render_html
 from pyadmm.report.record import RECORD_FILE, RunRecord, record_from_json, record_to_json
-from pyadmm.report.xlsx import render_xlsx
 
 HTML_FILE = "report.html"
 XLSX_FILE = "report.xlsx"
@@ -29,6 +27,10 @@ def write_report(record: RunRecord, out_dir: Path) -> ReportPaths:
 
     :raises PyadmmError: where a field of the record is not what it is declared to be.
     """
+    # They load matplotlib and xlsxwriter, which takes a second; who reads records does not need them.
+    from pyadmm.report.html import render_html  # noqa: PLC0415
+    from pyadmm.report.xlsx import render_xlsx  # noqa: PLC0415
+
     paths = ReportPaths(*(out_dir / name for name in (RECORD_FILE, HTML_FILE, XLSX_FILE)))
     text = record_to_json(record)
     kept = record_from_json(text)
