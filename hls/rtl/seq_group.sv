@@ -95,7 +95,9 @@ module seq_group #(
   logic room, asking;
   assign room = (asked_reg - freed_reg) <= (WORD_BITS + 1)'(ENTRY_WORDS - 16);
   assign fetched = ~asking;
-  seq_requests requests (
+  seq_requests #(
+      .SINGLE(1'b1)
+  ) requests (
       .clk(clk),
       .clear(rst),
       .start(fetch),

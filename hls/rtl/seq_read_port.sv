@@ -33,47 +33,62 @@ module seq_read_port #(
   localparam int DEPTH_BITS = 3;
   localparam bit REFUSES = CLIENTS == 1;
 
-  // Stage 1: a client in turn. Stage 2: the burst and its end. Stage 3: the end compared.
-  logic [CLIENT_BITS-1:0] turn_reg, pick;
-  logic found, taken_valid_reg, ask_valid_reg, ask_go, ask_inside, moves;
+  // Stage 0: a client in turn; a single one is asked at once. Stage 1: its burst. Stage 2: the burst's end. Stage 3:
+  // the end compared.
+  logic [CLIENT_BITS-1:0] pick;
+  logic take, taken_valid_reg, ask_valid_reg, ask_go, ask_inside;
   logic [31:0] taken_addr_reg, ask_addr_reg;
   logic [32:0] ask_end_reg;
   logic [4:0] taken_beats_reg, ask_beats_reg;
   logic [CLIENT_BITS-1:0] taken_client_reg, ask_client_reg;
   logic [DEPTH_BITS:0] in_reg, out_reg;
   logic room;
-  always_comb begin
-    found = 1'b0;
-    pick = '0;
-    for (int c = CLIENTS - 1; c >= 0; c--)
-      if (request_valid[c]) begin
-        found = 1'b1;
-        pick = CLIENT_BITS'(c);
-      end
-    for (int c = CLIENTS - 1; c >= 0; c--)
-      if (request_valid[c] && CLIENT_BITS'(c) > turn_reg) pick = CLIENT_BITS'(c);
+  if (CLIENTS == 1) begin : gen_one
+    assign pick = '0;
+    assign take = request_valid[0] & ~taken_valid_reg & ~clear;
+    assign request_ready = ~taken_valid_reg & ~clear;
+  end else begin : gen_turn
+    logic [CLIENT_BITS-1:0] pick_reg, next;
+    logic picked_reg, found;
+    always_comb begin
+      found = 1'b0;
+      next = '0;
+      for (int c = CLIENTS - 1; c >= 0; c--)
+        if (request_valid[c]) begin
+          found = 1'b1;
+          next = CLIENT_BITS'(c);
+        end
+      for (int c = CLIENTS - 1; c >= 0; c--)
+        if (request_valid[c] && CLIENT_BITS'(c) > pick_reg) next = CLIENT_BITS'(c);
+    end
+    assign pick = pick_reg;
+    assign take = picked_reg & ~taken_valid_reg & ~clear;
+    always_comb begin
+      request_ready = '0;
+      request_ready[pick_reg] = take;
+    end
+    // A request stays until it is taken.
+    always_ff @(posedge clk) begin
+      if (rst || clear) picked_reg <= 1'b0;
+      else picked_reg <= picked_reg ? taken_valid_reg : found;
+      if (!picked_reg && found) pick_reg <= next;
+    end
   end
   assign room = (in_reg - out_reg) < (DEPTH_BITS + 1)'(2 ** DEPTH_BITS);
   assign ask_inside = ask_end_reg <= {1'b0, memory_bytes};
   assign ask_go = ask_valid_reg & ask_inside & room & (~arvalid | arready) & ~clear;
-  assign moves = taken_valid_reg & ~ask_valid_reg;
-  always_comb begin
-    request_ready = '0;
-    request_ready[pick] = found & ~taken_valid_reg & ~clear;
-  end
   always_ff @(posedge clk) begin
     if (rst || clear) begin
       taken_valid_reg <= 1'b0;
       ask_valid_reg <= 1'b0;
     end else begin
-      taken_valid_reg <= taken_valid_reg ? ~moves : found;
+      taken_valid_reg <= taken_valid_reg ? ask_valid_reg : take;
       ask_valid_reg <= ask_valid_reg ? ~ask_go : taken_valid_reg;
     end
     if (!taken_valid_reg) begin
       taken_addr_reg <= request_addr[32*pick+:32];
       taken_beats_reg <= request_beats[5*pick+:5];
       taken_client_reg <= pick;
-      if (found) turn_reg <= pick;
     end
     if (!ask_valid_reg) begin
       ask_addr_reg <= taken_addr_reg;
