@@ -44,7 +44,7 @@ def test_a_run_of_lenet5_measures_nothing(
     require_records(FlowConfig(board=board, preset=preset), tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("board", ["pynq-z1", "pynq-z2", "zybo-z7-20"])
+@pytest.mark.parametrize("board", ["kv260", "pynq-z1", "pynq-z2", "zybo-z7-20"])
 def test_a_run_of_resnet20_measures_nothing(
     board: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
