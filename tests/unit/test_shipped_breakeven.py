@@ -9,6 +9,7 @@ import pytest
 
 from pyadmm.breakeven import measurements
 from pyadmm.breakeven.measure import Measured
+from pyadmm.breakeven.store import shipped_records
 from pyadmm.flow.config import FlowConfig, read_config
 from pyadmm.flow.console import Reporter
 from pyadmm.flow.session import Session
@@ -56,3 +57,15 @@ def test_every_layer_of_the_default_run_has_a_ratio() -> None:
     session = Session(FlowConfig(), Reporter())
     found = measurements(session.layer_cases, session.board, measure=refuse)
     assert set(found.floors) == {"conv1", "conv2", "fc1", "fc2"}
+
+
+def test_the_default_run_shows_all_families_of_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where this fails, kernels have changed, or the table has records that nothing reads."""
+    monkeypatch.setenv("PYADMM_CACHE", str(tmp_path))
+    records = shipped_records().values()
+    shipped = sorted((r.family, r.name) for r in records if r.family != "sparse")
+    shown = Session(FlowConfig(), Reporter()).family_records
+    assert sorted((r.family, r.name) for r in shown if r.family != "sparse") == shipped
+    assert {family for family, _ in shipped} == {"balanced", "shared"}
