@@ -210,14 +210,21 @@ def measured_like(case: LayerCase, board: Board, what: Comparison, measure: Meas
 
 
 def best_of(records: Sequence[BreakEven]) -> BreakEven:
-    """One record of several against the same dense kernel: the fastest kernel at every portion."""
+    """One record of several against the same dense kernel: the fastest kernel at every portion.
+
+    Portions around the crossing of a slower kernel are left out: the fastest is not known there.
+    """
     points: dict[float, CurvePoint] = {}
     for point in (point for record in records for point in record.curve):
         best = points.get(point.pruned)
         if best is None or (point.speedup or 0) > (best.speedup or 0):
             points[point.pruned] = point
     ratio = min((r.ratio for r in records if r.ratio is not None), default=None)
-    return replace(records[0], ratio=ratio, curve=tuple(points[p] for p in sorted(points)))
+    curve: list[CurvePoint] = []
+    for portion in sorted(points):
+        if (points[portion].speedup or 0) >= max((p.speedup or 0 for p in curve), default=0):
+            curve.append(points[portion])
+    return replace(records[0], ratio=ratio, curve=tuple(curve))
 
 
 def settings_of(case: LayerCase) -> Settings:

@@ -161,6 +161,8 @@ def test_every_portion_has_the_fastest_of_the_named_kernels() -> None:
     for portion in (0.5, 0.9):
         assert both.speedup_at(portion) == fast.speedup_at(portion)
         assert (fast.speedup_at(portion) or 0) > (slow.speedup_at(portion) or 0)
+    speedups = [point.speedup or 0 for point in both.curve]
+    assert speedups == sorted(speedups)
 
 
 def test_the_table_of_kernels_is_measured_line_by_line(
