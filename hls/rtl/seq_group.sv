@@ -149,12 +149,13 @@ module seq_group #(
   assign ready = (state_reg == ENTRIES) & available_reg & ~bubble;
   assign ask_begins = first_tile_reg;
   assign ask_ends = last_tile_reg;
-  assign issue = ready & (~is_last_reg | grant);
-  assign finishing = issue & is_last_reg & last_tile_reg;
+  // With a grant the last entry can always leave.
+  assign issue = grant | (ready & ~is_last_reg);
+  assign finishing = grant & last_tile_reg;
   // Whether the next cycle finds the last entry of a tile in turn, or the last but one and lets it leave. All entries
   // of the slot have arrived then, so that nothing but a bubble can stop them.
-  assign last_now = is_last_reg ? ~issue | single_reg : second_last_reg & issue;
-  assign last_next = is_last_reg ? issue & double_reg : issue ? third_last_reg : second_last_reg;
+  assign last_now = is_last_reg ? ~grant | single_reg : second_last_reg & issue;
+  assign last_next = is_last_reg ? grant & double_reg : issue ? third_last_reg : second_last_reg;
   assign busy = state_reg != IDLE;
   assign issued = issue;
 
@@ -233,7 +234,7 @@ module seq_group #(
     next_whole_reg <= (header_state_reg == READY) & (16'(next_here_reg) >= next_words_reg);
     // Whether the word of the entry that comes next has arrived.
     if (load) available_reg <= next_available_reg;
-    else if (issue && is_last_reg) available_reg <= ~last_tile_reg;
+    else if (grant) available_reg <= ~last_tile_reg;
     else if (issue && entry_reg[1:0] == 2'd3) available_reg <= |behind[WORD_BITS:1];
     else available_reg <= behind != 0;
     // Whether all words of the slot have arrived. What is compared belongs to the slot from the second cycle on.
@@ -286,7 +287,7 @@ module seq_group #(
         skip_line_reg <= skip_line_reg + 1'b1;
       end
     end
-    if (issue && is_last_reg) begin
+    if (grant) begin
       result_tile <= tile_reg;
       result_final <= last_tile_reg;
       result_dest <= dest_reg;
@@ -308,7 +309,7 @@ module seq_group #(
       last_reg <= '0;
     end else begin
       valid_reg <= {valid_reg[TO_ACC-3:1], issue};
-      last_reg <= {last_reg[TO_ACC-3:1], is_last_reg & issue};
+      last_reg <= {last_reg[TO_ACC-3:1], grant};
     end
     first_reg <= {first_reg[TO_ACC-3:1], is_first_reg};
     place1_reg <= entry_reg[1:0];

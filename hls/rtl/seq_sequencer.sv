@@ -19,13 +19,13 @@ module seq_sequencer #(
     input  logic [  63:0] in_data,
     // Loader and array.
     output logic          load_start,
-    input  logic          load_busy,
+    input  logic          load_working,
     output logic [GROUPS-1:0] group_fetch,
     input  logic          fetched,
     output logic          group_start,
     output logic [  31:0] stream_addr,
     output logic [  31:0] stream_words,
-    input  logic          run_busy,
+    input  logic          run_working,
     output logic [1023:0] descriptor,
     output logic [1023:0] run,
     // Faults, and signs of life.
@@ -57,26 +57,23 @@ module seq_sequencer #(
   logic [1023:0] run_reg;
   logic [PATIENCE_BITS:0] patience_reg;
   logic [GROUP_BITS-1:0] group_reg;
-  logic ran_reg, run_ended, fault, active;
+  logic ran_reg, run_ended, active, load_busy, run_busy, fault;
   logic [31:0] fault_status;
   logic [7:0] kind;
   assign kind = descriptor_reg[7:0];
+  // What many parts decide goes through a register. A fault of the last store still comes before the end of its run.
+  always_ff @(posedge clk) begin
+    load_busy <= load_working;
+    run_busy <= run_working;
+    fault <= read_error | write_error | out_of_range | patience_reg[PATIENCE_BITS];
+    fault_status <= read_error ? READ_ERROR : write_error ? WRITE_ERROR : out_of_range ? OUT_OF_RANGE : NO_PROGRESS;
+  end
   // END waits for all; a LOAD needs the loader, a RUN the array; the rest is the program's choice.
   logic load_ready, run_ready;
   assign load_ready = ~load_busy | ((kind == 8'd2) & ~descriptor_reg[8]);
   assign run_ready = ~run_busy | ((kind == 8'd1) & ~descriptor_reg[9]);
   assign run_ended = ran_reg & ~run_busy;
   assign active = (state_reg != IDLE) & (state_reg != ABORT) & (state_reg != FINISH);
-
-  always_comb begin
-    fault = 1'b1;
-    fault_status = OK;
-    if (read_error) fault_status = READ_ERROR;
-    else if (write_error) fault_status = WRITE_ERROR;
-    else if (out_of_range) fault_status = OUT_OF_RANGE;
-    else if (patience_reg[PATIENCE_BITS]) fault_status = NO_PROGRESS;
-    else fault = 1'b0;
-  end
 
   always_ff @(posedge clk) begin
     if (rst) begin
@@ -121,7 +118,7 @@ module seq_sequencer #(
         FETCH_RUN: if (group_reg == GROUP_BITS'(GROUPS - 1)) state_reg <= WAIT_RUN;
         WAIT_RUN: if (load_ready && run_ready) state_reg <= START_RUN;
         START_LOAD, START_RUN: state_reg <= SETTLE;
-        // The busy signals follow a start by a cycle.
+        // The busy signals follow a start by two cycles, before the next descriptor is there.
         SETTLE: state_reg <= ASK;
         // Results on their way to the drain need a few cycles to get lost.
         ABORT: if ((quiet && patience_reg[3]) || patience_reg[PATIENCE_BITS]) state_reg <= FINISH;
@@ -157,11 +154,11 @@ module seq_sequencer #(
   assign request_addr = state_reg == ASK ? next_reg : '0;
   assign request_beats = state_reg == ASK ? 5'd16 : 5'd8;
   assign load_start = state_reg == START_LOAD;
-  assign stream_addr = stream_reg;
-  assign stream_words = descriptor_reg[512+32*group_reg+:32];
-  always_comb begin
-    group_fetch = '0;
-    group_fetch[group_reg] = state_reg == FETCH_RUN;
+  always_ff @(posedge clk) begin
+    stream_addr <= stream_reg;
+    stream_words <= descriptor_reg[512+32*group_reg+:32];
+    group_fetch <= '0;
+    group_fetch[group_reg] <= (state_reg == FETCH_RUN) & ~rst;
   end
   assign group_start = state_reg == START_RUN;
   assign descriptor = descriptor_reg;

@@ -303,7 +303,7 @@ module seq_store #(
 
   // Lines: transfers of one aligned line; a full or ended one goes to the sender.
   logic [8*LANES-1:0] line_reg, send_reg;
-  logic line_full_reg, send_full_reg, started_reg;
+  logic line_full_reg, send_line_reg, send_burst_reg, started_reg;
   logic [SLICE_BITS-1:0] from_reg, to_reg, send_to_reg;
   logic [SLICE_BITS:0] beat_reg;
   logic [31:0] line_addr_reg, send_addr_reg;
@@ -334,7 +334,7 @@ module seq_store #(
   logic addressed_reg, address_now;
   logic [4:0] open_reg;
   logic checked_reg, in_memory_reg;
-  assign line_valid = send_full_reg & to_buffer;
+  assign line_valid = send_line_reg;
   assign line_addr = send_addr_reg;
   assign line_data = send_reg;
   logic asked_reg;
@@ -347,13 +347,13 @@ module seq_store #(
   assign awlen = ask_len_reg;
   assign address_now = asked_reg & awready;
   assign final_beat = beat_reg == {send_to_reg, 1'b1};
-  assign wvalid = send_full_reg & ~to_buffer;
+  assign wvalid = send_burst_reg;
   assign wdata = send_reg[64*beat_reg+:64];
   assign wlast = final_beat;
-  assign sent = to_buffer ? line_valid & line_ready : wvalid & wready & final_beat;
+  assign sent = (send_line_reg & line_ready) | (send_burst_reg & wready & final_beat);
   // A line whose burst has an address goes to the sender even through clear.
-  assign move = line_full_reg & (~send_full_reg | sent) & (to_buffer ? ~clear : addressed_reg | (checked_reg & ~in_memory_reg));
-  assign quiet = (to_buffer | ~send_full_reg) & ~asked_reg & ~addressed_reg & (open_reg == 0);
+  assign move = line_full_reg & (~(send_line_reg | send_burst_reg) | sent) & (to_buffer ? ~clear : addressed_reg | (checked_reg & ~in_memory_reg));
+  assign quiet = ~send_burst_reg & ~asked_reg & ~addressed_reg & (open_reg == 0);
   always_ff @(posedge clk) begin
     // A line's address is compared in the cycle before it is used.
     checked_reg <= line_full_reg & ~move & ~clear;
@@ -370,9 +370,10 @@ module seq_store #(
     if (rst) addressed_reg <= 1'b0;
     else if (address_now) addressed_reg <= 1'b1;
     else if (move) addressed_reg <= 1'b0;
-    if (rst) send_full_reg <= 1'b0;
-    else if (move) send_full_reg <= to_buffer | in_memory_reg;
-    else if (sent || (clear && to_buffer)) send_full_reg <= 1'b0;
+    if (clear) send_line_reg <= 1'b0;
+    else if (move || sent) send_line_reg <= move & to_buffer;
+    if (rst) send_burst_reg <= 1'b0;
+    else if (move || sent) send_burst_reg <= move & ~to_buffer & in_memory_reg;
     if (move) begin
       send_reg <= line_reg;
       send_addr_reg <= line_addr_reg;
@@ -385,7 +386,7 @@ module seq_store #(
     else open_reg <= open_reg + 5'(ask_now) - 5'(bvalid);
   end
   assign busy = job_waits | active_reg | (|valid_reg) | flush_reg | (count_reg != 0) | started_reg
-      | line_full_reg | send_full_reg | (open_reg != 0);
+      | line_full_reg | send_line_reg | send_burst_reg | (open_reg != 0);
 
   logic unused;
   assign unused = ^{list_write_addr, list_base, bresp[0], word2_reg};

@@ -153,7 +153,7 @@ module seq_top #(
   logic [63:0] load_data;
   logic [1:0] read_idle, read_outside, read_error;
   logic store_outside, store_error, store_quiet;
-  logic loader_ready, load_start, load_busy, run_busy, progress, waiting, group_start;
+  logic loader_ready, load_start, load_working, run_working, progress, waiting, group_start;
   logic [GROUPS-1:0] group_fetch, group_fetched, group_busy, group_waiting, group_issued;
   logic [31:0] stream_addr, stream_words;
   logic [1023:0] descriptor;
@@ -176,13 +176,13 @@ module seq_top #(
       .in_valid(data_valid[0]),
       .in_data(data),
       .load_start(load_start),
-      .load_busy(load_busy),
+      .load_working(load_working),
       .group_fetch(group_fetch),
       .fetched(&group_fetched),
       .group_start(group_start),
       .stream_addr(stream_addr),
       .stream_words(stream_words),
-      .run_busy(run_busy),
+      .run_working(run_working),
       .descriptor(descriptor),
       .run(run),
       .out_of_range((|read_outside) | store_outside),
@@ -305,7 +305,7 @@ module seq_top #(
       .table_addr(table_addr),
       .table_data(table_data)
   );
-  assign load_busy = loading | line_waits;
+  assign load_working = loading | line_waits;
 
   // Lines on their way into the buffer. A line takes the place of the even or the odd groups' reads: of those that
   // did not issue a few cycles before, or in turn where lines press. They are held off at the issue, of which groups
@@ -590,7 +590,7 @@ module seq_top #(
       .bresp(m_axi_map_bresp)
   );
   assign per_tile = ~run[162] & ~run[163];
-  assign run_busy = (|group_busy) | drain_busy | store_busy | (stored_lines_reg != 0);
+  assign run_working = (|group_busy) | drain_busy | store_busy | (stored_lines_reg != 0);
 
   logic unused;
   assign unused = ^{m_axi_stream_rlast, m_axi_map_rlast, descriptor, run, store_line_addr, finished};

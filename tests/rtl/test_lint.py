@@ -34,6 +34,8 @@ def test_the_dense_stage_is_lint_clean(simulators: Path) -> None:
         ("seq_top", "GROUPS=8"),
         ("seq_top", "GROUPS=1"),
         ("seq_top", "GROUPS=3 LANES=32"),
+        ("seq_top", "GROUPS=1 LANES=32 DRAIN=4"),
+        ("seq_top", "DRAIN=8"),
         ("seq_top", "GROUPS=2 LANES=32 LINES=256 ENTRY_WORDS=64 MASKS=256 LISTS=512 TILES=16"),
     ],
 )
