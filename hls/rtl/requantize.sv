@@ -40,7 +40,9 @@ module requantize #(
   logic [MULT_BITS-1:0] mult_reg;
   assign bounded = shift > SHIFT_BITS'(SHIFT_MAX) ? SHIFT_BITS'(SHIFT_MAX) : shift;
 
-  logic signed [FACTOR_BITS-1:0] factor, factor_early_reg, factor_reg;
+  logic signed [FACTOR_BITS-1:0] factor, factor_reg;
+  // In slices: kept, because synthesis would move it into every DSP block, which has room for two.
+  (* keep = "true" *) logic signed [FACTOR_BITS-1:0] factor_early_reg;
   logic [WIDE-1:0] round_next, round_early_reg, round_m_reg, round_reg;
   logic [RANGE_BITS-1:0] extra, extra_early_reg, extra_a_reg, extra_m_reg, extra_p_reg;
 
@@ -71,7 +73,6 @@ module requantize #(
 
   always_ff @(posedge clk) begin
     mult_reg <= mult;
-    factor_early_reg <= factor;
     factor_reg <= factor_early_reg;
     extra_early_reg <= extra;
     extra_a_reg <= extra_early_reg;
@@ -81,6 +82,9 @@ module requantize #(
     round_m_reg <= round_early_reg;
     round_reg <= round_m_reg;
   end
+
+  (* keep *)
+  always_ff @(posedge clk) factor_early_reg <= factor;
 
   for (genvar v = 0; v < LANES; v++) begin : gen_lane
     localparam int FIXED = PRE_SHIFT ? SHIFT_MAX : SHIFT_MIN;

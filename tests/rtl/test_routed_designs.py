@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
 
 from experiments.routed_designs import DESIGNS, Kernel, Row, row, store
 from pyadmm.breakeven.post_route import kernel_files, kernel_parameters
+from pyadmm.core.assets import asset_dir
+from pyadmm.eda import yosys
 from pyadmm.eda.openxc7 import Routed
 from pyadmm.eda.reports import ResourceUse, SynthesisReport
 from pyadmm.eda.route_flow import RouteResult
@@ -23,6 +26,32 @@ def test_the_kernels_are_lint_clean_with_their_parameters(name: str, simulators:
     given = [f"-G{key}={value}" for key, value in kernel_parameters(KERNELS[name].stage()).items()]
     arguments = ["--lint-only", "-Wall", *given, "--top-module", "route_kernel"]
     verilate([*arguments, *kernel_files()], simulators / f"lint_{name}.log")
+
+
+REQUANTISER = """
+module requantiser (
+    input clk, input [23:0] acc, input [15:0] mult, input [5:0] shift, output [7:0] y
+);
+  requantize #(.LANES(2), .ACC_BITS(12), .SHIFT_MIN(12), .SHIFT_MAX(20), .Y_BITS(4)) unit (.*);
+endmodule
+"""
+
+
+def test_a_factor_has_registers_in_slices_and_in_every_dsp_block(tmp_path: Path) -> None:
+    """Two registers of a DSP block would leave the long way to all blocks behind the shifter."""
+    rtl = asset_dir("hls") / "rtl"
+    sources = [rtl / "requantize.sv", rtl / "clamp.sv"]
+    netlist = tmp_path / "netlist.json"
+    yosys.map_for_placement(REQUANTISER, sources, netlist, top="requantiser")
+    cells = json.loads(netlist.read_text())["modules"]["requantiser"]["cells"]
+    blocks = [cell for cell in cells.values() if cell["type"] == "DSP48E1"]
+    registered = {cell["connections"]["Q"][0] for cell in cells.values() if cell["type"] == "FDRE"}
+    assert len(blocks) == 2
+    for block in blocks:
+        assert [int(block["parameters"][name], 2) for name in ("AREG", "BREG")] == [1, 1]
+        factor = {bit for bit in block["connections"]["A"] if isinstance(bit, int)}
+        assert factor
+        assert factor <= registered
 
 
 def run(seed: int, period: float, lut: float) -> Routed:
