@@ -17,6 +17,7 @@ from experiments.page_tables import read, write_tables
 
 RESULTS = Path(__file__).parent / "results"
 ABLATION = RESULTS / "admm_ablation.csv"
+PAPER = RESULTS / "admm_nn.csv"
 DOCS = Path("docs/admm.md")
 OURS = "ours"
 """The variant that all others are compared with."""
@@ -37,21 +38,35 @@ _COMPARED = (
     ("test_accuracy", 2, 100),
 )
 """The same of the table of pairs."""
+_REPRODUCED = (
+    ("nnz", 0, 1),
+    ("weight_bytes", 0, 1),
+    ("bytes", 0, 1),
+    ("validation_accuracy", 2, 100),
+    ("test_accuracy", 2, 100),
+)
+"""The same of the table of the paper's rows."""
+_PAPER = {
+    "admm-nn-85": "5,060 weights (85x), 99.2 %",
+    "admm-nn-167": "2,580 weights (167x), 99.0 %",
+    "admm-nn": "2,570 weights, 890 bytes of weights (1,910x), 99.0 %",
+}
+"""Of LeNet-5 (Ren et al., ASPLOS 2019); the first two prune alone."""
 
 Row = Mapping[str, Any]
 
 
 def numbers(row: Mapping[str, str]) -> dict[str, Any]:
     """A row of the CSV file with numbers for what is one, and ``None`` for what is empty."""
-    texts = "network", "variant"
+    texts = "network", "variant", "preset", "pruning"
     return {
         name: text if name in texts else float(text) if text else None for name, text in row.items()
     }
 
 
-def ablation_rows() -> list[dict[str, Any]]:
-    """The rows of the repository."""
-    return [numbers(row) for row in read(ABLATION)]
+def page_tables() -> dict[str, str]:
+    """The tables of the repository's rows."""
+    return tables(*([numbers(row) for row in read(path)] for path in (ABLATION, PAPER)))
 
 
 def by_variant(rows: Iterable[Row]) -> dict[tuple[str, float, str], list[Row]]:
@@ -139,14 +154,35 @@ def _line(*cells: str) -> str:
     return "".join(f"| {cell} " if cell else "| " for cell in cells) + "|"
 
 
-def tables(rows: Sequence[Row]) -> dict[str, str]:
-    """All tables of the page, by the name of their marks."""
-    return {"ablation": means_table(rows), "pairs": pairs_table(rows)}
+def paper_table(rows: Sequence[Row]) -> str:
+    """ADMM-NN's rows of LeNet-5: what the paper has, and means and standard errors of our seeds."""
+    lines = [
+        "| preset | paper | seeds | weights | bytes of weights alone | whole file | val., % | test, % |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for preset, paper in _PAPER.items():
+        own = [row for row in rows if row["preset"] == preset]
+        if own:
+            cells = (_mean([row[name] for row in own], *unit) for name, *unit in _REPRODUCED)
+            lines.append(_line(f"`{preset}`", paper, str(len(own)), *cells))
+    return "\n".join(lines)
+
+
+def tables(rows: Sequence[Row], reproduced: Sequence[Row]) -> dict[str, str]:
+    """All tables of the page, by the name of their marks.
+
+    :param reproduced: rows of ``admm_nn.csv``.
+    """
+    return {
+        "ablation": means_table(rows),
+        "pairs": pairs_table(rows),
+        "paper": paper_table(reproduced),
+    }
 
 
 def main() -> int:
     """Write the tables; gives the exit status."""
-    write_tables(DOCS, tables(ablation_rows()))
+    write_tables(DOCS, page_tables())
     return 0
 
 

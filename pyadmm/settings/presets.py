@@ -137,8 +137,9 @@ _ADMM_NN_LENET5 = {
 def _admm_nn(pruning_ratio: float, weight_bits: int, *layers: LayerTarget) -> CompressSettings:
     """The method of ADMM-NN (Ren et al., ASPLOS 2019) as published, on hard labels.
 
-    Two rounds of ADMM pruning (progressive, with masks in between), masked retraining; ADMM
-    quantisation and retraining while ever more weights are frozen at their levels.
+    Four rounds of ADMM pruning (progressive, with masks in between; the penalty grows threefold at
+    each iteration), masked retraining; ADMM quantisation and retraining while ever more weights are
+    frozen at their levels. Images are shifted as for the dense network.
     """
     return CompressSettings(
         pruning_ratio=pruning_ratio,
@@ -147,17 +148,20 @@ def _admm_nn(pruning_ratio: float, weight_bits: int, *layers: LayerTarget) -> Co
         layers=layers,
         dense=TrainSettings(epochs=8, lr=2e-3, shift_pixels=1),
         admm=AdmmSettings(
-            rounds=2,
-            first_ratio=30.0,
+            rounds=4,
+            first_ratio=20.0,
             iterations=4,
             rho=3e-3,
-            growth=1.3,
+            growth=3.0,
             retrain_epochs=2,
+            shift_pixels=1,
             joint=False,
             level_iterations=4,
         ),
-        retrain=TrainSettings(epochs=10, lr=2e-3),
-        quantize=QuantizeSettings(epochs=15, lr=1e-3, freeze_from=0.2),
+        retrain=TrainSettings(epochs=24, lr=2e-3, shift_pixels=1),
+        quantize=QuantizeSettings(
+            epochs=20 if weight_bits < 8 else 6, lr=2e-3, freeze_from=0.2, shift_pixels=1
+        ),
         distill=DistillSettings(weight=0.0),
         sparse=True,
     )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from experiments.admm_ablation import plot, write_residuals
-from experiments.admm_table import DOCS, ablation_rows, means_table, numbers, pairs_table, tables
+from experiments.admm_table import DOCS, means_table, numbers, page_tables, pairs_table, paper_table
 from experiments.admm_variants import SUBJECTS, VARIANTS, settings_of
 from experiments.page_tables import with_tables
 from pyadmm.core.errors import PyadmmError
@@ -98,6 +98,15 @@ def test_pairs_are_of_the_same_seed() -> None:
     ]
 
 
+def test_the_rows_of_the_paper_stand_beside_its_figures() -> None:
+    facts = {"preset": "admm-nn-167", "nnz": 2450, "weight_bytes": 2450, "bytes": 4000}
+    rows = [{**facts, "validation_accuracy": v, "test_accuracy": None} for v in (0.98, 0.99)]
+    assert paper_table(rows).splitlines()[2:] == [
+        "| `admm-nn-167` | 2,580 weights (167x), 99.0 % | 2 | 2,450 ± 0 | 2,450 ± 0 | 4,000 ± 0 | "
+        "98.50 ± 0.50 | |"
+    ]
+
+
 def test_a_row_of_the_file_has_numbers() -> None:
     assert numbers({"variant": "ours", "seed": "3", "test_accuracy": ""}) == {
         "variant": "ours",
@@ -107,6 +116,6 @@ def test_a_row_of_the_file_has_numbers() -> None:
 
 
 def test_the_page_has_the_tables_of_the_rows() -> None:
-    made = with_tables(DOCS, tables(ablation_rows()))
+    made = with_tables(DOCS, page_tables())
     text = DOCS.read_text(encoding="utf-8")
     assert made == text, "run python -m experiments.admm_table"
