@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pyadmm.compression.post_training.augmentation import augmented, widened
 from pyadmm.compression.post_training.conditioning import SHARES, choose_damping
-from pyadmm.compression.post_training.finetune import divergence, finetune
+from pyadmm.compression.post_training.finetune import divergence, finetune, interpolated
 from pyadmm.compression.post_training.methods import METHODS, admm
 from pyadmm.compression.post_training.moments import (
     Folds,
@@ -603,6 +603,28 @@ def test_finetuning_is_never_worse_on_images_held_out_and_keeps_levels_and_zeros
         codes = layer.weight_codes()
         assert torch.equal(codes, codes.round())
         assert not codes[old.mask == 0].any()
+
+
+def test_networks_in_between_have_the_same_support_and_end_at_both_networks() -> None:
+    calibration = calibrated(40)
+    first, _ = compress_post_training(calibration, PostTraining(sparsity=0.7, weight_bits=4))
+    second = first.copy()
+    for layer in second.layers.values():
+        layer.weight.data.mul_(1.3)
+        layer.bias.data.add_(0.1)
+        layer.log_q.data.add_(0.2)
+    for share, end in ((0.0, first), (1.0, second)):
+        made = interpolated(first, second, share)
+        assert torch.equal(logits(made, images(3)), logits(end, images(3)))
+    middle = interpolated(first, second, 0.5)
+    for name, layer in middle.layers.items():
+        mean = (first.layers[name].weight + second.layers[name].weight) / 2
+        torch.testing.assert_close(layer.weight, mean)
+        assert torch.equal(layer.mask, first.layers[name].mask)
+        codes = layer.weight_codes()
+        assert torch.equal(codes, codes.round())
+        assert int(codes.abs().max()) <= 8
+        assert not codes[layer.mask == 0].any()
 
 
 def test_interrupted_finetuning_goes_on_with_the_same_bits(tmp_path: Path) -> None:

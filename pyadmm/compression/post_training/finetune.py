@@ -23,7 +23,7 @@ _BATCH_VALUES = 1 << 27
 """Of all layers' outputs in a batch."""
 _HELD_OUT = 8
 """One image in this many is used for validation only."""
-_WEIGHT_STEP = 1e-3
+_WEIGHT_STEP = 3e-3
 """Of a weight in one update, relative to the root mean square of its layer's."""
 _LEVEL_STEP = 0.01
 """Of a weight in one update, in units of its level: what is added."""
@@ -87,12 +87,15 @@ def _closest(network: Network, student: Network, held_out: Calibration) -> Netwo
 
     A student trained on few images overfits; interpolations often generalise better than both.
     """
-    between = (_between(network, student, share) for share in _SHARES)
+    between = (interpolated(network, student, share) for share in _SHARES)
     return min((network, *between), key=lambda made: divergence(made, held_out))
 
 
-def _between(first: Network, second: Network, share: float) -> Network:
-    """The network with weights, scales and biases interpolated between two networks."""
+def interpolated(first: Network, second: Network, share: float) -> Network:
+    """The network with weights, scales and biases ``(1 - share) first + share second``.
+
+    :param second: like ``first`` but for these; both have the same masks.
+    """
     made, ends = second.copy(), (first.state_dict(), second.state_dict())
     states = {
         name: start.lerp(ends[1][name], share) if start.is_floating_point() else start
