@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from pyadmm.settings.presets import PRESETS, preset
-from pyadmm.settings.schema import from_dict, load_settings, override
-from pyadmm.settings.settings import (
+from pyadmm.settings.phases import (
     AdmmSettings,
-    CompressSettings,
     ContinuousSettings,
     DistillSettings,
-    InputSettings,
-    LayerTarget,
     LocalSearchSettings,
     QuantizeSettings,
     RegrowSettings,
     RoundingSettings,
     TrainSettings,
+)
+from pyadmm.settings.presets import PRESETS, preset
+from pyadmm.settings.schema import from_dict, load_settings, override
+from pyadmm.settings.settings import (
+    CompressSettings,
+    InputSettings,
+    LayerTarget,
 )
 
 __all__ = [

@@ -6,18 +6,20 @@ from dataclasses import replace
 from typing import Any
 
 from pyadmm.core.errors import PyadmmError
-from pyadmm.settings.settings import (
-    ADAPTABLE,
+from pyadmm.settings.phases import (
     AdmmSettings,
-    CompressSettings,
     ContinuousSettings,
     DistillSettings,
-    LayerTarget,
     LocalSearchSettings,
     QuantizeSettings,
     RegrowSettings,
     RoundingSettings,
     TrainSettings,
+)
+from pyadmm.settings.settings import (
+    ADAPTABLE,
+    CompressSettings,
+    LayerTarget,
 )
 
 _GENTLE = AdmmSettings(rounds=7, first_ratio=6.0, iterations=1, rho=0.1, retrain_epochs=1)
