@@ -45,7 +45,7 @@ from pyadmm.hardware.plan import BuildPlan
 from pyadmm.hardware.sequential.array import SequentialArray
 from pyadmm.hardware.sequential.compiler import Compiled
 from pyadmm.hardware.sequential.maps import Map
-from pyadmm.hardware.sequential.placement import Place
+from pyadmm.hardware.sequential.places import Place
 from pyadmm.hardware.sequential.registers import OFFSETS, STATUS_TEXTS
 
 Kernel = Literal["hls", "rtl"]

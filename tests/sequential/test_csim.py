@@ -23,6 +23,7 @@ from pyadmm.eda.sequential_csim import SequentialCsim, build_csim
 from pyadmm.eda.sequential_simulation import MemoryModel, SequentialTop, infer, place
 from pyadmm.hardware.sequential.array import VERSION
 from pyadmm.hardware.sequential.compiler import compile_model
+from pyadmm.hardware.sequential.fusion import CHAIN_LIMIT
 from pyadmm.hardware.sequential.registers import (
     BAD_DESCRIPTOR,
     BAD_HEADER,
@@ -36,7 +37,7 @@ from pyadmm.model.integer import INPUT, CompressedModel, InputSpec
 from pyadmm.model.types import LayerSpec, QFormat
 from tests.sequential.conftest import SMALL
 from tests.sequential.networks import images_of, networks, weighted
-from tests.sequential.test_placement import chains, force_chains
+from tests.sequential.test_placement import ANY_CHAIN, chains
 from tests.sequential.test_rtl import patched, small_model, status_of
 
 
@@ -65,11 +66,17 @@ def exact_twin(folder: Path) -> Iterator[SequentialCsim]:
         yield top
 
 
-def compare(top: SequentialTop, model: CompressedModel, images: int, seed: int) -> None:
+def compare(
+    top: SequentialTop,
+    model: CompressedModel,
+    images: int,
+    seed: int,
+    chain_limit: float = CHAIN_LIMIT,
+) -> None:
     """Two runs of ``model`` on ``top`` against the golden model."""
     data = images_of(np.random.default_rng(seed), model, images)
     try:
-        compiled = compile_model(model, SMALL, images)
+        compiled = compile_model(model, SMALL, images, chain_limit=chain_limit)
     except PyadmmError as error:
         assert "does not fit into a buffer" in str(error)  # noqa: PT017 - a small buffer
         return
@@ -123,13 +130,10 @@ def test_a_slot_that_exceeds_the_ring_comes_in_pieces(twin: SequentialCsim) -> N
 
 
 @pytest.mark.parametrize("name", chains())
-def test_passes_take_turns_stripe_by_stripe(
-    twin: SequentialCsim, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    force_chains(monkeypatch)
+def test_passes_take_turns_stripe_by_stripe(twin: SequentialCsim, name: str) -> None:
     model = chains()[name]
-    assert compile_model(model, SMALL).steps[0].output.in_buffer
-    compare(twin, model, 1, 3)
+    assert compile_model(model, SMALL, chain_limit=ANY_CHAIN).steps[0].output.in_buffer
+    compare(twin, model, 1, 3, ANY_CHAIN)
 
 
 def test_two_networks_take_turns_on_one_simulator(twin: SequentialCsim) -> None:

@@ -11,6 +11,7 @@ from numpy.testing import assert_array_equal
 from pyadmm.core.errors import PyadmmError
 from pyadmm.hardware.sequential.array import SLICE, SequentialArray
 from pyadmm.hardware.sequential.compiler import Compiled, compile_model, descriptors
+from pyadmm.hardware.sequential.fusion import CHAIN_LIMIT
 from pyadmm.hardware.sequential.interpreter import interpret
 from pyadmm.hardware.sequential.maps import Split
 from pyadmm.hardware.sequential.program import Load, decode
@@ -37,9 +38,13 @@ def _conv(
 
 
 def _exact(
-    model: CompressedModel, array: SequentialArray, images: int = 1, split: Split | None = None
+    model: CompressedModel,
+    array: SequentialArray,
+    images: int = 1,
+    split: Split | None = None,
+    chain_limit: float = CHAIN_LIMIT,
 ) -> Compiled:
-    compiled = compile_model(model, array, images, split)
+    compiled = compile_model(model, array, images, split, chain_limit=chain_limit)
     data = images_of(np.random.default_rng(0), model, images)
     assert_array_equal(interpret(compiled, data), model.run(data))
     return compiled
@@ -300,19 +305,15 @@ def chains() -> dict[str, CompressedModel]:
     }
 
 
-def force_chains(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chains wherever they are possible: on small maps they do not pay."""
-    monkeypatch.setattr("pyadmm.hardware.sequential.fusion._GAIN", 100.0)
+ANY_CHAIN = 100.0
+"""Limit that makes chains wherever they are possible: on small maps they do not pay."""
 
 
 @pytest.mark.parametrize("name", chains())
 @pytest.mark.parametrize("images", [1, 2])
-def test_passes_take_turns_stripe_by_stripe(
-    name: str, images: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    force_chains(monkeypatch)
+def test_passes_take_turns_stripe_by_stripe(name: str, images: int) -> None:
     array = SequentialArray(2, 32, 256, 64, 512, 1024, 16)
-    compiled = _exact(chains()[name], array, images)
+    compiled = _exact(chains()[name], array, images, chain_limit=ANY_CHAIN)
     first, second, *_ = compiled.steps
     assert first.rolling > 0
     assert first.output == second.sources[0]

@@ -23,6 +23,7 @@ from pyadmm.hardware.sequential.array import (
     TAPS,
     SequentialArray,
 )
+from pyadmm.hardware.sequential.fusion import CHAIN_LIMIT
 from pyadmm.hardware.sequential.lists import (
     list_words,
     made_slices,
@@ -33,13 +34,8 @@ from pyadmm.hardware.sequential.maps import (
     Split,
     Step,
 )
-from pyadmm.hardware.sequential.placement import (
-    PAGE,
-    Chained,
-    Place,
-    PlannedStep,
-    plan,
-)
+from pyadmm.hardware.sequential.placement import PAGE, plan
+from pyadmm.hardware.sequential.places import Chained, Place, PlannedStep
 from pyadmm.hardware.sequential.program import (
     TAP_SIGNED,
     Load,
@@ -459,14 +455,18 @@ def compile_model(
     array: SequentialArray | None = None,
     images: int = 1,
     split: Split | None = None,
+    *,
+    chain_limit: float = CHAIN_LIMIT,
 ) -> Compiled:
     """Program, weights and memory layout of ``model``, whose inactive channels are left out.
 
     :param images: that one run of the program takes together.
     :param split: first layers that take fewer images at a time.
+    :param chain_limit: passes take turns where this takes at most this share of their cycles one by one.
     :raises PyadmmError: where the array cannot compute the network, by the name of the layer.
     """
-    return compile_compact(model, compact(model), array or SequentialArray(), images, split)
+    array = array or SequentialArray()
+    return compile_compact(model, compact(model), array, images, split, chain_limit=chain_limit)
 
 
 def compile_compact(
@@ -475,11 +475,13 @@ def compile_compact(
     array: SequentialArray,
     images: int,
     split: Split | None = None,
+    *,
+    chain_limit: float = CHAIN_LIMIT,
 ) -> Compiled:
     """As :func:`compile_model`, where ``small``, the compact form of ``model``, has been made before."""
     if images < 1:
         raise PyadmmError(f"sequential: images per run must be at least 1, not {images}")
-    planner, planned = plan(small, images, array, split)
+    planner, planned = plan(small, images, array, split, chain_limit)
     emitter = _Emitter(array, memory=planner.memory)
     steps: list[PlannedStep] = []
     for one in planned:

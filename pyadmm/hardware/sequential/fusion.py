@@ -23,7 +23,7 @@ _MOST_TILES = (28, 21, 16, 14, 12, 10, 8, 7, 6, 5, 4, 3, 2, 1)
 _BLOCKS = (1, 2, 4)
 _TRANSFERS = 2
 """That the memory makes in a cycle, about, of the three that the ports may make."""
-_GAIN = 0.95
+CHAIN_LIMIT = 0.95
 """A chain takes at most this share of the cycles of its passes one by one."""
 
 
@@ -71,8 +71,13 @@ class _Reach:
         return max(min(self.whole, last), self.start(tiles - 1) + 1)
 
 
-def best_chain(steps: Sequence[Step], array: SequentialArray) -> list[Chain] | None:
-    """``steps`` as chains, one for each block of channels, where that is faster than one after the other."""
+def best_chain(
+    steps: Sequence[Step], array: SequentialArray, limit: float = CHAIN_LIMIT
+) -> list[Chain] | None:
+    """``steps`` as chains, one for each block of channels, where that is faster than one after the other.
+
+    :param limit: share of the cycles of the passes one by one that the chains may take.
+    """
     found: list[list[Chain]] = []
     for parts in _blocks(steps):
         for tiles in _MOST_TILES:
@@ -81,8 +86,8 @@ def best_chain(steps: Sequence[Step], array: SequentialArray) -> list[Chain] | N
             if first and all(rest):
                 found.append([first, *(one for one in rest if one)])
     best = min(found, key=chain_cycles, default=None)
-    limit = _GAIN * sum(_alone(step, array) for step in steps)
-    return best if best and chain_cycles(best) < limit else None
+    alone = sum(_alone(step, array) for step in steps)
+    return best if best and chain_cycles(best) < limit * alone else None
 
 
 def chain_cycles(chains: Sequence[Chain]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 from pyadmm.core.errors import PyadmmError
@@ -14,6 +14,7 @@ from pyadmm.hardware.sequential.array import (
     SequentialArray,
 )
 from pyadmm.hardware.sequential.fusion import (
+    CHAIN_LIMIT,
     LONGEST_CHAIN,
     Chain,
     Turn,
@@ -28,9 +29,8 @@ from pyadmm.hardware.sequential.maps import (
     Step,
     network_steps,
 )
-from pyadmm.hardware.sequential.program import (
-    aligned,
-)
+from pyadmm.hardware.sequential.places import Chained, FreeLines, Place, PlannedStep
+from pyadmm.hardware.sequential.program import aligned
 from pyadmm.model import INPUT, CompressedModel
 
 _SLACK_WORDS = 32
@@ -43,106 +43,6 @@ _RUN_CYCLES = 120
 """That a RUN takes to fill and empty the pipeline, about."""
 _SHORT_STRIPE, _SMALL_BLOCK = 16, 8
 """Stripes of fewer tiles make a channelwise pass take some channels at a time, at least so many."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a map lies: first byte of channel 0 and bytes from channel to channel.
-
-    :param span: bytes from phase to phase, for a part of a map in memory; otherwise 0, and the map's own.
-    """
-
-    in_buffer: bool
-    base: int
-    stride: int
-    span: int = 0
-
-
-def _lines(place: Place, channels: int, lanes: int) -> range:
-    """Lines of the buffer that ``channels`` channels of a map take there."""
-    first = place.base // lanes
-    return range(first, first - (-channels * place.stride // lanes))
-
-
-@dataclass(frozen=True)
-class PlannedStep:
-    """A step with places.
-
-    :param sources: where the inputs lie while the pass runs; for a striped pass, in memory.
-    :param loads: per source, the line it is loaded to as a whole first, or None.
-    :param runs: ranges of tiles.
-    :param stripes: first lines of the (two) stripe buffers, or empty where inputs are whole.
-    :param rolling: lines from one phase to the next where a single stripe buffer rolls on: line ``l`` of a phase
-        stays ``l`` lines behind the first one, and a RUN loads what the RUN before has not loaded. Otherwise 0.
-    :param partial: the map that a sum adds is in the buffer with the block's channels alone.
-    """
-
-    step: Step
-    sources: tuple[Place, ...]
-    loads: tuple[int | None, ...]
-    output: Place
-    runs: tuple[range, ...]
-    stripes: tuple[int, ...] = ()
-    rolling: int = 0
-    partial: bool = False
-
-    @property
-    def stripe_lines(self) -> int:
-        """Lines from one phase to the next in a stripe buffer."""
-        return self.rolling or max(len(self.step.lines(tiles)) for tiles in self.runs)
-
-    def follows(self, before: PlannedStep) -> bool:
-        """Whether stripes go on to take turns: the same pass for other channels."""
-        same = self.step.lowered is before.step.lowered and self.step.sources == before.step.sources
-        return same and len(self.stripes) > 1 and self.stripes == before.stripes
-
-    def loaded(self, number: int) -> range:
-        """Lines of a phase that are loaded for RUN ``number``."""
-        lines = self.step.lines(self.runs[number])
-        if not self.rolling or not number:
-            return lines
-        return range(self.step.lines(self.runs[number - 1]).stop, lines.stop)
-
-    def loads_to(self, lanes: int) -> list[range]:
-        """Lines of the buffer that are loaded."""
-        if not self.stripes:
-            facts = zip(self._lines(lanes), self.loads, strict=True)
-            return [lines for lines, load in facts if load is not None]
-        count = self.step.rows_read * self.stripe_lines
-        # A rolling buffer ends as many lines further on as the map has.
-        count += self.step.lines(self.runs[-1]).stop if self.rolling else 0
-        return [range(first, first + count) for first in self.stripes]
-
-    def uses(self, lanes: int) -> list[range]:
-        """Lines of the buffer that are loaded, read or written."""
-        facts = zip(self.sources, self._lines(lanes), strict=True)
-        found = [*self.loads_to(lanes), *(lines for place, lines in facts if place.in_buffer)]
-        if self.output.in_buffer:
-            found.append(_lines(self.output, self.step.output.shape[0], lanes))
-        return found
-
-    def _lines(self, lanes: int) -> list[range]:
-        """Lines of the buffer that each source takes, if it lies there."""
-        channels = [held.shape[0] for held in self.step.sources]
-        channels[1:] = [len(self.step.block)] if self.partial else channels[1:]
-        facts = zip(self.sources, channels, strict=True)
-        return [_lines(place, count, lanes) for place, count in facts]
-
-    @property
-    def loaded_lines(self) -> int:
-        """Lines of a phase that all RUNs load."""
-        return sum(len(self.loaded(number)) for number in range(len(self.runs)))
-
-
-@dataclass(frozen=True)
-class Chained:
-    """Passes that take turns, so that the maps between them never leave the buffer.
-
-    :param turns: number of the RUN that each pass computes in a turn, or None; in order.
-    """
-
-    passes: tuple[PlannedStep, ...]
-    turns: tuple[tuple[int | None, ...], ...]
 
 
 class _FullError(Exception):
@@ -165,37 +65,11 @@ class _ApartError(Exception):
         self.names = names
 
 
-class _Lines:
-    """Free lines of the buffer, first fit."""
-
-    def __init__(self, lines: int) -> None:
-        self.free = [(0, lines)]
-
-    def take(self, lines: int) -> int | None:
-        for place, (base, size) in enumerate(self.free):
-            if size >= lines:
-                self.free[place] = (base + lines, size - lines)
-                return base
-        return None
-
-    def give(self, base: int, lines: int) -> None:
-        parts = sorted([*self.free, (base, lines)])
-        self.free = []
-        for start, size in parts:
-            if self.free and sum(self.free[-1]) == start:
-                self.free[-1] = (self.free[-1][0], self.free[-1][1] + size)
-            else:
-                self.free.append((start, size))
-
-    def largest(self) -> tuple[int, int]:
-        return max(self.free, key=lambda part: part[1])
-
-
 class _Planner:
     """Places of all maps; what does not fit into the buffer goes to memory."""
 
-    def __init__(self, network: Network, array: SequentialArray) -> None:
-        self.network, self.array = network, array
+    def __init__(self, network: Network, array: SequentialArray, chain_limit: float) -> None:
+        self.network, self.array, self.chain_limit = network, array, chain_limit
         self.steps = steps = network.steps
         self.last = {held.name: i for i, step in enumerate(steps) for held in step.sources}
         self.spilled = {INPUT, *network.parts, steps[-1].output.name}
@@ -252,7 +126,7 @@ class _Planner:
         ]
 
     def _attempt(self) -> list[PlannedStep | Chained]:
-        self.lines = _Lines(self.array.lines)
+        self.lines = FreeLines(self.array.lines)
         self.places: dict[str, Place] = {}
         self.memory = {}
         self.memory_end = 0
@@ -290,7 +164,7 @@ class _Planner:
                 continue
             key = tuple((id(step.made), step.output.format, step.tiles) for step in steps)
             if key not in self.chains:
-                self.chains[key] = best_chain(steps, self.array)
+                self.chains[key] = best_chain(steps, self.array, self.chain_limit)
             chains = self.chains[key]
             saved = saved_cycles(chains, steps, self.array) if chains else 0
             if chains and (found is None or saved > found[0]):
@@ -618,14 +492,21 @@ def _numbered(turns: Sequence[Turn]) -> tuple[tuple[int | None, ...], ...]:
 
 
 def plan(
-    model: CompressedModel, images: int, array: SequentialArray, split: Split | None = None
+    model: CompressedModel,
+    images: int,
+    array: SequentialArray,
+    split: Split | None = None,
+    chain_limit: float = CHAIN_LIMIT,
 ) -> tuple[_Planner, list[PlannedStep | Chained]]:
-    """A plan in which every map has a place and a format that its pass can make."""
+    """A plan in which every map has a place and a format that its pass can make.
+
+    :param chain_limit: as ``limit`` of :func:`~pyadmm.hardware.sequential.fusion.best_chain`.
+    """
     plain: set[str] = set()
     apart: set[str] = set()
     while True:
         steps = network_steps(model, images, array, plain=plain, apart=apart, split=split)
-        planner = _Planner(steps, array)
+        planner = _Planner(steps, array, chain_limit)
         try:
             return planner, planner.plan()
         except _PlainError as error:
