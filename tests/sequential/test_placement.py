@@ -14,7 +14,7 @@ from pyadmm.hardware.sequential.compiler import Compiled, compile_model, descrip
 from pyadmm.hardware.sequential.fusion import CHAIN_LIMIT
 from pyadmm.hardware.sequential.interpreter import interpret
 from pyadmm.hardware.sequential.maps import Split
-from pyadmm.hardware.sequential.program import Load, decode
+from pyadmm.hardware.sequential.program import Load, Run, decode
 from pyadmm.hardware.sequential.roofline import best_images, cycles_per_image
 from pyadmm.model import INPUT, Add, AvgPool, CompressedModel, Concat, InputSpec, MaxPool, Requant
 from pyadmm.model.types import LayerSpec, QFormat
@@ -47,7 +47,30 @@ def _exact(
     compiled = compile_model(model, array, images, split, chain_limit=chain_limit)
     data = images_of(np.random.default_rng(0), model, images)
     assert_array_equal(interpret(compiled, data), model.run(data))
+    assert _tables_are_safe(compiled)
     return compiled
+
+
+def _tables_are_safe(compiled: Compiled) -> bool:
+    """Whether no table is loaded where the last RUN, which may be computing still, reads it."""
+    used: dict[str, range] = {}
+    for data in descriptors(compiled.program.image):
+        item = decode(data)
+        if isinstance(item, Run):
+            masks = item.taps * item.tiles
+            words = item.stored if item.listed else 0
+            used = {
+                "masks": range(item.mask_base, item.mask_base + masks),
+                "taps": range(item.tap_base, item.tap_base + item.taps),
+                "list": range(item.list_base, item.list_base + words),
+            }
+        elif isinstance(item, Load) and item.wait_run:
+            used = {}
+        elif isinstance(item, Load) and item.target in used:
+            read = used[item.target]
+            if item.index < read.stop and read.start < item.index + item.beats:
+                return False
+    return True
 
 
 def test_a_stripe_buffer_rolls_over_a_map_in_memory() -> None:

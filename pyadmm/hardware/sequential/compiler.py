@@ -72,6 +72,7 @@ class _Emitter:
     masked: dict[tuple[object, ...], NDArray[np.uint64]] = field(default_factory=dict)
     part: int = 0
     parts: int = 2
+    busy: int = 0
     settles: bool = False
     layers: dict[str, int] = field(default_factory=dict)
     runs: list[tuple[PlannedStep, range]] = field(default_factory=list)
@@ -84,13 +85,17 @@ class _Emitter:
         return self.known[content]
 
     def _table(self, target: str, words: NDArray[np.integer], base: int) -> None:
-        """Load a table unless it holds these words already."""
+        """Load a table unless it holds these words already.
+
+        A part that the last RUN uses is loaded when that has ended.
+        """
         content = np.asarray(words, "<u8").tobytes()
         held = self.tables.get((target, self.part), b"")
         if held[: len(content)] == content:
             return
         self.tables[target, self.part] = content
-        load = Load(self._put(content), 1, len(words), 0, target, base, wait_run=self.settles)  # type: ignore[arg-type]
+        waits = self.settles or self.part == self.busy
+        load = Load(self._put(content), 1, len(words), 0, target, base, wait_run=waits)  # type: ignore[arg-type]
         self.settles = False
         self.order.append(("data", load))
 
@@ -111,6 +116,7 @@ class _Emitter:
             self.part ^= 1
             bases = self._load_stripe(planned, number) if planned.stripes else None
             self.order.append(self._run(planned, number, bases))
+            self.busy = self.part
 
     def chain(self, chained: Chained) -> None:
         """Loads and RUNs of passes that take turns, each with a part of the tables of its own.
@@ -123,7 +129,8 @@ class _Emitter:
         self._divide_tables(len(chained.passes))
         bases: list[int] | None = None
         for turn in chained.turns:
-            number, rest = turn[0], []
+            number = turn[0]
+            rest: list[tuple[int, Run]] = []
             for self.part, planned in enumerate(chained.passes):
                 own = turn[self.part]
                 if own is None:
@@ -131,14 +138,16 @@ class _Emitter:
                 if planned is first:
                     bases = bases or self._load_stripe(first, own)
                     self.order.append(self._run(first, own, bases))
+                    self.busy = self.part
                 else:
-                    rest.append(self._run(planned, own, None))
+                    rest.append((self.part, self._run(planned, own, None)))
             before, bases = len(self.order), None
             if rest and number is not None and number + 1 < len(first.runs):
                 bases = self._load_stripe(first, number + 1)
             ahead = len(self.order) > before
-            self.order += [replace(run, wait_load=not ahead) for run in rest]
-        self.before, self.part = last, 0
+            for self.busy, run in rest:
+                self.order.append(replace(run, wait_load=not ahead))
+        self.before, self.part = last, self.busy
 
     def _begin(self, planned: PlannedStep) -> None:
         """``planned`` comes next: whether its first load waits for the RUN before."""
