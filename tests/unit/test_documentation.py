@@ -75,6 +75,7 @@ def test_break_even_families_are_a_row_a_layer_and_board(hooks: ModuleType) -> N
         {**dense, **speedups, "layer": "n.a", "family": "shared", "ratio": "1.1"},
         {**dense, **speedups, "layer": "n.a", "family": "balanced", "ratio": ""},
         {**dense, **speedups, "layer": "n.b", "family": "sparse", "ratio": "2.5"},
+        {**dense, **speedups, "layer": "n.c", "family": "shared", "dense_lut": ""},
     ]
     assert hooks.breakeven_families(rows).splitlines()[2:] == [
         "| b | n.a | 2 × 3, 1,234 | – | none | 1.10× | 2.00 / – / 5.00 / 10.00 |",
