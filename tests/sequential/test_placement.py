@@ -347,6 +347,21 @@ def test_passes_take_turns_stripe_by_stripe(name: str, images: int) -> None:
     assert sum(len(planned.runs) for planned in compiled.steps) == len(made)
 
 
+def test_a_pass_of_a_chain_that_follows_itself_keeps_its_tables(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The pool waits for whole rows in most turns, and masks of the layer differ from turn to turn."""
+    monkeypatch.setattr("pyadmm.hardware.sequential.fusion._MOST_TILES", (3,))
+    shape = (64, 56, 112)
+    spec = LayerSpec("conv", "conv", (96, 64, 3, 3), shape, 1, 1)
+    conv = weighted(np.random.default_rng(0), spec, INPUT, 0.05)
+    model = _model(shape, conv, MaxPool("pool", "conv", 2, 2))
+    compiled = compile_model(model, chain_limit=ANY_CHAIN)
+    first, second = (len(step.runs) for step in compiled.steps)
+    assert first > 2 * second
+    assert _tables_are_safe(compiled)
+
+
 def test_a_chain_is_taken_where_memory_binds() -> None:
     """A sparse layer before a pool waits for memory; a dense one does not."""
     shape = (64, 96, 96)
