@@ -43,7 +43,7 @@ from pyadmm.compression.training_phases import (
 from pyadmm.container.fields import NAME_LIMIT
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model import CompressedModel
-from pyadmm.network.exported import first_line, logits_among, require_open, unwrapped
+from pyadmm.network.exported import first_line, logits_among, require_open, shape_read, unwrapped
 from pyadmm.network.graph import Network
 from pyadmm.network.input_encoding import (
     channel_gain,
@@ -154,9 +154,10 @@ def _on_codes(
     spec = input_spec(settings.input, _shape(data))
     encoder = Network(spec, []).to(device_of(model))
     scale = (spec.format.scale * channel_gain(settings.input)).to(device_of(model))
+    shape = shape_read(model, spec.shape)
 
     def forward(codes: Tensor) -> Tensor:
-        return logits_of(model, codes * scale, ending)
+        return logits_of(model, (codes * scale).reshape(len(codes), *shape), ending)
 
     return encoder, forward
 

@@ -298,6 +298,15 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
+def shape_read(model: nn.Module, shape: tuple[int, int, int]) -> tuple[int, ...]:
+    """The shape of an image ``(C, H, W)`` as ``model`` takes it, such as ``(C, L)`` of a line.
+
+    :raises PyadmmError: where it takes none.
+    """
+    with _in_evaluation_mode(model):
+        return tuple(_shaped_example(model, example_of(model, shape))[0].shape[1:])
+
+
 def _shaped_example(model: nn.Module, example: Tensor) -> tuple[Tensor, Any]:
     """``example`` in the first shape that the model takes, and what it gives for it.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections import namedtuple
 from collections.abc import Callable
@@ -19,10 +20,12 @@ from pyadmm.compression import pipeline
 from pyadmm.core.errors import PyadmmError
 from pyadmm.model import InputSpec
 from pyadmm.model.types import QFormat
+from pyadmm.network.exported import shape_read
 from pyadmm.network.layers import WeightedStep
 from pyadmm.network.steps import AddStep
 from pyadmm.network.trace import trace
 from pyadmm.settings import CompressSettings, from_dict
+from pyadmm.training.data import Data, Images
 
 pytestmark = pytest.mark.slow
 
@@ -447,6 +450,16 @@ def test_lines_are_maps_of_one_row() -> None:
     with torch.no_grad():
         expected = model(codes[:, :, 0] / 255)
         assert torch.allclose(trace(model, spec)(codes), expected, atol=1e-5)
+
+
+def test_lines_are_trained_as_the_module_takes_them() -> None:
+    model = nn.Sequential(nn.Conv1d(2, 3, 5), nn.ReLU(), nn.Flatten(), nn.Linear(36, 2))
+    assert shape_read(model, (2, 1, 16)) == (2, 16)
+    images, labels = torch.randint(0, 256, (24, 2, 1, 16), dtype=torch.uint8), torch.arange(24) % 2
+    data = Data(Images(images, labels), Images(images, labels))
+    settings = from_dict({"preset": "quick", "dense": {"epochs": 1}})
+    (record,) = pipeline.train_dense(model, settings, data)
+    assert math.isfinite(record.loss)
 
 
 def test_compress_warns_of_what_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
