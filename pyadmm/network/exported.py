@@ -366,7 +366,7 @@ def _run(model: nn.Module, example: Tensor) -> Any:
 def _hint(error: Exception) -> str:
     """What to do about a forward that fails as ``error`` says, where that is known."""
     if "conv1d" in str(error):
-        return "; give lines (N, C, L) as maps of one row, (N, C, 1, L)"
+        return "; give lines (N, C, L), or maps of one row (N, C, 1, L), with the channels that it reads"
     return ""
 
 

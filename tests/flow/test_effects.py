@@ -48,6 +48,7 @@ NETWORKS = """
 from torch import nn
 def bend(): return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Hardswish(), nn.Flatten(), nn.Linear(144, 3))
 def line(): return nn.Sequential(nn.Conv1d(8, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(24, 3))
+def two_channels(): return nn.Sequential(nn.Conv1d(2, 4, 3), nn.Flatten(), nn.Linear(24, 3))
 """
 
 
@@ -55,7 +56,8 @@ def line(): return nn.Sequential(nn.Conv1d(8, 4, 3), nn.ReLU(), nn.Flatten(), nn
     "case",
     [
         ("bends:bend", 0, "pynq-z2 at a pruning ratio of 2, which trials will choose anew"),
-        ("bends:line", 2, "give lines (N, C, L) as maps of one row, (N, C, 1, L)"),
+        ("bends:line", 0, "bends:line for pynq-z2 (xc7z020clg400-1)"),
+        ("bends:two_channels", 2, "give lines (N, C, L), or maps of one row (N, C, 1, L), with"),
         ("bends", 2, "or give your own: module:callable, FILE.onnx or FILE.admm"),
     ],
 )

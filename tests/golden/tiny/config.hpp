@@ -26,6 +26,7 @@ struct cfg_layer0 {
     static constexpr bool SPARSE = true;
     static constexpr bool BALANCED = false;
     static constexpr int WINDOW = 1;
+    static constexpr int WALKERS = 1;
     static constexpr int FOLD = 1;
     static constexpr int C = 2;
     static constexpr int H = 6;
@@ -58,6 +59,7 @@ struct cfg_layer1 {
     static constexpr bool SPARSE = false;
     static constexpr bool BALANCED = false;
     static constexpr int WINDOW = 1;
+    static constexpr int WALKERS = 1;
     static constexpr int FOLD = 1;
     static constexpr int C = 3;
     static constexpr int H = 3;
