@@ -111,6 +111,7 @@ _Found = TypeVar("_Found")
 def _read_file(path: Path, read: Callable[[Any, Path], _Found]) -> _Found:
     """What ``read`` finds in a foreign file; every error becomes ours."""
     onnx = package("onnx")
+    _require_size(path)
     try:
         return read(onnx, path)
     except PyadmmError:
@@ -123,13 +124,16 @@ def _read_file(path: Path, read: Callable[[Any, Path], _Found]) -> _Found:
         ) from error
 
 
-def _imported(onnx: Any, path: Path, input_shape: Sequence[int] | None) -> Imported:
+def _require_size(path: Path) -> None:
     try:
         size = path.stat().st_size
     except OSError as error:
         raise PyadmmError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     if not 0 < size < _FILE_LIMIT:
         raise PyadmmError(f"{path}: must have 1 to {_FILE_LIMIT - 1} bytes, not {size}")
+
+
+def _imported(onnx: Any, path: Path, input_shape: Sequence[int] | None) -> Imported:
     proto = onnx.load(str(path))
     builder = GraphBuilder(onnx, proto, str(path))
     entry = _only_input(path, proto.graph)
