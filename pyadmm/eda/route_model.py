@@ -50,7 +50,7 @@ class RouteModel:
         return self.period_ns(design.estimate_ns, design.lut) / design.routed_ns - 1
 
 
-ROUTE_MODEL = RouteModel(per_side=0.0501)
+ROUTE_MODEL = RouteModel(per_side=0.0512)
 """Fitted to all routed designs of the table."""
 
 
