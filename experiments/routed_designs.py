@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -150,8 +151,17 @@ def row(name: str, rtl: str, board: Board, result: RouteResult) -> Row:
         " ".join(f"{each.seed}:{each.report.clock_estimate_ns:.2f}" for each in result.runs),
         f"{run.report.tool} {run.report.version}",
         round(sum(each.seconds for each in result.runs) / 60 / len(result.runs), 1),
-        run.report.notes[-1][:_PATH_CHARACTERS],
+        without_folders(run.report.notes[-1])[:_PATH_CHARACTERS],
     )
+
+
+def without_folders(path: str) -> str:
+    """A path through cells whose names hold source files, without the folders of these.
+
+    >>> without_folders("LUT6 lanes.$mul$/home/me/rtl/lanes.sv:101$5 > 1.5 ns")
+    'LUT6 lanes.$mul$lanes.sv:101$5 > 1.5 ns'
+    """
+    return re.sub(r"/[^\s$]*/(?=[^/\s$]+\.s?v:)", "", path)
 
 
 def _whole(count: float | None) -> float | None:
