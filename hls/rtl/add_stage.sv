@@ -1,4 +1,4 @@
-// Residual sum of two frames (docs/kernels.md, "Row stages"), LANES columns per cycle:
+// Residual sum of two frames (docs/kernels.md, "Elementwise stages"), LANES columns per cycle:
 // y = clamp((a*mult + b*second_mult + (1 << (shift - 1))) >> shift, lo, hi).
 //
 //   read rows | pick columns | products | sum | round, shift, clamp -> row

@@ -1,4 +1,4 @@
-// Average pool, or a max-pool that no weighted stage includes (docs/kernels.md, "Row stages"):
+// Average pool, or a max-pool that no weighted stage includes (docs/kernels.md, "Elementwise stages"):
 // KERNEL x KERNEL windows at distance STRIDE, LANES of them at a time, one value of each per cycle.
 //
 //   read row | columns of the chunk | column kw | sum or maximum | scale (average only) -> row
